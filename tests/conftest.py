@@ -1,0 +1,36 @@
+"""Fixtures that every test may use: one PostgreSQL server per run, one database per test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadtests.embedded import EmbeddedPostgres
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "sigmatrader"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL server; with pytest-xdist each worker has its own."""
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture
+def pg_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh, empty database."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def facts() -> Path:
+    """The folder with the recorded facts of the real application."""
+    if not SHARED.exists():
+        pytest.skip("the folder with the recorded facts is not beside the project")
+    return SHARED
