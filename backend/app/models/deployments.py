@@ -23,7 +23,8 @@ class StrategyDeployment(Base):
         ),
         CheckConstraint("kind IN ('STRATEGY', 'PORTFOLIO_STRATEGY')", name="ck_strategy_deployments_kind"),
         CheckConstraint(
-            "(target_kind = 'SYMBOL' AND symbol IS NOT NULL) OR (target_kind = 'GROUP' AND group_id IS NOT NULL)",
+            "(target_kind = 'SYMBOL' AND symbol IS NOT NULL)"
+            " OR (target_kind = 'GROUP' AND group_id IS NOT NULL)",
             name="ck_strategy_deployments_target_fields",
         ),
         CheckConstraint("target_kind IN ('SYMBOL', 'GROUP')", name="ck_strategy_deployments_target_kind"),
