@@ -1,0 +1,24 @@
+"""An alert can carry the reason why it was raised."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from app.db.guards import missing
+
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    for column in missing(
+        "alerts",
+        sa.Column("reason", sa.Text()),
+    ):
+        op.add_column("alerts", column)
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("alerts") as batch:
+        batch.drop_column("reason")
