@@ -1,0 +1,1 @@
+"""HTTP routes: thin, one module per path prefix; `app.api.routes` puts them together."""

@@ -1,0 +1,196 @@
+"""Orders: list, enter, edit, execute, put back into the queue."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session, joinedload
+
+from app.config_files import supported_brokers
+from app.core.config import Settings
+from app.core.logging import correlation_id_of
+from app.core.market_hours import is_market_open_now
+from app.core.sessions import AppSettings, CurrentUser, Db, OptionalUser
+from app.models import Order, User
+from app.schemas.orders import OrderCreate, OrderRead, OrderStatusUpdate, OrderUpdate, SyncResult
+from app.schemas.types import PathId, QueryId
+from app.services.broker_clients import BrokerClient, NotConnected, connected_client
+from app.services.listing import visible_to
+from app.services.order_entry import apply_edit, check_amounts, new_order
+from app.services.order_execution import Execution
+from app.services.order_queue import check_requeue, requeue_with_event, sync_order_statuses
+
+router = APIRouter(prefix="/api/orders", tags=["orders"])
+_EDITABLE_STATUSES = ("WAITING", "CANCELLED")
+
+
+def _ensure_supported_broker(broker_name: str) -> str:
+    """The trimmed lower-case name; HTTPException 400 when the broker is not configured."""
+    name = broker_name.strip().lower()
+    if name not in supported_brokers():
+        raise HTTPException(400, f"Unsupported broker: {name}")
+    return name
+
+
+def _get_zerodha_client(db: Session, settings: Settings, user_id: int | None = None) -> BrokerClient:
+    """A Zerodha client; HTTPException 400 without a connection."""
+    return _client_or_400(db, settings, "zerodha", user_id)
+
+
+def _client_or_400(db: Session, settings: Settings, name: str, user_id: int | None) -> BrokerClient:
+    try:
+        return connected_client(db, settings, name, user_id)
+    except NotConnected as error:
+        raise HTTPException(400, str(error)) from None
+
+
+def _get_broker_client(
+    db: Session, settings: Settings, broker_name: str, user_id: int | None = None
+) -> BrokerClient:
+    """A client of the broker for the user; HTTPException 400 when unsupported or not connected."""
+    name = _ensure_supported_broker(broker_name)
+    if name != "zerodha":
+        return _client_or_400(db, settings, name, user_id)
+    # The Zerodha factory may have been replaced by one that knows no users.
+    if "user_id" in inspect.signature(_get_zerodha_client).parameters:
+        return _get_zerodha_client(db, settings, user_id=user_id)
+    return _get_zerodha_client(db, settings)
+
+
+def _find(db: Session, order_id: int) -> Order:
+    order = db.get(Order, order_id, options=[joinedload(Order.alert)])
+    if order is None:
+        raise HTTPException(404, "Not found")
+    return order
+
+
+def _list(db: Session, *conditions: ColumnElement[bool]) -> list[Order]:
+    query = select(Order).where(*conditions).options(joinedload(Order.alert))
+    return list(db.scalars(query.order_by(Order.created_at.desc(), Order.id.desc())))
+
+
+def _filters(user: User | None, strategy_id: int | None, broker: str | None) -> list[ColumnElement[bool]]:
+    conditions = [visible_to(Order.user_id, user)]
+    if strategy_id is not None:
+        conditions.append(Order.strategy_id == strategy_id)
+    if broker is not None:
+        conditions.append(Order.broker_name == _ensure_supported_broker(broker))
+    return conditions
+
+
+@router.get("/", response_model=list[OrderRead])
+def list_orders(
+    db: Db,
+    user: OptionalUser,
+    status: str | None = None,
+    strategy_id: QueryId = None,
+    broker_name: str | None = None,
+) -> list[Order]:
+    """Orders, newest first."""
+    conditions = _filters(user, strategy_id, broker_name)
+    if status is not None:
+        conditions.append(Order.status == status)
+    return _list(db, *conditions)
+
+
+@router.get("/queue", response_model=list[OrderRead])
+def list_queue(
+    db: Db, user: OptionalUser, strategy_id: QueryId = None, broker_name: str | None = None
+) -> list[Order]:
+    """Orders that wait for a person, newest first."""
+    waiting = (Order.status == "WAITING", Order.mode == "MANUAL", Order.simulated.is_(False))
+    return _list(db, *_filters(user, strategy_id, broker_name), *waiting)
+
+
+@router.get("/{order_id}", response_model=OrderRead)
+def get_order(order_id: PathId, db: Db) -> Order:
+    """One order."""
+    return _find(db, order_id)
+
+
+@router.post("/", response_model=OrderRead)
+def create_order(
+    body: OrderCreate, request: Request, db: Db, settings: AppSettings, user: CurrentUser
+) -> Order:
+    """Enter an order; in AUTO mode it is executed at once, and a failure shows in its row."""
+    check_amounts(body)
+    order = new_order(db, body, user, _ensure_supported_broker(body.broker_name))
+    db.add(order)
+    db.commit()
+    if order.mode == "AUTO" and not order.synthetic_gtt:
+        try:
+            execute_order(order.id, request, db, settings)
+        except HTTPException as failure:
+            if order.status == "WAITING":
+                order.status = "FAILED"
+                order.error_message = str(failure.detail)
+                db.commit()
+    return order
+
+
+@router.patch("/{order_id}/status", response_model=OrderRead)
+def update_status(order_id: PathId, body: OrderStatusUpdate, db: Db) -> Order:
+    """Cancel a waiting order, or take the cancellation back."""
+    order = _find(db, order_id)
+    if order.status not in _EDITABLE_STATUSES:
+        raise HTTPException(400, "Only WAITING/CANCELLED orders can be updated via this endpoint.")
+    if order.status != body.status:
+        order.status = body.status
+        db.commit()
+    return order
+
+
+@router.patch("/{order_id}", response_model=OrderRead)
+def edit_order(order_id: PathId, body: OrderUpdate, db: Db) -> Order:
+    """Change an order that waits for a person."""
+    order = _find(db, order_id)
+    if order.status != "WAITING" or order.mode != "MANUAL" or order.simulated:
+        raise HTTPException(400, "Only non-simulated WAITING MANUAL orders can be edited.")
+    broker = _ensure_supported_broker(order.broker_name) if body.gtt else order.broker_name
+    apply_edit(order, body, broker)
+    db.commit()
+    return order
+
+
+@router.post("/{order_id}/execute", response_model=OrderRead)
+def execute_order(order_id: PathId, request: Request, db: Db, settings: AppSettings) -> Order:
+    """Send a waiting order to its broker or to the simulation."""
+    return execute_order_internal(
+        order_id, db=db, settings=settings, correlation_id=correlation_id_of(request)
+    )
+
+
+def execute_order_internal(
+    order_id: int, *, db: Session, settings: Settings, correlation_id: str | None = None
+) -> Order:
+    """`execute_order` outside of a request; HTTPException with the reason when the order is not sent."""
+    execution = Execution(
+        db=db,
+        settings=settings,
+        correlation_id=correlation_id,
+        client_for=lambda order: _get_broker_client(db, settings, order.broker_name, user_id=order.user_id),
+        market_is_open=lambda: is_market_open_now(),
+    )
+    return execution.run(order_id)
+
+
+@router.post("/{order_id}/move-to-waiting", response_model=OrderRead)
+def move_to_waiting(order_id: PathId, request: Request, db: Db, user: CurrentUser) -> Order:
+    """Copy an order that did not go out into the manual queue; the copy is returned."""
+    order = _find(db, order_id)
+    check_requeue(order, user)
+    return requeue_with_event(db, order, correlation_id_of(request))
+
+
+@router.post("/sync", response_model=SyncResult)
+def sync_orders(
+    db: Db, settings: AppSettings, user: CurrentUser, broker_name: Annotated[str, Query()] = "zerodha"
+) -> SyncResult:
+    """Take over the broker's order statuses."""
+    client = _get_broker_client(db, settings, broker_name, user_id=user.id)
+    db.commit()
+    statuses = client.order_statuses()
+    return SyncResult(updated=sync_order_statuses(db, broker_name.strip().lower(), statuses))

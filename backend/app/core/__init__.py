@@ -1,0 +1,1 @@
+"""Settings, authentication, text rules and clocks: what every other layer stands on."""

@@ -1,0 +1,101 @@
+"""Application settings: environment first, then `backend/.env`, then the `.env` of the repository.
+
+The getter caches one mutable instance, so a test or an operator's script can change a member in place;
+`get_settings.cache_clear()` reads the sources again. Settings of the database layer live in `app.db`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BACKEND_DIR = Path(__file__).resolve().parents[2]
+REPO_DIR = BACKEND_DIR.parent
+TRUTHY = frozenset({"1", "true", "yes", "on"})
+
+# An exported but empty variable means "none" for these, even where a .env file has a value.
+_BLANK_IS_NONE = ("crypto_key", "tradingview_webhook_secret", "admin_username", "admin_password")
+
+
+class Settings(BaseSettings):
+    """Members of the same name as the `ST_` variables, in lower case."""
+
+    model_config = SettingsConfigDict(env_prefix="ST_", extra="ignore", case_sensitive=False)
+
+    app_name: str = "SigmaTrader API"
+    environment: str = "dev"
+    debug: bool = True
+    version: str = "0.1.0"
+    database_url: str = f"sqlite:///{BACKEND_DIR / 'sigma_trader.db'}"
+    database_echo: bool = False
+    crypto_key: str | None = None
+    tradingview_webhook_secret: str | None = None
+    admin_username: str | None = None
+    admin_password: str | None = None
+    zerodha_api_key: str | None = None
+    enable_legacy_alerts: bool = False
+    canonical_market_data_broker: str = "zerodha"
+    risk_engine_v2_enabled: bool = False
+    screener_sync_limit: int = 1000
+    instrument_master_sync_interval_hours: int = 24
+    smartapi_instrument_master_url: str | None = None
+    dsl_profile: str = "recommended"
+    managed_risk_enabled: bool = True
+    managed_risk_poll_interval_sec: float = 2.0
+    managed_risk_max_per_cycle: int = 200
+
+
+def is_truthy(text: str | None) -> bool:
+    """True for 1, true, yes and on in any case, surrounding blanks ignored."""
+    return (text or "").strip().lower() in TRUTHY
+
+
+def running_under_pytest() -> bool:
+    """True when pytest is loaded in this process or has marked the environment."""
+    return "pytest" in sys.modules or "PYTEST_CURRENT_TEST" in os.environ
+
+
+def _env_files() -> tuple[Path, ...]:
+    """The .env files to read, weakest first; the working folder's only when neither of ours exists."""
+    ours = tuple(path for path in (REPO_DIR / ".env", BACKEND_DIR / ".env") if path.is_file())
+    return ours or (Path(".env"),)
+
+
+def _apply_process_variables(settings: Settings) -> None:
+    for name in _BLANK_IS_NONE:
+        raw = os.environ.get(f"ST_{name.upper()}")
+        if raw is not None:
+            setattr(settings, name, raw.strip() or None)
+    flag = os.environ.get("ST_RISK_ENGINE_V2_ENABLED")
+    if flag is not None:
+        settings.risk_engine_v2_enabled = is_truthy(flag)
+
+
+def _apply_test_overrides(settings: Settings) -> None:
+    """Keep a test run away from the real database and from the real administrator."""
+    settings.admin_username = None
+    settings.admin_password = None
+    settings.crypto_key = settings.crypto_key or "pytest-crypto-key"
+    settings.enable_legacy_alerts = True
+    test_file = f"sqlite:///{BACKEND_DIR / 'sigma_trader_test.db'}"
+    settings.database_url = os.environ.get("ST_TEST_DATABASE_URL", "").strip() or test_file
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process.
+
+    Under pytest `database_url` is the test file, or ST_TEST_DATABASE_URL when that is set.
+    """
+    flag = os.environ.get("ST_RISK_ENGINE_V2_ENABLED")
+    # The flag's text rule is wider than the framework's: anything that is not truthy means off.
+    kept = {} if flag is None else {"risk_engine_v2_enabled": is_truthy(flag)}
+    settings = Settings(_env_file=_env_files(), **kept)  # type: ignore[call-arg]
+    _apply_process_variables(settings)
+    if running_under_pytest():
+        _apply_test_overrides(settings)
+    return settings

@@ -1,0 +1,84 @@
+"""The ASGI application: `uvicorn app.main:app`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from sqlalchemy import inspect
+from starlette.concurrency import run_in_threadpool
+
+from app.api.routes import all_routes
+from app.core.config import Settings, get_settings, is_truthy, running_under_pytest
+from app.core.errors import install_error_handlers
+from app.core.logging import RequestContextMiddleware, configure_logging
+from app.core.request_guard import RequestGuardMiddleware
+from app.db import SessionLocal
+from app.db import http as db_http
+from app.db.migrations import upgrade_head
+from app.services.users import ensure_default_admin
+
+logger = logging.getLogger(__name__)
+
+
+def _auto_migrate_wanted(settings: Settings) -> bool:
+    """ST_AUTO_MIGRATE decides; unset means yes for SQLite and no for everything else."""
+    wish = os.environ.get("ST_AUTO_MIGRATE", "").strip()
+    return is_truthy(wish) if wish else settings.database_url.startswith("sqlite")
+
+
+def _prepare_database(settings: Settings) -> None:
+    """Upgrade the schema and make sure that somebody can log in.
+
+    A failure is logged and does not keep the application from starting: it then answers what it can.
+    """
+    if running_under_pytest():
+        return
+    try:
+        if _auto_migrate_wanted(settings):
+            upgrade_head(settings.database_url)
+    except Exception:
+        logger.exception("the schema could not be upgraded at start")
+    try:
+        with SessionLocal() as db:
+            if inspect(db.connection()).has_table("users"):
+                ensure_default_admin(db, settings)
+    except Exception:
+        logger.exception("the default administrator could not be checked at start")
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await run_in_threadpool(_prepare_database, get_settings())
+    yield
+
+
+def create_app() -> FastAPI:
+    """Build the application from the settings in force."""
+    settings = get_settings()
+    configure_logging()
+    app = FastAPI(title=settings.app_name, version=settings.version, debug=settings.debug, lifespan=_lifespan)
+
+    @app.get("/")
+    def root() -> dict[str, str]:
+        """What is running here."""
+        return {"message": f"{settings.app_name} is running", "environment": settings.environment}
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        """That the process answers; `/health/ready` tells whether it can work."""
+        return {"status": "ok", "service": settings.app_name, "environment": settings.environment}
+
+    app.include_router(all_routes())
+    install_error_handlers(app)
+    # The last one added runs first: a refused request still gets its correlation id and log line.
+    app.add_middleware(RequestGuardMiddleware)
+    app.add_middleware(RequestContextMiddleware)
+    db_http.install(app)
+    return app
+
+
+app = create_app()

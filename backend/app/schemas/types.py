@@ -1,0 +1,26 @@
+"""Field types that several shapes share: what both databases can hold, nothing wider."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+Int64 = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+PathId = Annotated[int, Path(ge=INT64_MIN, le=INT64_MAX)]
+QueryId = Annotated[int | None, Query(ge=INT64_MIN, le=INT64_MAX)]
+
+
+class Answer(BaseModel):
+    """Base of answer shapes: read from ORM rows."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+def changed_members(body: BaseModel) -> dict[str, Any]:
+    """The members that the client sent, with their values."""
+    return body.model_dump(exclude_unset=True)

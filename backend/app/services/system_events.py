@@ -1,0 +1,49 @@
+"""The audit trail that operators read in the application."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.models import SystemEvent
+
+
+def add_system_event(
+    db: Session,
+    *,
+    level: str,
+    category: str,
+    message: str,
+    correlation_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> SystemEvent:
+    """Put an event into the caller's transaction; it is stored when the caller commits."""
+    event = SystemEvent(
+        level=level.upper(),
+        category=category,
+        message=message,
+        details=json.dumps(details, ensure_ascii=False, default=str) if details else None,
+        correlation_id=correlation_id,
+    )
+    db.add(event)
+    return event
+
+
+def record_system_event(
+    db: Session,
+    *,
+    level: str,
+    category: str,
+    message: str,
+    correlation_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> SystemEvent:
+    """Store an event and commit the session, with everything else that is pending in it."""
+    event = add_system_event(
+        db, level=level, category=category, message=message, correlation_id=correlation_id, details=details
+    )
+    db.commit()
+    return event

@@ -1,0 +1,134 @@
+"""A SELL alert means "get out": its quantity comes from what is held, not from the alert.
+
+Cached positions are asked first, then the broker's holdings and positions. When the broker answers and
+holds nothing, the order is kept for review; when no broker can be asked, the alert's quantity stands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import HTTPException
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.api import orders as orders_api
+from app.core.config import Settings
+from app.models import Position, User
+from app.services.broker_clients import BrokerClient
+
+logger = logging.getLogger(__name__)
+NOT_FOUND_NOTE: Final = "No holdings or long positions found for symbol; rejecting TV SELL."
+
+
+@dataclass(frozen=True)
+class TradingViewSellQtyResolution:
+    """What to sell: units, where the figure came from, under which product, and whether it is an exit."""
+
+    qty: float
+    source: str
+    resolved_product: str
+    is_exit: bool
+    checked_live: bool
+    reject: bool
+    note: str | None
+
+
+def resolve_tradingview_sell_qty(
+    db: Session,
+    settings: Settings,
+    *,
+    user: User,
+    broker_name: str,
+    exchange: str,
+    symbol: str,
+    desired_product: str,
+    payload_qty: float,
+) -> TradingViewSellQtyResolution:
+    """Find the quantity to sell. Database errors are raised; any other failure leaves the alert's figure.
+
+    Ends the session's open transaction before the broker is asked.
+    """
+    wanted = _Wanted(_key(exchange), _key(symbol), _key(desired_product))
+    unresolved = TradingViewSellQtyResolution(
+        payload_qty, "payload", desired_product, False, False, False, None
+    )
+    cached = _cached_qty(db, broker_name, wanted)
+    if cached > 0:
+        return TradingViewSellQtyResolution(cached, "positions", wanted.product, True, False, False, None)
+    try:
+        client = orders_api._get_broker_client(db, settings, broker_name, user_id=user.id)
+    except HTTPException:
+        return unresolved
+    db.commit()
+    try:
+        return _ask_broker(client, wanted, payload_qty, desired_product)
+    except SQLAlchemyError:
+        raise
+    except Exception:
+        logger.exception("SELL quantity could not be resolved; the alert's quantity is used")
+        return unresolved
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    exchange: str
+    symbol: str
+    product: str
+
+    def matches(self, row: dict[str, Any]) -> bool:
+        same = _key(row.get("symbol")) == self.symbol and _key(row.get("exchange")) == self.exchange
+        return same and _qty(row) > 0
+
+
+def _key(value: Any) -> str:
+    return str(value or "").strip().upper()
+
+
+def _qty(row: dict[str, Any]) -> float:
+    return float(row.get("qty") or 0.0)
+
+
+def _cached_qty(db: Session, broker_name: str, wanted: _Wanted) -> float:
+    query = (
+        select(Position.qty)
+        .where(
+            Position.broker_name == broker_name,
+            Position.symbol == wanted.symbol,
+            Position.exchange == wanted.exchange,
+            Position.product == wanted.product,
+            Position.qty > 0,
+        )
+        .order_by(Position.id)
+        .limit(1)
+    )
+    return db.scalars(query).first() or 0.0
+
+
+def _listed(call: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What the broker lists; a failing call counts as an empty list."""
+    try:
+        return call()
+    except Exception as error:
+        logger.warning("broker call failed while resolving a SELL: %s", error)
+        return []
+
+
+def _ask_broker(
+    client: BrokerClient, wanted: _Wanted, payload_qty: float, desired_product: str
+) -> TradingViewSellQtyResolution:
+    held = next((row for row in _listed(client.list_holdings) if wanted.matches(row)), None)
+    if held is not None:
+        return TradingViewSellQtyResolution(_qty(held), "holdings", "CNC", True, True, False, None)
+    rows = [row for row in _listed(client.list_positions) if wanted.matches(row)]
+    rows.sort(key=lambda row: (_key(row.get("product")) != wanted.product, _key(row.get("product"))))
+    if rows:
+        product = _key(rows[0].get("product"))
+        return TradingViewSellQtyResolution(_qty(rows[0]), "positions", product, True, True, False, None)
+    return TradingViewSellQtyResolution(
+        payload_qty, "payload", desired_product, False, True, True, NOT_FOUND_NOTE
+    )

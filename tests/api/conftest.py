@@ -1,0 +1,132 @@
+"""The application on a database of each kind: every test of this folder that asks for `client` runs twice."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core.auth import SESSION_COOKIE_NAME, create_session_token
+from app.core.config import Settings, get_settings
+from app.db import Base, get_db
+from app.db.ddl import normalise_postgres
+from app.main import app
+from app.models import User
+from loadtests.embedded import EmbeddedPostgres
+
+with warnings.catch_warnings():
+    # Starlette's client works with httpx but announces that it will want httpx2.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", UserWarning)
+    from fastapi.testclient import TestClient
+
+CRYPTO_KEY = "fixture-crypto-key"
+WEBHOOK_SECRET = "tv-secret-0001"
+SessionFactory = Callable[[], Session]
+
+
+@pytest.fixture(scope="session")
+def pg_template(postgres_server: EmbeddedPostgres) -> str:
+    """Name of a database that holds the schema as PostgreSQL gets it, and no rows."""
+    name = f"api_template_{uuid.uuid4().hex[:8]}"
+    engine = create_engine(postgres_server.create_database(name))
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        normalise_postgres(connection)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database with the schema and no rows."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'api.db'}"
+        engine = create_engine(url)
+        Base.metadata.create_all(engine)
+        engine.dispose()
+        yield url
+        return
+    server: EmbeddedPostgres = request.getfixturevalue("postgres_server")
+    name = f"api_{uuid.uuid4().hex[:12]}"
+    yield server.create_database(name, template=request.getfixturevalue("pg_template"))
+    server.drop_database(name)
+
+
+@pytest.fixture
+def engine(db_url: str) -> Iterator[Engine]:
+    options = {"connect_args": {"timeout": 30}} if db_url.startswith("sqlite") else {}
+    engine = create_engine(db_url, pool_size=10, **options)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session_factory(engine: Engine) -> SessionFactory:
+    return sessionmaker(bind=engine, autoflush=False, expire_on_commit=False)
+
+
+@pytest.fixture
+def db(session_factory: SessionFactory) -> Iterator[Session]:
+    """A session of the test's own; commit before calling the application."""
+    with session_factory() as session:
+        yield session
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """The application's settings with the values of the recorded cases and an empty config folder."""
+    folder = tmp_path / "config"
+    folder.mkdir()
+    monkeypatch.setenv("ST_CONFIG_DIR", str(folder))
+    current = get_settings()
+    monkeypatch.setattr(current, "crypto_key", CRYPTO_KEY)
+    monkeypatch.setattr(current, "tradingview_webhook_secret", WEBHOOK_SECRET)
+    return current
+
+
+@pytest.fixture
+def client(session_factory: SessionFactory, settings: Settings) -> Iterator[TestClient]:
+    """The application on the test's database; an unhandled error shows as status 500."""
+
+    def get_test_db() -> Iterator[Session]:
+        with session_factory() as session:
+            yield session
+
+    app.dependency_overrides[get_db] = get_test_db
+    yield TestClient(app, raise_server_exceptions=False)
+    app.dependency_overrides.clear()
+
+
+@pytest.fixture
+def user(db: Session) -> User:
+    """A stored user; tests that do not log in with a password need no real hash."""
+    user = User(username="trader1", password_hash="x", role="TRADER", display_name="Trader One")
+    db.add(user)
+    db.commit()
+    return user
+
+
+@pytest.fixture
+def logged_in(client: TestClient, user: User, settings: Settings) -> TestClient:
+    """The client with a session of `user`."""
+    client.cookies.set(SESSION_COOKIE_NAME, create_session_token(settings, user.id))
+    return client
+
+
+@pytest.fixture
+def statements(engine: Engine) -> Iterator[list[str]]:
+    """Every SQL statement that reached the database, in order."""
+    seen: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)
