@@ -72,9 +72,16 @@ class EmbeddedPostgres:
             return Path(POSTGRES_BIN_PATH)
         shutil.chown(self.base, self._user)
         self.base.chmod(0o755)
-        probe = subprocess.run(
-            [str(POSTGRES_BIN_PATH / "postgres"), "--version"], user=self._user, capture_output=True, check=False
-        ) if self._may_enter(Path(POSTGRES_BIN_PATH)) else None
+        probe = (
+            subprocess.run(
+                [str(POSTGRES_BIN_PATH / "postgres"), "--version"],
+                user=self._user,
+                capture_output=True,
+                check=False,
+            )
+            if self._may_enter(Path(POSTGRES_BIN_PATH))
+            else None
+        )
         if probe is not None and probe.returncode == 0:
             return Path(POSTGRES_BIN_PATH)
         copy = self.base / "pginstall"
@@ -86,7 +93,9 @@ class EmbeddedPostgres:
     def _may_enter(path: Path) -> bool:
         return all(parent.stat().st_mode & 0o001 for parent in path.parents)
 
-    def url(self, database: str = "postgres", *, user: str | None = None, password: str | None = PASSWORD) -> str:
+    def url(
+        self, database: str = "postgres", *, user: str | None = None, password: str | None = PASSWORD
+    ) -> str:
         """A `postgresql+psycopg://` URL for SQLAlchemy, with everything in it percent-encoded."""
         from sqlalchemy import URL
 
@@ -108,7 +117,10 @@ class EmbeddedPostgres:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self._bin / "postgres"), "-D", str(self.data), "-p", str(self.port), "-k", "", *options],
-                user=self._user, stdout=log, stderr=log, start_new_session=True,
+                user=self._user,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.wait_ready()
         return self
@@ -173,7 +185,9 @@ class EmbeddedPostgres:
         """Drop a database and end its sessions."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(
-                psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(psycopg.sql.Identifier(name))
+                psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
+                    psycopg.sql.Identifier(name)
+                )
             )
 
     def close(self) -> None:

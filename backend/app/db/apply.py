@@ -1,0 +1,227 @@
+"""Apply: bring the shadow to a consistent state of the primary, one round at a time.
+
+A round, in this order, because the order is what makes it safe:
+
+1. open the shadow's transaction and take the applier's lock (one applier at a time, on any host);
+2. check that this shadow still is the shadow, at the epoch both control rows name;
+3. open one read transaction on the primary: the log beyond the watermark, and the present rows of the
+   keys it names;
+4. on the shadow delete those keys and insert those rows: rows that swap unique values within a round
+   cannot collide, many changes of one row are one write, and doing it twice is harmless;
+5. advance the watermark in the same transaction, commit.
+
+Because the primary is read after the lock, no two rounds can overtake each other, and because a round
+takes all of the log up to its snapshot, the shadow is always exactly some committed state of the
+primary. A crash at any instruction leaves the shadow at the previous round; a lost acknowledgement of the
+commit only means that the next round finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from psycopg import errors as pg_errors
+
+from app.db import deferred
+from app.db.capture import check_inventory
+from app.db.catalog import Schema, Table, read_schema
+from app.db.errors import ApplyFailed, NotPrepared, SchemaDrift
+from app.db.failpoints import Failpoint, failpoint
+from app.db.phase import APPLYING_PHASES
+from app.db.store import Backlog, Control, RawKey, Source, Target
+from app.db.store_postgres import PostgresStore, PostgresTarget
+from app.db.store_sqlite import SqliteStore
+from app.db.urls import Side
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did.
+
+    `changes` counts log entries, `refused` rows that went to quarantine, `position` is the shadow's new
+    watermark, `lag` the age in seconds of the oldest entry when it was applied.
+    """
+
+    changes: int
+    refused: int
+    position: str
+    lag: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """No round took place, and why: paused, not in a phase that applies, or the sides are switching."""
+
+    reason: str
+
+
+class Applier:
+    """Carries changes from the primary to the shadow, for one thread at a time.
+
+    Args:
+        sqlite, postgres: the two sides, each with a connection of this applier's own.
+    """
+
+    def __init__(self, sqlite: SqliteStore, postgres: PostgresStore) -> None:
+        self.sqlite = sqlite
+        self.postgres = postgres
+        self._schema: Schema = {}
+        self._schema_version: int | None = None
+        self._shed_epoch: int | None = None
+
+    def round(
+        self, *, durable: bool = False, even_if_paused: bool = False, settle: bool = False
+    ) -> Round | Standing:
+        """Apply everything that the primary has committed by now.
+
+        Args:
+            durable: the shadow's commit waits for its disk.
+            even_if_paused: the cutover drains a paused applier too.
+            settle: no transaction is in flight on the primary, so whatever strict mode announced and
+                nobody committed is undone.
+
+        Raises:
+            SchemaDrift: the sides differ, or capture is incomplete; nothing was applied.
+            ApplyFailed: the shadow refused the round for a reason that waiting does not mend.
+            ShadowUnavailable, psycopg.OperationalError, sqlite3.OperationalError: try again later.
+        """
+        try:
+            return self._round(durable, even_if_paused, settle, careful=False)
+        except (pg_errors.DataError, pg_errors.IntegrityError):
+            return self._round(durable, even_if_paused, settle, careful=True)
+
+    def _round(self, durable: bool, even_if_paused: bool, settle: bool, *, careful: bool) -> Round | Standing:
+        started = time.monotonic()
+        primary, shadow = self.directions()
+        with shadow.target(durable=durable, careful=careful) as target:
+            failpoint(Failpoint.APPLY_LOCKED)
+            if target.control.primary is shadow.side:
+                return Standing("the sides have just been switched")
+            if target.control.phase not in APPLYING_PHASES and shadow.side is Side.POSTGRES:
+                return Standing(f"phase {target.control.phase} does not apply")
+            if target.control.paused and not even_if_paused:
+                return Standing("paused")
+            with primary.source() as source:
+                _same_epoch(source.control, target.control)
+                schema = self.schema()
+                backlog = source.backlog(target.position)
+                announced = _settled(source, target, settle)
+                if not backlog.counts and not announced:
+                    return Round(0, 0, target.position, 0.0, time.monotonic() - started)
+                failpoint(Failpoint.APPLY_READ)
+                self._shed_foreign_keys(target)
+                refused = self._carry(schema, source, target, backlog, announced)
+            failpoint(Failpoint.APPLY_BEFORE_COMMIT)
+        failpoint(Failpoint.APPLY_AFTER_COMMIT)
+        lag = max(0.0, time.time() - backlog.oldest) if backlog.oldest else 0.0
+        return Round(backlog.entries, refused, backlog.upto, lag, time.monotonic() - started)
+
+    def _shed_foreign_keys(self, target: Target) -> None:
+        """PostgreSQL has just become the shadow: its keys go before the first row is replaced there."""
+        if isinstance(target, PostgresTarget) and self._shed_epoch != target.control.epoch:
+            deferred.drop_foreign_keys(target.connection)
+            self._shed_epoch = target.control.epoch
+
+    def directions(self) -> tuple[SqliteStore | PostgresStore, SqliteStore | PostgresStore]:
+        """Primary and shadow, as SQLite's control row has it."""
+        if self.sqlite.read_control().primary is Side.SQLITE:
+            return self.sqlite, self.postgres
+        return self.postgres, self.sqlite
+
+    def _carry(
+        self,
+        schema: Schema,
+        source: Source,
+        target: Target,
+        backlog: Backlog,
+        announced: dict[str, list[RawKey]],
+    ) -> int:
+        refused = 0
+        position, table_name, op = target.position, None, "read"
+        try:
+            with target.burst(backlog.entries + sum(map(len, announced.values()))):
+                for table_name in sorted(backlog.counts.keys() | announced.keys()):
+                    table = schema.get(table_name)
+                    if table is None:
+                        raise SchemaDrift(f"the log names table {table_name}, which the sides do not share")
+                    op = "write"
+                    refused += _carry_table(table, source, target, position, announced.get(table_name, []))
+                target.forget_announced(announced)
+                op = "advance"
+                target.advance(backlog.upto, backlog.entries)
+        except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, sqlite3.IntegrityError) as error:
+            raise ApplyFailed(
+                str(error).splitlines()[0],
+                op=op,
+                table=table_name,
+                log_range=f"{position}, {backlog.upto}",
+                hint=f"run st-migrate verify --table {table_name}",
+            ) from error
+        return refused
+
+    def schema(self) -> Schema:
+        """The tables of the pair; read again, and capture checked, when SQLite's schema changed."""
+        version = int(self.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
+        if version != self._schema_version:
+            schema = read_schema(self.sqlite.connection, self.postgres.connection)
+            check_inventory(self.sqlite.connection, schema)
+            self._schema, self._schema_version = schema, version
+        return self._schema
+
+    def forget_schema(self) -> None:
+        """Read the schema again at the next round."""
+        self._schema_version = None
+
+    def drain(self, until: Callable[[], bool] = lambda: False) -> Round | Standing:
+        """Rounds until one finds nothing to do, or `until` says so."""
+        while True:
+            outcome = self.round(durable=True, even_if_paused=True)
+            if isinstance(outcome, Standing) or outcome.changes == 0 or until():
+                return outcome
+
+
+def _settled(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:
+    """Announced keys whose transaction has ended on the primary; the others are still its own."""
+    keys: dict[str, list[RawKey]] = {}
+    for table, key, token in target.announced():
+        if everything or source.has_ended(token):
+            keys.setdefault(table, []).append(key)
+    return keys
+
+
+def _same_epoch(primary: Control, shadow: Control) -> None:
+    if primary.pair != shadow.pair:
+        raise NotPrepared(
+            "the two databases belong to different pairs",
+            hint="check both URLs; each was prepared with another partner",
+        )
+    if primary.epoch != shadow.epoch or primary.primary is not shadow.primary:
+        raise NotPrepared(
+            f"the control rows disagree (epochs {primary.epoch} and {shadow.epoch})",
+            hint="run st-migrate recover",
+        )
+
+
+def _carry_table(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
+    """Replace the changed rows of one table. All deletes come first, so that no two rows collide."""
+    whole = False
+    for keys in source.changed_keys(table, after):
+        whole = whole or None in keys
+        target.delete(table, [key for key in keys if key is not None])
+    if announced:
+        target.delete(table, announced)
+    if whole:
+        target.clear(table)
+        return target.insert(table, source.all_rows(table))
+    refused = target.insert(table, source.changed_rows(table, after))
+    if announced:
+        # A key may be both announced and logged; its row is then inserted once, by the log.
+        logged = {str(key) for keys in source.changed_keys(table, after) for key in keys}
+        only_announced = [key for key in announced if str(key) not in logged]
+        if rows := source.rows_of(table, only_announced):
+            refused += target.insert(table, [rows])
+    return refused

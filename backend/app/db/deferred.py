@@ -1,0 +1,167 @@
+"""Indexes and foreign keys on PostgreSQL that stand only at certain times.
+
+While PostgreSQL is being filled it has no secondary indexes; while it is the shadow it has no foreign
+keys, because apply deletes and inserts rows in any order and nothing may reject or cascade there. The
+definitions are kept in `st_deferred_ddl` before the first is dropped, in the same transaction, so no
+crash can lose one. Foreign keys come back at promotion, NOT VALID (a catalog change, no scan), and are
+validated afterwards; one that old orphans violate stays NOT VALID: new writes are checked, old rows are
+neither lost nor altered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg_errors
+
+from app.db.catalog import literal, quote, takes_part
+from app.db.failpoints import Failpoint, failpoint
+
+Connection = psycopg.Connection[Any]
+
+# Unique constraints carry their own definition; plain indexes are those no constraint owns.
+_INDEXES = """
+SELECT c.conname, t.relname, 'constraint', pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+WHERE c.contype = 'u' AND t.relnamespace = current_schema()::regnamespace
+UNION ALL
+SELECT ic.relname, t.relname, 'index', pg_get_indexdef(i.indexrelid)
+FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_class ic ON ic.oid = i.indexrelid
+WHERE t.relnamespace = current_schema()::regnamespace AND NOT i.indisprimary
+AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('u', 'p', 'x'))
+"""
+_FOREIGN_KEYS = """
+SELECT c.conname, t.relname, 'foreign_key', pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+WHERE c.contype = 'f' AND c.conparentid = 0 AND t.relnamespace = current_schema()::regnamespace
+"""
+
+
+def _remember(connection: Connection, query: str) -> list[tuple[str, str, str]]:
+    """Store what a catalog query finds; returns (name, table, kind) of it."""
+    found = [row for row in connection.execute(query.encode()).fetchall() if takes_part(row[1])]
+    for name, table, kind, definition in found:
+        plain = definition.removesuffix(" NOT VALID")
+        connection.execute(
+            "INSERT INTO st_deferred_ddl (name, tbl, kind, definition) VALUES (%s, %s, %s, %s) "
+            "ON CONFLICT (name, tbl) DO UPDATE SET kind = excluded.kind, definition = excluded.definition",
+            (name, table, kind, plain),
+        )
+    return [(name, table, kind) for name, table, kind, _ in found]
+
+
+def drop_foreign_keys(connection: Connection) -> int:
+    """Remember and drop every foreign key, in the caller's transaction; returns how many there were."""
+    return _drop(connection, _FOREIGN_KEYS)
+
+
+def drop_indexes(connection: Connection) -> int:
+    """Remember and drop every secondary index and unique constraint, in the caller's transaction."""
+    return _drop(connection, _INDEXES)
+
+
+def _drop(connection: Connection, query: str) -> int:
+    found = _remember(connection, query)
+    for name, table, kind in found:
+        connection.execute(
+            f"DROP INDEX {quote(name)}".encode()
+            if kind == "index"
+            else f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}".encode()
+        )
+    return len(found)
+
+
+def missing(connection: Connection, *kinds: str) -> list[tuple[str, str, str, str]]:
+    """Remembered definitions of these kinds that do not stand now: (name, table, kind, definition)."""
+    rows = connection.execute(
+        """
+        SELECT d.name, d.tbl, d.kind, d.definition FROM st_deferred_ddl d
+        WHERE d.kind = ANY(%s) AND NOT EXISTS (
+            SELECT 1 FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+            WHERE c.conname = d.name AND t.relname = d.tbl AND t.relnamespace = current_schema()::regnamespace)
+        AND NOT EXISTS (
+            SELECT 1 FROM pg_class i JOIN pg_index x ON x.indexrelid = i.oid AND x.indisvalid
+            WHERE i.relname = d.name AND i.relnamespace = current_schema()::regnamespace AND d.kind = 'index')
+        ORDER BY d.tbl, d.name
+        """,
+        (list(kinds),),
+    ).fetchall()
+    return [tuple(row) for row in rows]
+
+
+def build_indexes(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Build every missing index and unique constraint, each in its own transaction, yielding its name first.
+
+    Raises:
+        psycopg.errors.UniqueViolation: the data holds duplicates under a key that SQLite did not enforce.
+    """
+    for name, table, kind, definition in missing(connection, "index", "constraint"):
+        yield name, table
+        with connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = 0")
+            connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+            connection.execute(
+                definition.encode()
+                if kind == "index"
+                else f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}".encode()
+            )
+        failpoint(Failpoint.COPY_INDEX)
+
+
+def add_foreign_keys(connection: Connection) -> int:
+    """Add every missing foreign key NOT VALID, in the caller's transaction; returns how many."""
+    wanted = missing(connection, "foreign_key")
+    with connection.pipeline():
+        for name, table, _, definition in wanted:
+            connection.execute(
+                f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition} NOT VALID".encode()
+            )
+    return len(wanted)
+
+
+def validate_foreign_keys(connection: Connection) -> list[str]:
+    """Validate what can be validated, each key in its own transaction; writers are not blocked.
+
+    Returns:
+        The keys that orphans keep from being valid.
+    """
+    rows = connection.execute(
+        "SELECT c.conname, t.relname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
+        "WHERE c.contype = 'f' AND NOT c.convalidated AND t.relnamespace = current_schema()::regnamespace"
+    ).fetchall()
+    violated: list[str] = []
+    for name, table in rows:
+        try:
+            connection.execute(f"ALTER TABLE {quote(table)} VALIDATE CONSTRAINT {quote(name)}".encode())
+        except pg_errors.ForeignKeyViolation:
+            violated.append(f"{table}.{name}")
+    return violated
+
+
+_SEQUENCES = """
+SELECT t.relname, a.attname, s.oid::regclass::text
+FROM pg_class s
+JOIN pg_depend d ON d.objid = s.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+JOIN pg_class t ON t.oid = d.refobjid
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+WHERE s.relkind = 'S' AND t.relnamespace = current_schema()::regnamespace
+"""
+
+
+def advance_sequences(connection: Connection, gap: int) -> int:
+    """Set every owned sequence beyond the largest value in its column and beyond itself.
+
+    Args:
+        gap: how many numbers to leave free, so that an id that was handed out but never committed on
+            the old side is not handed out again.
+    """
+    owned = [row for row in connection.execute(_SEQUENCES).fetchall() if takes_part(row[0])]
+    with connection.pipeline():
+        for table, column, sequence in owned:
+            connection.execute(
+                f"SELECT setval({literal(sequence)}, greatest((SELECT coalesce(max({quote(column)}), 0) "
+                f"FROM {quote(table)}), (SELECT last_value FROM {sequence})) + {gap})".encode()
+            )
+    return len(owned)

@@ -1,0 +1,103 @@
+"""Every error of the session layer and the migration, in one tree.
+
+Each says what was being done, what is wrong and what to do about it, because the reader is an
+operator in the middle of a switch. `SwitchError.retryable` separates "the same request may succeed in
+a moment" (HTTP 503 with Retry-After) from "somebody has to act".
+"""
+
+from __future__ import annotations
+
+
+class SwitchError(Exception):
+    """Base of all errors of the session layer.
+
+    Args:
+        message: what is wrong, one sentence, naming the table, file or setting.
+        hint: what to do about it; a command where there is one.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} - {self.hint}" if self.hint else self.message
+
+
+class ConfigurationError(SwitchError):
+    """A setting, URL or file is wrong: nothing was changed."""
+
+
+class NotPrepared(SwitchError):
+    """The databases carry no control rows, or those of another pair."""
+
+
+class Refused(SwitchError):
+    """A gate said no: nothing was changed.
+
+    Args:
+        reasons: each failing gate in the operator's words.
+    """
+
+    def __init__(self, message: str, *, reasons: tuple[str, ...] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reasons = reasons
+
+
+class PrimaryUnavailable(SwitchError):
+    """The fence stayed up longer than a transaction may be held; the same request may be sent again."""
+
+    retryable = True
+
+
+class Fenced(SwitchError):
+    """A write reached a side that takes no application writes (a stale process, worker or shell)."""
+
+    retryable = True
+
+
+class StaleAttempt(SwitchError):
+    """A coordinator found that its attempt was ended by somebody else; it must not touch anything."""
+
+
+class ShadowUnavailable(SwitchError):
+    """The shadow cannot take changes now (down, stalled, out of connections)."""
+
+    retryable = True
+
+
+class SchemaDrift(SwitchError):
+    """The two sides do not have the same tables and columns; apply stops and nothing is lost."""
+
+
+class ApplyFailed(SwitchError):
+    """A round of apply failed for a reason that waiting does not mend.
+
+    Args:
+        op: read, delete, insert, advance.
+        table: the table that was being written, if known.
+        log_range: first and last log position of the round.
+    """
+
+    def __init__(self, message: str, *, op: str, table: str | None, log_range: str, hint: str | None) -> None:
+        super().__init__(f"apply {op} {table or ''} [{log_range}]: {message}", hint=hint)
+        self.op = op
+        self.table = table
+        self.log_range = log_range
+
+
+class UnsupportedValue(Exception):
+    """A stored value that the other side cannot hold without changing it.
+
+    Args:
+        column: the column that holds it.
+        reason: why, in a few words; it is stored with the quarantined row.
+    """
+
+    def __init__(self, column: str, reason: str) -> None:
+        super().__init__(f"{column}: {reason}")
+        self.column = column
+        self.reason = reason

@@ -1,0 +1,110 @@
+"""Named places at which a test may stop, fail or kill the process; free when unarmed.
+
+Armed by the environment variable ST_FAILPOINTS, e.g. `apply.before_commit=kill,switch.fenced=sleep:0.3`,
+or in a test by `arm(name, action)`. Actions: `kill` (SIGKILL to this process), `raise` (a
+`FailpointError`), `sleep:SECONDS`, `wait:PATH` (until that file exists; says so by creating PATH.reached),
+or any callable.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+
+class Failpoint(StrEnum):
+    """Every durable step of the protocol; the fault suite iterates this list."""
+
+    APPLY_LOCKED = "apply.locked"  # the shadow is locked, the primary not yet read
+    APPLY_READ = "apply.read"  # the primary's state is read, nothing written
+    APPLY_BEFORE_COMMIT = "apply.before_commit"  # shadow rows and watermark written, not committed
+    APPLY_AFTER_COMMIT = "apply.after_commit"
+    COMMIT_BEFORE = "commit.before"  # the application's commit, before the primary has it
+    COMMIT_AFTER = "commit.after"  # the primary has it, the caller does not know yet
+    STRICT_ANNOUNCED = "strict.announced"  # the shadow took the change, the primary did not commit it yet
+    PREPARE_CONTROL = "prepare.control"  # PostgreSQL is claimed, no table made
+    PREPARE_SCHEMA = "prepare.schema"  # tables made, nothing captured
+    PREPARE_CAPTURE = "prepare.capture"  # PostgreSQL captures, SQLite not yet
+    PREPARE_DONE = "prepare.done"
+    COPY_CHUNK_READ = "copy.chunk_read"  # a chunk's rows are on their way
+    COPY_BEFORE_COMMIT = "copy.before_commit"  # rows and progress written, not committed
+    COPY_AFTER_COMMIT = "copy.after_commit"
+    COPY_INDEX = "copy.index"  # between two index builds
+    COPY_DONE = "copy.done"  # phase moved to replicating
+    VERIFY_CHUNK = "verify.chunk"
+    SWITCH_BEGUN = "switch.begun"  # the attempt is on record, the fence still down
+    SWITCH_FENCED = "switch.fenced"  # the old primary takes no writes
+    SWITCH_DRAINED = "switch.drained"  # the shadow has everything
+    SWITCH_CHECKED = "switch.checked"  # the changed keys were compared
+    SWITCH_COMMITTING = "switch.committing"  # the point after which only PostgreSQL's record decides
+    SWITCH_COMMITTED = "switch.committed"  # the record is written, SQLite does not know yet
+    SWITCH_DONE = "switch.done"
+    RECOVER_DECIDED = "recover.decided"  # the attempt is ended on the arbiter, the fence still up
+    COMPLETE_SQLITE = "complete.sqlite"  # one side is clean, the other not yet
+
+
+class FailpointError(RuntimeError):
+    """Raised by a failpoint armed with `raise`."""
+
+
+Action = Callable[[], None]
+_armed: dict[str, Action] = {}
+
+
+def failpoint(name: Failpoint) -> None:
+    """Do what this point is armed with; almost always nothing."""
+    if _armed and (action := _armed.get(name)) is not None:
+        action()
+
+
+@contextmanager
+def arm(name: Failpoint, action: Action | str) -> Iterator[None]:
+    """Arm a point for the duration of a block."""
+    _armed[name] = parse(action) if isinstance(action, str) else action
+    try:
+        yield
+    finally:
+        _armed.pop(name, None)
+
+
+def parse(text: str) -> Action:
+    """The action that a text names.
+
+    Raises:
+        ValueError: no such action.
+    """
+    verb, _, argument = text.partition(":")
+    if verb == "kill":
+        return lambda: os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "raise":
+        return _raise
+    if verb == "sleep":
+        return lambda: time.sleep(float(argument))
+    if verb == "wait":
+        return lambda: _wait(Path(argument))
+    raise ValueError(f"no failpoint action {text!r}")
+
+
+def _raise() -> None:
+    raise FailpointError("armed failpoint")
+
+
+def _wait(path: Path) -> None:
+    path.with_suffix(".reached").touch()
+    while not path.exists():
+        time.sleep(0.005)
+
+
+def arm_from_environment() -> None:
+    """Arm what ST_FAILPOINTS lists; called once at import."""
+    for entry in filter(None, os.environ.get("ST_FAILPOINTS", "").split(",")):
+        name, _, action = entry.partition("=")
+        _armed[Failpoint(name)] = parse(action)
+
+
+arm_from_environment()

@@ -1,0 +1,72 @@
+-- name: admit
+-- Called by every write statement's trigger, and by a session before its first write. The shared lock
+-- is held to the end of the transaction, so raising the fence (which takes it exclusively) waits for
+-- every writer in flight. The control row is read after the lock was granted, with a fresh snapshot;
+-- a transaction whose snapshot is older than that (REPEATABLE READ and up) locks the row instead,
+-- which fails with a serialization error if the fence moved since.
+CREATE OR REPLACE FUNCTION {schema}.st_admit() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = {schema}, pg_temp AS $body$
+DECLARE
+  control record;
+BEGIN
+  IF current_setting('st.applying', true) = (SELECT c.epoch::text FROM st_control c WHERE c.id = 1) THEN
+    RETURN false;
+  END IF;
+  PERFORM pg_advisory_xact_lock_shared({lock_class}, {lock_object});
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    SELECT c.writable, c.primary_side, c.epoch INTO control FROM st_control c WHERE c.id = 1;
+  ELSE
+    SELECT c.writable, c.primary_side, c.epoch INTO control FROM st_control c WHERE c.id = 1 FOR SHARE;
+  END IF;
+  IF NOT control.writable THEN
+    RAISE EXCEPTION USING
+      ERRCODE = '{fenced}',
+      MESSAGE = format('postgres takes no application writes: the primary is %s (epoch %s)',
+                       control.primary_side, control.epoch),
+      HINT = 'Restart this process, or point it at the primary.';
+  END IF;
+  RETURN true;
+END
+$body$
+
+-- name: capture
+-- One function per table: its key columns are static SQL, so that plans are cached.
+CREATE OR REPLACE FUNCTION {schema}.{function}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $body$
+BEGIN
+  IF NOT st_admit() THEN
+    RETURN NULL;
+  END IF;
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO st_change_log (tbl, k) SELECT {name}, {key} FROM st_new;
+  ELSIF TG_OP = 'DELETE' THEN
+    INSERT INTO st_change_log (tbl, k) SELECT {name}, {key} FROM st_old;
+  ELSIF TG_OP = 'UPDATE' THEN
+    INSERT INTO st_change_log (tbl, k)
+      SELECT {name}, {key} FROM st_old UNION SELECT {name}, {key} FROM st_new;
+  ELSE
+    INSERT INTO st_change_log (tbl, k) VALUES ({name}, NULL);
+  END IF;
+  RETURN NULL;
+END
+$body$
+
+-- name: insert
+-- Capture of INSERT and of COPY.
+CREATE OR REPLACE TRIGGER st_capture_insert AFTER INSERT ON {table}
+REFERENCING NEW TABLE AS st_new FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()
+
+-- name: update
+-- Capture of UPDATE, old and new keys.
+CREATE OR REPLACE TRIGGER st_capture_update AFTER UPDATE ON {table}
+REFERENCING OLD TABLE AS st_old NEW TABLE AS st_new FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()
+
+-- name: delete
+-- Capture of DELETE.
+CREATE OR REPLACE TRIGGER st_capture_delete AFTER DELETE ON {table}
+REFERENCING OLD TABLE AS st_old FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()
+
+-- name: truncate
+-- Capture of TRUNCATE: the whole table.
+CREATE OR REPLACE TRIGGER st_capture_truncate AFTER TRUNCATE ON {table}
+FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()

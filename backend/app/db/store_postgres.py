@@ -1,0 +1,490 @@
+"""PostgreSQL as shadow and as primary.
+
+As shadow: one row lock (`st_watermark`) is the applier's lock; it is taken before the primary is read,
+and the control row is read after it was granted, so a round that waited behind a promotion sees it.
+As primary: sequence numbers are not commit order, so a position is a `pg_snapshot`: the changes of every
+transaction that it can see have been applied. The next round takes what is visible now and was not
+visible then, whatever the order of sequence numbers, and no long transaction holds it back.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg_errors
+from sqlalchemy import URL
+
+from app.db.canonical import Kind, encode, encode_column
+from app.db.catalog import Table, quote
+from app.db.errors import ConfigurationError, NotPrepared, ShadowUnavailable, UnsupportedValue
+from app.db.quarantine import Rejected, content_of
+from app.db.settings import Pooler, ShimSettings
+from app.db.store import START, Backlog, Control, RawKey, Row
+from app.db.store_sqlite import FETCH, control_from_row, split_key
+from app.db.urls import Side, connect_arguments, shown
+
+Connection = psycopg.Connection[Any]
+
+COPY_FROM = 500  # rows from which COPY is faster than one INSERT with array parameters
+_CONTROL = (
+    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
+    "FROM st_control WHERE id = 1"
+)
+_RETRYABLE = (
+    pg_errors.OperationalError,
+    pg_errors.InterfaceError,
+    pg_errors.ReadOnlySqlTransaction,
+    pg_errors.QueryCanceled,
+    pg_errors.LockNotAvailable,
+    pg_errors.SerializationFailure,
+    pg_errors.DeadlockDetected,
+    pg_errors.DiskFull,
+)
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> Connection:
+    """Connect in autocommit mode, marked as ours, with a UTC session and limits on waiting.
+
+    Raises:
+        ShadowUnavailable: the server cannot be reached now.
+        ConfigurationError: it can, and says no (user, password, database).
+    """
+    arguments = connect_arguments(url)
+    arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
+    arguments.setdefault("application_name", application_name)
+    if settings.pg_pooler is Pooler.NONE:
+        ours = (
+            f"-c TimeZone=UTC -c lock_timeout={settings.pg_lock_timeout_ms} "
+            f"-c idle_in_transaction_session_timeout=60000"
+        )
+        arguments["options"] = f"{arguments.get('options', '')} {ours}".strip()
+    else:
+        arguments["prepare_threshold"] = None
+    try:
+        return psycopg.connect(autocommit=True, **arguments)
+    except psycopg.OperationalError as error:
+        text = str(error).strip().splitlines()[-1]
+        state = error.sqlstate or ""
+        if state.startswith(("28", "3D")) or "authentication failed" in text or "does not exist" in text:
+            raise ConfigurationError(
+                f"{shown(url)} refuses the connection: {text}", hint="check user, password and database name"
+            ) from None
+        raise ShadowUnavailable(
+            f"{shown(url)} cannot be reached: {text}", hint="start PostgreSQL or check host and port"
+        ) from None
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether waiting may mend an error, by SQLSTATE class, never by its text."""
+    return isinstance(error, (*_RETRYABLE, ShadowUnavailable))
+
+
+def postgres_control(connection: Connection, *, lock: bool = False) -> Control:
+    """The control row of the PostgreSQL side, optionally locked for the rest of the transaction.
+
+    Raises:
+        NotPrepared: there is none.
+    """
+    try:
+        row = connection.execute(_CONTROL + (" FOR UPDATE" if lock else "")).fetchone()
+    except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName):
+        row = None
+    if row is None:
+        raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
+    return control_from_row(row)
+
+
+def copy_text(columns: Sequence[Sequence[str | None]]) -> str:
+    """Rows of canonical columns in COPY's text format."""
+    escaped = [_escaped(column) for column in columns]
+    return "\n".join(map("\t".join, zip(*escaped, strict=True))) + "\n"
+
+
+def _escaped(column: Sequence[str | None]) -> Sequence[str]:
+    if None in column:
+        return ["\\N" if text is None else text.translate(_ESCAPES) for text in column]
+    joined = "".join(column)  # type: ignore[arg-type]  # no None in it, as just seen
+    if any(mark in joined for mark in "\\\t\n\r"):
+        return [text.translate(_ESCAPES) for text in column]  # type: ignore[union-attr]
+    return column  # type: ignore[return-value]
+
+
+def encode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[str | None]], list[Rejected]]:
+    """Rows as SQLite holds them, as canonical columns; those that have no canonical form come apart.
+
+    Returns:
+        The columns of the good rows, and the refused rows.
+    """
+    columns = list(zip(*rows, strict=True))
+    encoded: list[Sequence[str | None]] = []
+    refused: dict[int, UnsupportedValue] = {}
+    for column, values in zip(table.columns, columns, strict=True):
+        texts = encode_column(column.kind, values)
+        if texts is None:
+            texts = []
+            for n, value in enumerate(values):
+                try:
+                    texts.append(encode(column.kind, value, column.name))
+                except UnsupportedValue as error:
+                    refused.setdefault(n, error)
+                    texts.append(None)
+        if not column.nullable and None in texts:
+            for n, text in enumerate(texts):
+                if text is None:
+                    refused.setdefault(n, UnsupportedValue(column.name, "NULL in a column that takes none"))
+        encoded.append(texts)
+    if not refused:
+        return encoded, []
+    rejected = [Rejected(table, rows[n], error.column, error.reason) for n, error in sorted(refused.items())]
+    return [[text for n, text in enumerate(column) if n not in refused] for column in encoded], rejected
+
+
+class PostgresTarget:
+    """One transaction of the applier on PostgreSQL, or of the backfill.
+
+    Args:
+        careful: write every row under its own savepoint, so that a row which only the server can tell
+            is bad (a check, a value out of range) is quarantined instead of failing the round. Slow;
+            used to repeat a round that failed.
+    """
+
+    def __init__(
+        self, connection: Connection, position: str, control: Control, *, quarantined: bool, careful: bool
+    ) -> None:
+        self.connection = connection
+        self.control = control
+        self.position = position
+        self._quarantined = quarantined
+        self.careful = careful
+
+    def burst(self, entries: int) -> AbstractContextManager[object]:
+        """Send a small round's statements in one go; a large one uses COPY, which cannot be pipelined."""
+        return self.connection.pipeline() if entries < COPY_FROM and not self.careful else nullcontext()
+
+    def announced(self) -> list[tuple[str, RawKey, str]]:
+        return self.connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
+
+    def clear(self, table: Table) -> None:
+        self.connection.execute(f"DELETE FROM {quote(table.name)}".encode())
+
+    def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
+        columns = [list(column) for column in zip(*(self._key(table, key) for key in keys), strict=True)]
+        using, match = _unnested(table)
+        self.connection.execute(
+            f"DELETE FROM {quote(table.name)} AS t USING {using} WHERE {match}".encode(), columns
+        )
+        if self._quarantined:
+            self.connection.execute(
+                "DELETE FROM st_quarantine WHERE tbl = %s AND k = ANY(%s::text[])",
+                (table.name, [_key_text(parts) for parts in zip(*columns, strict=True)]),
+            )
+
+    @staticmethod
+    def _key(table: Table, key: RawKey) -> tuple[str | None, ...]:
+        return tuple(
+            encode(column.kind, int(value) if column.kind is Kind.INTEGER else value, column.name)
+            for column, value in zip(table.key, split_key(table, key), strict=True)
+        )
+
+    def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
+        refused = 0
+        for batch in rows:
+            columns, rejected = encode_rows(table, batch)
+            if rejected:
+                self.quarantine(rejected)
+                refused += len(rejected)
+                gone = {id(item.row) for item in rejected}
+                batch = [row for row in batch if id(row) not in gone]
+            if self.careful:
+                refused += self._one_by_one(table, batch)
+            elif batch:
+                self._put(table, columns)
+        return refused
+
+    def _one_by_one(self, table: Table, rows: list[Row]) -> int:
+        """Write rows each under a savepoint, and quarantine those that the server itself refuses."""
+        refused: list[Rejected] = []
+        for row in rows:
+            columns, _ = encode_rows(table, [row])
+            try:
+                with self.connection.transaction():
+                    self._put(table, columns)
+            except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation):
+                raise  # not the row's fault: the shadow is not what apply may assume
+            except (pg_errors.DataError, pg_errors.IntegrityError) as error:
+                column = error.diag.column_name or error.diag.constraint_name or ""
+                refused.append(Rejected(table, row, column, f"PostgreSQL: {error.diag.message_primary}"))
+        self.quarantine(refused)
+        return len(refused)
+
+    def _put(self, table: Table, columns: list[Sequence[str | None]]) -> None:
+        names = ", ".join(quote(column.name) for column in table.columns)
+        if len(columns[0]) >= COPY_FROM:
+            with self.connection.cursor().copy(
+                f"COPY {quote(table.name)} ({names}) FROM STDIN".encode()
+            ) as copy:
+                copy.write(copy_text(columns))
+            return
+        fields = ", ".join(f"u.c{n}::{column.cast}" for n, column in enumerate(table.columns))
+        arrays = ", ".join(["%s::text[]"] * len(columns))
+        aliases = ", ".join(f"c{n}" for n in range(len(columns)))
+        self.connection.execute(
+            f"INSERT INTO {quote(table.name)} ({names}) OVERRIDING SYSTEM VALUE "
+            f"SELECT {fields} FROM unnest({arrays}) AS u({aliases})".encode(),
+            [list(column) for column in columns],
+        )
+
+    def quarantine(self, rejected: Sequence[Rejected]) -> None:
+        """Keep refused rows with their exact content and the reason; they block the cutover."""
+        for item in rejected:
+            self.connection.execute(
+                "INSERT INTO st_quarantine (tbl, k, col, reason, content, at) VALUES (%s, %s, %s, %s, %s, %s) "
+                "ON CONFLICT (tbl, k) DO UPDATE SET col = excluded.col, reason = excluded.reason, "
+                "content = excluded.content, at = excluded.at, accepted_by = NULL, accepted_at = NULL",
+                (item.table.name, item.key_text(), item.column, item.reason, content_of(item), time.time()),
+            )
+            self._quarantined = True
+
+    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None:
+        for table, of_table in keys.items():
+            self.connection.execute(
+                "DELETE FROM st_pending WHERE tbl = %s AND k = ANY(%s::text[])", (table, of_table)
+            )
+
+    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+        """Remember keys that strict mode writes here before the primary commits them."""
+        self.connection.execute(
+            "INSERT INTO st_pending (tbl, k, token) SELECT %s, k, %s FROM unnest(%s::text[]) AS k "
+            "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token",
+            (table.name, token, [str(key) for key in keys]),
+        )
+
+    def advance(self, position: str, changes: int) -> None:
+        self.connection.execute(
+            "UPDATE st_watermark SET position = %s, changes = changes + %s, applied_at = %s WHERE id = 1",
+            (position, changes, time.time()),
+        )
+
+
+def _key_text(parts: Sequence[str | None]) -> str:
+    return parts[0] or "" if len(parts) == 1 else json.dumps(list(parts))
+
+
+def _unnested(table: Table) -> tuple[str, str]:
+    """Array parameters of key columns as a row source, and the condition that joins them to `t`."""
+    aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
+    arrays = ", ".join(["%s::text[]"] * len(table.key))
+    match = " AND ".join(f"t.{quote(c.name)} = u.c{n}::{c.cast}" for n, c in enumerate(table.key))
+    return f"unnest({arrays}) AS u({aliases})", match
+
+
+class PostgresSource:
+    """One read transaction (REPEATABLE READ) on PostgreSQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.control = postgres_control(connection)
+
+    # What a round after snapshot %(after)s has to look at; the first comparison can use the index.
+    _NEW = "(%(after)s = '0' OR xid >= pg_snapshot_xmin(%(snap)s::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, %(snap)s::pg_snapshot))"
+
+    @staticmethod
+    def _parameters(after: str, **more: Any) -> dict[str, Any]:
+        return {"after": after, "snap": None if after == START else after, **more}
+
+    def backlog(self, after: str) -> Backlog:
+        rows = self._connection.execute(
+            f"SELECT tbl, count(*), min(at) FROM st_change_log WHERE {self._NEW} GROUP BY tbl".encode(),
+            self._parameters(after),
+        ).fetchall()
+        if not rows:
+            return Backlog(after, {}, None)
+        snapshot = self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        assert snapshot is not None
+        return Backlog(snapshot[0], {row[0]: row[1] for row in rows}, min(row[2] for row in rows))
+
+    def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
+        keys = self._stream(
+            f"SELECT DISTINCT k FROM st_change_log WHERE {self._NEW} AND tbl = %(tbl)s",
+            self._parameters(after, tbl=table.name),
+        )
+        integer = table.integer_key
+        for rows in keys:
+            yield [int(row[0]) if integer and row[0] is not None else row[0] for row in rows]
+
+    def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
+        names = ", ".join(quote(name) for name in table.key_names)
+        yield from self._stream(
+            f"{select_list(table)} WHERE ({names}) IN (SELECT {logged_key_fields(table)} FROM st_change_log "
+            f"WHERE {self._NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
+            self._parameters(after, tbl=table.name),
+        )
+
+    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
+        return rows_by_key(self._connection, table, [split_key(table, key) for key in keys])
+
+    def has_ended(self, token: str) -> bool:
+        """A token is a transaction id; what the snapshot can judge has committed or rolled back."""
+        row = self._connection.execute(
+            "SELECT pg_visible_in_snapshot(%s::xid8, pg_current_snapshot())", (token,)
+        ).fetchone()
+        return row is not None and bool(row[0])
+
+    def all_rows(self, table: Table) -> Iterator[list[Row]]:
+        yield from self._stream(select_list(table), {})
+
+    def _stream(self, statement: str, parameters: dict[str, Any]) -> Iterator[list[Row]]:
+        with self._connection.cursor() as cursor:
+            rows: list[Row] = []
+            for row in cursor.stream(statement.encode(), parameters):
+                rows.append(row)
+                if len(rows) == FETCH:
+                    yield rows
+                    rows = []
+            if rows:
+                yield rows
+
+
+def logged_key_fields(table: Table) -> str:
+    """A key logged on PostgreSQL taken apart into its typed columns."""
+    if len(table.key) == 1:
+        return f"k::{table.key[0].cast}"
+    return ", ".join(f"(k::jsonb ->> {n})::{column.cast}" for n, column in enumerate(table.key))
+
+
+def select_list(table: Table) -> str:
+    """SELECT of all columns in the form that `canonical.to_sqlite` takes: the time kinds as text."""
+    as_text = (Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC, Kind.UUID)
+    fields = ", ".join(
+        f"{quote(column.name)}::text"
+        if column.kind in as_text or column.cast == "json"
+        else quote(column.name)
+        for column in table.columns
+    )
+    return f"SELECT {fields} FROM {quote(table.name)}"
+
+
+def rows_by_key(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[Row]:
+    """The rows of some keys, in no particular order; keys hold one value per key column."""
+    if not keys:
+        return []
+    columns = [[None if v is None else str(v) for v in column] for column in zip(*keys, strict=True)]
+    arrays = ", ".join(["%s::text[]"] * len(table.key))
+    aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
+    typed = ", ".join(f"c{n}::{column.cast}" for n, column in enumerate(table.key))
+    names = ", ".join(quote(name) for name in table.key_names)
+    return connection.execute(
+        f"{select_list(table)} WHERE ({names}) IN (SELECT {typed} FROM unnest({arrays}) AS u({aliases}))".encode(),
+        columns,
+    ).fetchall()
+
+
+class PostgresStore:
+    """The PostgreSQL side, through one connection that is made anew when it was lost."""
+
+    side = Side.POSTGRES
+
+    def __init__(self, url: URL, settings: ShimSettings, *, application_name: str = "st-shim") -> None:
+        self._url = url
+        self._settings = settings
+        self._name = application_name
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, opened if it is not.
+
+        Raises:
+            ShadowUnavailable, ConfigurationError: see `open_postgres`.
+        """
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._connection = open_postgres(self._url, self._settings, application_name=self._name)
+        return self._connection
+
+    @contextmanager
+    def source(self) -> Iterator[PostgresSource]:
+        connection = self.connection
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield PostgresSource(connection)
+        finally:
+            if not connection.broken:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[PostgresTarget]:
+        """The applier's transaction.
+
+        Args:
+            durable: wait for the disk at commit. Otherwise a crash of the server may undo the last
+                rounds together with the watermark that covers them, and the log still has them.
+            careful: see `PostgresTarget`.
+        """
+        connection = self.connection
+        try:
+            yield self._locked(connection, durable, careful)
+            connection.execute("COMMIT")
+        except BaseException:
+            if not connection.broken and not connection.closed:
+                connection.execute("ROLLBACK")
+            raise
+
+    @staticmethod
+    def _locked(connection: Connection, durable: bool, careful: bool) -> PostgresTarget:
+        with connection.pipeline():
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+            if not durable:
+                connection.execute("SET LOCAL synchronous_commit = off")
+            cursor = connection.execute(
+                "SELECT w.position, EXISTS (SELECT 1 FROM st_quarantine), "
+                "set_config('st.applying', c.epoch::text, true), "
+                "c.pair, c.primary_side, c.epoch, c.phase, c.writable, c.paused, c.attempt, c.attempt_state, "
+                "c.attempt_deadline, c.note FROM st_watermark w, st_control c WHERE w.id = 1 AND c.id = 1"
+            )
+        row = cursor.fetchone()
+        if row is None:
+            raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
+        return PostgresTarget(
+            connection, row[0], control_from_row(row[3:]), quarantined=bool(row[1]), careful=careful
+        )
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed on a normal exit, else rolled back."""
+        with self.connection.transaction():
+            yield self.connection
+
+    def read_control(self) -> Control:
+        return postgres_control(self.connection)
+
+    def read_position(self) -> str:
+        row = self.connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()
+        if row is None:
+            raise NotPrepared("the PostgreSQL database carries no watermark", hint="run st-migrate prepare")
+        return str(row[0])
+
+    def log_end(self) -> str:
+        row = self.connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def trim(self, upto: str, limit: int) -> int:
+        """Delete at most `limit` log entries that a position covers; returns how many went."""
+        if upto == START:
+            return 0
+        return self.connection.execute(
+            "DELETE FROM st_change_log WHERE seq IN (SELECT seq FROM st_change_log "
+            "WHERE pg_visible_in_snapshot(xid, %s::pg_snapshot) LIMIT %s)",
+            (upto, limit),
+        ).rowcount
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()

@@ -1,0 +1,330 @@
+"""SQLite as primary and as shadow: log positions are plain sequence numbers, the write lock is the lock."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from app.db.canonical import encode, to_sqlite
+from app.db.catalog import Table, quote
+from app.db.errors import ConfigurationError, NotPrepared
+from app.db.store import START, Backlog, Control, RawKey, Row
+from app.db.urls import Side
+
+FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
+
+_CONTROL = (
+    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
+    "FROM st_control WHERE id = 1"
+)
+
+
+def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) -> sqlite3.Connection:
+    """Open the existing file in autocommit mode, for use by one thread at a time.
+
+    Foreign keys are off on this connection: what it writes has been checked by the other side.
+
+    Raises:
+        ConfigurationError: no such file, or not a SQLite database.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"there is no SQLite file {path}", hint="check ST_DATABASE_URL")
+    mode = "ro" if read_only else "rw"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=busy_timeout_ms / 1000,
+        cached_statements=512,
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
+    return connection
+
+
+def is_missing_table(error: sqlite3.Error) -> bool:
+    """Whether a statement failed because a table does not exist; SQLite has no code of its own for it."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR" and "no such table" in str(error)
+
+
+def control_from_row(row: Sequence[Any]) -> Control:
+    """The control row as either side's select list yields it."""
+    pair, primary, epoch, phase, writable, paused, attempt, state, deadline, note = row
+    return Control(
+        pair, Side(primary), int(epoch), phase, bool(writable), bool(paused), attempt, state, deadline, note
+    )
+
+
+def sqlite_control(connection: sqlite3.Connection) -> Control:
+    """The control row of the SQLite side.
+
+    Raises:
+        NotPrepared: there is none.
+    """
+    try:
+        row = connection.execute(_CONTROL).fetchone()
+    except sqlite3.OperationalError as error:
+        if not is_missing_table(error):
+            raise
+        row = None
+    if row is None:
+        raise NotPrepared("the SQLite file carries no control row", hint="run st-migrate prepare")
+    return control_from_row(row)
+
+
+def key_columns(table: Table) -> str:
+    """The left side of `... IN (select keys)`."""
+    names = ", ".join(quote(name) for name in table.key_names)
+    return f"({names})" if len(table.key) > 1 else names
+
+
+def key_fields(table: Table, source: str = "k") -> str:
+    """A logged key taken apart into its columns."""
+    if len(table.key) == 1:
+        return source
+    return ", ".join(f"json_extract({source}, '$[{n}]')" for n in range(len(table.key)))
+
+
+def split_key(table: Table, key: RawKey) -> tuple[Any, ...]:
+    """A logged key as one value per key column."""
+    return tuple(json.loads(key)) if len(table.key) > 1 else (key,)
+
+
+def sqlite_key(table: Table, key: RawKey) -> tuple[Any, ...]:
+    """A key that either side logged, as SQLite stores it."""
+    return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split_key(table, key), strict=True))
+
+
+def batches(cursor: sqlite3.Cursor) -> Iterator[list[Any]]:
+    """A cursor's rows in lists of at most FETCH."""
+    while rows := cursor.fetchmany(FETCH):
+        yield rows
+
+
+def tolerant_text(raw: bytes) -> str:
+    """Text of a column whose bytes may not be UTF-8; the bad ones survive as lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+class SqliteSource:
+    """One read transaction on SQLite."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.control = sqlite_control(connection)
+
+    def backlog(self, after: str) -> Backlog:
+        rows = self._connection.execute(
+            "SELECT tbl, count(*), min(at), max(seq) FROM st_change_log WHERE seq > ? GROUP BY tbl",
+            (int(after),),
+        ).fetchall()
+        upto = max((row[3] for row in rows), default=int(after))
+        return Backlog(
+            str(upto), {row[0]: row[1] for row in rows}, min((row[2] for row in rows), default=None)
+        )
+
+    def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
+        cursor = self._connection.execute(
+            "SELECT DISTINCT k FROM st_change_log WHERE seq > ? AND tbl = ?", (int(after), table.name)
+        )
+        for rows in batches(cursor):
+            yield [row[0] for row in rows]
+
+    def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
+        yield from self._stream(
+            f"{self._select(table)} WHERE {key_columns(table)} IN "
+            f"(SELECT {key_fields(table)} FROM st_change_log WHERE seq > ? AND tbl = ?)",
+            (int(after), table.name),
+        )
+
+    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
+        condition = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
+        statement = f"{self._select(table)} WHERE {condition}"
+        return [
+            row for key in keys for rows in self._stream(statement, sqlite_key(table, key)) for row in rows
+        ]
+
+    def has_ended(self, token: str) -> bool:
+        """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'"
+        ).fetchone()
+        return row is not None and int(token) <= row[0]
+
+    def all_rows(self, table: Table) -> Iterator[list[Row]]:
+        yield from self._stream(self._select(table), ())
+
+    @staticmethod
+    def _select(table: Table) -> str:
+        return f"SELECT {', '.join(quote(column.name) for column in table.columns)} FROM {quote(table.name)}"
+
+    def _stream(self, statement: str, parameters: tuple[Any, ...]) -> Iterator[list[Row]]:
+        return stream(self._connection, statement, parameters)
+
+
+def stream(
+    connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...]
+) -> Iterator[list[Row]]:
+    """Rows of a query in lists; text that is not UTF-8 comes with lone surrogates instead of an error.
+
+    sqlite3 decodes text strictly and fast, or by a Python function and slowly, so the slow way is taken
+    only from the first bad row on.
+    """
+    cursor = connection.execute(statement, parameters)
+    done = 0
+    try:
+        while rows := cursor.fetchmany(FETCH):
+            yield rows
+            done += len(rows)
+        return
+    except sqlite3.OperationalError as error:
+        if "decode to UTF-8" not in str(error):
+            raise
+    tolerant = connection.cursor()
+    connection.text_factory = tolerant_text
+    try:
+        tolerant.execute(statement, parameters)
+        skipped = 0
+        while rows := tolerant.fetchmany(FETCH):
+            if skipped < done:
+                fresh = rows[done - skipped :]
+                skipped += len(rows)
+                rows = fresh
+            if rows:
+                yield rows
+    finally:
+        connection.text_factory = str
+
+
+class SqliteTarget:
+    """One write transaction of the applier on SQLite."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.control = sqlite_control(connection)
+        self.position: str = connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[
+            0
+        ]
+
+    def burst(self, entries: int) -> AbstractContextManager[object]:
+        """Nothing to gain on a local file."""
+        return nullcontext()
+
+    def announced(self) -> list[tuple[str, RawKey, str]]:
+        return self._connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
+
+    def clear(self, table: Table) -> None:
+        self._connection.execute(f"DELETE FROM {quote(table.name)}")
+
+    def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
+        condition = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
+        self._connection.executemany(
+            f"DELETE FROM {quote(table.name)} WHERE {condition}",
+            [sqlite_key(table, key) for key in keys],
+        )
+
+    def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
+        columns = ", ".join(quote(column.name) for column in table.columns)
+        marks = ", ".join("?" * len(table.columns))
+        kinds = [column.kind for column in table.columns]
+        for batch in rows:
+            self._connection.executemany(
+                f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})",
+                [tuple(map(to_sqlite, kinds, row)) for row in batch],
+            )
+        return 0
+
+    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None:
+        for table, of_table in keys.items():
+            self._connection.executemany(
+                "DELETE FROM st_pending WHERE tbl = ? AND k = ?", [(table, key) for key in of_table]
+            )
+
+    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+        """Remember keys that strict mode writes here before the primary commits them."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO st_pending (tbl, k, token) VALUES (?, ?, ?)",
+            [(table.name, str(key), token) for key in keys],
+        )
+
+    def advance(self, position: str, changes: int) -> None:
+        self._connection.execute(
+            "UPDATE st_watermark SET position = ?, changes = changes + ?, applied_at = ? WHERE id = 1",
+            (position, changes, time.time()),
+        )
+
+
+class SqliteStore:
+    """The SQLite side, through one connection."""
+
+    side = Side.SQLITE
+
+    def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+        self.connection = open_sqlite(path, busy_timeout_ms=busy_timeout_ms)
+
+    @contextmanager
+    def source(self) -> Iterator[SqliteSource]:
+        self.connection.execute("BEGIN")
+        try:
+            yield SqliteSource(self.connection)
+        finally:
+            self.connection.execute("ROLLBACK")
+
+    @contextmanager
+    def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
+        """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
+        with self.write() as connection:
+            connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
+            yield SqliteTarget(connection)
+            connection.execute("UPDATE st_control SET applying = 0 WHERE id = 1")
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction under the write lock: committed on a normal exit, else rolled back."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def read_control(self) -> Control:
+        return sqlite_control(self.connection)
+
+    def read_position(self) -> str:
+        return str(self.connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[0])
+
+    def log_end(self) -> str:
+        row = self.connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'"
+        ).fetchone()
+        return str(row[0]) if row else START
+
+    def trim(self, upto: str, limit: int) -> int:
+        """Delete at most `limit` log entries up to a position; returns how many went."""
+        return self.connection.execute(
+            "DELETE FROM st_change_log WHERE seq IN "
+            "(SELECT seq FROM st_change_log WHERE seq <= ? ORDER BY seq LIMIT ?)",
+            (int(upto), limit),
+        ).rowcount
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def key_text(table: Table, key: RawKey) -> str:
+    """A logged key of SQLite as bookkeeping stores it on PostgreSQL: canonical, as text."""
+    parts = [encode(c.kind, v, c.name) for c, v in zip(table.key, split_key(table, key), strict=True)]
+    return parts[0] or "" if len(parts) == 1 else json.dumps(parts)
