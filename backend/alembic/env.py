@@ -30,7 +30,7 @@ from app.db.urls import parse_url
 
 # Any number will do; it only has to be the same for all runners on a database.
 RUNNER_LOCK = 0x5354_4D49_4752
-SQLITE_WAIT_SECONDS = 600
+RUNNER_WAIT_SECONDS = 600
 
 config = context.config
 
@@ -60,7 +60,7 @@ def postgres_engine(url: sa.URL) -> sa.Engine:
 
 def sqlite_engine(url: sa.URL) -> sa.Engine:
     """An engine whose transactions cover DDL and own the write lock from their start."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": SQLITE_WAIT_SECONDS})
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": RUNNER_WAIT_SECONDS})
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: sqlite3.Connection, _: Any) -> None:
@@ -81,9 +81,10 @@ def only_runner(engine: sa.Engine) -> Iterator[None]:
     """Hold the lock of runners on PostgreSQL, in a transaction that may stay idle."""
     with engine.begin() as holder:
         holder.exec_driver_sql(
-            "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('lock_timeout',"
-            " 'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
+            "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN"
+            " ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
         )
+        holder.exec_driver_sql(f"SET LOCAL lock_timeout = '{RUNNER_WAIT_SECONDS}s'")
         holder.exec_driver_sql(f"SELECT pg_advisory_xact_lock({RUNNER_LOCK})")
         yield
 

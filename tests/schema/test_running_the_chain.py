@@ -74,6 +74,12 @@ def test_failing_revision_leaves_nothing_behind(url: str, tmp_path: Path) -> Non
     assert version(url) == "0064"
 
 
+def test_chain_can_be_taken_back(url: str) -> None:
+    upgrade_head(url)
+    command.downgrade(alembic_config(url), "base")
+    assert sa.inspect(sa.create_engine(url, poolclass=sa.NullPool)).get_table_names() == ["alembic_version"]
+
+
 def test_two_runners_at_once_both_succeed(url: str, tmp_path: Path) -> None:
     runners = [alembic("-x", f"url={url}", "upgrade", "head", cwd=tmp_path) for _ in range(2)]
     outputs = [runner.communicate(timeout=60)[1] for runner in runners]

@@ -3,8 +3,8 @@
 SQLite enforces neither the length of a text nor the range of an integer, and it takes 0 and 1 for Booleans.
 PostgreSQL has to accept the same values, so:
 
-1. while tables are described (`install_portable_defaults`), Boolean defaults are spelt for each database
-   and integers are 64 bits wide on PostgreSQL;
+1. while tables are described (`install_portable_defaults`), Boolean defaults are spelt for each database,
+   and on PostgreSQL integers are 64 bits wide and values are bound as SQLite would store them;
 2. after each revision (`normalise_postgres`), the columns that the revision made are widened in place.
 
 Both leave SQLite exactly as it is, and neither needs a change in the chain or in the models.
@@ -19,13 +19,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
 
+from app.db.binding import NumberOrNull, WallClock
+
 UTC_NOW = "timezone('utc', now())"
-_POSTGRES = postgresql.dialect()
+_POSTGRES = sa.URL.create("postgresql+psycopg").get_dialect()()
 
 
 class BooleanDefault(ClauseElement):
@@ -55,13 +56,26 @@ def install_portable_defaults() -> None:
 
 
 def _adapt(column: sa.Column[Any], parent: object) -> None:
-    if isinstance(column.type, sa.Boolean):
+    kind = column.type
+    if isinstance(kind, sa.Boolean):
         _adapt_boolean_default(column)
-    elif isinstance(column.type, sa.Integer) and not isinstance(
-        column.type.dialect_impl(_POSTGRES), sa.BigInteger
-    ):
-        # Without this the driver casts bound values to 32 bits, whatever the column can hold.
-        column.type = column.type.with_variant(sa.BigInteger(), "postgresql")
+        return
+    variant = _variant(kind)
+    if variant and not isinstance(kind.dialect_impl(_POSTGRES), type(variant)):
+        column.type = kind.with_variant(variant, "postgresql")
+
+
+def _variant(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any] | None:
+    """The type that takes a column's place on PostgreSQL."""
+    match kind:
+        case sa.Integer():
+            # The driver casts what it binds to the declared width, whatever the column can hold.
+            return sa.BigInteger()
+        case sa.DateTime():
+            return WallClock()
+        case sa.Float():
+            return NumberOrNull()
+    return None
 
 
 def _adapt_boolean_default(column: sa.Column[Any]) -> None:
