@@ -19,6 +19,7 @@ from app.core.request_guard import RequestGuardMiddleware
 from app.db import SessionLocal
 from app.db import http as db_http
 from app.db.migrations import upgrade_head
+from app.services.deployment_runtime import DeploymentRuntime
 from app.services.users import ensure_default_admin
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,10 @@ def _prepare_database(settings: Settings) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(_prepare_database, get_settings())
+    runtime = DeploymentRuntime(SessionLocal, get_settings())
+    await run_in_threadpool(runtime.start)
     yield
+    await run_in_threadpool(runtime.stop)
 
 
 def create_app() -> FastAPI:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,31 +31,47 @@ SessionFactory = Callable[[], Session]
 
 
 @pytest.fixture(scope="session")
-def pg_template(postgres_server: EmbeddedPostgres) -> str:
-    """Name of a database that holds the schema as PostgreSQL gets it, and no rows."""
-    name = f"api_template_{uuid.uuid4().hex[:8]}"
-    engine = create_engine(postgres_server.create_database(name))
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema and no rows, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "api.db"
+    engine = create_engine(f"sqlite:///{path}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def api_database(postgres_server: EmbeddedPostgres) -> str:
+    """URL of a PostgreSQL database with the schema as it gets it, shared by the tests one after the other."""
+    url = postgres_server.create_database("api_tests")
+    engine = create_engine(url)
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
         normalise_postgres(connection)
     engine.dispose()
-    return name
+    return url
+
+
+def _empty_every_table(url: str) -> None:
+    deletions = "; ".join(f'DELETE FROM "{name}"' for name in Base.metadata.tables)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        # Without the keys' triggers the order of the tables does not matter.
+        connection.exec_driver_sql(f"SET LOCAL session_replication_role = replica; {deletions}")
+    engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database with the schema and no rows."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'api.db'}"
-        engine = create_engine(url)
-        Base.metadata.create_all(engine)
-        engine.dispose()
-        yield url
+        path = tmp_path / "api.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
         return
-    server: EmbeddedPostgres = request.getfixturevalue("postgres_server")
-    name = f"api_{uuid.uuid4().hex[:12]}"
-    yield server.create_database(name, template=request.getfixturevalue("pg_template"))
-    server.drop_database(name)
+    url: str = request.getfixturevalue("api_database")
+    yield url
+    _empty_every_table(url)
 
 
 @pytest.fixture

@@ -1,19 +1,44 @@
-"""All routes with their gates: the admin gate stands before everything but the webhook and the log-in."""
+"""All routes with their gates: `OPEN` ones check their callers themselves."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from app.api import orders, tv_alerts, webhook
+from app.api import (
+    auth,
+    brokers,
+    market,
+    orders,
+    paper,
+    positions,
+    risk_settings,
+    strategies,
+    system_events,
+    tv_alerts,
+    webhook,
+    webhook_settings,
+)
 from app.core.security import require_admin
 
-GATED = (tv_alerts.router, orders.router)
+OPEN = (webhook.router, auth.router, paper.router)
+GATED = (
+    tv_alerts.router,
+    orders.router,
+    strategies.router,
+    risk_settings.router,
+    positions.router,
+    system_events.router,
+    brokers.router,
+    webhook_settings.router,
+    market.router,
+)
 
 
 def all_routes() -> APIRouter:
     """One router that holds every route of the application."""
     routes = APIRouter()
-    routes.include_router(webhook.router)
+    for router in OPEN:
+        routes.include_router(router)
     for router in GATED:
         routes.include_router(router, dependencies=[Depends(require_admin)])
     return routes
