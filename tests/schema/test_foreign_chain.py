@@ -8,9 +8,8 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 
-from alembic import command
 from app.db.ddl import install_portable_defaults, normalise_postgres
-from app.db.migrations import alembic_config
+from app.db.migrations import upgrade_head
 
 LONG_ID = "0002_an_identifier_with_38_characters_"
 
@@ -57,19 +56,20 @@ def upgrade():
 """
 
 
+# An env.py that knows nothing of PostgreSQL, and must not be executed.
+ENVIRONMENT = "raise RuntimeError('executed')"
+
+
 @pytest.fixture
-def versions(tmp_path: Path) -> Path:
-    folder = tmp_path / "versions"
-    folder.mkdir()
-    (folder / "first.py").write_text(FIRST)
-    (folder / "second.py").write_text(SECOND)
-    return folder
-
-
-def config_of(url: str, *versions: Path) -> Config:
-    """The configuration of a chain in folders of its own."""
-    config = alembic_config(url)
-    config.set_main_option("version_locations", ":".join(str(folder) for folder in versions))
+def chain(tmp_path: Path) -> Config:
+    """A chain in a folder of its own."""
+    folder = tmp_path / "chain"
+    (folder / "versions").mkdir(parents=True)
+    (folder / "env.py").write_text(ENVIRONMENT)
+    (folder / "versions" / "first.py").write_text(FIRST)
+    (folder / "versions" / "second.py").write_text(SECOND)
+    config = Config()
+    config.set_main_option("script_location", str(folder))
     return config
 
 
@@ -84,9 +84,9 @@ def owner_url(pg_url: str) -> str:
     return url.set(username=role, password="p%w").render_as_string(hide_password=False)
 
 
-def test_chain_runs_and_accepts_what_sqlite_accepts(owner_url: str, versions: Path) -> None:
+def test_chain_runs_and_accepts_what_sqlite_accepts(owner_url: str, chain: Config) -> None:
     install_portable_defaults()
-    command.upgrade(config_of(owner_url, versions), "head")
+    upgrade_head(owner_url, config=chain)
     engine = sa.create_engine(owner_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql("SET timezone TO 'Asia/Kolkata'")
@@ -108,10 +108,10 @@ def read_version(engine: sa.Engine) -> str:
         return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
 
 
-def test_defaults_stay_as_written_on_sqlite(versions: Path, tmp_path: Path) -> None:
+def test_defaults_stay_as_written_on_sqlite(chain: Config, tmp_path: Path) -> None:
     install_portable_defaults()
     url = f"sqlite:///{tmp_path / 'plain.db'}"
-    command.upgrade(config_of(url, versions), "head")
+    upgrade_head(url, config=chain)
     with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         text = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'parents'").scalar_one()
     for column in (
@@ -124,8 +124,8 @@ def test_defaults_stay_as_written_on_sqlite(versions: Path, tmp_path: Path) -> N
         assert column in text
 
 
-def test_second_pass_finds_nothing_to_do(pg_url: str, versions: Path) -> None:
-    command.upgrade(config_of(pg_url, versions), "head")
+def test_second_pass_finds_nothing_to_do(pg_url: str, chain: Config) -> None:
+    upgrade_head(pg_url, config=chain)
     with sa.create_engine(pg_url, poolclass=sa.NullPool).begin() as connection:
         assert normalise_postgres(connection) == []
 

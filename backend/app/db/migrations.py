@@ -1,52 +1,68 @@
-"""Alembic from within the application: where its files are, and what runs around its revisions."""
+"""Alembic from within the application: where its files are, and what runs around its revisions.
+
+`upgrade_head` does not execute env.py, so that a chain that brings its own comes out the same.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
 
 import app
-from alembic import command
 from app.db.ddl import ensure_version_table, normalise_postgres
+from app.db.migration_runner import Hooks, run_on_url
+from app.db.urls import parse_url
 
 ALEMBIC_INI = Path(app.__file__).resolve().parents[1] / "alembic.ini"
 
 
 def before_upgrade(connection: sa.Connection) -> None:
-    """Runs before the first revision: the version table, and columns made by an earlier chain.
-
-    Called by env.py with the connection that migrates.
-    """
+    """Runs before the first revision: the version table, and columns made by an earlier chain."""
     ensure_version_table(connection)
     normalise_postgres(connection)
 
 
 def after_revision(connection: sa.Connection) -> None:
-    """Runs after each revision and within its transaction: the columns it made accept what SQLite accepts.
-
-    Called by env.py with the connection that migrates.
-    """
+    """Runs within the transaction of each revision: the columns it made accept what SQLite accepts."""
     normalise_postgres(connection)
 
 
+HOOKS = Hooks(before_upgrade, after_revision)
+
+
 def alembic_config(url: str) -> Config:
-    """Alembic's configuration for the backend's own chain on the database at `url`."""
+    """Alembic's configuration for the backend's chain and the database at `url`, from any directory."""
     config = Config(ALEMBIC_INI)
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    scripts = ALEMBIC_INI.parent / (config.get_main_option("script_location") or "alembic")
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     return config
 
 
-def upgrade_head(url: str, revision: str = "head") -> None:
+def upgrade_head(url: str, revision: str = "head", *, config: Config | None = None) -> None:
     """Bring one database up to a revision; nothing happens if it is there already.
 
     Args:
         url: SQLAlchemy URL with its password, as configured.
         revision: where to stop.
+        config: another chain than the backend's.
 
     Raises:
         alembic.util.CommandError: the database is at a revision that the chain does not know.
         sqlalchemy.exc.DBAPIError: a statement failed; what the failing revision did is undone.
     """
-    command.upgrade(alembic_config(url), revision)
+    config = config or alembic_config(url)
+    scripts = ScriptDirectory.from_config(config)
+
+    def steps(current: Any, _: Any) -> Sequence[Any]:
+        # What Alembic's own upgrade command plans with; there is no public name for it.
+        return scripts._upgrade_revs(revision, current)
+
+    with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
+        run_on_url(environment, parse_url(url, name="the database to migrate"), HOOKS)
