@@ -30,9 +30,9 @@ from app.db.capture import check_inventory
 from app.db.catalog import Schema, Table, read_schema
 from app.db.errors import ApplyFailed, NotPrepared, SchemaDrift
 from app.db.failpoints import Failpoint, failpoint
-from app.db.phase import APPLYING_PHASES
+from app.db.phase import APPLYING_PHASES, Phase
 from app.db.store import Backlog, Control, RawKey, Source, Target
-from app.db.store_postgres import PostgresStore, PostgresTarget
+from app.db.store_postgres import ROW_ERRORS, PostgresStore, PostgresTarget
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 
@@ -72,6 +72,10 @@ class Applier:
         self._schema: Schema = {}
         self._schema_version: int | None = None
         self._shed_epoch: int | None = None
+        self._position: str | None = None
+        self.phase: str | None = None
+        self.primary: Side | None = None
+        self.epoch = 0
 
     def round(
         self, *, durable: bool = False, even_if_paused: bool = False, settle: bool = False
@@ -91,7 +95,7 @@ class Applier:
         """
         try:
             return self._round(durable, even_if_paused, settle, careful=False)
-        except (pg_errors.DataError, pg_errors.IntegrityError):
+        except ROW_ERRORS:
             return self._round(durable, even_if_paused, settle, careful=True)
 
     def _round(self, durable: bool, even_if_paused: bool, settle: bool, *, careful: bool) -> Round | Standing:
@@ -99,9 +103,10 @@ class Applier:
         primary, shadow = self.directions()
         with shadow.target(durable=durable, careful=careful) as target:
             failpoint(Failpoint.APPLY_LOCKED)
+            self._note(target.control, target.position)
             if target.control.primary is shadow.side:
                 return Standing("the sides have just been switched")
-            if target.control.phase not in APPLYING_PHASES and shadow.side is Side.POSTGRES:
+            if shadow.side is Side.POSTGRES and target.control.phase not in APPLYING_PHASES:
                 return Standing(f"phase {target.control.phase} does not apply")
             if target.control.paused and not even_if_paused:
                 return Standing("paused")
@@ -117,8 +122,21 @@ class Applier:
                 refused = self._carry(schema, source, target, backlog, announced)
             failpoint(Failpoint.APPLY_BEFORE_COMMIT)
         failpoint(Failpoint.APPLY_AFTER_COMMIT)
+        self._position = backlog.upto
         lag = max(0.0, time.time() - backlog.oldest) if backlog.oldest else 0.0
         return Round(backlog.entries, refused, backlog.upto, lag, time.monotonic() - started)
+
+    def _note(self, control: Control, position: str) -> None:
+        """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
+        self.primary, self.epoch, self._position = control.primary, control.epoch, position
+        self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
+
+    def has_news(self) -> bool:
+        """Whether the primary holds changes beyond the last known watermark; cheap, takes no lock."""
+        primary, _ = self.directions()
+        return (
+            self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
+        )
 
     def _shed_foreign_keys(self, target: Target) -> None:
         """PostgreSQL has just become the shadow: its keys go before the first row is replaced there."""
@@ -154,6 +172,8 @@ class Applier:
                 op = "advance"
                 target.advance(backlog.upto, backlog.entries)
         except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, sqlite3.IntegrityError) as error:
+            if isinstance(error, pg_errors.UniqueViolation) and not _is_careful(target):
+                raise
             raise ApplyFailed(
                 str(error).splitlines()[0],
                 op=op,
@@ -182,6 +202,11 @@ class Applier:
             outcome = self.round(durable=True, even_if_paused=True)
             if isinstance(outcome, Standing) or outcome.changes == 0 or until():
                 return outcome
+
+
+def _is_careful(target: Target) -> bool:
+    """Whether the round writes row by row, so that a row that collides can go to quarantine alone."""
+    return isinstance(target, PostgresTarget) and target.careful
 
 
 def _settled(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:

@@ -12,6 +12,7 @@ former), `10:00:00` is `10:00:00.000000`, `true` is 1. Nothing else is forgiven.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -199,32 +200,60 @@ def encode_column(kind: Kind, values: Sequence[Any]) -> list[str | None] | None:
     if not types:
         return list(values)
     present: Sequence[Any] = [value for value in values if value is not None] if nullable else values
-    texts = _encode_present(kind, types, present)
-    if texts is None or not nullable:
+    if not is_plain(kind, types, present):
+        return None
+    texts = _render(kind, present)
+    if not nullable:
         return texts
     following = iter(texts)
     return [None if value is None else next(following) for value in values]
 
 
-def _encode_present(kind: Kind, types: set[type], values: Sequence[Any]) -> list[str | None] | None:
-    if kind is Kind.INTEGER and types == {int}:
-        return list(map(str, values))
-    if kind is Kind.FLOAT and types == {float}:
-        texts = list(map(repr, values))
-        return [text if text != "-0.0" else "0.0" for text in texts] if "-0.0" in texts else list(texts)
-    if kind is Kind.BOOLEAN and types == {int} and set(values) <= {0, 1}:
-        return ["t" if value else "f" for value in values]
-    if kind is Kind.TEXT and types == {str}:
-        return (
-            list(values)
-            if "\x00".join(values).count("\x00") == len(values) - 1 and _encodable(values)
-            else None
-        )
-    if kind is Kind.TIMESTAMP and types == {str} and _TIMESTAMPS.fullmatch("\n".join(values) + "\n"):
-        return _checked(datetime.fromisoformat, values)
-    if kind is Kind.DATE and types == {str} and set(map(len, values)) == {10}:
-        return _checked(date.fromisoformat, values) if all(map(_DATE.fullmatch, values)) else None
-    return None
+def is_plain(kind: Kind, types: set[type], values: Sequence[Any]) -> bool:
+    """Whether all values of a column are in the ordinary form of their kind; no loop in Python.
+
+    Args:
+        types: the types of the values.
+        values: as SQLite stores them, without NULLs.
+    """
+    match kind:
+        case Kind.INTEGER:
+            return types == {int}
+        case Kind.FLOAT:
+            return types == {float}
+        case Kind.BOOLEAN:
+            return types == {int} and set(values) <= {0, 1}
+        case Kind.TEXT:
+            return (
+                types == {str} and "\x00".join(values).count("\x00") == len(values) - 1 and _encodable(values)
+            )
+        case Kind.TIMESTAMP:
+            return (
+                types == {str}
+                and _TIMESTAMPS.fullmatch("\n".join(values) + "\n") is not None
+                and _known(datetime.fromisoformat, values)
+            )
+        case Kind.DATE:
+            return (
+                types == {str}
+                and set(map(len, values)) == {10}
+                and all(map(_DATE.fullmatch, values))
+                and _known(date.fromisoformat, values)
+            )
+    return False
+
+
+def _render(kind: Kind, values: Sequence[Any]) -> list[str | None]:
+    """The canonical texts of plain values."""
+    match kind:
+        case Kind.INTEGER:
+            return list(map(str, values))
+        case Kind.FLOAT:
+            texts = list(map(repr, values))
+            return [text if text != "-0.0" else "0.0" for text in texts] if "-0.0" in texts else list(texts)
+        case Kind.BOOLEAN:
+            return ["t" if value else "f" for value in values]
+    return list(values)
 
 
 def _encodable(values: Sequence[str]) -> bool:
@@ -235,13 +264,13 @@ def _encodable(values: Sequence[str]) -> bool:
     return True
 
 
-def _checked(parse: Callable[[str], object], values: Sequence[str]) -> list[str | None] | None:
-    """The values themselves if the calendar knows them all."""
+def _known(parse: Callable[[str], object], values: Sequence[str]) -> bool:
+    """Whether the calendar knows them all."""
     try:
-        list(map(parse, values))
+        deque(map(parse, values), maxlen=0)
     except ValueError:
-        return None
-    return list(values)
+        return False
+    return True
 
 
 def to_sqlite(kind: Kind, value: Any) -> Any:

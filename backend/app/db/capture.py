@@ -163,7 +163,8 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> Non
         "lock_object": str(WRITER_LOCK[1]),
         "fenced": FENCED_SQLSTATE,
     }
-    connection.execute(_statement(sql["admit"], values))
+    for block in ("admit", "may_write"):
+        connection.execute(_statement(sql[block], values))
     for table in schema.values():
         keys = [f"{quote(name)}" for name in table.key_names]
         of_table = {
@@ -187,7 +188,7 @@ def _statement(block: str, values: dict[str, str]) -> bytes:
 _POSTGRES_OBJECTS = """
 SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure)
 FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
-AND (p.proname = 'st_admit' OR p.proname LIKE 'st\\_capture\\_%')
+AND (p.proname IN ('st_admit', 'st_may_write') OR p.proname LIKE 'st\\_capture\\_%')
 """
 
 

@@ -7,7 +7,6 @@ to its canonical form, and only what differs there is a mismatch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 from app.db.canonical import encode
 from app.db.catalog import Column, Table
 from app.db.errors import UnsupportedValue
+from app.db.policy import encode_cell
+from app.db.quarantine import join_key, row_key
 from app.db.store import Row
 
 
@@ -32,13 +33,17 @@ class Mismatch:
 
     def key_text(self) -> str:
         """The key as bookkeeping stores it."""
-        return self.key[0] or "" if len(self.key) == 1 else json.dumps(list(self.key))
+        return join_key(self.key)
 
 
 def canonical_key(table: Table, row: Row) -> tuple[str | None, ...]:
     """A row's key in canonical form, whichever side it comes from."""
     values = dict(zip((column.name for column in table.columns), row, strict=True))
-    return tuple(_canonical(column, values[column.name]) for column in table.key)
+    try:
+        key = tuple(encode(column.kind, values[column.name]) for column in table.key)
+    except UnsupportedValue:
+        return row_key(table, row)
+    return row_key(table, row) if None in key else key
 
 
 def compare_rows(table: Table, sqlite_rows: Iterable[Row], postgres_rows: Iterable[Row]) -> list[Mismatch]:
@@ -66,14 +71,14 @@ def differing_columns(table: Table, sqlite_row: Row, postgres_row: Row) -> tuple
     return tuple(
         column.name
         for column, ours, theirs in zip(table.columns, sqlite_row, postgres_row, strict=True)
-        if ours != theirs and _canonical(column, ours) != _canonical(column, theirs)
+        if ours != theirs and _canonical(table, column, ours) != _canonical(table, column, theirs)
     )
 
 
-def _canonical(column: Column, value: Any) -> str | None:
+def _canonical(table: Table, column: Column, value: Any) -> str | None:
     """The canonical text, or a text no canonical form can equal where there is none."""
     try:
-        return encode(column.kind, int(value) if isinstance(value, bool) else value, column.name)
+        return encode_cell(table, column, value)
     except UnsupportedValue as error:
         return f"\x00{error}"
 

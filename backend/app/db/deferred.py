@@ -10,6 +10,7 @@ neither lost nor altered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ import psycopg
 from psycopg import errors as pg_errors
 
 from app.db.catalog import literal, quote, takes_part
+from app.db.errors import Refused
 from app.db.failpoints import Failpoint, failpoint
 
 Connection = psycopg.Connection[Any]
@@ -95,19 +97,62 @@ def build_indexes(connection: Connection) -> Iterator[tuple[str, str]]:
     """Build every missing index and unique constraint, each in its own transaction, yielding its name first.
 
     Raises:
-        psycopg.errors.UniqueViolation: the data holds duplicates under a key that SQLite did not enforce.
+        Refused: rows are equal under a unique key, or too long for an index; they are named, and stay.
     """
     for name, table, kind, definition in missing(connection, "index", "constraint"):
         yield name, table
-        with connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = 0")
-            connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
-            connection.execute(
-                definition.encode()
-                if kind == "index"
-                else f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}".encode()
-            )
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = 0")
+                connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+                connection.execute(
+                    definition.encode()
+                    if kind == "index"
+                    else f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}".encode()
+                )
+        except pg_errors.UniqueViolation as error:
+            raise _duplicates(connection, name, table, error) from None
+        except pg_errors.ProgramLimitExceeded as error:
+            raise Refused(
+                f"index {name} on {table} cannot be built: {error.diag.message_primary}",
+                hint="shorten the indexed texts on SQLite (preflight names the rows), then repeat",
+            ) from None
         failpoint(Failpoint.COPY_INDEX)
+
+
+_SHOWN = 10
+# "Key (a, "B c")=(1, x) is duplicated.": the columns as the server quotes them.
+_KEY_DETAIL = re.compile(r"Key \((.*?)\)=\(", re.DOTALL)
+
+
+def _duplicates(connection: Connection, name: str, table: str, error: pg_errors.UniqueViolation) -> Refused:
+    """The refusal that names the rows which are equal under a unique key."""
+    detail = error.diag.message_detail or ""
+    found = _KEY_DETAIL.match(detail)
+    rows = _equal_rows(connection, table, found.group(1)) if found else []
+    shown = "; ".join(rows[:_SHOWN]) + ("; ..." if len(rows) > _SHOWN else "")
+    return Refused(
+        f"unique key {name} on {table} cannot be built: {detail}"
+        + (f" Rows with keys {shown} are equal there" if rows else ""),
+        reasons=tuple(rows[:_SHOWN]),
+        hint="change or delete all but one of them on SQLite, then repeat; nothing is copied again",
+    )
+
+
+def _equal_rows(connection: Connection, table: str, columns: str) -> list[str]:
+    """Keys of rows that share the values of some columns, one more than are shown."""
+    keys = connection.execute(
+        "SELECT quote_ident(a.attname) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY(i.indkey) WHERE i.indisprimary AND i.indrelid = %s::regclass ORDER BY a.attnum",
+        (quote(table),),
+    ).fetchall()
+    key = ", ".join(row[0] for row in keys)
+    present = f"num_nulls({columns}) = 0"
+    rows = connection.execute(
+        f"SELECT concat_ws(', ', {key}) FROM (SELECT {key}, count(*) OVER (PARTITION BY {columns}) AS n "
+        f"FROM {quote(table)} WHERE {present}) AS counted WHERE n > 1 LIMIT {_SHOWN + 1}".encode()
+    ).fetchall()
+    return [row[0] for row in rows]
 
 
 def add_foreign_keys(connection: Connection) -> int:

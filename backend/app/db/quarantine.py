@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.db.canonical import encode
-from app.db.catalog import Table
+from app.db.catalog import Column, Table
 from app.db.errors import UnsupportedValue
 
 
@@ -23,14 +24,34 @@ class Rejected:
 
     def key_text(self) -> str:
         """The row's key as bookkeeping stores it."""
-        values = dict(zip((column.name for column in self.table.columns), self.row, strict=True))
-        parts: list[str | None] = []
-        for column in self.table.key:
-            try:
-                parts.append(encode(column.kind, values[column.name], column.name))
-            except UnsupportedValue:
-                parts.append(json.dumps(storage(values[column.name])))
-        return parts[0] or "" if len(parts) == 1 else json.dumps(parts)
+        return join_key(row_key(self.table, self.row))
+
+
+def row_key(table: Table, row: Sequence[Any]) -> tuple[str, ...]:
+    """A row's key as texts, canonical where there is such a form; total, and distinct for distinct rows.
+
+    SQLite lets NULL into keys, several times over; such a part is told apart by the row's content.
+    """
+    values = dict(zip((column.name for column in table.columns), row, strict=True))
+    parts = [key_part(column, values[column.name]) for column in table.key]
+    if None in parts:
+        content = json.dumps([storage(value) for value in row]).encode()
+        digest = f"NULL {hashlib.sha256(content).hexdigest()[:16]}"
+        return tuple(digest if part is None else part for part in parts)
+    return tuple(part for part in parts if part is not None)
+
+
+def key_part(column: Column, value: Any) -> str | None:
+    """One value of a key as text; None for NULL."""
+    try:
+        return encode(column.kind, value, column.name)
+    except UnsupportedValue:
+        return json.dumps(storage(value))
+
+
+def join_key(parts: Sequence[str | None]) -> str:
+    """The parts of a key as bookkeeping stores them, in one text."""
+    return parts[0] or "" if len(parts) == 1 else json.dumps(list(parts))
 
 
 def storage(value: Any) -> Any:

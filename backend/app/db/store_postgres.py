@@ -9,7 +9,6 @@ visible then, whatever the order of sequence numbers, and no long transaction ho
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,9 +19,10 @@ from psycopg import errors as pg_errors
 from sqlalchemy import URL
 
 from app.db.canonical import Kind, encode, encode_column
-from app.db.catalog import Table, quote
+from app.db.catalog import Column, Table, quote
 from app.db.errors import ConfigurationError, NotPrepared, ShadowUnavailable, UnsupportedValue
-from app.db.quarantine import Rejected, content_of
+from app.db.policy import encode_cell
+from app.db.quarantine import Rejected, content_of, join_key, key_part
 from app.db.settings import Pooler, ShimSettings
 from app.db.store import START, Backlog, Control, RawKey, Row
 from app.db.store_sqlite import FETCH, control_from_row, split_key
@@ -45,6 +45,8 @@ _RETRYABLE = (
     pg_errors.DeadlockDetected,
     pg_errors.DiskFull,
 )
+# What the server answers to a single row that it cannot hold; the last is a text too long for an index.
+ROW_ERRORS = (pg_errors.DataError, pg_errors.IntegrityError, pg_errors.ProgramLimitExceeded)
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -82,7 +84,7 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
 
 def is_retryable(error: BaseException) -> bool:
     """Whether waiting may mend an error, by SQLSTATE class, never by its text."""
-    return isinstance(error, (*_RETRYABLE, ShadowUnavailable))
+    return isinstance(error, (*_RETRYABLE, ShadowUnavailable)) and not isinstance(error, ROW_ERRORS)
 
 
 def postgres_control(connection: Connection, *, lock: bool = False) -> Control:
@@ -130,7 +132,7 @@ def encode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[str | 
             texts = []
             for n, value in enumerate(values):
                 try:
-                    texts.append(encode(column.kind, value, column.name))
+                    texts.append(encode_cell(table, column, value))
                 except UnsupportedValue as error:
                     refused.setdefault(n, error)
                     texts.append(None)
@@ -172,25 +174,22 @@ class PostgresTarget:
 
     def clear(self, table: Table) -> None:
         self.connection.execute(f"DELETE FROM {quote(table.name)}".encode())
+        if self._quarantined:
+            self.connection.execute("DELETE FROM st_quarantine WHERE tbl = %s", (table.name,))
 
     def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
-        columns = [list(column) for column in zip(*(self._key(table, key) for key in keys), strict=True)]
-        using, match = _unnested(table)
-        self.connection.execute(
-            f"DELETE FROM {quote(table.name)} AS t USING {using} WHERE {match}".encode(), columns
-        )
+        known = [parts for key in keys if (parts := canonical_parts(table, key)) is not None]
+        if known:
+            using, match = _unnested(table)
+            self.connection.execute(
+                f"DELETE FROM {quote(table.name)} AS t USING {using} WHERE {match}".encode(),
+                [list(column) for column in zip(*known, strict=True)],
+            )
         if self._quarantined:
             self.connection.execute(
                 "DELETE FROM st_quarantine WHERE tbl = %s AND k = ANY(%s::text[])",
-                (table.name, [_key_text(parts) for parts in zip(*columns, strict=True)]),
+                (table.name, [_key_text(table, key) for key in keys]),
             )
-
-    @staticmethod
-    def _key(table: Table, key: RawKey) -> tuple[str | None, ...]:
-        return tuple(
-            encode(column.kind, int(value) if column.kind is Kind.INTEGER else value, column.name)
-            for column, value in zip(table.key, split_key(table, key), strict=True)
-        )
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         refused = 0
@@ -215,11 +214,13 @@ class PostgresTarget:
             try:
                 with self.connection.transaction():
                     self._put(table, columns)
-            except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation):
+            except pg_errors.ForeignKeyViolation:
                 raise  # not the row's fault: the shadow is not what apply may assume
-            except (pg_errors.DataError, pg_errors.IntegrityError) as error:
+            except ROW_ERRORS as error:
+                if isinstance(error, pg_errors.UniqueViolation) and _shares_keys(table):
+                    raise
                 column = error.diag.column_name or error.diag.constraint_name or ""
-                refused.append(Rejected(table, row, column, f"PostgreSQL: {error.diag.message_primary}"))
+                refused.append(Rejected(table, row, column, _server_reason(error)))
         self.quarantine(refused)
         return len(refused)
 
@@ -272,8 +273,38 @@ class PostgresTarget:
         )
 
 
-def _key_text(parts: Sequence[str | None]) -> str:
-    return parts[0] or "" if len(parts) == 1 else json.dumps(list(parts))
+def canonical_parts(table: Table, key: RawKey) -> tuple[str | None, ...] | None:
+    """A logged key in canonical form; None if it has none, so that PostgreSQL cannot hold its row."""
+    try:
+        return tuple(
+            encode(column.kind, _number(column, value), column.name)
+            for column, value in zip(table.key, split_key(table, key), strict=True)
+        )
+    except UnsupportedValue:
+        return None
+
+
+def _number(column: Column, value: Any) -> Any:
+    """An integer of a key that was stored as text, as strict mode's announcements are."""
+    if column.kind is Kind.INTEGER and type(value) is str and value.lstrip("-").isdecimal():
+        return int(value)
+    return value
+
+
+def _key_text(table: Table, key: RawKey) -> str:
+    """A logged key as quarantine stores it."""
+    parts = split_key(table, key)
+    return join_key([key_part(c, _number(c, value)) for c, value in zip(table.key, parts, strict=True)])
+
+
+def _shares_keys(table: Table) -> bool:
+    """Whether two rows of SQLite may have one key here: only a uuid has several spellings."""
+    return any(column.kind is Kind.UUID for column in table.key)
+
+
+def _server_reason(error: psycopg.Error) -> str:
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return f"PostgreSQL: {error.diag.message_primary}{detail}"[:500]
 
 
 def _unnested(table: Table) -> tuple[str, str]:
@@ -292,16 +323,16 @@ class PostgresSource:
         self.control = postgres_control(connection)
 
     # What a round after snapshot %(after)s has to look at; the first comparison can use the index.
-    _NEW = "(%(after)s = '0' OR xid >= pg_snapshot_xmin(%(snap)s::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, %(snap)s::pg_snapshot))"
+    NEW = "(%(after)s = '0' OR xid >= pg_snapshot_xmin(%(snap)s::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, %(snap)s::pg_snapshot))"
 
     @staticmethod
-    def _parameters(after: str, **more: Any) -> dict[str, Any]:
+    def parameters(after: str, **more: Any) -> dict[str, Any]:
         return {"after": after, "snap": None if after == START else after, **more}
 
     def backlog(self, after: str) -> Backlog:
         rows = self._connection.execute(
-            f"SELECT tbl, count(*), min(at) FROM st_change_log WHERE {self._NEW} GROUP BY tbl".encode(),
-            self._parameters(after),
+            f"SELECT tbl, count(*), min(at) FROM st_change_log WHERE {self.NEW} GROUP BY tbl".encode(),
+            self.parameters(after),
         ).fetchall()
         if not rows:
             return Backlog(after, {}, None)
@@ -311,8 +342,8 @@ class PostgresSource:
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         keys = self._stream(
-            f"SELECT DISTINCT k FROM st_change_log WHERE {self._NEW} AND tbl = %(tbl)s",
-            self._parameters(after, tbl=table.name),
+            f"SELECT DISTINCT k FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s",
+            self.parameters(after, tbl=table.name),
         )
         integer = table.integer_key
         for rows in keys:
@@ -322,12 +353,13 @@ class PostgresSource:
         names = ", ".join(quote(name) for name in table.key_names)
         yield from self._stream(
             f"{select_list(table)} WHERE ({names}) IN (SELECT {logged_key_fields(table)} FROM st_change_log "
-            f"WHERE {self._NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
-            self._parameters(after, tbl=table.name),
+            f"WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
+            self.parameters(after, tbl=table.name),
         )
 
     def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
-        return rows_by_key(self._connection, table, [split_key(table, key) for key in keys])
+        known = (canonical_parts(table, key) for key in keys)
+        return rows_by_key(self._connection, table, [parts for parts in known if parts is not None])
 
     def has_ended(self, token: str) -> bool:
         """A token is a transaction id; what the snapshot can judge has committed or rolled back."""
@@ -475,15 +507,32 @@ class PostgresStore:
         assert row is not None
         return str(row[0])
 
-    def trim(self, upto: str, limit: int) -> int:
-        """Delete at most `limit` log entries that a position covers; returns how many went."""
-        if upto == START:
+    def trim(self, covered_by: Sequence[str], limit: int) -> int:
+        """Delete at most `limit` log entries that all these positions cover; returns how many went."""
+        if START in covered_by:
             return 0
+        covered = " AND ".join(["pg_visible_in_snapshot(xid, %s::pg_snapshot)"] * len(covered_by))
         return self.connection.execute(
-            "DELETE FROM st_change_log WHERE seq IN (SELECT seq FROM st_change_log "
-            "WHERE pg_visible_in_snapshot(xid, %s::pg_snapshot) LIMIT %s)",
-            (upto, limit),
+            f"DELETE FROM st_change_log WHERE seq IN (SELECT seq FROM st_change_log WHERE {covered} LIMIT %s)".encode(),
+            (*covered_by, limit),
         ).rowcount
+
+    def log_size(self, limit: int) -> int:
+        """Log entries, counted up to a limit."""
+        row = self.connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM st_change_log LIMIT %s) AS some", (limit,)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def has_changes(self, after: str) -> bool:
+        """Whether the log holds anything beyond a position."""
+        return (
+            self.connection.execute(
+                f"SELECT 1 FROM st_change_log WHERE {PostgresSource.NEW} LIMIT 1".encode(),
+                PostgresSource.parameters(after),
+            ).fetchone()
+            is not None
+        )
 
     def close(self) -> None:
         if self._connection is not None:

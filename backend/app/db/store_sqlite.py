@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from app.db.canonical import encode, to_sqlite
 from app.db.catalog import Table, quote
-from app.db.errors import ConfigurationError, NotPrepared
+from app.db.errors import ConfigurationError, NotPrepared, UnsupportedValue
 from app.db.store import START, Backlog, Control, RawKey, Row
 from app.db.urls import Side
 
@@ -50,6 +51,30 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         connection.close()
         raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
     return connection
+
+
+def begin_immediate(connection: sqlite3.Connection, timeout_ms: int) -> None:
+    """Take the write lock, asking every millisecond or so.
+
+    SQLite's own waiting sleeps up to 100 ms between two tries and has no queue, so that under a burst
+    one writer can starve for seconds.
+
+    Raises:
+        sqlite3.OperationalError: somebody else held the lock for longer than the timeout.
+    """
+    try:
+        connection.execute("PRAGMA busy_timeout = 0")
+        deadline = time.monotonic() + timeout_ms / 1000
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(random.uniform(0.0005, 0.0015))
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
 
 
 def is_missing_table(error: sqlite3.Error) -> bool:
@@ -105,10 +130,13 @@ def sqlite_key(table: Table, key: RawKey) -> tuple[Any, ...]:
     return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split_key(table, key), strict=True))
 
 
-def batches(cursor: sqlite3.Cursor) -> Iterator[list[Any]]:
-    """A cursor's rows in lists of at most FETCH."""
-    while rows := cursor.fetchmany(FETCH):
-        yield rows
+def _findable(table: Table, key: RawKey) -> RawKey:
+    """A logged key of several columns, or None (the whole table) if JSON may not lead back to its rows."""
+    try:
+        parts = [encode(c.kind, v, c.name) for c, v in zip(table.key, split_key(table, key), strict=True)]
+    except UnsupportedValue:
+        return None
+    return None if None in parts else key
 
 
 def tolerant_text(raw: bytes) -> str:
@@ -134,11 +162,10 @@ class SqliteSource:
         )
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
-        cursor = self._connection.execute(
+        for rows in self._stream(
             "SELECT DISTINCT k FROM st_change_log WHERE seq > ? AND tbl = ?", (int(after), table.name)
-        )
-        for rows in batches(cursor):
-            yield [row[0] for row in rows]
+        ):
+            yield [row[0] if len(table.key) == 1 else _findable(table, row[0]) for row in rows]
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         yield from self._stream(
@@ -173,7 +200,7 @@ class SqliteSource:
 
 
 def stream(
-    connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...]
+    connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...], *, fetch: int = FETCH
 ) -> Iterator[list[Row]]:
     """Rows of a query in lists; text that is not UTF-8 comes with lone surrogates instead of an error.
 
@@ -183,7 +210,7 @@ def stream(
     cursor = connection.execute(statement, parameters)
     done = 0
     try:
-        while rows := cursor.fetchmany(FETCH):
+        while rows := cursor.fetchmany(fetch):
             yield rows
             done += len(rows)
         return
@@ -195,7 +222,7 @@ def stream(
     try:
         tolerant.execute(statement, parameters)
         skipped = 0
-        while rows := tolerant.fetchmany(FETCH):
+        while rows := tolerant.fetchmany(fetch):
             if skipped < done:
                 fresh = rows[done - skipped :]
                 skipped += len(rows)
@@ -271,6 +298,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
         self.connection = open_sqlite(path, busy_timeout_ms=busy_timeout_ms)
+        self._busy_timeout_ms = busy_timeout_ms
 
     @contextmanager
     def source(self) -> Iterator[SqliteSource]:
@@ -291,7 +319,7 @@ class SqliteStore:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction under the write lock: committed on a normal exit, else rolled back."""
-        self.connection.execute("BEGIN IMMEDIATE")
+        begin_immediate(self.connection, self._busy_timeout_ms)
         try:
             yield self.connection
             self.connection.execute("COMMIT")
@@ -312,13 +340,30 @@ class SqliteStore:
         ).fetchone()
         return str(row[0]) if row else START
 
-    def trim(self, upto: str, limit: int) -> int:
-        """Delete at most `limit` log entries up to a position; returns how many went."""
+    def trim(self, covered_by: Sequence[str], limit: int) -> int:
+        """Delete at most `limit` log entries that all these positions cover; returns how many went."""
         return self.connection.execute(
             "DELETE FROM st_change_log WHERE seq IN "
             "(SELECT seq FROM st_change_log WHERE seq <= ? ORDER BY seq LIMIT ?)",
-            (int(upto), limit),
+            (min(map(int, covered_by)), limit),
         ).rowcount
+
+    def log_size(self, limit: int) -> int:
+        """Log entries, counted up to a limit."""
+        return int(
+            self.connection.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM st_change_log LIMIT ?)", (limit,)
+            ).fetchone()[0]
+        )
+
+    def has_changes(self, after: str) -> bool:
+        """Whether the log holds anything beyond a position."""
+        return (
+            self.connection.execute(
+                "SELECT 1 FROM st_change_log WHERE seq > ? LIMIT 1", (int(after),)
+            ).fetchone()
+            is not None
+        )
 
     def close(self) -> None:
         self.connection.close()

@@ -70,3 +70,14 @@ REFERENCING OLD TABLE AS st_old FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{fu
 -- Capture of TRUNCATE: the whole table.
 CREATE OR REPLACE TRIGGER st_capture_truncate AFTER TRUNCATE ON {table}
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()
+
+-- name: may_write
+-- Asked by a session before its first write: takes the shared writers' lock as st_admit does, but
+-- answers false instead of failing, so that the session can wait and go on elsewhere.
+CREATE OR REPLACE FUNCTION {schema}.st_may_write() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = {schema}, pg_temp AS $body$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared({lock_class}, {lock_object});
+  RETURN (SELECT c.writable FROM st_control c WHERE c.id = 1);
+END
+$body$

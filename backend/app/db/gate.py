@@ -1,0 +1,100 @@
+"""The gate: which side is primary now, and the place where transactions wait while that changes.
+
+SQLite's control row is the routing hint, read at the start of every transaction: it is local, costs
+microseconds, and is brought up to date right after the commit record of a switch, before any writer of
+the new primary can have been acknowledged. It is only a hint; the fence inside each database is what
+holds. If the file cannot be read, PostgreSQL's own row is asked.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+
+from app.db.errors import NotPrepared, PrimaryUnavailable
+from app.db.metrics import FENCE_WAIT_SECONDS, FENCE_WAITS
+from app.db.settings import ShimSettings
+from app.db.store import Control
+from app.db.store_sqlite import open_sqlite, sqlite_control
+from app.db.urls import Pair, Side
+
+_POLL_S = 0.002
+_UNPREPARED_S = 0.1  # how long "no control row" is believed
+
+
+class Gate:
+    """Routes and holds the transactions of one process.
+
+    Args:
+        pair: both sides.
+        desired: the side that ST_DATABASE_URL names; it serves while nothing is prepared.
+        settings: how long a transaction is held.
+        ask_arbiter: reads PostgreSQL's control row, for when SQLite's cannot be read.
+    """
+
+    def __init__(
+        self, pair: Pair, desired: Side, settings: ShimSettings, ask_arbiter: Callable[[], Control]
+    ) -> None:
+        self._path = pair.path
+        self._desired = desired
+        self._settings = settings
+        self._ask_arbiter = ask_arbiter
+        self._local = threading.local()
+        self._unprepared_until = 0.0
+
+    def control(self) -> Control | None:
+        """SQLite's control row as it is now; None while nothing is prepared."""
+        if time.monotonic() < self._unprepared_until:
+            return None
+        try:
+            return sqlite_control(self._connection())
+        except NotPrepared:
+            self._unprepared_until = time.monotonic() + _UNPREPARED_S
+            return None
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = open_sqlite(
+                self._path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms, read_only=True
+            )
+            self._local.connection = connection
+        return connection
+
+    def primary(self) -> Side:
+        """The side that reads and writes go to now."""
+        try:
+            control = self.control()
+        except (sqlite3.Error, OSError):
+            control = self._ask_arbiter()
+        return self._desired if control is None else control.primary
+
+    @property
+    def prepared(self) -> bool:
+        return self.control() is not None
+
+    def hold(self, refused_by: Side, may_write: Callable[[], bool]) -> None:
+        """Wait after a refusal until the primary has moved or takes writes again.
+
+        Args:
+            refused_by: the side whose fence is up.
+            may_write: asks that side whether it takes writes again (an attempt was aborted).
+
+        Raises:
+            PrimaryUnavailable: the fence stayed up for ST_CUTOVER_HOLD_MS.
+        """
+        FENCE_WAITS.inc()
+        started = time.monotonic()
+        deadline = started + self._settings.cutover_hold_ms / 1000
+        try:
+            while self.primary() is refused_by and not may_write():
+                if time.monotonic() >= deadline:
+                    raise PrimaryUnavailable(
+                        f"{refused_by} has taken no writes for {self._settings.cutover_hold_ms} ms",
+                        hint="a switch is under way; send the request again",
+                    )
+                time.sleep(_POLL_S)
+        finally:
+            FENCE_WAIT_SECONDS.observe(time.monotonic() - started)

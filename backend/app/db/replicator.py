@@ -1,0 +1,241 @@
+"""The applier in the backend: follows the primary, and lets commits wait for it.
+
+One thread per process, started only when there is a shadow. It applies when a commit of this process
+says so or when it finds that somebody else wrote. In sync mode a commit waits for a round that began
+after it; all commits that wait meanwhile share that round (group commit). When the shadow does not
+answer in time the breaker opens: commits stop waiting, the thread goes on trying with growing pauses,
+and closes the breaker itself once the shadow has caught up. The same thread finishes what a dead
+coordinator left, and trims the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+
+import psycopg
+from tenacity import RetryCallState, wait_random_exponential
+
+from app.db import metrics
+from app.db.apply import Applier, Round
+from app.db.errors import NotPrepared, SwitchError
+from app.db.phase import Phase
+from app.db.recover import recover
+from app.db.settings import DualWrite, ShimSettings
+from app.db.store_postgres import PostgresStore
+from app.db.store_sqlite import SqliteStore
+from app.db.trim import Trimmer
+from app.db.urls import Pair, Side
+
+log = logging.getLogger("sigma.db")
+
+POLL_S = 0.02  # how soon a write of another process is noticed
+RECOVER_S = 0.25
+CAUGHT_UP_S = 1.0  # lag below which a degraded process trusts the shadow again
+_FAILURES = (psycopg.Error, sqlite3.Error, SwitchError, OSError)
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the thread last saw; for /health/ready and the metrics."""
+
+    running: bool
+    degraded: bool
+    phase: str | None
+    lag_seconds: float
+    lag_changes: int
+    error: str | None
+
+
+class Replicator:
+    """Background apply for one process.
+
+    Args:
+        pair: both sides.
+        settings: mode and limits.
+    """
+
+    def __init__(self, pair: Pair, settings: ShimSettings) -> None:
+        self._pair = pair
+        self._settings = settings
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._requested = False
+        self._started = 0
+        self._completed = 0
+        self._degraded = False
+        self._phase: str | None = None
+        self._lag_seconds = 0.0
+        self._lag_changes = 0
+        self._error: str | None = None
+        self._next_recover = 0.0
+        self._applier: Applier | None = None
+
+    # -- called by request threads ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread if it does not run; harmless to repeat."""
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():
+                self._stopping.clear()
+                self._requested = True
+                self._thread = threading.Thread(target=self._run, name="st-replicator", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread after its present round."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+            self._thread = None
+
+    def committed(self) -> bool:
+        """A transaction of this process has committed on the primary.
+
+        In sync and strict mode this waits until the shadow has it or the breaker opens.
+
+        Returns:
+            Whether the shadow is known to have it.
+        """
+        mode = self._settings.dual_write
+        if mode is DualWrite.OFF:
+            return False
+        self.start()
+        with self._changed:
+            self._requested = True
+            self._changed.notify_all()
+            if mode is DualWrite.ASYNC or self._degraded or self._phase != Phase.REPLICATING:
+                return False
+            return self._wait_for(self._started + 1)
+
+    def _wait_for(self, ticket: int) -> bool:
+        began = time.monotonic()
+        deadline = began + self._settings.dual_write_timeout_ms / 1000
+        while self._completed < ticket and not self._degraded:
+            if not self._changed.wait(timeout=deadline - time.monotonic()) and time.monotonic() >= deadline:
+                self._degrade("the shadow did not answer in time")
+        metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
+        return self._completed >= ticket
+
+    def health(self) -> Health:
+        """What the thread last saw."""
+        running = self._thread is not None and self._thread.is_alive()
+        return Health(running, self._degraded, self._phase, self._lag_seconds, self._lag_changes, self._error)
+
+    def _degrade(self, why: str) -> None:
+        """Open the breaker; the caller holds the condition."""
+        if not self._degraded and self._settings.dual_write in (DualWrite.SYNC, DualWrite.STRICT):
+            self._degraded = True
+            metrics.DEGRADED.set(1)
+            log.warning("dual write degraded to async: %s", why)
+            self._changed.notify_all()
+
+    # -- the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        failures = 0
+        trimmer = Trimmer()
+        while not self._stopping.is_set():
+            try:
+                applier = self._open()
+                self._recover_if_due(applier)
+                self._follow(applier)
+                trimmer.trim_if_due(applier)
+                failures = 0
+            except _FAILURES as error:
+                failures += 1
+                self._failed(error)
+                self._stopping.wait(_pause(failures))
+        if self._applier is not None:
+            self._applier.sqlite.close()
+            self._applier.postgres.close()
+            self._applier = None
+
+    def _open(self) -> Applier:
+        if self._applier is None:
+            self._applier = Applier(
+                SqliteStore(self._pair.path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms),
+                PostgresStore(self._pair.postgres, self._settings, application_name="st-replicator"),
+            )
+        return self._applier
+
+    def _follow(self, applier: Applier) -> None:
+        """One turn: wait until there is reason to look, look, and apply what there is."""
+        with self._changed:
+            if not self._requested and not self._stopping.is_set():
+                self._changed.wait(timeout=POLL_S)
+            requested, self._requested = self._requested, False
+            if self._stopping.is_set():
+                return
+        if self._settings.dual_write is DualWrite.OFF or not (requested or applier.has_news()):
+            return
+        with self._changed:
+            self._started += 1
+            mine = self._started
+        outcome = applier.round()
+        with self._changed:
+            self._completed = max(self._completed, mine)
+            self._seen(applier, outcome)
+            self._changed.notify_all()
+
+    def _seen(self, applier: Applier, outcome: object) -> None:
+        self._error = None
+        self._phase = applier.phase
+        if isinstance(outcome, Round):
+            self._lag_seconds, self._lag_changes = outcome.lag, outcome.changes
+            metrics.ROUNDS.labels("applied" if outcome.changes else "empty").inc()
+            metrics.APPLIED.inc(outcome.changes)
+            metrics.LAG_SECONDS.set(outcome.lag)
+            metrics.LAG_CHANGES.set(0)
+            if outcome.changes:
+                metrics.ROUND_SECONDS.observe(outcome.seconds)
+            if self._degraded and outcome.lag < CAUGHT_UP_S:
+                self._degraded = False
+                metrics.DEGRADED.set(0)
+                log.warning("dual write is back: the shadow has caught up")
+        else:
+            metrics.ROUNDS.labels("standing").inc()
+        metrics.EPOCH.set(applier.epoch)
+        for side in Side:
+            metrics.PRIMARY.labels(side).set(int(applier.primary is side))
+        for phase in Phase:
+            metrics.PHASE.labels(phase).set(int(applier.phase == phase))
+
+    def _failed(self, error: Exception) -> None:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, NotPrepared):
+            self._next_recover = 0.0
+        elif text != self._error:
+            log.warning("apply stands still: %s", text)
+        metrics.ROUNDS.labels("failed").inc()
+        with self._changed:
+            self._error = text
+            if not isinstance(error, NotPrepared):
+                self._degrade(text)
+
+    def _recover_if_due(self, applier: Applier) -> None:
+        now = time.monotonic()
+        if now < self._next_recover:
+            return
+        self._next_recover = now + RECOVER_S
+        control = applier.sqlite.read_control()
+        if control.attempt is not None or self._error is not None:
+            outcome = recover(applier)
+            if outcome not in ("nothing_to_do", "attempt_in_progress"):
+                log.warning("recovered from an interrupted switch: %s", outcome)
+
+
+_backoff = wait_random_exponential(multiplier=0.05, max=3.0)
+
+
+def _pause(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: random, growing, bounded."""
+    state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # the strategy reads the count only
+    state.attempt_number = failures
+    return _backoff(state)

@@ -1,0 +1,152 @@
+"""What one process holds of the pair: settings, engines, gate, replicator. Made once, on first use.
+
+With no shadow configured there is one engine and nothing else: no control row is read, no trigger
+exists, no thread runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sqlalchemy import URL, Engine, event
+
+from app.core.config import get_settings
+from app.db.apply import Applier
+from app.db.engines import make_engine
+from app.db.gate import Gate
+from app.db.replicator import Replicator
+from app.db.settings import DualWrite, ShimSettings, shim_settings
+from app.db.store import Control
+from app.db.store_postgres import PostgresStore
+from app.db.store_sqlite import SqliteStore
+from app.db.strict import StrictWriter
+from app.db.urls import Pair, Side, make_pair, parse_url, side_of
+
+log = logging.getLogger("sigma.db")
+
+
+@dataclass
+class Runtime:
+    """The databases of this process.
+
+    `url` is ST_DATABASE_URL; `pair` is None in single mode.
+    """
+
+    url: URL
+    settings: ShimSettings
+    pair: Pair | None = None
+    echo: bool = False
+    _engines: dict[Side, Engine] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def desired(self) -> Side:
+        """The side that this deployment wants as primary."""
+        return side_of(self.url)
+
+    def engine(self, side: Side) -> Engine:
+        """The engine of one side, made on first use."""
+        with self._lock:
+            if side not in self._engines:
+                url = self.pair.url(side) if self.pair else self.url
+                engine = make_engine(url, self.settings, echo=self.echo)
+                if self.pair and self.settings.dual_write is DualWrite.STRICT:
+                    event.listen(engine, "commit", self.strict.announce)
+                self._engines[side] = engine
+            return self._engines[side]
+
+    @cached_property
+    def gate(self) -> Gate:
+        """Routing; in dual mode only."""
+        assert self.pair is not None
+        return Gate(self.pair, self.desired, self.settings, self._ask_arbiter)
+
+    @cached_property
+    def replicator(self) -> Replicator:
+        """Background apply; in dual mode only."""
+        assert self.pair is not None
+        return Replicator(self.pair, self.settings)
+
+    @cached_property
+    def strict(self) -> StrictWriter:
+        """Writes the shadow before the primary commits; in strict mode only."""
+        return StrictWriter(self.applier)
+
+    def applier(self, name: str = "st-shim") -> Applier:
+        """A new applier with connections of its own; the caller closes it."""
+        assert self.pair is not None
+        return Applier(
+            SqliteStore(self.pair.path, busy_timeout_ms=self.settings.sqlite_busy_timeout_ms),
+            PostgresStore(self.pair.postgres, self.settings, application_name=name),
+        )
+
+    def _ask_arbiter(self) -> Control:
+        assert self.pair is not None
+        store = PostgresStore(self.pair.postgres, self.settings)
+        try:
+            return store.read_control()
+        finally:
+            store.close()
+
+    def primary(self) -> Side:
+        """The side that serves now."""
+        return self.gate.primary() if self.pair else self.desired
+
+    def start(self) -> None:
+        """Start what runs in the background; nothing in single mode."""
+        if self.pair is not None:
+            self.replicator.start()
+            if self.gate.prepared and self.primary() is not self.desired:
+                log.warning(
+                    "ST_DATABASE_URL names %s, but %s is primary; following the control row. "
+                    "Set ST_CUTOVER=auto to switch at start, or run st-migrate cutover",
+                    self.desired,
+                    self.primary(),
+                )
+
+    def stop(self) -> None:
+        """Stop the background thread and close all pools."""
+        if self.pair is not None and "replicator" in self.__dict__:
+            self.replicator.stop()
+        for engine in self._engines.values():
+            engine.dispose()
+
+
+def make_runtime(database_url: str, settings: ShimSettings, *, echo: bool = False) -> Runtime:
+    """The runtime for a database URL and the shim's settings.
+
+    Raises:
+        ConfigurationError: a URL is wrong, or both name the same kind of database.
+    """
+    url = parse_url(database_url, name="ST_DATABASE_URL")
+    pair = None
+    if settings.shadow_database_url.strip():
+        pair = make_pair(url, parse_url(settings.shadow_database_url.strip(), name="ST_SHADOW_DATABASE_URL"))
+    return Runtime(url, settings, pair, echo)
+
+
+_runtime: Runtime | None = None
+_making = threading.Lock()
+
+
+def runtime() -> Runtime:
+    """The runtime of this process."""
+    global _runtime
+    with _making:
+        if _runtime is None:
+            settings = get_settings()
+            _runtime = make_runtime(
+                settings.database_url, shim_settings(), echo=bool(getattr(settings, "database_echo", False))
+            )
+        return _runtime
+
+
+def use(replacement: Runtime | None) -> Runtime | None:
+    """Replace the runtime of this process (tests, scripts); returns the former one, which keeps running."""
+    global _runtime
+    with _making:
+        former, _runtime = _runtime, replacement
+        return former
