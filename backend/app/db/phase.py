@@ -21,12 +21,14 @@ class Phase(StrEnum):
     PREPARING = "preparing"  # PostgreSQL is claimed and being built; leave by `prepare`
     COPYING = "copying"  # capture is on, rows are being copied; leave by `backfill`
     REPLICATING = "replicating"  # both sides hold everything; `cutover` and `rollback` live here
+    COMPLETING = "completing"  # capture is being removed; leave by the same `complete` or `abort` again
 
 
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
-    Phase.PREPARING: frozenset({Phase.COPYING}),
-    Phase.COPYING: frozenset({Phase.REPLICATING}),
-    Phase.REPLICATING: frozenset(),
+    Phase.PREPARING: frozenset({Phase.COPYING, Phase.COMPLETING}),
+    Phase.COPYING: frozenset({Phase.REPLICATING, Phase.COMPLETING}),
+    Phase.REPLICATING: frozenset({Phase.COMPLETING}),
+    Phase.COMPLETING: frozenset(),
 }
 APPLYING_PHASES = frozenset({Phase.COPYING, Phase.REPLICATING})
 
