@@ -23,8 +23,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import errors as pg_errors
-
 from app.db import deferred
 from app.db.apply import Applier, Round
 from app.db.catalog import Table, quote
@@ -33,7 +31,9 @@ from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import Phase, advance
 from app.db.store import Row
 from app.db.store_postgres import (
+    ROW_ERRORS,
     PostgresTarget,
+    canonical_parts,
     copy_text,
     encode_rows,
     postgres_control,
@@ -120,9 +120,13 @@ class Backfill:
             started = time.monotonic()
             try:
                 progress = self._chunk(CAREFUL_ROWS if careful else self._chunk_rows, careful=careful > 0)
-            except (pg_errors.DataError, pg_errors.IntegrityError):
+            except ROW_ERRORS as error:
                 if careful:
-                    raise
+                    detail = error.diag.message_detail or ""
+                    raise Refused(
+                        f"a row cannot be copied: {error.diag.message_primary} {detail}",
+                        hint="run st-migrate preflight, which names the rows",
+                    ) from error
                 careful = 1 + self._chunk_rows // CAREFUL_ROWS
                 continue
             careful = max(0, careful - 1)
@@ -193,11 +197,17 @@ class Backfill:
         """The key that ends a chunk of so many rows, as JSON; None if the range ends before."""
         where, parameters = _interval(table, part.cursor, part.upto)
         names = ", ".join(map(quote, table.key_names))
-        row = self._applier.sqlite.connection.execute(
-            f"SELECT {names} FROM {quote(table.name)} {where} ORDER BY {names} LIMIT 1 OFFSET {rows - 1}",
+        following = stream(
+            self._applier.sqlite.connection,
+            f"SELECT {names} FROM {quote(table.name)} {where} ORDER BY {names} LIMIT -1 OFFSET {rows - 1}",
             parameters,
-        ).fetchone()
-        return None if row is None else json.dumps(list(row))
+            fetch=1,
+        )
+        for (row,) in following:
+            key = row[0] if len(table.key) == 1 else json.dumps(list(row))
+            if None not in row and canonical_parts(table, key) is not None:
+                return json.dumps(list(row))
+        return None
 
     def _rows(self, table: Table, after: str | None, upto: str | None) -> Iterator[list[Row]]:
         where, parameters = _interval(table, after, upto)
@@ -267,4 +277,8 @@ def _interval(table: Table, after: str | None, upto: str | None) -> tuple[str, t
         if bound is not None:
             parts.append(f"{key_columns(table)} {sign} {marks}")
             parameters += json.loads(bound)
-    return (f"WHERE {' AND '.join(parts)}" if parts else ""), tuple(parameters)
+    where = " AND ".join(parts)
+    if where and after is None:
+        # SQLite lets NULL into keys; no comparison holds for it, so the first chunk takes those rows.
+        where = f"({where} OR {' OR '.join(f'{quote(name)} IS NULL' for name in table.key_names)})"
+    return (f"WHERE {where}" if where else ""), tuple(parameters)
