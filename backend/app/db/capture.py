@@ -8,6 +8,7 @@ Installing replaces what is there, so it is also the repair for triggers that a 
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from typing import Any
 
@@ -179,10 +180,9 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> Non
 
 
 def _statement(block: str, values: dict[str, str]) -> bytes:
+    """A block filled in one pass, so that braces in the name of a table stay what they are."""
     text = "\n".join(line for line in block.splitlines() if not line.startswith("--"))
-    for name, value in values.items():
-        text = text.replace("{" + name + "}", value)
-    return text.encode()
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text).encode()
 
 
 _POSTGRES_OBJECTS = """
