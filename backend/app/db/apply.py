@@ -110,6 +110,7 @@ class Applier:
                 return Standing(f"phase {target.control.phase} does not apply")
             if target.control.paused and not even_if_paused:
                 return Standing("paused")
+            self.shed_foreign_keys(target)
             with primary.source() as source:
                 _same_epoch(source.control, target.control)
                 schema = self.schema()
@@ -118,7 +119,6 @@ class Applier:
                 if not backlog.counts and not announced:
                     return Round(0, 0, target.position, 0.0, time.monotonic() - started)
                 failpoint(Failpoint.APPLY_READ)
-                self._shed_foreign_keys(target)
                 refused = self._carry(schema, source, target, backlog, announced)
             failpoint(Failpoint.APPLY_BEFORE_COMMIT)
         failpoint(Failpoint.APPLY_AFTER_COMMIT)
@@ -138,8 +138,12 @@ class Applier:
             self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
         )
 
-    def _shed_foreign_keys(self, target: Target) -> None:
-        """PostgreSQL has just become the shadow: its keys go before the first row is replaced there."""
+    def shed_foreign_keys(self, target: Target) -> None:
+        """Drop PostgreSQL's foreign keys if it has just become the shadow, before any row is replaced there.
+
+        Replacing a row deletes it first, and a key that cascades would take its children along, which
+        nothing brings back: they did not change on the primary, so no log names them.
+        """
         if isinstance(target, PostgresTarget) and self._shed_epoch != target.control.epoch:
             deferred.drop_foreign_keys(target.connection)
             self._shed_epoch = target.control.epoch

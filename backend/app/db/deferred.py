@@ -22,6 +22,7 @@ from app.db.errors import Refused
 from app.db.failpoints import Failpoint, failpoint
 
 Connection = psycopg.Connection[Any]
+_BUILD_LOCK = (0x5354, 2)  # (class, object), class spelling "ST"
 
 # Unique constraints carry their own definition; plain indexes are those no constraint owns.
 _INDEXES = """
@@ -105,6 +106,10 @@ def build_indexes(connection: Connection) -> Iterator[tuple[str, str]]:
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = 0")
                 connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+                # Several backfills may come to their end at once: one builds, the others find it done.
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILD_LOCK)
+                if (name, table) not in {(row[0], row[1]) for row in missing(connection, kind)}:
+                    continue
                 connection.execute(
                     definition.encode()
                     if kind == "index"

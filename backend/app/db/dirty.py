@@ -45,9 +45,11 @@ class DirtyKeys:
     def _check(self, primary: Source, shadow: Source, position: str) -> list[Mismatch]:
         schema = self._applier.schema()
         found: list[Mismatch] = []
+        announced = shadow.announced_keys()
         for name in primary.backlog(self._since).counts:
             table = schema[name]
             unsettled = {str(key) for keys in primary.changed_keys(table, position) for key in keys}
+            unsettled |= announced.get(name, set())
             if "None" in unsettled:
                 continue
             for keys in primary.changed_keys(table, self._since):

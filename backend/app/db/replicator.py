@@ -68,6 +68,7 @@ class Replicator:
         self._started = 0
         self._completed = 0
         self._degraded = False
+        self._standing = False  # the last round did not take place: paused, or the sides were switching
         self._phase: str | None = None
         self._lag_seconds = 0.0
         self._lag_changes = 0
@@ -110,14 +111,14 @@ class Replicator:
         with self._changed:
             self._requested = True
             self._changed.notify_all()
-            if mode is DualWrite.ASYNC or self._degraded or self._phase != Phase.REPLICATING:
+            if mode is DualWrite.ASYNC or self._standing or self._degraded or self._phase != Phase.REPLICATING:
                 return False
             return self._wait_for(self._started + 1)
 
     def _wait_for(self, ticket: int) -> bool:
         began = time.monotonic()
         deadline = began + self._settings.dual_write_timeout_ms / 1000
-        while self._completed < ticket and not self._degraded:
+        while self._completed < ticket and not (self._degraded or self._standing):
             if not self._changed.wait(timeout=deadline - time.monotonic()) and time.monotonic() >= deadline:
                 self._degrade("the shadow did not answer in time")
         metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
@@ -180,7 +181,9 @@ class Replicator:
             mine = self._started
         outcome = applier.round()
         with self._changed:
-            self._completed = max(self._completed, mine)
+            if isinstance(outcome, Round):
+                self._completed = max(self._completed, mine)
+            self._standing = not isinstance(outcome, Round)
             self._seen(applier, outcome)
             self._changed.notify_all()
 
@@ -225,7 +228,8 @@ class Replicator:
             return
         self._next_recover = now + RECOVER_S
         control = applier.sqlite.read_control()
-        if control.attempt is not None or self._error is not None:
+        # With PostgreSQL primary an attempt shows on its row only, so it is asked every time.
+        if control.attempt is not None or self._error is not None or control.primary is Side.POSTGRES:
             outcome = recover(applier)
             if outcome not in ("nothing_to_do", "attempt_in_progress"):
                 log.warning("recovered from an interrupted switch: %s", outcome)

@@ -84,6 +84,9 @@ class StrictWriter:
         schema = applier.schema()
         _, shadow = applier.directions()
         with shadow.target(durable=True) as target:
+            applier.shed_foreign_keys(target)
+            # Rows are read through the writer's own connection while the shadow is locked: a writer that
+            # was killed meanwhile fails here, and nothing of it is announced.
             for name, of_table in keys.items():
                 table = schema[name]
                 target.delete(table, of_table)

@@ -35,8 +35,8 @@ def trim(applier: Applier) -> int:
     """Delete up to STEP entries from the primary's log; returns how many went."""
     primary, shadow = applier.directions()
     control = applier.postgres.read_control()
-    if control.phase != Phase.REPLICATING:
-        return 0
+    if control.phase != Phase.REPLICATING or control.epoch != applier.sqlite.read_control().epoch:
+        return 0  # between a commit record and SQLite's following it, positions are of either kind
     durable = _durable_position(applier.postgres) if shadow.side is Side.POSTGRES else shadow.read_position()
     verified = applier.postgres.connection.execute(
         "SELECT position FROM st_verify WHERE id = 1 AND epoch = %s", (control.epoch,)
