@@ -25,7 +25,7 @@ from typing import Any
 
 from app.db import deferred
 from app.db.apply import Applier, Round
-from app.db.catalog import Table, quote
+from app.db.catalog import Table, quote, quote_with_parameters
 from app.db.errors import Refused, StaleAttempt
 from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import Phase, advance
@@ -223,10 +223,12 @@ class Backfill:
         casts = ", ".join(f"%s::{column.cast}" for column in table.key)
         for bound, sign in ((after, ">"), (upto, "<=")):
             if bound is not None:
-                parts.append(f"({', '.join(map(quote, table.key_names))}) {sign} ({casts})")
+                parts.append(f"({', '.join(map(quote_with_parameters, table.key_names))}) {sign} ({casts})")
                 parameters += json.loads(bound)
         where = f"WHERE {' AND '.join(parts)}" if parts else ""
-        target.connection.execute(f"DELETE FROM {quote(table.name)} {where}".encode(), parameters)
+        target.connection.execute(
+            f"DELETE FROM {quote_with_parameters(table.name)} {where}".encode(), parameters
+        )
 
     @staticmethod
     def _stream(target: PostgresTarget, table: Table, batches: Iterator[list[Row]]) -> tuple[int, int]:

@@ -62,6 +62,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def quote_with_parameters(name: str) -> str:
+    """An identifier for a PostgreSQL statement with parameters, where a percent sign has a meaning."""
+    return quote(name).replace("%", "%%")
+
+
 def literal(text: str) -> str:
     """A text quoted as an SQL literal for both databases."""
     return "'" + text.replace("'", "''") + "'"

@@ -16,10 +16,11 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg_errors
+from psycopg import pq
 from sqlalchemy import URL
 
 from app.db.canonical import Kind, encode, encode_column
-from app.db.catalog import Column, Table, quote
+from app.db.catalog import Column, Table, quote, quote_with_parameters
 from app.db.errors import ConfigurationError, NotPrepared, ShadowUnavailable, UnsupportedValue
 from app.db.policy import encode_cell
 from app.db.quarantine import Rejected, content_of, join_key, key_part
@@ -182,7 +183,7 @@ class PostgresTarget:
         if known:
             using, match = _unnested(table)
             self.connection.execute(
-                f"DELETE FROM {quote(table.name)} AS t USING {using} WHERE {match}".encode(),
+                f"DELETE FROM {quote_with_parameters(table.name)} AS t USING {using} WHERE {match}".encode(),
                 [list(column) for column in zip(*known, strict=True)],
             )
         if self._quarantined:
@@ -225,21 +226,26 @@ class PostgresTarget:
         return len(refused)
 
     def _put(self, table: Table, columns: list[Sequence[str | None]]) -> None:
-        names = ", ".join(quote(column.name) for column in table.columns)
-        if len(columns[0]) >= COPY_FROM:
+        if len(columns[0]) >= COPY_FROM and self._may_copy():
+            names = ", ".join(quote(column.name) for column in table.columns)
             with self.connection.cursor().copy(
                 f"COPY {quote(table.name)} ({names}) FROM STDIN".encode()
             ) as copy:
                 copy.write(copy_text(columns))
             return
+        names = ", ".join(quote_with_parameters(column.name) for column in table.columns)
         fields = ", ".join(f"u.c{n}::{column.cast}" for n, column in enumerate(table.columns))
         arrays = ", ".join(["%s::text[]"] * len(columns))
         aliases = ", ".join(f"c{n}" for n in range(len(columns)))
         self.connection.execute(
-            f"INSERT INTO {quote(table.name)} ({names}) OVERRIDING SYSTEM VALUE "
+            f"INSERT INTO {quote_with_parameters(table.name)} ({names}) OVERRIDING SYSTEM VALUE "
             f"SELECT {fields} FROM unnest({arrays}) AS u({aliases})".encode(),
             [list(column) for column in columns],
         )
+
+    def _may_copy(self) -> bool:
+        """Not within a pipeline: one log entry may stand for a whole table, so a small round can be large."""
+        return self.connection.pgconn.pipeline_status == pq.PipelineStatus.OFF
 
     def quarantine(self, rejected: Sequence[Rejected]) -> None:
         """Keep refused rows with their exact content and the reason; they block the cutover."""
@@ -311,7 +317,9 @@ def _unnested(table: Table) -> tuple[str, str]:
     """Array parameters of key columns as a row source, and the condition that joins them to `t`."""
     aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
     arrays = ", ".join(["%s::text[]"] * len(table.key))
-    match = " AND ".join(f"t.{quote(c.name)} = u.c{n}::{c.cast}" for n, c in enumerate(table.key))
+    match = " AND ".join(
+        f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast}" for n, c in enumerate(table.key)
+    )
     return f"unnest({arrays}) AS u({aliases})", match
 
 
@@ -350,7 +358,7 @@ class PostgresSource:
             yield [int(row[0]) if integer and row[0] is not None else row[0] for row in rows]
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
-        names = ", ".join(quote(name) for name in table.key_names)
+        names = ", ".join(map(quote_with_parameters, table.key_names))
         yield from self._stream(
             f"{select_list(table)} WHERE ({names}) IN (SELECT {logged_key_fields(table)} FROM st_change_log "
             f"WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
@@ -397,15 +405,18 @@ def logged_key_fields(table: Table) -> str:
 
 
 def select_list(table: Table) -> str:
-    """SELECT of all columns in the form that `canonical.to_sqlite` takes: the time kinds as text."""
+    """SELECT of all columns in the form that `canonical.to_sqlite` takes: the time kinds as text.
+
+    For execution with parameters, be there none: percent signs in names are doubled.
+    """
     as_text = (Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC, Kind.UUID)
     fields = ", ".join(
-        f"{quote(column.name)}::text"
+        f"{quote_with_parameters(column.name)}::text"
         if column.kind in as_text or column.cast == "json"
-        else quote(column.name)
+        else quote_with_parameters(column.name)
         for column in table.columns
     )
-    return f"SELECT {fields} FROM {quote(table.name)}"
+    return f"SELECT {fields} FROM {quote_with_parameters(table.name)}"
 
 
 def rows_by_key(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[Row]:
@@ -416,7 +427,7 @@ def rows_by_key(connection: Connection, table: Table, keys: Sequence[tuple[Any, 
     arrays = ", ".join(["%s::text[]"] * len(table.key))
     aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
     typed = ", ".join(f"c{n}::{column.cast}" for n, column in enumerate(table.key))
-    names = ", ".join(quote(name) for name in table.key_names)
+    names = ", ".join(map(quote_with_parameters, table.key_names))
     return connection.execute(
         f"{select_list(table)} WHERE ({names}) IN (SELECT {typed} FROM unnest({arrays}) AS u({aliases}))".encode(),
         columns,
