@@ -95,6 +95,14 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
         theirs = postgres_control(postgres.connection)
     except NotPrepared:
         theirs = None
+    if theirs is not None and theirs.phase == Phase.COMPLETING:
+        raise Refused("the move is being ended", hint="see st-migrate status for the command that finishes it")
+    if ours is None and theirs is not None and theirs.phase != Phase.PREPARING:
+        # Going on would empty tables that may be the primary's.
+        raise Refused(
+            "the PostgreSQL database is already paired with another SQLite file",
+            hint="use that file, or run st-migrate abort with it first",
+        )
     if ours is not None and (theirs is None or ours.pair != theirs.pair):
         raise Refused(
             "the SQLite file is already paired with another PostgreSQL database",
