@@ -150,8 +150,10 @@ def _numeric(value: Any) -> str:
         raise _refuse("a numeric", value)
     if not number.is_finite():
         raise _refuse("a numeric", value)
-    text = format(number.normalize(), "f")
-    return "0" if text in ("-0", "0") else text
+    text = format(number, "f")  # not normalize(), which rounds to 28 digits
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def _uuid(value: Any) -> str:
