@@ -24,7 +24,11 @@ _KEY_KINDS = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
 
 @dataclass(frozen=True)
 class Column:
-    """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it."""
+    """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it.
+
+    The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
+    assignment to such a column refuses it.
+    """
 
     name: str
     kind: Kind
@@ -100,19 +104,22 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[tuple[st
     """Column lists of a table's unique indexes other than the primary key.
 
     Raises:
-        SchemaDrift: a unique index over an expression, whose collisions capture could not see.
+        SchemaDrift: a unique index over an expression or one that does not compare bytes: capture could
+            not see its collisions, and PostgreSQL would not have them.
     """
     found = []
     for _, name, unique, origin, _ in connection.execute(f"PRAGMA index_list({quote(table)})").fetchall():
-        if not unique or origin == "pk":
+        if not unique:
             continue
-        columns = [row[2] for row in connection.execute(f"PRAGMA index_info({quote(name)})")]
-        if None in columns:
+        details = connection.execute(f"PRAGMA index_xinfo({quote(name)})").fetchall()
+        columns = [(column, collation) for _, _, column, _, collation, is_key in details if is_key]
+        if any(column is None or collation != "BINARY" for column, collation in columns):
             raise SchemaDrift(
-                f"unique index {name} on {table} covers an expression",
-                hint="make it a unique index over columns",
+                f"unique index {name} on {table} covers an expression or has a collation of its own",
+                hint="make it a unique index over columns, compared as they are",
             )
-        found.append(tuple(columns))
+        if origin != "pk":
+            found.append(tuple(column for column, _ in columns))
     return tuple(sorted(set(found)))
 
 
@@ -182,7 +189,7 @@ def _columns(
                 f"column {table}.{name} has type {full} on PostgreSQL, which has no canonical form"
             )
         else:
-            columns[name] = Column(name, kind, full, nullable)
+            columns[name] = Column(name, kind, base, nullable)
     return columns
 
 
