@@ -63,8 +63,8 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     arguments.setdefault("application_name", application_name)
     if settings.pg_pooler is Pooler.NONE:
         ours = (
-            f"-c TimeZone=UTC -c lock_timeout={settings.pg_lock_timeout_ms} "
-            f"-c idle_in_transaction_session_timeout=60000"
+            f"-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 "
+            f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000"
         )
         arguments["options"] = f"{arguments.get('options', '')} {ours}".strip()
     else:
