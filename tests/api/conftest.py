@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, event
+from api_values import CRYPTO_KEY, WEBHOOK_SECRET
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings, get_settings
 from app.db import Base, get_db
 from app.db.ddl import normalise_postgres
+from app.db.engines import make_engine
+from app.db.settings import ShimSettings
 from app.main import app
 from app.models import User
 from loadtests.embedded import EmbeddedPostgres
@@ -25,8 +28,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)
     from fastapi.testclient import TestClient
 
-CRYPTO_KEY = "fixture-crypto-key"
-WEBHOOK_SECRET = "tv-secret-0001"
 SessionFactory = Callable[[], Session]
 
 
@@ -76,8 +77,8 @@ def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def engine(db_url: str) -> Iterator[Engine]:
-    options = {"connect_args": {"timeout": 30}} if db_url.startswith("sqlite") else {}
-    engine = create_engine(db_url, pool_size=10, **options)
+    """The database as the application opens it."""
+    engine = make_engine(make_url(db_url), ShimSettings())
     yield engine
     engine.dispose()
 

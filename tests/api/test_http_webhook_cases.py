@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api_values import FACTS
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.models import Alert, Order, Position, Strategy, SystemEvent, User
 from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
 
-CASES_FILE = Path(__file__).resolve().parents[3] / "shared" / "sigmatrader" / "webhook-payloads.json"
+CASES_FILE = FACTS / "webhook-payloads.json"
 RECORDED: dict[str, Any] = json.loads(CASES_FILE.read_text("utf-8")) if CASES_FILE.exists() else {}
 CASES: list[dict[str, Any]] = RECORDED.get("cases", [])
 
