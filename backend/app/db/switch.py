@@ -13,9 +13,11 @@ a coordinator may not commit before that row let it pass; from then on only Post
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -29,7 +31,7 @@ from app.db.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchEr
 from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import actor, record
 from app.db.store import Control
-from app.db.store_postgres import PostgresStore
+from app.db.store_postgres import PostgresStore, postgres_control
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 
@@ -93,9 +95,12 @@ class Coordinator:
     def move(self, to: Side) -> Moved | Aborted:
         """Make `to` the primary. The gates are the caller's affair; see `app.db.gates`.
 
+        However this is left, the attempt is not: it has committed, or it is ended and the fence lowered,
+        as far as the databases can be reached.
+
         Raises:
-            SwitchError: the outcome of the final commit is unknown and PostgreSQL cannot be asked, or
-                the attempt was ended by somebody else.
+            SwitchError: PostgreSQL went away at the final commit, so that its outcome is unknown or SQLite
+                does not follow it yet, or the attempt was ended by somebody else.
         """
         control = self._postgres.read_control()
         if control.primary is to:
@@ -107,12 +112,13 @@ class Coordinator:
             return self._finish(to, control, dirty)
         except _Abort as abort:
             return self._aborted(abort.reason, abort.retryable, abort.mismatches)
-        except StaleAttempt:
-            raise
-        except (psycopg.Error, SwitchError, OSError) as error:
-            if isinstance(error, SwitchError) and not isinstance(error, (ShadowUnavailable, ApplyFailed)):
-                raise
+        except (psycopg.Error, sqlite3.Error, ShadowUnavailable, ApplyFailed, OSError) as error:
             return self._aborted(str(error).splitlines()[0], True, ())
+        except BaseException as error:
+            # Guarded by the token: after the commit, or if somebody else ended it, this only follows.
+            with suppress(psycopg.Error, sqlite3.Error, SwitchError):
+                end_attempt(self._applier, self._token, f"{type(error).__name__}: {error}")
+            raise
 
     def _catch_up(self) -> DirtyKeys:
         """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""
@@ -194,11 +200,20 @@ class Coordinator:
         failpoint(Failpoint.SWITCH_COMMITTING)
         self._commit(to, control)
         failpoint(Failpoint.SWITCH_COMMITTED)
-        follow(self._applier)
+        self._follow(to, control.epoch + 1)
         pause = (time.monotonic() - (self._fenced_at or 0.0)) * 1000
         self._report(f"{to} is primary at epoch {control.epoch + 1}, pause {pause:.0f} ms")
         failpoint(Failpoint.SWITCH_DONE)
         return Moved(to, control.epoch + 1, pause, last.changes, dirty.checked)
+
+    def _follow(self, to: Side, epoch: int) -> None:
+        try:
+            follow(self._applier)
+        except (psycopg.Error, sqlite3.Error, ShadowUnavailable) as error:
+            raise SwitchError(
+                f"{to} is primary at epoch {epoch}, but SQLite does not know yet ({str(error).splitlines()[0]})",
+                hint="any backend or st-migrate recover tells it as soon as both databases answer",
+            ) from error
 
     def _in_time(self, step: str) -> None:
         waited = time.monotonic() - (self._fenced_at or 0.0)
@@ -220,6 +235,8 @@ class Coordinator:
         """The commit record. An error here leaves the outcome open; ask PostgreSQL until it answers."""
         try:
             with self._postgres.write() as connection:
+                left = self._budget - (time.monotonic() - (self._fenced_at or 0.0))
+                connection.execute(f"SET LOCAL lock_timeout = '{max(1, int(left * 1000))}ms'".encode())
                 connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
                 if to is Side.POSTGRES:
                     deferred.add_foreign_keys(connection)
@@ -248,7 +265,9 @@ class Coordinator:
         deadline = time.monotonic() + self._budget + ATTEMPT_GRACE_S
         while True:
             try:
-                now = self._postgres.read_control()
+                with self._postgres.write() as connection:
+                    # The lock waits for a commit that is still on its way: the answer is final.
+                    now = postgres_control(connection, lock=True)
                 break
             except (psycopg.OperationalError, ShadowUnavailable):
                 if time.monotonic() > deadline:
@@ -262,6 +281,11 @@ class Coordinator:
 
     def _aborted(self, reason: str, retryable: bool, mismatches: tuple[Mismatch, ...]) -> Aborted:
         end_attempt(self._applier, self._token, reason)
+        if self._sqlite.read_control().attempt == self._token:
+            raise SwitchError(
+                f"the switch failed ({reason}) and PostgreSQL does not answer, so nobody knows whether it took place",
+                hint="writers stay held until PostgreSQL is back; then any backend or st-migrate recover decides",
+            )
         pause = (time.monotonic() - self._fenced_at) * 1000 if self._fenced_at else 0.0
         self._report(f"aborted: {reason}")
         return Aborted(reason, retryable, mismatches, pause)
