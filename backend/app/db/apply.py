@@ -201,11 +201,18 @@ class Applier:
         self._schema_version = None
 
     def drain(self, until: Callable[[], bool] = lambda: False) -> Round | Standing:
-        """Rounds until one finds nothing to do, or `until` says so."""
+        """Rounds for as long as each leaves less to do, or until `until` says so.
+
+        The last one took everything committed before it; under steady writes none would find nothing.
+        """
+        before: int | None = None
         while True:
             outcome = self.round(durable=True, even_if_paused=True)
             if isinstance(outcome, Standing) or outcome.changes == 0 or until():
                 return outcome
+            if before is not None and outcome.changes >= before:
+                return outcome
+            before = outcome.changes
 
 
 def _is_careful(target: Target) -> bool:
