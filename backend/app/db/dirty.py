@@ -46,16 +46,20 @@ class DirtyKeys:
         schema = self._applier.schema()
         found: list[Mismatch] = []
         announced = shadow.announced_keys()
+        postponed = False
         for name in primary.backlog(self._since).counts:
             table = schema[name]
-            unsettled = {str(key) for keys in primary.changed_keys(table, position) for key in keys}
-            unsettled |= announced.get(name, set())
-            if "None" in unsettled:
+            later = [key for keys in primary.changed_keys(table, position) for key in keys]
+            if None in later:
+                postponed = True
                 continue
-            for keys in primary.changed_keys(table, self._since):
-                settled = [key for key in keys if key is not None and str(key) not in unsettled]
-                found += self.compare(table, settled, primary, shadow)
-        self._since = position
+            unsettled = {*map(str, later), *announced.get(name, ())}
+            # Read to the end before anything else is asked: a connection to PostgreSQL streams one query.
+            changed = [key for keys in primary.changed_keys(table, self._since) for key in keys]
+            settled = [key for key in changed if key is not None and str(key) not in unsettled]
+            found += self.compare(table, settled, primary, shadow)
+        if not postponed:
+            self._since = position
         return found
 
     def compare(self, table: Table, keys: list[RawKey], primary: Source, shadow: Source) -> list[Mismatch]:
