@@ -164,7 +164,7 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> Non
         "lock_object": str(WRITER_LOCK[1]),
         "fenced": FENCED_SQLSTATE,
     }
-    for block in ("admit", "may_write"):
+    for block in ("admit", "may_write", "fence_function"):
         connection.execute(_statement(sql[block], values))
     for table in schema.values():
         keys = [f"{quote(name)}" for name in table.key_names]
@@ -175,7 +175,7 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> Non
             "name": literal(table.name),
             "key": f"{keys[0]}::text" if len(keys) == 1 else f"jsonb_build_array({', '.join(keys)})::text",
         }
-        for block in ("capture", "insert", "update", "delete", "truncate"):
+        for block in ("fence", "capture", "insert", "update", "delete", "truncate"):
             connection.execute(_statement(sql[block], of_table))
 
 
@@ -188,7 +188,7 @@ def _statement(block: str, values: dict[str, str]) -> bytes:
 _POSTGRES_OBJECTS = """
 SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure)
 FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
-AND (p.proname IN ('st_admit', 'st_may_write') OR p.proname LIKE 'st\\_capture\\_%')
+AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence') OR p.proname LIKE 'st\\_capture\\_%')
 """
 
 

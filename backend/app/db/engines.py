@@ -15,6 +15,7 @@ import re
 import sqlite3
 from typing import Any
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 
@@ -61,6 +62,7 @@ def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engi
             connect_args=_postgres_arguments(url, settings),
         )
     event.listen(engine, "handle_error", _name_the_fence)
+    event.listen(engine, "checkin", _leave_no_transaction)
     return engine
 
 
@@ -92,6 +94,21 @@ def begin_before_write(
     raw = connection.connection.dbapi_connection
     if isinstance(raw, sqlite3.Connection) and not raw.in_transaction and is_write(statement, context):
         raw.execute("BEGIN IMMEDIATE")
+
+
+def _leave_no_transaction(connection: Any, record: Any) -> None:
+    """Roll back what a failed COMMIT left open: SQLAlchemy takes such a transaction for ended.
+
+    Without this the next user of the pooled connection would commit it along with its own.
+    """
+    if connection is None:
+        return
+    raw = getattr(connection, "driver_connection", connection)
+    if isinstance(raw, sqlite3.Connection):
+        if raw.in_transaction:
+            raw.rollback()
+    elif not raw.closed and raw.info.transaction_status is not TransactionStatus.IDLE:
+        raw.rollback()
 
 
 def _name_the_fence(context: ExceptionContext) -> None:

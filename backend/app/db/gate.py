@@ -42,6 +42,7 @@ class Gate:
         self._settings = settings
         self._ask_arbiter = ask_arbiter
         self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
         self._unprepared_until = 0.0
 
     def control(self) -> Control | None:
@@ -61,7 +62,14 @@ class Gate:
                 self._path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms, read_only=True
             )
             self._local.connection = connection
+            self._opened.append(connection)
         return connection
+
+    def close(self) -> None:
+        """Close the connections of all threads; the gate opens new ones if it is used again."""
+        self._local = threading.local()
+        while self._opened:
+            self._opened.pop().close()
 
     def primary(self) -> Side:
         """The side that reads and writes go to now."""

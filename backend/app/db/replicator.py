@@ -111,9 +111,25 @@ class Replicator:
         with self._changed:
             self._requested = True
             self._changed.notify_all()
-            if mode is DualWrite.ASYNC or self._standing or self._degraded or self._phase != Phase.REPLICATING:
+            if (
+                mode is DualWrite.ASYNC
+                or self._standing
+                or self._degraded
+                or self._phase != Phase.REPLICATING
+            ):
                 return False
             return self._wait_for(self._started + 1)
+
+    def catch_up(self) -> bool:
+        """Wait, in any mode and within the time-out, for a round that begins now; whether there was one."""
+        with self._changed:
+            self._requested = True
+            self._changed.notify_all()
+            ticket = self._started + 1
+            self._changed.wait_for(
+                lambda: self._completed >= ticket, timeout=self._settings.dual_write_timeout_ms / 1000
+            )
+            return self._completed >= ticket
 
     def _wait_for(self, ticket: int) -> bool:
         began = time.monotonic()

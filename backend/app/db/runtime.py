@@ -11,14 +11,15 @@ import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Engine
 
 from app.core.config import get_settings
 from app.db.apply import Applier
 from app.db.engines import make_engine
 from app.db.gate import Gate
 from app.db.replicator import Replicator
-from app.db.settings import DualWrite, ShimSettings, shim_settings
+from app.db.settings import ShimSettings, shim_settings
+from app.db.shadow_reads import ShadowReads
 from app.db.store import Control
 from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
@@ -52,10 +53,7 @@ class Runtime:
         with self._lock:
             if side not in self._engines:
                 url = self.pair.url(side) if self.pair else self.url
-                engine = make_engine(url, self.settings, echo=self.echo)
-                if self.pair and self.settings.dual_write is DualWrite.STRICT:
-                    event.listen(engine, "commit", self.strict.announce)
-                self._engines[side] = engine
+                self._engines[side] = make_engine(url, self.settings, echo=self.echo)
             return self._engines[side]
 
     @cached_property
@@ -74,6 +72,13 @@ class Runtime:
     def strict(self) -> StrictWriter:
         """Writes the shadow before the primary commits; in strict mode only."""
         return StrictWriter(self.applier)
+
+    @cached_property
+    def shadow_reads(self) -> ShadowReads:
+        """Repeats a share of the reads on the shadow; with ST_SHADOW_READS=compare only."""
+        return ShadowReads(
+            self.settings.shadow_read_rate, self.engine, self.primary, self.replicator.catch_up
+        )
 
     def applier(self, name: str = "st-shim") -> Applier:
         """A new applier with connections of its own; the caller closes it."""
@@ -111,6 +116,10 @@ class Runtime:
         """Stop the background thread and close all pools."""
         if self.pair is not None and "replicator" in self.__dict__:
             self.replicator.stop()
+        if self.pair is not None and "strict" in self.__dict__:
+            self.strict.close()
+        if self.pair is not None and "gate" in self.__dict__:
+            self.gate.close()
         for engine in self._engines.values():
             engine.dispose()
 

@@ -23,6 +23,8 @@ from app.db.engines import is_write
 from app.db.errors import Fenced
 from app.db.failpoints import Failpoint, failpoint
 from app.db.runtime import Runtime, runtime
+from app.db.settings import DualWrite
+from app.db.settings import ShadowReads as ShadowReadMode
 from app.db.store_sqlite import begin_immediate
 from app.db.urls import Side
 
@@ -38,6 +40,7 @@ class RoutedSession(Session):
         self._pair = pair
         self._side: Side | None = None
         self._admitted = False
+        self._compare_reads = pair.settings.shadow_reads is ShadowReadMode.COMPARE
 
     def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
         """The engine of the primary; the same one for the whole transaction unless a write had to move."""
@@ -114,14 +117,21 @@ def _admit_statement(state: ORMExecuteState) -> None:
     elif state.is_select:
         if getattr(state.statement, "_for_update_arg", None) is not None:
             session.admit()
+        elif session._compare_reads:
+            session._pair.shadow_reads.offer(state.statement, state.parameters)
     elif is_write(getattr(state.statement, "text", None) or str(state.statement)):
         session.admit()
 
 
 @event.listens_for(RoutedSession, "before_commit")
 def _before_commit(session: RoutedSession) -> None:
-    if not session.in_nested_transaction():
-        failpoint(Failpoint.COMMIT_BEFORE)
+    if session.in_nested_transaction():
+        return
+    if session._pair.settings.dual_write is DualWrite.STRICT:
+        session.flush()
+        if session._admitted:
+            session._pair.strict.announce(session.connection())
+    failpoint(Failpoint.COMMIT_BEFORE)
 
 
 @event.listens_for(RoutedSession, "after_commit")

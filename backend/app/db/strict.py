@@ -38,7 +38,10 @@ class StrictWriter:
         self._lock = threading.Lock()
 
     def announce(self, connection: Connection) -> None:
-        """Listener for the engine's commit: write the shadow first.
+        """Write the shadow first; called by a session that has flushed and is about to commit.
+
+        Args:
+            connection: the one that holds the transaction on the primary.
 
         Raises:
             ShadowUnavailable: the shadow did not take the rows; the transaction must be rolled back.

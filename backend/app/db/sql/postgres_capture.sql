@@ -29,6 +29,21 @@ BEGIN
 END
 $body$
 
+-- name: fence_function
+-- The refusal comes before the write, so that a stale writer reads why and not, say, that an id is taken.
+CREATE OR REPLACE FUNCTION {schema}.st_fence() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $body$
+BEGIN
+  PERFORM st_admit();
+  RETURN NULL;
+END
+$body$
+
+-- name: fence
+-- One trigger for every kind of write.
+CREATE OR REPLACE TRIGGER st_fence BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
+FOR EACH STATEMENT EXECUTE FUNCTION {schema}.st_fence()
+
 -- name: capture
 -- One function per table: its key columns are static SQL, so that plans are cached.
 CREATE OR REPLACE FUNCTION {schema}.{function}() RETURNS trigger

@@ -1,0 +1,41 @@
+"""Whether PostgreSQL still has every capture trigger; `capture.check_inventory` says so for SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from app.db.capture import postgres_function
+from app.db.catalog import Schema, literal
+from app.db.errors import SchemaDrift
+
+# Trigger name to the event bit of pg_trigger.tgtype; AFTER and FOR EACH STATEMENT are zero there.
+_EVENTS = {"st_capture_insert": 4, "st_capture_delete": 8, "st_capture_update": 16, "st_capture_truncate": 32}
+_TRIGGERS = """
+SELECT c.relname, t.tgname, t.tgtype::int, t.tgenabled IN ('O', 'A'), p.proname, p.prosrc
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE c.relnamespace = current_schema()::regnamespace AND p.pronamespace = c.relnamespace
+AND t.tgname LIKE 'st\\_capture\\_%' AND NOT t.tgisinternal
+"""
+
+
+def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema) -> None:
+    """Make sure that every write on PostgreSQL is captured.
+
+    Raises:
+        SchemaDrift: a trigger is missing, disabled, or does not call the function that belongs to its table.
+    """
+    found = {(row[0], row[1]): tuple(row[2:]) for row in connection.execute(_TRIGGERS.encode()).fetchall()}
+    wrong = []
+    for table in schema.values():
+        for trigger, event in _EVENTS.items():
+            kind, enabled, function, body = found.get((table.name, trigger), (0, False, "", ""))
+            captures = "st_admit()" in body and f"SELECT {literal(table.name)}, " in body
+            if not (kind == event and enabled and function == postgres_function(table) and captures):
+                wrong.append(f"{trigger} on {table.name}")
+    if wrong:
+        raise SchemaDrift(
+            f"{len(wrong)} capture triggers are missing or changed on PostgreSQL, {wrong[0]} among them",
+            hint="run st-migrate prepare, which installs them again, then st-migrate verify --repair",
+        )
