@@ -537,7 +537,7 @@ class PostgresStore:
     def log_size(self, limit: int) -> int:
         """Log entries, counted up to a limit."""
         row = self.connection.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM st_change_log LIMIT %s) AS some", (limit,)
+            "SELECT count(*) FROM (SELECT 1 FROM st_change_log LIMIT %s) AS entries", (limit,)
         ).fetchone()
         return int(row[0]) if row else 0
 
