@@ -26,10 +26,12 @@ from app.db.errors import NotPrepared, Refused, SchemaDrift
 from app.db.failpoints import Failpoint, failpoint
 from app.db.migrations import alembic_config, upgrade_head
 from app.db.phase import Phase, advance, record
+from app.db.policy import active_policy
 from app.db.store import Control
 from app.db.store_postgres import PostgresStore, postgres_control
 from app.db.store_sqlite import SqliteStore, sqlite_control
 from app.db.urls import Pair, Side
+from migration.orphans import clear_orphans
 
 MINIMUM_SERVER = 140_000
 Report = Callable[[str], None]
@@ -78,6 +80,7 @@ def prepare(
     failpoint(Failpoint.PREPARE_CAPTURE)
     _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair)
     step(f"capture on for {len(schema)} tables")
+    _clear_orphans(sqlite, step)
     with postgres.write() as connection:
         plan_ranges(connection, sqlite.connection, schema)
         advance(connection, Phase.PREPARING, Phase.COPYING, 1)
@@ -96,7 +99,9 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
     except NotPrepared:
         theirs = None
     if theirs is not None and theirs.phase == Phase.COMPLETING:
-        raise Refused("the move is being ended", hint="see st-migrate status for the command that finishes it")
+        raise Refused(
+            "the move is being ended", hint="see st-migrate status for the command that finishes it"
+        )
     if ours is None and theirs is not None and theirs.phase != Phase.PREPARING:
         # Going on would empty tables that may be the primary's.
         raise Refused(
@@ -238,6 +243,14 @@ def _same_schema(connection: sqlite3.Connection, schema: Schema) -> None:
     """Under the write lock: no table appeared since the schema was read."""
     if set(sqlite_columns(connection)) != set(schema):
         raise SchemaDrift("a table was made or dropped on SQLite during prepare", hint="repeat the command")
+
+
+def _clear_orphans(sqlite: SqliteStore, step: Report) -> None:
+    """What the policy file asks for, captured like any other write."""
+    with sqlite.write() as connection:
+        cleared = clear_orphans(connection, active_policy())
+    for place, rows in cleared.items():
+        step(f"{rows} orphans of {place} set to NULL, as the policy file asks")
 
 
 RANGE_ROWS = 1_000_000
