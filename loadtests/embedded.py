@@ -138,7 +138,7 @@ class EmbeddedPostgres:
         password_file.unlink()
 
     def wait_ready(self, timeout: float = 30.0) -> None:
-        """Wait until the server accepts a connection; raises RuntimeError with the server's log if it dies."""
+        """Wait until the server accepts a connection; RuntimeError with the server's log if it dies."""
         deadline = time.monotonic() + timeout
         while True:
             try:

@@ -1,0 +1,108 @@
+"""What the senders know: every delivery with its attempts and answers, and every other acknowledged write.
+
+One JSON object per line, written as soon as the outcome is known, so that a sender that is killed leaves
+everything it was told up to then. The oracle reads these files and nothing else of the senders.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What the sender may conclude."""
+
+    ACKNOWLEDGED = "acknowledged"  # the answer names the rows: they must be there, once, on both sides
+    REFUSED = "refused"  # the answer says that nothing was stored: nothing may be there
+    FAILED = "failed"  # every attempt ended in a refusal that invites to send again; nothing may be there
+    UNKNOWN = "unknown"  # no answer arrived: there may be one copy, or none
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request.
+
+    `at`: seconds since the epoch; `ms`: until its end; `status`: None without an answer; `sent`: false if
+    no connection was made.
+    """
+
+    at: float
+    ms: float
+    status: int | None
+    sent: bool = True
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One webhook delivery and how it ended. `late_ms`: from when it was due to its last answer."""
+
+    marker: str
+    shape: str
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+    late_ms: float
+    alert_id: int | None = None
+    order_id: int | None = None
+    expected: Mapping[str, Mapping[str, Any]] | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Another write: the row of `table` with `key` holds `values`.
+
+    `acknowledged` false: no answer arrived, so that it may or may not have happened.
+    """
+
+    table: str
+    key: Mapping[str, Any]
+    values: Mapping[str, Any]
+    acknowledged: bool = True
+
+
+@dataclass
+class Ledger:
+    """Writes one file; usable from several threads and greenlets.
+
+    Args:
+        path: the file; it is appended to.
+    """
+
+    path: Path
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, entry: Delivery | Fact) -> None:
+        """Append one entry; it has left the process when this returns."""
+        kind = "delivery" if isinstance(entry, Delivery) else "fact"
+        line = json.dumps({"kind": kind, **asdict(entry)}, ensure_ascii=False)
+        with self._lock:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_ledgers(paths: Iterable[Path]) -> Iterator[Delivery | Fact]:
+    """All entries of some ledgers in the order of their lines; a last line cut off by a kill is left out."""
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                yield _entry(json.loads(line))
+
+
+def _entry(value: dict[str, Any]) -> Delivery | Fact:
+    if value.pop("kind") == "fact":
+        return Fact(**value)
+    attempts = tuple(Attempt(**attempt) for attempt in value.pop("attempts"))
+    return Delivery(**{**value, "attempts": attempts, "outcome": Outcome(value["outcome"])})
