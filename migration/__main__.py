@@ -1,0 +1,10 @@
+"""`python -m migration` is `st-migrate`."""
+
+from __future__ import annotations
+
+import sys
+
+from migration.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

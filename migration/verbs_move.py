@@ -1,0 +1,209 @@
+"""Verbs that bring PostgreSQL to equality: preflight, prepare, backfill, worker, verify, run, copy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.db import deferred
+from app.db.phase import Phase
+from app.db.switch import Moved
+from app.db.urls import Side
+from migration import checking, copying, retired, switching, teardown
+from migration.backfill import Throttle
+from migration.frame import Call, verb
+from migration.freeze import frozen
+from migration.outcome import Exit, Outcome
+from migration.prepare import Prepared, prepare
+from migration.verbs_switch import MaxPause, switched
+from migration.worker import Worker, stop_on_signal
+
+DiscardTarget = Annotated[
+    bool, typer.Option("--discard-target", help="Remove the rows that PostgreSQL holds already.")
+]
+MaxLag = Annotated[
+    int, typer.Option("--max-lag", min=1, help="Log entries beyond which the copy lets apply catch up.")
+]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=1, help="Rows per second at most; without it no limit.")
+]
+Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that copy.")]
+_MAX_LAG = 50_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    for name, function in (
+        ("prepare", prepare_verb),
+        ("backfill", backfill),
+        ("worker", worker),
+        ("verify", verify),
+        ("run", run),
+        ("copy", copy),
+    ):
+        verb(app, name)(function)
+
+
+def prepare_verb(call: Call, discard_target: DiscardTarget = False) -> Outcome:
+    """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
+    with call.applier() as applier:
+        retired.reopen(applier, discard=discard_target)
+        done = prepare(call.pair(), applier, discard_target=discard_target, report=call.report)
+    return _prepared(done)
+
+
+def _prepared(done: Prepared) -> Outcome:
+    data = {"tables": done.tables, "steps": done.steps}
+    if done.repaired:
+        return Outcome("repaired", "lost capture triggers were put back; verify again", data=data)
+    if done.already:
+        return Outcome("already_prepared", f"{done.tables} tables are prepared", data=data)
+    return Outcome("prepared", f"{done.tables} tables are prepared; next: st-migrate backfill", data=data)
+
+
+def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = 1) -> Outcome:
+    """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
+    with call.applier() as applier, call.render.progress("copy") as advance:
+        phase = applier.postgres.read_control().phase
+        rows = copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
+        now = copying.progress(applier.postgres)
+        after = applier.postgres.read_control().phase
+    data = {"rows": rows, "rows_in_all": now.rows, "phase": after}
+    if phase == Phase.REPLICATING:
+        return Outcome("already_copied", "every table is copied", data=data)
+    if after != Phase.REPLICATING:
+        return Outcome("others_at_work", f"{rows} rows copied; another backfill has the rest", data=data)
+    return Outcome("copied", f"{rows} rows copied; next: st-migrate verify", data=data)
+
+
+def worker(
+    call: Call,
+    until_drained: Annotated[
+        bool, typer.Option("--until-drained", help="End when nothing is left to apply.")
+    ] = False,
+) -> Outcome:
+    """Apply changes continuously; ends cleanly on SIGTERM."""
+    with call.applier() as applier, stop_on_signal() as stop:
+        applier.postgres.read_control()
+        worked = Worker(applier, stop, until_drained, call.report).run()
+    name = "drained" if worked.drained else "stopped"
+    message = f"{name} after {worked.changes} changes in {worked.rounds} rounds"
+    return Outcome(name, message, data=vars(worked))
+
+
+def verify(
+    call: Call,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", metavar="NAME", help="Only this table; repeatable.")
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Log differing keys anew, apply them, verify again."),
+    ] = False,
+    rate: Rate = None,
+) -> Outcome:
+    """Compare every row of every table on both sides, under load."""
+    with call.applier() as applier, call.render.progress("verify") as advance:
+        result = checking.verify(applier, table or None, rate, advance)
+        repaired = 0
+        if repair and not result.clean:
+            repaired, result = checking.repair_and_verify(applier, result, table or None, rate, advance)
+    data = {"repaired": repaired, **checking.result_json(result)}
+    if not result.clean:
+        return Outcome("mismatch", f"{data['mismatches']} rows differ", Exit.FINDINGS, data)
+    name = "repaired" if repaired else "clean"
+    return Outcome(name, f"{result.rows} rows in {len(result.tables)} tables are equal", data=data)
+
+
+def run(
+    call: Call,
+    cutover: Annotated[bool, typer.Option("--cutover", help="Go on with the cutover.")] = False,
+    discard_target: DiscardTarget = False,
+    max_lag: MaxLag = _MAX_LAG,
+    rate: Rate = None,
+    workers: Workers = 1,
+    max_pause_ms: MaxPause = 1500,
+) -> Outcome:
+    """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
+    with call.applier() as applier:
+        control = _prepare_and_copy(call, discard_target, Throttle(rate, max_lag), workers)
+        if control is Side.POSTGRES:
+            return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
+        applier.drain()
+        with call.render.progress("verify") as advance:
+            result = checking.verify(applier, None, None, advance)
+        data = {"verify": checking.result_json(result)}
+        if not result.clean:
+            return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
+        if not cutover:
+            return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
+        done = switching.switch(applier, Side.POSTGRES, max_pause_ms, call.report)
+        return switched(applier, done, call.report)
+
+
+def _prepare_and_copy(call: Call, discard: bool, throttle: Throttle, workers: int) -> Side:
+    """Prepare and backfill, unless that is done; returns the primary."""
+    with call.applier() as applier:
+        retired.reopen(applier, discard=discard)
+        prepare(call.pair(), applier, discard_target=discard, report=call.report)
+        control = applier.postgres.read_control()
+        if control.primary is Side.SQLITE:
+            with call.render.progress("copy") as advance:
+                copying.backfill(call.pair(), applier, throttle, workers, advance)
+        return control.primary
+
+
+def copy(
+    call: Call,
+    discard_target: DiscardTarget = False,
+    workers: Workers = 1,
+    unfence_retired: Annotated[
+        bool, typer.Option("--unfence-retired", help="Leave SQLite writable afterwards. Dangerous.")
+    ] = False,
+) -> Outcome:
+    """Move offline: SQLite takes no writes meanwhile, PostgreSQL is alone afterwards."""
+    with call.applier() as applier:
+        ours, theirs = teardown.controls(applier)
+        ending = theirs is not None and theirs.phase == Phase.COMPLETING
+        epoch = retired.sqlite_retired_at(applier.sqlite.connection)
+        if ours is None and theirs is None and epoch is not None:
+            return Outcome(
+                "already_complete", f"postgres is primary since epoch {epoch}", data={"epoch": epoch}
+            )
+        if not ending:
+            outcome = _copy_frozen(call, discard_target, workers)
+            if outcome is not None:
+                return outcome
+        not_valid = [] if ending else deferred.validate_foreign_keys(applier.postgres.connection)
+        ended = teardown.end(applier, "complete", unfence=unfence_retired, report=call.report)
+    epoch = ended.plan.epoch if ended.plan else None
+    data = {"primary": "postgres", "epoch": epoch, "foreign_keys_not_valid": not_valid}
+    return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
+
+
+def _copy_frozen(call: Call, discard: bool, workers: int) -> Outcome | None:
+    """Copy, verify and switch; returns an outcome only where it ends before the switch."""
+    with call.applier() as applier:
+        retired.reopen(applier, discard=discard)
+        prepare(call.pair(), applier, discard_target=discard, report=call.report)
+        if applier.postgres.read_control().primary is Side.POSTGRES:
+            return None
+        with frozen(applier) as renew, call.render.progress("copy") as advance:
+            call.report("SQLite takes no writes from here on")
+
+            def renewing(name: str, done: int, total: int | None) -> None:
+                renew()
+                advance(name, done, total)
+
+            copying.backfill(call.pair(), applier, Throttle(), workers, renewing)
+            applier.drain()
+            result = checking.verify(applier, None, None, advance, renew)
+        if not result.clean:
+            data = {"verify": checking.result_json(result)}
+            return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
+        done = switching.switch(applier, Side.POSTGRES, _OFFLINE_PAUSE_MS, call.report)
+        return None if isinstance(done, (Moved, switching.Already)) else switched(applier, done, call.report)
+
+
+_OFFLINE_PAUSE_MS = 60_000
