@@ -30,11 +30,15 @@ from app.db.capture import check_inventory
 from app.db.catalog import Schema, Table, read_schema
 from app.db.errors import ApplyFailed, NotPrepared, SchemaDrift
 from app.db.failpoints import Failpoint, failpoint
+from app.db.inventory import check_postgres_inventory
 from app.db.phase import APPLYING_PHASES, Phase
 from app.db.store import Backlog, Control, RawKey, Source, Target
 from app.db.store_postgres import ROW_ERRORS, PostgresStore, PostgresTarget
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
+
+
+SCHEMA_S = 5.0  # how long a schema that was read is believed
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Applier:
         self.postgres = postgres
         self._schema: Schema = {}
         self._schema_version: int | None = None
+        self._schema_until = 0.0
         self._shed_epoch: int | None = None
         self._position: str | None = None
         self.phase: str | None = None
@@ -188,12 +193,18 @@ class Applier:
         return refused
 
     def schema(self) -> Schema:
-        """The tables of the pair; read again, and capture checked, when SQLite's schema changed."""
+        """The tables of the pair.
+
+        They are read again, and capture is checked on both sides, when SQLite's schema changed and every
+        few seconds: PostgreSQL has no counter that would tell.
+        """
         version = int(self.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
-        if version != self._schema_version:
+        if version != self._schema_version or time.monotonic() > self._schema_until:
             schema = read_schema(self.sqlite.connection, self.postgres.connection)
             check_inventory(self.sqlite.connection, schema)
+            check_postgres_inventory(self.postgres.connection, schema)
             self._schema, self._schema_version = schema, version
+            self._schema_until = time.monotonic() + SCHEMA_S
         return self._schema
 
     def forget_schema(self) -> None:

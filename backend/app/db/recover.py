@@ -15,6 +15,7 @@ from app.db.apply import Applier
 from app.db.capture import WRITER_LOCK
 from app.db.errors import ShadowUnavailable
 from app.db.phase import record
+from app.db.store import Control
 from app.db.switch import end_attempt, follow, release_alone
 
 
@@ -48,7 +49,7 @@ def recover(applier: Applier) -> Recovered:
             return Recovered.WAIT
         return Recovered.RELEASED if release_alone(applier, ours.attempt) else Recovered.UNKNOWN
     if ours.epoch > arbiter.epoch:
-        return _supersede(applier, ours.epoch)
+        return _supersede(applier, ours)
     if arbiter.attempt is not None:
         if (arbiter.attempt_deadline or 0.0) > _postgres_clock(applier):
             return Recovered.WAIT
@@ -63,14 +64,16 @@ def _postgres_clock(applier: Applier) -> float:
     return float(row[0])
 
 
-def _supersede(applier: Applier, epoch: int) -> Recovered:
+def _supersede(applier: Applier, ours: Control) -> Recovered:
     """PostgreSQL came back after a forced rollback: it may take no writes, and has to be filled anew."""
     with applier.postgres.write() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
         fenced = connection.execute(
             "UPDATE st_control SET writable = false, attempt = NULL, attempt_state = NULL, "
-            "note = 'superseded by a forced rollback' WHERE id = 1 AND (writable OR note IS NULL)"
+            "note = 'superseded by a forced rollback' "
+            "WHERE id = 1 AND pair = %s AND epoch < %s AND (writable OR note IS NULL)",
+            (ours.pair, ours.epoch),
         ).rowcount
         if fenced:
-            record(connection, "superseded by a forced rollback", epoch, {})
+            record(connection, "superseded by a forced rollback", ours.epoch, {})
     return Recovered.SUPERSEDED

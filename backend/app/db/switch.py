@@ -122,6 +122,7 @@ class Coordinator:
 
     def _catch_up(self) -> DirtyKeys:
         """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""
+        self._applier.forget_schema()  # read it now, not inside the fence
         self._applier.drain()
         dirty = DirtyKeys(self._applier)
         if found := dirty.check_rest():
@@ -237,6 +238,8 @@ class Coordinator:
             with self._postgres.write() as connection:
                 left = self._budget - (time.monotonic() - (self._fenced_at or 0.0))
                 connection.execute(f"SET LOCAL lock_timeout = '{max(1, int(left * 1000))}ms'".encode())
+                # Whatever the server's default: SQLite follows a record that a crash may not take back.
+                connection.execute("SET LOCAL synchronous_commit = on")
                 connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
                 if to is Side.POSTGRES:
                     deferred.add_foreign_keys(connection)
@@ -245,7 +248,7 @@ class Coordinator:
                 moved = connection.execute(
                     "UPDATE st_control SET primary_side = %s, epoch = epoch + 1, writable = %s, attempt = NULL, "
                     "attempt_state = NULL, attempt_deadline = NULL, note = NULL "
-                    "WHERE id = 1 AND attempt = %s AND epoch = %s",
+                    "WHERE id = 1 AND attempt = %s AND epoch = %s AND NOT writable",
                     (to, to is Side.POSTGRES, self._token, control.epoch),
                 ).rowcount
                 if not moved:
