@@ -1,0 +1,13 @@
+"""Fixtures of the core tests; see tests/support/fixtures.py."""
+
+from tests.support.fixtures import (  # noqa: F401
+    clone,
+    copying,
+    fresh,
+    pair,
+    primary,
+    promoted,
+    replicating,
+    templates,
+    zygote,
+)
