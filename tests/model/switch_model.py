@@ -182,13 +182,13 @@ def coordinating(rules: Rules, state: State, n: int, here: Coordinator) -> Steps
             yield "out of time", _goes(state, n, here._replace(at="ending"))
         yield from _STEP[following](rules, state, n, here)
     elif here.at == "resolving":
-        yield from _resolve(state, n, here)
+        yield from _resolve(rules, state, n, here)
     elif here.at == "committed":
         yield "switch.done", _goes(state, n, OFF)
-        if not rules.ask_after_abort:
+        if not rules.no_abort_after_commit:
             yield "follow fails after the commit", _goes(state, n, here._replace(at="ending"))
     elif here.at == "ending":
-        yield from _end_attempt(rules, state, n, here)
+        yield from _end_attempt(state, n, here)
 
 
 def _order(rules: Rules, forward: bool) -> tuple[str, ...]:
@@ -281,22 +281,21 @@ def _recorded(state: State, token: int) -> State:
 _STEP = {"fenced": _fence, "drained": _drain, "checked": _check, "committing": _mark, "commit": _commit}
 
 
-def _resolve(state: State, n: int, here: Coordinator) -> Steps:
-    """The outcome is open: read the arbiter, which may still be at it, until it answers."""
+def _resolve(rules: Rules, state: State, n: int, here: Coordinator) -> Steps:
+    """The outcome is open: ask the arbiter, behind the lock that a commit still under way holds."""
     yield "resolve gives up", _goes(state, n, OFF)
+    if state.in_doubt and rules.resolve_under_lock:
+        return
     moved = state.p_epoch == here.epoch + 1
     yield "resolve", _goes(state, n, here._replace(at="committed" if moved else "ending"))
 
 
-def _end_attempt(rules: Rules, state: State, n: int, here: Coordinator) -> Steps:
-    """End it on the arbiter's record and report; without PostgreSQL, `release_alone` and no report."""
+def _end_attempt(state: State, n: int, here: Coordinator) -> Steps:
+    """End it on the arbiter's record and report so; without PostgreSQL `release_alone`, or no report."""
     yield "end_attempt without PostgreSQL", _goes(state, n, OFF)
     if state.in_doubt:
         return
     after = _ended(state) if state.p_attempt == here.token else state
-    if after is state and rules.ask_after_abort and state.committed >> here.token & 1:
-        yield "moved after all", _goes(state, n, OFF)
-        return
     if state.committed >> here.token & 1:
         after = after._replace(wrong="a committed switch was reported as aborted")
     yield "end_attempt", _goes(after, n, OFF)

@@ -26,7 +26,8 @@ class Rules:
     follow_under_lock: bool = True  # follow reads the arbiter while it holds SQLite's write lock
     lock_before_read: bool = True  # an applier locks the shadow before it reads the primary
     same_epoch: bool = True  # a round compares the epochs of both control rows
-    ask_after_abort: bool = True  # no attempt is reported aborted before the arbiter has been asked
+    resolve_under_lock: bool = True  # an open outcome is read behind the lock of a commit under way
+    no_abort_after_commit: bool = True  # what fails after the commit record is not reported as aborted
 
 
 @dataclass(frozen=True)
