@@ -91,5 +91,5 @@ def test_the_shipped_config_files_are_readable(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("ST_CONFIG_DIR", raising=False)
     load_holidays.cache_clear()
     assert "zerodha" in load_app_config().brokers
-    assert load_zerodha_symbol_map() == {}
+    assert load_zerodha_symbol_map() == {"NSE": {"SCHNEIDER": "SCHNEIDER-EQ"}}
     assert "2026-01-26" in load_holidays()

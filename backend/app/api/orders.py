@@ -14,7 +14,7 @@ from app.core.config import Settings
 from app.core.logging import correlation_id_of
 from app.core.market_hours import is_market_open_now
 from app.core.sessions import AppSettings, CurrentUser, Db, OptionalUser
-from app.models import Order, User
+from app.models import Alert, Order, User
 from app.schemas.orders import OrderCreate, OrderRead, OrderStatusUpdate, OrderUpdate, SyncResult
 from app.schemas.types import PathId, QueryId
 from app.services.broker_clients import BrokerClient, NotConnected, connected_client
@@ -24,6 +24,8 @@ from app.services.order_execution import Execution
 from app.services.order_queue import check_requeue, requeue_with_event, sync_order_statuses
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])
+# Of the alert only what the order's origin is made of: its payload may be large.
+_ORIGIN = joinedload(Order.alert).load_only(Alert.source, Alert.platform)
 _EDITABLE_STATUSES = ("WAITING", "CANCELLED")
 
 
@@ -61,14 +63,14 @@ def _get_broker_client(
 
 
 def _find(db: Session, order_id: int) -> Order:
-    order = db.get(Order, order_id, options=[joinedload(Order.alert)])
+    order = db.get(Order, order_id, options=[_ORIGIN])
     if order is None:
         raise HTTPException(404, "Not found")
     return order
 
 
 def _list(db: Session, *conditions: ColumnElement[bool]) -> list[Order]:
-    query = select(Order).where(*conditions).options(joinedload(Order.alert))
+    query = select(Order).where(*conditions).options(_ORIGIN)
     return list(db.scalars(query.order_by(Order.created_at.desc(), Order.id.desc())))
 
 

@@ -33,10 +33,9 @@ def _check_place(db: Session, scope: str, strategy_id: int | None, own_id: int |
     """HTTPException 400 when the strategy does not exist or another row has the same place."""
     if strategy_id is not None and db.get(Strategy, strategy_id) is None:
         raise HTTPException(400, f"Strategy not found: {strategy_id}")
-    same = RiskSettings.strategy_id.is_(None)
-    if strategy_id is not None:
-        same = RiskSettings.strategy_id == strategy_id
-    others = db.scalars(select(RiskSettings.id).where(RiskSettings.scope == scope, same))
+    # Comparing with None is IS NULL.
+    same = (RiskSettings.scope == scope, RiskSettings.strategy_id == strategy_id)
+    others = db.scalars(select(RiskSettings.id).where(*same))
     if any(row_id != own_id for row_id in others):
         raise HTTPException(400, DUPLICATE)
 

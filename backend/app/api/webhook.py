@@ -34,7 +34,7 @@ from app.services.webhook_receive import (
     read_body,
     refuse_secret,
 )
-from app.services.webhook_routing import find_user_and_strategy, load_webhook_settings, route
+from app.services.webhook_routing import Routing, find_user_and_strategy, load_webhook_settings, route
 
 router = APIRouter(prefix="/webhook", tags=["webhook"])
 
@@ -73,22 +73,29 @@ def tradingview_webhook(
     user, strategy, is_default = _user_and_strategy(db, settings, alert)
     if user is None:
         return _ignored(db, alert, arrival)
+    config = stored_settings.config_for(settings, user.id)
+    delivery = _delivery(alert, user, route(config, strategy), arrival, is_default)
+    _resolve_sell(db, settings, user, delivery)
+    return _store_and_dispatch(db, settings, request, delivery)
+
+
+def _delivery(
+    alert: TradingViewWebhookPayload, user: User, routing: Routing, arrival: Arrival, is_default: bool
+) -> Delivery:
+    """What is stored for the alert; a default user's name becomes part of the payload."""
     if is_default:
         alert.st_user_id = user.username
-    config = stored_settings.config_for(settings, user.id)
     normalized = normalize_tradingview_payload_for_zerodha(
-        alert, user, default_product=route(config, strategy).default_product
+        alert, user, default_product=routing.default_product
     )
-    delivery = Delivery(
+    return Delivery(
         payload=alert,
         normalized=normalized,
-        routing=route(config, strategy),
+        routing=routing,
         key=client_order_id(alert, normalized),
         correlation_id=arrival.correlation_id,
         default_user=user.username if is_default else None,
     )
-    _resolve_sell(db, settings, user, delivery)
-    return _store_and_dispatch(db, settings, request, delivery)
 
 
 def _arrival(request: Request) -> Arrival:

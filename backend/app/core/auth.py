@@ -92,4 +92,4 @@ def decode_session_token(settings: Settings, token: str) -> tuple[int, dict[str,
         raise ValueError("the session has expired")
     if isinstance(subject, bool) or not str(subject).isdigit():
         raise ValueError("the subject is not a user id")
-    return int(subject), payload
+    return int(str(subject)), payload

@@ -10,6 +10,7 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -93,7 +94,7 @@ def get_settings() -> Settings:
     """
     flag = os.environ.get("ST_RISK_ENGINE_V2_ENABLED")
     # The flag's text rule is wider than the framework's: anything that is not truthy means off.
-    kept = {} if flag is None else {"risk_engine_v2_enabled": is_truthy(flag)}
+    kept: dict[str, Any] = {} if flag is None else {"risk_engine_v2_enabled": is_truthy(flag)}
     settings = Settings(_env_file=_env_files(), **kept)  # type: ignore[call-arg]
     _apply_process_variables(settings)
     if running_under_pytest():

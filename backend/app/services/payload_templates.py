@@ -43,11 +43,12 @@ def save_payload_template(db: Session, name: str, config: TemplateConfig) -> Tem
     except IntegrityError:
         # Somebody else has just stored the same name: theirs is replaced, as if it had been there before.
         db.rollback()
-        template = _by_name(db, trimmed)
-        if template is None:
+        stored = _by_name(db, trimmed)
+        if stored is None:
             raise
-        template.config_json = text
+        stored.config_json = text
         db.commit()
+        return stored
     return template
 
 

@@ -68,7 +68,8 @@ def refuse_secret(db: Session, body: Body, arrival: Arrival) -> HTTPException:
     """Store the event of a wrong secret and return the error to raise."""
     if isinstance(body, dict):
         platform, user = body.get("platform"), body.get("st_user_id")
-        signal = body.get("signal") if isinstance(body.get("signal"), dict) else {}
+        found = body.get("signal")
+        signal = found if isinstance(found, dict) else {}
         names = (signal.get("strategy_id"), signal.get("strategy_name"), body.get("strategy_name"))
         strategy = next((name for name in names if name), None)
     else:
