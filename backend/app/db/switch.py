@@ -269,8 +269,13 @@ class Coordinator:
         while True:
             try:
                 with self._postgres.write() as connection:
-                    # The lock waits for a commit that is still on its way: the answer is final.
-                    now = postgres_control(connection, lock=True)
+                    # The lock waits for a commit that is still on its way, and the history knows this
+                    # attempt even if somebody has switched back meanwhile: the answer is final.
+                    postgres_control(connection, lock=True)
+                    moved = connection.execute(
+                        "SELECT 1 FROM st_history WHERE epoch = %s AND event = %s AND strpos(evidence, %s) > 0",
+                        (epoch, f"primary {to}", self._token),
+                    ).fetchone()
                 break
             except (psycopg.OperationalError, ShadowUnavailable):
                 if time.monotonic() > deadline:
@@ -279,7 +284,7 @@ class Coordinator:
                         hint="writers stay held until PostgreSQL is back; then any backend or st-migrate recover decides",
                     ) from error
                 time.sleep(0.02)
-        if now.epoch != epoch or now.primary is not to:
+        if moved is None:
             raise _Abort(f"the commit failed: {str(error).splitlines()[0]}", retryable=True) from error
 
     def _aborted(self, reason: str, retryable: bool, mismatches: tuple[Mismatch, ...]) -> Aborted:
