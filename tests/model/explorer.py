@@ -64,7 +64,7 @@ def explore(model: Model[S], *, limit: int = 2_000_000) -> Explored[S]:
     Raises:
         TooLarge: there are more than `limit` states.
     """
-    found = Explored({model.initial: (None, "")})
+    found: Explored[S] = Explored({model.initial: (None, "")})
     came_from = found.came_from
     frontier = [model.initial]
     while frontier:

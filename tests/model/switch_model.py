@@ -286,7 +286,8 @@ def _resolve(rules: Rules, state: State, n: int, here: Coordinator) -> Steps:
     yield "resolve gives up", _goes(state, n, OFF)
     if state.in_doubt and rules.resolve_under_lock:
         return
-    moved = state.p_epoch == here.epoch + 1
+    recorded = bool(state.committed >> here.token & 1)
+    moved = recorded if rules.resolve_by_token else state.p_epoch == here.epoch + 1
     yield "resolve", _goes(state, n, here._replace(at="committed" if moved else "ending"))
 
 
@@ -335,7 +336,7 @@ def recoverers(rules: Rules, state: State) -> Steps:
 
 
 def _follow(rules: Rules, state: State) -> Steps:
-    if not state.follower:
+    if state.follower is None:
         if (state.s_lock and rules.follow_under_lock) or not _following(
             state, state.p_epoch, state.p_attempt
         ):
@@ -346,7 +347,7 @@ def _follow(rules: Rules, state: State) -> Steps:
     if state.s_lock and not rules.follow_under_lock:
         return
     epoch, attempt = state.follower
-    free = state._replace(follower=(), s_lock="")
+    free = state._replace(follower=None, s_lock="")
     yield "follow killed", free
     if _following(state, epoch, attempt):
         yield "follow", _followed(free, epoch)
@@ -371,7 +372,7 @@ def recovered(state: State) -> Iterator[State]:
             p_lock="",
             coordinators=(OFF,) * len(state.coordinators),
             applier=("", 0, 0),
-            follower=(),
+            follower=None,
         )
         if after.p_attempt:
             after = _ended(after)

@@ -27,6 +27,7 @@ class Rules:
     lock_before_read: bool = True  # an applier locks the shadow before it reads the primary
     same_epoch: bool = True  # a round compares the epochs of both control rows
     resolve_under_lock: bool = True  # an open outcome is read behind the lock of a commit under way
+    resolve_by_token: bool = True  # ... and judged by the attempt's own record, not by the present epoch
     no_abort_after_commit: bool = True  # what fails after the commit record is not reported as aborted
 
 
@@ -74,7 +75,7 @@ class State(NamedTuple):
     writers: tuple[str, ...] = ()
     coordinators: tuple[Coordinator, ...] = ()
     applier: tuple[str, int, int] = ("", 0, 0)  # where it stands, and the row and log it read
-    follower: tuple[int, int] = ()  # type: ignore[assignment]  # epoch and attempt read off the arbiter
+    follower: tuple[int, int] | None = None  # epoch and attempt read off the arbiter
     in_doubt: int = 0  # a token whose commit the server is still working on after its client is gone
     # what only the observer knows
     acked: int = 0

@@ -90,6 +90,7 @@ FOUND = {
     "follow_under_lock": BOTH,
     "lock_before_read": UNEQUAL,
     "resolve_under_lock": FALSE_REPORT,
+    "resolve_by_token": FALSE_REPORT,
     "no_abort_after_commit": FALSE_REPORT,
 }
 
