@@ -40,7 +40,12 @@ CASES: dict[str, list[str]] = {
         "WITH gone AS (DELETE FROM item WHERE id < 3 RETURNING id) INSERT INTO counter (n) SELECT id FROM gone"
     ],
     "truncate": ["TRUNCATE item"],
-    "truncate_then_insert": ["BEGIN", "TRUNCATE item", "INSERT INTO item (id, name) VALUES (1, 'a')", "COMMIT"],
+    "truncate_then_insert": [
+        "BEGIN",
+        "TRUNCATE item",
+        "INSERT INTO item (id, name) VALUES (1, 'a')",
+        "COMMIT",
+    ],
     "truncate_several": ["TRUNCATE owner, pet, loan, stray"],
     "truncate_cascade": ["TRUNCATE owner CASCADE"],
     "cascade": ["UPDATE stray SET owner_id = 2", "DELETE FROM owner WHERE id = 1"],
