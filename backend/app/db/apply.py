@@ -6,8 +6,9 @@ A round, in this order, because the order is what makes it safe:
 2. check that this shadow still is the shadow, at the epoch both control rows name;
 3. open one read transaction on the primary: the log beyond the watermark, and the present rows of the
    keys it names;
-4. on the shadow delete those keys and insert those rows: rows that swap unique values within a round
-   cannot collide, many changes of one row are one write, and doing it twice is harmless;
+4. on the shadow bring those keys to those rows: a few by update or insert, and where they collide (rows
+   that swap unique values) or are many, by deleting all of them first; many changes of one row are one
+   write, and doing it twice is harmless;
 5. advance the watermark in the same transaction, commit.
 
 Because the primary is read after the lock, no two rounds can overtake each other, and because a round
@@ -33,7 +34,7 @@ from app.db.failpoints import Failpoint, failpoint
 from app.db.inventory import check_postgres_inventory
 from app.db.phase import APPLYING_PHASES, Phase
 from app.db.store import Backlog, Control, RawKey, Source, Target
-from app.db.store_postgres import ROW_ERRORS, PostgresStore, PostgresTarget
+from app.db.store_postgres import COPY_FROM, ROW_ERRORS, PostgresStore, PostgresTarget
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 
@@ -170,13 +171,15 @@ class Applier:
         refused = 0
         position, table_name, op = target.position, None, "read"
         try:
-            with target.burst(backlog.entries + sum(map(len, announced.values()))):
+            entries = backlog.entries + sum(map(len, announced.values()))
+            carry = _carry_few if entries < COPY_FROM else _carry_table
+            with target.burst(entries):
                 for table_name in sorted(backlog.counts.keys() | announced.keys()):
                     table = schema.get(table_name)
                     if table is None:
                         raise SchemaDrift(f"the log names table {table_name}, which the sides do not share")
                     op = "write"
-                    refused += _carry_table(table, source, target, position, announced.get(table_name, []))
+                    refused += carry(table, source, target, position, announced.get(table_name, []))
                 target.forget_announced(announced)
                 op = "advance"
                 target.advance(backlog.upto, backlog.entries)
@@ -254,7 +257,7 @@ def _same_epoch(primary: Control, shadow: Control) -> None:
 
 
 def _carry_table(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
-    """Replace the changed rows of one table. All deletes come first, so that no two rows collide."""
+    """Replace the changed rows of one table, streaming. All deletes come first: no two rows collide."""
     whole = False
     for keys in source.changed_keys(table, after):
         whole = whole or None in keys
@@ -272,3 +275,15 @@ def _carry_table(table: Table, source: Source, target: Target, after: str, annou
         if rows := source.rows_of(table, only_announced):
             refused += target.insert(table, [rows])
     return refused
+
+
+def _carry_few(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
+    """Replace a handful of changed rows of one table, with as few statements as may be."""
+    keys = [key for part in source.changed_keys(table, after) for key in part]
+    if None in keys:
+        return _carry_table(table, source, target, after, announced)
+    rows = [row for part in source.changed_rows(table, after) for row in part]
+    logged = set(map(str, keys))
+    if only_announced := [key for key in announced if str(key) not in logged]:
+        rows += source.rows_of(table, only_announced)
+    return target.replace(table, keys + only_announced, rows)

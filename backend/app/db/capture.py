@@ -152,6 +152,12 @@ def postgres_function(table: Table) -> str:
     return f"st_capture_{hashlib.sha256(table.name.encode()).hexdigest()[:40]}"
 
 
+def postgres_key(table: Table) -> str:
+    """The expression that a table's capture function logs as the key."""
+    fields = ", ".join(map(quote, table.key_names))
+    return f"{fields}::text" if len(table.key) == 1 else f"jsonb_build_array({fields})::text"
+
+
 def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> None:
     """Put functions and triggers in place, in the caller's transaction."""
     sql = blocks("postgres_capture.sql")
@@ -164,16 +170,15 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> Non
         "lock_object": str(WRITER_LOCK[1]),
         "fenced": FENCED_SQLSTATE,
     }
-    for block in ("admit", "may_write", "fence_function"):
+    for block in ("admit", "may_write", "fence_function", "open_round"):
         connection.execute(_statement(sql[block], values))
     for table in schema.values():
-        keys = [f"{quote(name)}" for name in table.key_names]
         of_table = {
             **values,
             "function": quote(postgres_function(table)),
             "table": f"{namespace}.{quote(table.name)}",
             "name": literal(table.name),
-            "key": f"{keys[0]}::text" if len(keys) == 1 else f"jsonb_build_array({', '.join(keys)})::text",
+            "key": postgres_key(table),
         }
         for block in ("fence", "capture", "insert", "update", "delete", "truncate"):
             connection.execute(_statement(sql[block], of_table))
@@ -188,7 +193,7 @@ def _statement(block: str, values: dict[str, str]) -> bytes:
 _POSTGRES_OBJECTS = """
 SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure)
 FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
-AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence') OR p.proname LIKE 'st\\_capture\\_%')
+AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence', 'st_open_round') OR p.proname LIKE 'st\\_capture\\_%')
 """
 
 

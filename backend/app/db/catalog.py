@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -47,6 +48,14 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[Column, ...]
     uniques: tuple[tuple[str, ...], ...] = field(default=())
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @cached_property
+    def key_positions(self) -> tuple[int, ...]:
+        """Where the key's columns stand among the columns."""
+        return tuple(self.columns.index(column) for column in self.key)
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -212,6 +221,30 @@ def _key(
         if column.kind not in _KEY_KINDS
     ]
     return key
+
+
+def sqlite_keys(connection: sqlite3.Connection) -> Schema:
+    """What capture on SQLite has to know, from SQLite alone: keys and unique keys.
+
+    Columns that are not part of the key are left out, and kinds mean nothing. A table without a primary
+    key has an empty one.
+    """
+    schema: Schema = {}
+    for name, columns in sqlite_columns(connection).items():
+        positions = sorted((position, column) for column, (_, _, position) in columns.items() if position)
+        key = tuple(Column(column, Kind.TEXT, "text", False) for _, column in positions)
+        schema[name] = Table(name, key, key, sqlite_uniques(connection, name))
+    return schema
+
+
+def postgres_keys(connection: psycopg.Connection[Any]) -> Schema:
+    """What capture on PostgreSQL has to know, from PostgreSQL alone; see `sqlite_keys`."""
+    schema: Schema = {}
+    for name, columns in postgres_columns(connection).items():
+        positions = sorted((position, column) for column, *_, position in columns if position >= 0)
+        key = tuple(Column(column, Kind.TEXT, "text", False) for _, column in positions)
+        schema[name] = Table(name, key, key)
+    return schema
 
 
 def normal_declared(declared: str) -> str:

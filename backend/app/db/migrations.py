@@ -9,31 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 import app
-from app.db.ddl import ensure_version_table, normalise_postgres
-from app.db.migration_runner import Hooks, run_on_url
+from app.db.migration_pair import migrate
+from app.db.migration_runner import Run
 from app.db.urls import parse_url
 
 ALEMBIC_INI = Path(app.__file__).resolve().parents[1] / "alembic.ini"
-
-
-def before_upgrade(connection: sa.Connection) -> None:
-    """Runs before the first revision: the version table, and columns made by an earlier chain."""
-    ensure_version_table(connection)
-    normalise_postgres(connection)
-
-
-def after_revision(connection: sa.Connection) -> None:
-    """Runs within the transaction of each revision: the columns it made accept what SQLite accepts."""
-    normalise_postgres(connection)
-
-
-HOOKS = Hooks(before_upgrade, after_revision)
 
 
 def alembic_config(url: str) -> Config:
@@ -46,7 +31,9 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade_head(url: str, revision: str = "head", *, config: Config | None = None) -> None:
-    """Bring one database up to a revision; nothing happens if it is there already.
+    """Bring a database up to a revision; nothing happens if it is there already.
+
+    If it is one of a prepared pair, its partner is brought there as well, see `app.db.migration_pair`.
 
     Args:
         url: SQLAlchemy URL with its password, as configured.
@@ -55,6 +42,7 @@ def upgrade_head(url: str, revision: str = "head", *, config: Config | None = No
 
     Raises:
         alembic.util.CommandError: the database is at a revision that the chain does not know.
+        SwitchError: it is one of a pair, which cannot be migrated now; says why.
         sqlalchemy.exc.DBAPIError: a statement failed; what the failing revision did is undone.
     """
     config = config or alembic_config(url)
@@ -65,4 +53,4 @@ def upgrade_head(url: str, revision: str = "head", *, config: Config | None = No
         return scripts._upgrade_revs(revision, current)
 
     with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
-        run_on_url(environment, parse_url(url, name="the database to migrate"), HOOKS)
+        migrate(Run(environment), parse_url(url, name="the database to migrate"))

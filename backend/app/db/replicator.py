@@ -34,7 +34,7 @@ log = logging.getLogger("sigma.db")
 
 POLL_S = 0.02  # how soon a write of another process is noticed
 RECOVER_S = 0.25
-CAUGHT_UP_S = 1.0  # lag below which a degraded process trusts the shadow again
+CAUGHT_UP_S = 1.0  # a round shorter than this makes a degraded process trust the shadow again
 _FAILURES = (psycopg.Error, sqlite3.Error, SwitchError, OSError)
 
 
@@ -214,7 +214,8 @@ class Replicator:
             metrics.LAG_CHANGES.set(0)
             if outcome.changes:
                 metrics.ROUND_SECONDS.observe(outcome.seconds)
-            if self._degraded and outcome.lag < CAUGHT_UP_S:
+            # A round takes all there was when it began, so a short one, or no news since, is up to date.
+            if self._degraded and (outcome.seconds < CAUGHT_UP_S or not applier.has_news()):
                 self._degraded = False
                 metrics.DEGRADED.set(0)
                 log.warning("dual write is back: the shadow has caught up")

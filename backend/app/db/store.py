@@ -95,6 +95,9 @@ class Target(Protocol):
 
     def delete(self, table: Table, keys: Sequence[RawKey]) -> None: ...
 
+    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+        """Bring a few keys to the rows given, which are all that exist of them; returns rows refused."""
+
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         """Insert rows; those that this side cannot hold are quarantined. Returns how many were refused."""
 

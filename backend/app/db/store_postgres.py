@@ -12,6 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -158,8 +160,16 @@ class PostgresTarget:
     """
 
     def __init__(
-        self, connection: Connection, position: str, control: Control, *, quarantined: bool, careful: bool
+        self,
+        connection: Connection,
+        position: str,
+        control: Control,
+        *,
+        quarantined: bool,
+        careful: bool,
+        announced: bool = True,
     ) -> None:
+        self._announced = announced
         self.connection = connection
         self.control = control
         self.position = position
@@ -171,6 +181,8 @@ class PostgresTarget:
         return self.connection.pipeline() if entries < COPY_FROM and not self.careful else nullcontext()
 
     def announced(self) -> list[tuple[str, RawKey, str]]:
+        if not self._announced:
+            return []
         return self.connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
 
     def clear(self, table: Table) -> None:
@@ -180,17 +192,40 @@ class PostgresTarget:
 
     def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
         known = [parts for key in keys if (parts := canonical_parts(table, key)) is not None]
-        if known:
-            using, match = _unnested(table)
+        self._delete(table, known)
+        self._release(table, keys)
+
+    def _delete(self, table: Table, keys: Sequence[Sequence[str | None]]) -> None:
+        if keys:
             self.connection.execute(
-                f"DELETE FROM {quote_with_parameters(table.name)} AS t USING {using} WHERE {match}".encode(),
-                [list(column) for column in zip(*known, strict=True)],
+                statements(table).delete, [array_text(column) for column in zip(*keys, strict=True)]
             )
+
+    def _release(self, table: Table, keys: Sequence[RawKey]) -> None:
+        """What was quarantined under these keys is judged anew."""
         if self._quarantined:
             self.connection.execute(
                 "DELETE FROM st_quarantine WHERE tbl = %s AND k = ANY(%s::text[])",
                 (table.name, [_key_text(table, key) for key in keys]),
             )
+
+    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+        """Bring a few keys to the rows given: update or insert those, delete the keys that have none.
+
+        Rows that swap unique values collide here; the round is then repeated carefully, deletes first.
+        """
+        if self.careful:
+            self.delete(table, keys)
+            return self.insert(table, [rows] if rows else [])
+        self._release(table, keys)
+        columns, rejected = encode_rows(table, rows) if rows else ([], [])
+        present = set(zip(*(columns[n] for n in table.key_positions), strict=True)) if rows else set()
+        parts = (canonical_parts(table, key) for key in keys)
+        self._delete(table, [key for key in parts if key is not None and key not in present])
+        if present:
+            self.connection.execute(statements(table).upsert, list(map(array_text, columns)))
+        self.quarantine(rejected)
+        return len(rejected)
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         refused = 0
@@ -233,15 +268,7 @@ class PostgresTarget:
             ) as copy:
                 copy.write(copy_text(columns))
             return
-        names = ", ".join(quote_with_parameters(column.name) for column in table.columns)
-        fields = ", ".join(f"u.c{n}::{column.cast}" for n, column in enumerate(table.columns))
-        arrays = ", ".join(["%s::text[]"] * len(columns))
-        aliases = ", ".join(f"c{n}" for n in range(len(columns)))
-        self.connection.execute(
-            f"INSERT INTO {quote_with_parameters(table.name)} ({names}) OVERRIDING SYSTEM VALUE "
-            f"SELECT {fields} FROM unnest({arrays}) AS u({aliases})".encode(),
-            [list(column) for column in columns],
-        )
+        self.connection.execute(statements(table).insert, list(map(array_text, columns)))
 
     def _may_copy(self) -> bool:
         """Not within a pipeline: one log entry may stand for a whole table, so a small round can be large."""
@@ -313,14 +340,57 @@ def _server_reason(error: psycopg.Error) -> str:
     return f"PostgreSQL: {error.diag.message_primary}{detail}"[:500]
 
 
-def _unnested(table: Table) -> tuple[str, str]:
-    """Array parameters of key columns as a row source, and the condition that joins them to `t`."""
-    aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
-    arrays = ", ".join(["%s::text[]"] * len(table.key))
+def array_text(column: Sequence[str | None]) -> str:
+    """A column of texts as PostgreSQL spells an array; much cheaper than the driver's array parameters."""
+    return "{" + ",".join("NULL" if text is None else _array_item(text) for text in column) + "}"
+
+
+def _array_item(text: str) -> str:
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+@dataclass(frozen=True)
+class Statements:
+    """One table's statements with array parameters."""
+
+    delete: bytes
+    insert: bytes
+    upsert: bytes
+
+
+@cache
+def statements(table: Table) -> Statements:
+    """The statements of a table, made once."""
+    name = quote_with_parameters(table.name)
     match = " AND ".join(
         f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast}" for n, c in enumerate(table.key)
     )
-    return f"unnest({arrays}) AS u({aliases})", match
+    names = [quote_with_parameters(column.name) for column in table.columns]
+    fields = ", ".join(f"u.c{n}::{column.cast}" for n, column in enumerate(table.columns))
+    insert = (
+        f"INSERT INTO {name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {fields} FROM {_unnested(len(names))}"
+    )
+    key = ", ".join(quote_with_parameters(column) for column in table.key_names)
+    others = ", ".join(
+        f"{quote_with_parameters(c.name)} = excluded.{quote_with_parameters(c.name)}"
+        for c in table.columns
+        if c not in table.key
+    )
+    action = f"DO UPDATE SET {others}" if others else "DO NOTHING"
+    return Statements(
+        delete=f"DELETE FROM {name} AS t USING {_unnested(len(table.key))} WHERE {match}".encode(),
+        insert=insert.encode(),
+        upsert=f"{insert} ON CONFLICT ({key}) {action}".encode(),
+    )
+
+
+def _unnested(columns: int) -> str:
+    """Array parameters as a row source `u` with columns c0, c1, ..."""
+    arrays = ", ".join(["%s::text[]"] * columns)
+    return f"unnest({arrays}) AS u({', '.join(f'c{n}' for n in range(columns))})"
 
 
 class PostgresSource:
@@ -486,22 +556,23 @@ class PostgresStore:
 
     @staticmethod
     def _locked(connection: Connection, durable: bool, careful: bool) -> PostgresTarget:
-        with connection.pipeline():
-            connection.execute("BEGIN")
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
-            if not durable:
-                connection.execute("SET LOCAL synchronous_commit = off")
-            cursor = connection.execute(
-                "SELECT w.position, EXISTS (SELECT 1 FROM st_quarantine), "
-                "set_config('st.applying', c.epoch::text, true), "
-                "c.pair, c.primary_side, c.epoch, c.phase, c.writable, c.paused, c.attempt, c.attempt_state, "
-                "c.attempt_deadline, c.note FROM st_watermark w, st_control c WHERE w.id = 1 AND c.id = 1"
-            )
-        row = cursor.fetchone()
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                cursor = connection.execute("SELECT * FROM st_open_round(%s)", (durable,))
+            row = cursor.fetchone()
+        except pg_errors.UndefinedFunction:
+            row = None
         if row is None:
             raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
+        position, quarantined, announced, *control = row
         return PostgresTarget(
-            connection, row[0], control_from_row(row[3:]), quarantined=bool(row[1]), careful=careful
+            connection,
+            position,
+            control_from_row(control),
+            quarantined=quarantined,
+            careful=careful,
+            announced=announced,
         )
 
     @contextmanager

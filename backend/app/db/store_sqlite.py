@@ -266,6 +266,10 @@ class SqliteTarget:
             [sqlite_key(table, key) for key in keys],
         )
 
+    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+        self.delete(table, keys)
+        return self.insert(table, [rows] if rows else [])
+
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         columns = ", ".join(quote(column.name) for column in table.columns)
         marks = ", ".join("?" * len(table.columns))

@@ -96,3 +96,27 @@ BEGIN
   RETURN (SELECT c.writable FROM st_control c WHERE c.id = 1);
 END
 $body$
+
+-- name: open_round
+-- What a round of apply begins with, in one call: the applier's lock, the mark that lets it pass fence and
+-- capture, and, read after the lock was granted, the watermark and the control row.
+CREATE OR REPLACE FUNCTION {schema}.st_open_round(durable boolean)
+RETURNS TABLE (
+  "position" text, quarantined boolean, announced boolean, pair text, primary_side text, epoch bigint,
+  phase text, writable boolean, paused boolean, attempt text, attempt_state text,
+  attempt_deadline double precision, note text)
+LANGUAGE plpgsql VOLATILE SET search_path = {schema}, pg_temp AS $body$
+#variable_conflict use_column
+BEGIN
+  PERFORM 1 FROM st_watermark w WHERE w.id = 1 FOR UPDATE;
+  IF NOT durable THEN
+    PERFORM set_config('synchronous_commit', 'off', true);
+  END IF;
+  PERFORM set_config('st.applying', c.epoch::text, true) FROM st_control c WHERE c.id = 1;
+  RETURN QUERY
+    SELECT w.position, EXISTS (SELECT 1 FROM st_quarantine), EXISTS (SELECT 1 FROM st_pending),
+           c.pair, c.primary_side, c.epoch, c.phase, c.writable, c.paused,
+           c.attempt, c.attempt_state, c.attempt_deadline, c.note
+    FROM st_watermark w, st_control c WHERE w.id = 1 AND c.id = 1;
+END
+$body$
