@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 
 import psycopg
 from psycopg import errors as pg_errors
+from pydantic import ValidationError
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -102,6 +103,10 @@ def _describe(error: BaseException) -> tuple[str, str | None, Exit, tuple[str, .
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what, hint, exit_code = _SQLITE.get(code, ("SQLite refused a statement", _AGAIN, Exit.FAILED))
         return f"{what}: {_first_line(error)}", hint, exit_code, ()
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        return f"ST_{name}: {first['msg']}", "see .env.example for what it may be", Exit.USAGE, ()
     for kind, what, hint, exit_code in _POSTGRES:
         if isinstance(error, kind):
             return f"{what}: {_first_line(error)}", hint, exit_code, ()

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from app.core.config import get_settings
 from app.db.apply import Applier
@@ -106,15 +107,13 @@ class Call:
 
     def _secrets(self) -> set[str]:
         """Passwords of every URL that is in play, used or not."""
-        shadow = ""
-        with suppress(SwitchError):  # the caller's own reading of the settings reports it
-            shadow = load_settings().shadow_database_url
+        texts = [self.sqlite, self.postgres]
+        with suppress(SwitchError, ValidationError):  # the caller's own reading of the settings reports it
+            texts += [get_settings().database_url, load_settings().shadow_database_url]
         urls = []
-        for text in (self.sqlite, self.postgres, get_settings().database_url, shadow):
-            try:
-                urls.append(parse_url(text or "", name="url"))
-            except SwitchError:
-                continue
+        for text in filter(None, texts):
+            with suppress(SwitchError):
+                urls.append(parse_url(text, name="url"))
         return secrets_of(*urls)
 
 

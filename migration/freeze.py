@@ -3,6 +3,7 @@
 It is an attempt like a switch's, on both control rows, so that nobody else begins one and nobody lowers
 the fence. Its deadline is a lease that the copy renews as it goes: when the copy dies, any backend or
 `recover` ends the attempt and SQLite takes writes again. Nothing is lost by that, because capture is on.
+The next copy waits for that lease to run out.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
 from app.db.apply import Applier
 from app.db.errors import Refused
-from app.db.phase import record
+from app.db.phase import actor, record
+from app.db.recover import Recovered, recover
 from app.db.switch import end_attempt
 
-LEASE_S = 120.0
-RENEW_S = 10.0
+LEASE_S = 30.0
+RENEW_S = 5.0
 Renew = Callable[[], None]
 
 
@@ -29,7 +33,8 @@ def frozen(applier: Applier) -> Iterator[Renew]:
     Raises:
         Refused: a switch is under way, or SQLite is not the primary.
     """
-    token = f"copy-{uuid.uuid4().hex}"
+    token = uuid.uuid4().hex
+    _await_lease(applier)
     _begin(applier, token)
     renewed = time.monotonic()
 
@@ -51,13 +56,23 @@ def frozen(applier: Applier) -> Iterator[Renew]:
         end_attempt(applier, token, "the offline copy ended its freeze")
 
 
+def _await_lease(applier: Applier) -> None:
+    attempts = Retrying(
+        retry=retry_if_result(lambda found: found is Recovered.WAIT),
+        wait=wait_fixed(0.5),
+        stop=stop_after_delay(LEASE_S + 5),
+        retry_error_callback=lambda state: None,
+    )
+    attempts(recover, applier)
+
+
 def _begin(applier: Applier, token: str) -> None:
     with applier.postgres.write() as connection:
         begun = connection.execute(
-            "UPDATE st_control SET attempt = %s, attempt_state = 'begun', note = 'offline copy', "
+            "UPDATE st_control SET attempt = %s, attempt_state = 'begun', note = %s, "
             "attempt_deadline = extract(epoch FROM clock_timestamp()) + %s "
             "WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite' RETURNING epoch",
-            (token, LEASE_S),
+            (token, f"offline copy by {actor()}", LEASE_S),
         ).fetchone()
         if begun:
             record(connection, "frozen for the offline copy", begun[0], {"attempt": token})

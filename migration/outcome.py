@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -26,12 +26,14 @@ class Outcome:
         message: the same for people, one sentence.
         exit: what the process exits with.
         data: what else the JSON object holds; only JSON types.
+        lines: what people read instead of `data`, where that would be too much; None for all of it.
     """
 
     name: str
     message: str
     exit: Exit = Exit.DONE
     data: Mapping[str, Any] = field(default_factory=dict)
+    lines: Sequence[str] | None = None
 
     def as_json(self, command: str) -> dict[str, Any]:
         """The object that --json prints."""

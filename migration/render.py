@@ -54,15 +54,20 @@ class Renderer:
             for reason in outcome.data.get("reasons", ()):
                 self._err.print(escape(f"  - {reason}"), style="red")
         elif not self._as_json:
-            self._out.print(escape(outcome.message), style=_STYLES[outcome.exit])
-            self._details(outcome.data)
+            self._text(outcome)
 
     def screen(self, outcome: Outcome) -> None:
         """The outcome on a cleared terminal, for --watch."""
         if self._out.is_terminal:
             self._out.clear()
+        self._text(outcome)
+
+    def _text(self, outcome: Outcome) -> None:
         self._out.print(escape(outcome.message), style=_STYLES[outcome.exit])
-        self._details(outcome.data)
+        if outcome.lines is None:
+            self._details(outcome.data)
+        for line in outcome.lines or ():
+            self._out.print(escape(line))
 
     def _details(self, data: Mapping[str, Any]) -> None:
         for name, value in data.items():

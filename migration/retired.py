@@ -106,14 +106,17 @@ def _epoch(row: tuple[Any, ...] | None) -> int | None:
 
 
 def reopen(applier: Applier, *, discard: bool) -> None:
-    """Make sure that a move may begin here: before `prepare`.
+    """Make sure that a move may begin here, before `prepare` changes anything.
 
     Args:
         discard: a PostgreSQL that was left behind may be filled anew, so its fence is removed.
 
     Raises:
         Refused: a side was retired: its data are older than the primary's.
+        sqlite3.OperationalError: the SQLite file cannot be written.
     """
+    with applier.sqlite.write():
+        pass
     if (epoch := sqlite_retired_at(applier.sqlite.connection)) is not None:
         raise Refused(
             f"this SQLite file was retired, the primary is postgres since epoch {epoch}",

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.db import deferred
+from app.db.apply import Applier
+from app.db.errors import ConfigurationError
 from app.db.phase import Phase
+from app.db.policy import active_policy
 from app.db.switch import Moved
 from app.db.urls import Side
-from migration import checking, copying, retired, switching, teardown
+from migration import checking, copying, preflight, retired, sides, switching, teardown
 from migration.backfill import Throttle
 from migration.frame import Call, verb
 from migration.freeze import frozen
 from migration.outcome import Exit, Outcome
+from migration.preflight_report import Finding, Severity
 from migration.prepare import Prepared, prepare
 from migration.verbs_switch import MaxPause, switched
 from migration.worker import Worker, stop_on_signal
@@ -35,6 +40,7 @@ _MAX_LAG = 50_000
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     for name, function in (
+        ("preflight", preflight_verb),
         ("prepare", prepare_verb),
         ("backfill", backfill),
         ("worker", worker),
@@ -43,6 +49,35 @@ def register(app: typer.Typer) -> None:
         ("copy", copy),
     ):
         verb(app, name)(function)
+
+
+def preflight_verb(call: Call) -> Outcome:
+    """Read everything, change nothing, list what would block the move or change meaning."""
+    found = sides.find_sides(call.sqlite, call.postgres)
+    if Side.SQLITE not in found:
+        raise ConfigurationError("no sqlite database is named", hint="give --sqlite URL")
+    path = Path(str(found[Side.SQLITE].database))
+    with call.render.progress("check") as advance:
+        report = preflight.run(
+            path, found.get(Side.POSTGRES), active_policy(), lambda table, rows: advance(table, rows, None)
+        )
+    lines = [line for finding in report.findings for line in _finding(finding)]
+    if not report.clean:
+        message = f"{len(report.blocking)} findings block the move"
+        return Outcome("blocked", message, Exit.FINDINGS, report.as_dict(), lines)
+    message = f"nothing blocks the move of {report.rows} rows; next: st-migrate prepare"
+    return Outcome("clean", message, data=report.as_dict(), lines=lines)
+
+
+def _finding(item: Finding) -> list[str]:
+    """A finding as people read it: where, what, which rows; what to do only where something is to do."""
+    place = f"{item.place}:" if item.place else ""
+    count = f"{item.count} {item.reason}" if item.keys else item.reason
+    more = " ..." if item.count > len(item.keys) else ""
+    keys = f"(keys {', '.join(item.keys)}{more})" if item.keys else ""
+    line = " ".join(filter(None, (f"{item.severity:6}", place, count, keys)))
+    remedy = [] if item.severity is Severity.INFO or not item.remedy else [f"       -> {item.remedy}"]
+    return [line, *remedy]
 
 
 def prepare_verb(call: Call, discard_target: DiscardTarget = False) -> Outcome:
@@ -127,9 +162,11 @@ def run(
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
     with call.applier() as applier:
-        control = _prepare_and_copy(call, discard_target, Throttle(rate, max_lag), workers)
-        if control is Side.POSTGRES:
+        primary = _prepared_side(call, applier, discard_target)
+        if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
+        with call.render.progress("copy") as advance:
+            copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
         applier.drain()
         with call.render.progress("verify") as advance:
             result = checking.verify(applier, None, None, advance)
@@ -142,16 +179,11 @@ def run(
         return switched(applier, done, call.report)
 
 
-def _prepare_and_copy(call: Call, discard: bool, throttle: Throttle, workers: int) -> Side:
-    """Prepare and backfill, unless that is done; returns the primary."""
-    with call.applier() as applier:
-        retired.reopen(applier, discard=discard)
-        prepare(call.pair(), applier, discard_target=discard, report=call.report)
-        control = applier.postgres.read_control()
-        if control.primary is Side.SQLITE:
-            with call.render.progress("copy") as advance:
-                copying.backfill(call.pair(), applier, throttle, workers, advance)
-        return control.primary
+def _prepared_side(call: Call, applier: Applier, discard: bool) -> Side:
+    """Prepare, unless that is done; returns the primary."""
+    retired.reopen(applier, discard=discard)
+    prepare(call.pair(), applier, discard_target=discard, report=call.report)
+    return applier.postgres.read_control().primary
 
 
 def copy(
@@ -172,7 +204,7 @@ def copy(
                 "already_complete", f"postgres is primary since epoch {epoch}", data={"epoch": epoch}
             )
         if not ending:
-            outcome = _copy_frozen(call, discard_target, workers)
+            outcome = _copy_frozen(call, applier, discard_target, workers)
             if outcome is not None:
                 return outcome
         not_valid = [] if ending else deferred.validate_foreign_keys(applier.postgres.connection)
@@ -182,28 +214,25 @@ def copy(
     return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
 
 
-def _copy_frozen(call: Call, discard: bool, workers: int) -> Outcome | None:
+def _copy_frozen(call: Call, applier: Applier, discard: bool, workers: int) -> Outcome | None:
     """Copy, verify and switch; returns an outcome only where it ends before the switch."""
-    with call.applier() as applier:
-        retired.reopen(applier, discard=discard)
-        prepare(call.pair(), applier, discard_target=discard, report=call.report)
-        if applier.postgres.read_control().primary is Side.POSTGRES:
-            return None
-        with frozen(applier) as renew, call.render.progress("copy") as advance:
-            call.report("SQLite takes no writes from here on")
+    if _prepared_side(call, applier, discard) is Side.POSTGRES:
+        return None
+    with frozen(applier) as renew, call.render.progress("copy") as advance:
+        call.report("SQLite takes no writes from here on")
 
-            def renewing(name: str, done: int, total: int | None) -> None:
-                renew()
-                advance(name, done, total)
+        def renewing(name: str, done: int, total: int | None) -> None:
+            renew()
+            advance(name, done, total)
 
-            copying.backfill(call.pair(), applier, Throttle(), workers, renewing)
-            applier.drain()
-            result = checking.verify(applier, None, None, advance, renew)
-        if not result.clean:
-            data = {"verify": checking.result_json(result)}
-            return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
-        done = switching.switch(applier, Side.POSTGRES, _OFFLINE_PAUSE_MS, call.report)
-        return None if isinstance(done, (Moved, switching.Already)) else switched(applier, done, call.report)
+        copying.backfill(call.pair(), applier, Throttle(), workers, renewing)
+        applier.drain()
+        result = checking.verify(applier, None, None, advance, renew)
+    if not result.clean:
+        data = {"verify": checking.result_json(result)}
+        return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
+    done = switching.switch(applier, Side.POSTGRES, _OFFLINE_PAUSE_MS, call.report)
+    return None if isinstance(done, (Moved, switching.Already)) else switched(applier, done, call.report)
 
 
 _OFFLINE_PAUSE_MS = 60_000
