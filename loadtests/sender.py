@@ -92,7 +92,14 @@ class Sender:
     def stop(self) -> None:
         """Send nothing new, and wait until every delivery has ended."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def carries(self, seconds: float, clients: int = 8) -> float:
+        """Deliveries per second that the target acknowledges to so many clients; before `start` only."""
+        before = len(self.deliveries)
+        asyncio.run(self._send_closed(time.monotonic() + seconds, clients))
+        return (len(self.deliveries) - before) / seconds
 
     def live(self) -> Live:
         """Counts at this moment."""
@@ -121,6 +128,16 @@ class Sender:
             running.add(task)
             task.add_done_callback(running.discard)
         await asyncio.gather(*running)
+
+    async def _send_closed(self, until: float, clients: int) -> None:
+        """Each client sends its next delivery when its last one is answered."""
+
+        async def client() -> None:
+            while time.monotonic() < until:
+                self._sent += 1
+                await self._deliver(*self._signals.next(), time.monotonic())
+
+        await asyncio.gather(*(client() for _ in range(clients)))
 
     async def _deliver(self, signal: Signal, shape: Shape, due: float) -> None:
         delivery = await deliver(

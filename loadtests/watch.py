@@ -56,7 +56,8 @@ class Watch:
     def stop(self) -> None:
         """Look no more."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def highest_lag(self, *, phase: str | None = None) -> tuple[int, float]:
         """The most entries and the most seconds of all samples (of one phase)."""
