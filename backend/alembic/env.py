@@ -2,6 +2,7 @@
 
 The database is, in this order: `-x url=...`, `sqlalchemy.url` set by a program, `ST_DATABASE_URL`. A program
 may instead hand over a connection in `config.attributes["connection"]`; then all happens in its transaction.
+If the database is one of a prepared pair, its partner is migrated with it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from logging.config import fileConfig
 
 import sqlalchemy as sa
+from alembic import context
 from alembic.util import CommandError
 
 import app.models  # noqa: F401 - fills Base.metadata
-from alembic import context
 from app.core.config import get_settings
 from app.db.base import Base
-from app.db.migration_runner import run_on_connection, run_on_url
-from app.db.migrations import HOOKS
+from app.db.migration_pair import migrate
+from app.db.migration_runner import Run
 from app.db.urls import parse_url
 
 config = context.config
@@ -35,6 +36,6 @@ if config.config_file_name and config.cmd_opts:
     fileConfig(config.config_file_name, disable_existing_loggers=False)
 given = config.attributes.get("connection")
 if given is None:
-    run_on_url(context, database_url(), HOOKS, Base.metadata)
+    migrate(Run(context, Base.metadata), database_url())
 else:
-    run_on_connection(context, given, HOOKS, Base.metadata)
+    Run(context, Base.metadata).on_connection(given)

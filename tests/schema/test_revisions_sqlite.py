@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.script import ScriptDirectory
 from schema_reflection import Schema, reflect, replay
 
-from alembic import command
 from app.db.migrations import alembic_config
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config("sqlite:////unused"))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.script import ScriptDirectory
 from schema_reflection import reflect
 
-from alembic import command
 from app.db.migrations import ALEMBIC_INI, alembic_config, upgrade_head
 
 BACKEND = ALEMBIC_INI.parent

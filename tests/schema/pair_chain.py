@@ -1,0 +1,145 @@
+"""A small chain for the tests of migrating a pair: one base, and one revision per kind of change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic.config import Config
+
+BASE = """
+def upgrade():
+    op.create_table(
+        "parents",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("code", sa.String(20), nullable=False),
+        sa.Column("n", sa.Integer(), server_default="0"),
+        sa.UniqueConstraint("code", name="ux_parents_code"),
+    )
+    op.create_table(
+        "children",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("parent_id", sa.Integer()),
+        sa.Column("text", sa.String(10)),
+        sa.ForeignKeyConstraint(["parent_id"], ["parents.id"], name="fk_children", ondelete="CASCADE"),
+    )
+    op.create_table("doomed", sa.Column("id", sa.Integer(), primary_key=True), sa.Column("v", sa.Text()))
+    op.create_index("ix_doomed_v", "doomed", ["v"])
+"""
+
+# Each stands directly on the base.
+CHANGES = {
+    "add_column": """
+def upgrade():
+    op.add_column("parents", sa.Column("ok", sa.Boolean(), nullable=False, server_default="1"))
+    op.add_column("parents", sa.Column("seen_at", sa.DateTime()))
+""",
+    "rebuild_with_constraint": """
+def upgrade():
+    with op.batch_alter_table("children") as batch:
+        batch.create_unique_constraint("ux_children", ["id", "text"])
+        batch.alter_column("text", type_=sa.Text(), existing_type=sa.String(10))
+    op.execute("UPDATE children SET text = 'rebuilt' WHERE id <= 3")
+""",
+    "new_table": """
+def upgrade():
+    op.create_table("fresh", sa.Column("id", sa.Integer(), primary_key=True), sa.Column("v", sa.String(5)))
+    op.execute("INSERT INTO fresh (v) VALUES ('one'), ('two')")
+    op.execute("INSERT INTO fresh (id, v) SELECT id + 100, code FROM parents WHERE id <= 3")
+""",
+    "drop_table": """
+def upgrade():
+    op.drop_index("ix_doomed_v", "doomed")
+    op.drop_table("doomed")
+""",
+    "rename_table": """
+def upgrade():
+    op.rename_table("doomed", "spared")
+""",
+    "rename_column": """
+def upgrade():
+    op.alter_column("parents", "code", new_column_name="label", existing_type=sa.String(20))
+    op.execute("UPDATE parents SET n = n + 1000 WHERE id = 2")
+""",
+    "data_step": """
+def upgrade():
+    op.execute("UPDATE parents SET n = n + 500 WHERE id <= 3")
+    op.execute("INSERT INTO parents (code, n) VALUES ('seeded', 7)")
+    op.execute("INSERT INTO children (parent_id, text) SELECT id, 'seed' FROM parents WHERE code = 'seeded'")
+    op.execute("DELETE FROM children WHERE id = 1")
+""",
+    "drop_foreign_key": """
+def upgrade():
+    with op.batch_alter_table("children") as batch:
+        batch.drop_constraint("fk_children", type_="foreignkey")
+        batch.create_foreign_key("fk_gentle", "parents", ["parent_id"], ["id"], ondelete="SET NULL")
+""",
+    "drop_unique_and_column": """
+def upgrade():
+    with op.batch_alter_table("parents") as batch:
+        batch.drop_constraint("ux_parents_code", type_="unique")
+        batch.create_unique_constraint("ux_parents_n", ["id", "n"])
+    op.drop_column("children", "text")
+""",
+    "without_primary_key": """
+def upgrade():
+    op.execute("CREATE TABLE copied AS SELECT * FROM parents")
+""",
+    "failing": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    op.execute("UPDATE parents SET half = 1")
+    op.execute("INSERT INTO no_such_table VALUES (1)")
+""",
+    "failing_on_sqlite": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    op.execute("UPDATE parents SET half = 1")
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("INSERT INTO no_such_table VALUES (1)")
+""",
+    "failing_on_postgresql": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    op.execute("UPDATE parents SET half = 1")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("INSERT INTO no_such_table VALUES (1)")
+""",
+}
+
+DROP_HALF = """
+
+def downgrade():
+    op.drop_column("parents", "half")
+"""
+NOTHING = """
+
+def downgrade():
+    pass
+"""
+DOWNGRADES = {
+    "failing_on_sqlite": DROP_HALF,
+    "failing_on_postgresql": DROP_HALF,
+    "data_step": NOTHING,
+    "second_data_step": NOTHING,
+}
+
+
+def write_chain(folder: Path) -> Config:
+    """Write the chain into a folder and configure Alembic for it."""
+    versions = folder / "versions"
+    versions.mkdir(parents=True)
+    (versions / "base.py").write_text(_revision("base_tables", None, BASE))
+    for name, body in CHANGES.items():
+        (versions / f"{name}.py").write_text(_revision(name, "base_tables", body))
+    (versions / "second.py").write_text(
+        _revision("second_data_step", "data_step", "def upgrade():\n    pass\n")
+    )
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    return config
+
+
+def _revision(name: str, parent: str | None, body: str) -> str:
+    body += DOWNGRADES.get(name, "")
+    head = f"import sqlalchemy as sa\nfrom alembic import op\n\nrevision = {name!r}\n"
+    return f"{head}down_revision = {parent!r}\n\n{body}"
