@@ -88,7 +88,6 @@ def add_closing_event(db: Session, delivery: Delivery, alert: Alert, order: Orde
 
 
 def _insert(db: Session, delivery: Delivery, create_order: Callable[..., Order]) -> Stored:
-    _add_default_user_event(db, delivery)
     alert = _new_alert(delivery)
     db.add(alert)
     db.flush()
@@ -106,6 +105,7 @@ def _insert(db: Session, delivery: Delivery, create_order: Callable[..., Order])
         is_exit=delivery.is_exit,
         commit=False,
     )
+    _add_default_user_event(db, delivery)
     if delivery.review_note:
         order.error_message = delivery.review_note
     if delivery.mode == "MANUAL":
