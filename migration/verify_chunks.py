@@ -21,7 +21,6 @@ from app.db.canonical import Kind, encode, to_sqlite
 from app.db.catalog import Column, Table, quote
 from app.db.compare import canonical_key, compare_rows
 from app.db.errors import UnsupportedValue
-from app.db.quarantine import Rejected
 from app.db.store import Row
 from app.db.store_sqlite import stream
 from app.db.urls import Side
@@ -70,7 +69,7 @@ class ChunkReader:
         """
         offset = self._rows - 1
         while (found := self._key_at(after, offset)) is not None:
-            if None not in found and (key := canonical(self._table, found)) is not None:
+            if (key := canonical(self._table, found)) is not None:
                 return key
             offset += self._rows
         return None
@@ -135,32 +134,24 @@ def suspects(table: Table, chunk: Chunk) -> Suspects:
     ours, theirs = set(map(tuple, chunk.sqlite)), set(map(tuple, chunk.postgres))
     only_ours = ours - theirs
     keys = {item.key for item in compare_rows(table, only_ours, theirs - ours)}
-    if all(map(_holds, keys)):
-        return Suspects(keys)
+    positions = [table.columns.index(column) for column in table.key]
     unkeyed = frozenset(
-        _key_in_quarantine(table, row) for row in only_ours if not _holds(canonical_key(table, row))
+        canonical_key(table, row)
+        for row in only_ours
+        if canonical(table, [row[position] for position in positions]) is None
     )
-    return Suspects(set(filter(_holds, keys)), unkeyed)
-
-
-def _holds(key: Key) -> bool:
-    """Whether PostgreSQL can hold a key; compare marks what has no canonical form with a NUL."""
-    return all(part is not None and not part.startswith("\x00") for part in key)
-
-
-def _key_in_quarantine(table: Table, row: Row) -> Key:
-    text = Rejected(table, row, "", "").key_text()
-    return (text,) if len(table.key) == 1 else tuple(json.loads(text))
+    return Suspects(keys - unkeyed, unkeyed)
 
 
 def canonical(table: Table, values: Sequence[Any]) -> Key | None:
-    """The canonical form of a key, None if it has none."""
+    """The canonical form of a key, None if PostgreSQL cannot hold it."""
     try:
-        return tuple(
+        key = tuple(
             encode(column.kind, value, column.name) for column, value in zip(table.key, values, strict=True)
         )
     except UnsupportedValue:
         return None
+    return None if None in key else key
 
 
 def key_to_json(key: Key | None) -> str | None:

@@ -164,10 +164,9 @@ def _moving(table: Table, keys: set[Key], source: Source, target: Target) -> set
     moving = {key for key in keys if key in announced}
     if table.name not in source.backlog(target.position).counts:
         return moving
+    # Read to the end in any case: PostgreSQL streams, and nothing else may be asked meanwhile.
     for raws in source.changed_keys(table, target.position):
-        if None in raws:
-            return set(keys)
-        moving.update(keys.intersection(_logged(table, raw) or () for raw in raws))
+        moving.update(keys if None in raws else keys.intersection(_logged(table, raw) or () for raw in raws))
     return moving
 
 
@@ -212,7 +211,11 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
     }
     if primary.side is Side.POSTGRES:
         with applier.postgres.write() as connection:
-            connection.execute("SELECT st_admit()")  # as every writer: waits for, or is refused by, a fence
+            if connection.execute("SELECT st_may_write()").fetchone() != (True,):
+                raise Refused(
+                    "nothing was repaired: postgres takes no application writes now",
+                    hint="wait for the switch, then repeat",
+                )
             for item in wanted:
                 connection.execute(
                     "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
