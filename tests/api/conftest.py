@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from api_values import CRYPTO_KEY, WEBHOOK_SECRET
+from fake_broker import FakeBroker
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -19,7 +20,8 @@ from app.db.ddl import normalise_postgres
 from app.db.engines import make_engine
 from app.db.settings import ShimSettings
 from app.main import app
-from app.models import User
+from app.models import BrokerConnection, User
+from app.services.broker_clients import CLIENT_FACTORIES
 from loadtests.embedded import EmbeddedPostgres
 
 with warnings.catch_warnings():
@@ -147,3 +149,13 @@ def statements(engine: Engine) -> Iterator[list[str]]:
     event.listen(engine, "before_cursor_execute", note)
     yield seen
     event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def broker(db: Session, user: User, monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
+    """A connected Zerodha."""
+    fake = FakeBroker()
+    monkeypatch.setitem(CLIENT_FACTORIES, "zerodha", lambda _settings, _connection: fake)
+    db.add(BrokerConnection(user_id=user.id, broker_name="zerodha", access_token_encrypted="x"))
+    db.commit()
+    return fake

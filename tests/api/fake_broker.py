@@ -1,0 +1,40 @@
+"""A broker for tests: it holds and refuses what a test puts into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.models import Order
+from app.services.broker_clients import BrokerError
+
+
+class FakeBroker:
+    """A broker that holds what a test puts into it."""
+
+    account_id = "AB1234"
+
+    def __init__(self) -> None:
+        self.holdings: list[dict[str, Any]] = []
+        self.positions: list[dict[str, Any]] = []
+        self.refusals: list[str] = []
+        self.placed: list[tuple[int, str]] = []
+
+    def place_order(self, order: Order, *, variety: str = "regular") -> str:
+        if self.refusals:
+            raise BrokerError(self.refusals.pop(0))
+        self.placed.append((order.id, variety))
+        return f"B{len(self.placed)}"
+
+    def list_holdings(self) -> list[dict[str, Any]]:
+        if not self.holdings:
+            raise BrokerError("holdings are down")
+        return self.holdings
+
+    def list_positions(self) -> list[dict[str, Any]]:
+        return self.positions
+
+    def last_price(self, exchange: str, symbol: str) -> float:
+        return 123.45
+
+    def order_statuses(self) -> dict[str, str]:
+        return {"B1": "EXECUTED", "B99": "SENT"}
