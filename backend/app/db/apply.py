@@ -38,7 +38,6 @@ from app.db.store_postgres import COPY_FROM, ROW_ERRORS, PostgresStore, Postgres
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 
-
 SCHEMA_S = 5.0  # how long a schema that was read is believed
 
 
@@ -122,7 +121,7 @@ class Applier:
                 schema = self.schema()
                 backlog = source.backlog(target.position)
                 announced = _settled(source, target, settle)
-                if not backlog.counts and not announced:
+                if not backlog.counts and not announced and backlog.upto == target.position:
                     return Round(0, 0, target.position, 0.0, time.monotonic() - started)
                 failpoint(Failpoint.APPLY_READ)
                 refused = self._carry(schema, source, target, backlog, announced)

@@ -33,9 +33,9 @@ _WRITES_WITHIN = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.I)
 
 def is_write(statement: str, context: Any = None) -> bool:
     """Whether a statement may write; a doubtful one counts as a write."""
-    if context is not None and getattr(context, "compiled", None) is not None:
-        if context.isinsert or context.isupdate or context.isdelete:
-            return True
+    compiled = getattr(context, "compiled", None) is not None
+    if compiled and (context.isinsert or context.isupdate or context.isdelete):
+        return True
     if _READS.match(statement):
         return False
     return not _WITH.match(statement) or _WRITES_WITHIN.search(statement) is not None

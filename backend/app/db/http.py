@@ -107,5 +107,5 @@ def metrics() -> Response:
     registry: CollectorRegistry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has none
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -244,6 +244,8 @@ class Replicator:
         if now < self._next_recover:
             return
         self._next_recover = now + RECOVER_S
+        if self._phase != Phase.REPLICATING:
+            self._requested = True  # nothing else tells that the copy is done
         control = applier.sqlite.read_control()
         # With PostgreSQL primary an attempt shows on its row only, so it is asked every time.
         if control.attempt is not None or self._error is not None or control.primary is Side.POSTGRES:

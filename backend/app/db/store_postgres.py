@@ -413,10 +413,22 @@ class PostgresSource:
             self.parameters(after),
         ).fetchall()
         if not rows:
+            self._check_not_older(after)
             return Backlog(after, {}, None)
         snapshot = self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
         assert snapshot is not None
         return Backlog(snapshot[0], {row[0]: row[1] for row in rows}, min(row[2] for row in rows))
+
+    def _check_not_older(self, after: str) -> None:
+        row = self._connection.execute(
+            "SELECT pg_snapshot_xmax(%s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())",
+            (None if after == START else after,),
+        ).fetchone()
+        if row is not None and row[0]:
+            raise NotPrepared(
+                "PostgreSQL is older than what has been applied from it: a backup was put back",
+                hint="decide which side is right, then st-migrate abort on it, prepare and backfill anew",
+            )
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         keys = self._stream(

@@ -14,7 +14,7 @@ from typing import Any
 from app.db.canonical import encode, to_sqlite
 from app.db.catalog import Table, quote
 from app.db.errors import ConfigurationError, NotPrepared, UnsupportedValue
-from app.db.store import START, Backlog, Control, RawKey, Row
+from app.db.store import Backlog, Control, RawKey, Row
 from app.db.urls import Side
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
@@ -107,6 +107,12 @@ def sqlite_control(connection: sqlite3.Connection) -> Control:
     return control_from_row(row)
 
 
+def log_end(connection: sqlite3.Connection) -> int:
+    """The last number that the log has given out; it outlives the entries themselves."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'").fetchone()
+    return int(row[0]) if row else 0
+
+
 def key_columns(table: Table) -> str:
     """The left side of `... IN (select keys)`."""
     names = ", ".join(quote(name) for name in table.key_names)
@@ -153,13 +159,17 @@ class SqliteSource:
 
     def backlog(self, after: str) -> Backlog:
         rows = self._connection.execute(
-            "SELECT tbl, count(*), min(at), max(seq) FROM st_change_log WHERE seq > ? GROUP BY tbl",
+            "SELECT tbl, count(*), min(at) FROM st_change_log WHERE seq > ? GROUP BY tbl",
             (int(after),),
         ).fetchall()
-        upto = max((row[3] for row in rows), default=int(after))
-        return Backlog(
-            str(upto), {row[0]: row[1] for row in rows}, min((row[2] for row in rows), default=None)
-        )
+        end = log_end(self._connection)
+        if end < int(after):
+            raise NotPrepared(
+                f"the SQLite file's log ends before {after}, which has been applied: an older file was put back",
+                hint="run st-migrate abort, then prepare and backfill anew",
+            )
+        oldest = min((row[2] for row in rows), default=None)
+        return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         for rows in self._stream(
@@ -183,10 +193,7 @@ class SqliteSource:
 
     def has_ended(self, token: str) -> bool:
         """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
-        row = self._connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'"
-        ).fetchone()
-        return row is not None and int(token) <= row[0]
+        return int(token) <= log_end(self._connection)
 
     def announced_keys(self) -> dict[str, set[str]]:
         keys: dict[str, set[str]] = {}
@@ -345,10 +352,7 @@ class SqliteStore:
         return str(self.connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[0])
 
     def log_end(self) -> str:
-        row = self.connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'"
-        ).fetchone()
-        return str(row[0]) if row else START
+        return str(log_end(self.connection))
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
         """Delete at most `limit` log entries that all these positions cover; returns how many went."""
@@ -367,13 +371,8 @@ class SqliteStore:
         )
 
     def has_changes(self, after: str) -> bool:
-        """Whether the log holds anything beyond a position."""
-        return (
-            self.connection.execute(
-                "SELECT 1 FROM st_change_log WHERE seq > ? LIMIT 1", (int(after),)
-            ).fetchone()
-            is not None
-        )
+        """Whether the log stands anywhere else than at a position."""
+        return self.log_end() != after
 
     def close(self) -> None:
         self.connection.close()

@@ -20,8 +20,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.db.urls import Side
@@ -169,7 +168,10 @@ history = Table(
 
 Index("st_history_at", history.c.at)
 
-_DIALECTS: dict[Side, Dialect] = {Side.SQLITE: sqlite.dialect(), Side.POSTGRES: postgresql.dialect()}
+_DIALECTS: dict[Side, Dialect] = {
+    Side.SQLITE: URL.create("sqlite").get_dialect()(),
+    Side.POSTGRES: URL.create("postgresql+psycopg").get_dialect()(),
+}
 
 
 def create_statements(side: Side) -> list[str]:

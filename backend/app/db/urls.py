@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, make_url
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError
 
 from app.db.errors import ConfigurationError
@@ -92,7 +92,8 @@ def make_pair(first: URL, second: URL) -> Pair:
 
 def connect_arguments(url: URL) -> dict[str, Any]:
     """What psycopg.connect needs for this URL, several hosts and query options included."""
-    _, arguments = PGDialect_psycopg().create_connect_args(url)
+    dialect: Dialect = url.get_dialect()()
+    _, arguments = dialect.create_connect_args(url)
     arguments.pop("context", None)
     return dict(arguments)
 
