@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# One PostgreSQL server per test process; two processes suit two cores.
+JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Make .venv from the pinned requirements
 
@@ -17,20 +19,33 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup  ## Move a live database under webhook traffic, there and back and there again (ARGS="--keep", "--json FILE")
+demo: setup  ## Move a live database under webhook traffic, there, back and there again (ARGS="--keep", "--json FILE")
 	$(BIN)/python -m loadtests.demo $(ARGS)
 
-test: setup  ## Run the test suite (ARGS are passed to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup  ## Run the test suite (ARGS go to pytest)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-lint: setup  ## ruff, mypy, the seam check and the migration lint
+fault: setup  ## Faults and crashes at every named point
+	$(BIN)/python -m pytest tests/fault $(ARGS)
+
+race: setup  ## Races, each placed in its order by failpoints
+	$(BIN)/python -m pytest tests/race $(ARGS)
+
+property: setup  ## Random histories against a model
+	$(BIN)/python -m pytest tests/property $(ARGS)
+
+model: setup  ## Explore the protocol's model completely, broken variants included
+	$(BIN)/python -m pytest tests/model $(ARGS)
+
+lint: setup  ## ruff, mypy, and the lint for dialect traps on our own code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m migration lint backend migration
 
 lock: setup  ## Renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test lint lock
+.PHONY: help setup demo test fault race property model lint lock
