@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -94,26 +95,27 @@ def _revision(sqlite: sqlite3.Connection) -> Iterator[Finding]:
 
 def _held(path: Path) -> Iterator[Finding]:
     """Whether the file can be written now: take the write lock for an instant and change nothing."""
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        yield Finding(
+            "sqlite.not_writable",
+            Severity.BLOCKS,
+            "this user may not write the file and its folder",
+            "prepare has to install capture: run it as a user that may",
+        )
+        return
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    try:
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)) as probe:
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)) as probe:
+        try:
             probe.execute("BEGIN IMMEDIATE")
             probe.execute("ROLLBACK")
-    except sqlite3.OperationalError as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith("SQLITE_BUSY"):
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                raise
             yield Finding(
                 "sqlite.locked",
                 Severity.WARNS,
                 "another process holds the write lock at this moment",
                 "nothing if it is a short transaction; prepare waits up to ST_SQLITE_BUSY_TIMEOUT_MS",
-            )
-        else:
-            yield Finding(
-                "sqlite.not_writable",
-                Severity.BLOCKS,
-                f"the file cannot be written: {error}",
-                "prepare has to install capture: run as a user that may write file and folder",
             )
 
 

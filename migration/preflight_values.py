@@ -63,7 +63,7 @@ class TableCheck:
             if type(None) in types:
                 types.discard(type(None))
                 present = [value for value in values if value is not None]
-                if not column.nullable:
+                if not column.nullable and column.name not in self._table.key_names:
                     self._each(column, "value.null", rows, values, lambda value: value is None)
             if not types:
                 continue
@@ -98,7 +98,11 @@ class TableCheck:
         if column.kind is Kind.INTEGER:
             low, high = min(present), max(present)
             if column.name in self._shape.narrow and not -_INT32 <= low <= high < _INT32:
-                note("value.integer_32", lambda value: not -_INT32 <= value < _INT32, int)
+                note(
+                    "value.integer_32",
+                    lambda value: -_EXACT <= value <= _EXACT and not -_INT32 <= value < _INT32,
+                    int,
+                )
             if not -_EXACT <= low <= high <= _EXACT:
                 note("value.integer_53", lambda value: abs(value) > _EXACT, int)
         elif column.kind is Kind.FLOAT:

@@ -18,7 +18,7 @@ from app.db.canonical import Kind
 _EPOCH = datetime(1970, 1, 1)
 _TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))
 _FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
-_OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)$")
+_OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?)$")
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
