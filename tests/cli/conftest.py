@@ -89,9 +89,13 @@ class Sides:
 
     def postgres(self, statement: str) -> list[Any]:
         """The same on PostgreSQL."""
-        with psycopg.connect(**connect_arguments(parse_url(self.url, name="url")), autocommit=True) as connection:
+        with self.connect() as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection of the application's to PostgreSQL, in autocommit mode."""
+        return psycopg.connect(autocommit=True, **connect_arguments(parse_url(self.url, name="url")))
 
     def traces(self) -> tuple[list[str], list[str]]:
         """Everything of ours that stands on either side."""
@@ -117,9 +121,9 @@ class Sides:
             finally:
                 connection.execute("ROLLBACK")
                 connection.close()
-        arguments = connect_arguments(parse_url(self.url, name="url"))
-        with psycopg.connect(**arguments) as connection:
+        with self.connect() as connection:
             try:
+                connection.execute("BEGIN")
                 connection.execute("UPDATE alerts SET qty = 7 WHERE id = 1")
                 return True
             except psycopg.Error as error:

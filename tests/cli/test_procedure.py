@@ -62,9 +62,9 @@ def test_copy_moves_offline_and_leaves_the_file_fenced(at_stage: AtStage) -> Non
     assert len(answer.data["foreign_keys_not_valid"]) == 1
     assert sides.writable("postgres") and not sides.writable("sqlite")
     assert sides.run("copy").outcome == "already_complete"
-    assert sides.postgres("INSERT INTO alerts (symbol, action, raw_payload) VALUES ('A', 'BUY', '{}') RETURNING id > 120") == [
-        (True,)
-    ]
+    assert sides.postgres(
+        "INSERT INTO alerts (symbol, action, raw_payload) VALUES ('A', 'BUY', '{}') RETURNING id > 120"
+    ) == [(True,)]
 
 
 def test_dry_run_lists_gates_and_changes_nothing(at_stage: AtStage) -> None:
@@ -148,7 +148,9 @@ def test_pause_holds_apply_and_resume_lets_it_go_on(at_stage: AtStage) -> None:
     assert sides.run("worker", "--until-drained").data["changes"] == 1
 
 
-@pytest.mark.parametrize("stage, verb", [("verified", "rollback"), ("moved", "cutover"), ("back", "rollback")])
+@pytest.mark.parametrize(
+    "stage, verb", [("verified", "rollback"), ("moved", "cutover"), ("back", "rollback")]
+)
 def test_a_switch_to_the_primary_is_done_already(at_stage: AtStage, stage: str, verb: str) -> None:
     assert at_stage(stage).run(verb).outcome == "already_primary"
 
@@ -168,6 +170,6 @@ def test_preflight_is_clean_and_writes_nothing(at_stage: AtStage) -> None:
     sides.sqlite("UPDATE alerts SET qty = 'many' WHERE id = 4")
     answer = sides.run("preflight")
     assert (answer.code, answer.outcome) == (1, "blocked")
-    assert [(f["table"], f["column"], f["keys"]) for f in answer.data["findings"] if f["severity"] == "blocks"] == [
-        ("alerts", "qty", ["4"])
-    ]
+    assert [
+        (f["table"], f["column"], f["keys"]) for f in answer.data["findings"] if f["severity"] == "blocks"
+    ] == [("alerts", "qty", ["4"])]
