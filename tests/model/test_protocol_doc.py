@@ -11,6 +11,7 @@ from app.db.failpoints import Failpoint
 from app.db.recover import Recovered
 from tests.model.copy_model import copy_model
 from tests.model.explorer import explore
+from tests.model.strict_model import strict_model
 from tests.model.switch_model import switch_model
 from tests.model.switch_state import Bounds
 
@@ -36,6 +37,10 @@ def test_every_result_of_recover_is_in_the_decision_table(result: Recovered) -> 
 
 
 def test_every_action_of_the_models_is_named() -> None:
-    actions = explore(switch_model(bounds=Bounds(attempts=2))).actions | explore(copy_model()).actions
+    actions = (
+        explore(switch_model(bounds=Bounds(attempts=2))).actions
+        | explore(copy_model()).actions
+        | explore(strict_model()).actions
+    )
     named = {re.sub(r"^coordinator killed at .*", "coordinator killed at", action) for action in actions}
     assert sorted(action for action in named if action not in TEXT) == []
