@@ -1,0 +1,138 @@
+"""P4 and P5 of prepare and backfill: kill -9 at every point, then the same call again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+
+import migration.prepare as preparing
+from app.db.failpoints import Failpoint
+from app.db.phase import Phase
+from app.db.urls import Side
+from migration.backfill import Backfill
+from tests.support.fixtures import Templates
+from tests.support.pairs import TestPair, new_sqlite
+from tests.support.zygote import Zygote
+
+PREPARE = [point for point in Failpoint if point.startswith("prepare.")]
+COPY = [point for point in Failpoint if point.startswith("copy.")]
+
+
+def _phase(pair: TestPair) -> str:
+    return str(pair.pg.execute("SELECT phase FROM st_control").fetchone()[0])  # type: ignore[index]
+
+
+def _indexes(pair: TestPair) -> set[str]:
+    return {row[0] for row in pair.pg.execute("SELECT indexdef FROM pg_indexes WHERE tablename !~ '^st_'")}
+
+
+@pytest.mark.parametrize("point", PREPARE)
+def test_killed_prepare(fresh: TestPair, zygote: Zygote, point: Failpoint) -> None:
+    rows = fresh.contents(Side.SQLITE)
+    assert zygote.run("prepare", fresh, failpoints=f"{point}=kill") == -SIGKILL
+    triggers = fresh.lite.execute("SELECT count(*) FROM sqlite_master WHERE name GLOB 'st_*'").fetchone()[0]
+    assert bool(triggers) == (point is Failpoint.PREPARE_DONE)
+    fresh.lite.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
+    assert zygote.run("prepare", fresh) == 0
+    assert _phase(fresh) == Phase.COPYING
+    fresh.lite.execute("UPDATE item SET qty = qty - 1 WHERE id = 1")
+    fresh.backfill()
+    assert fresh.contents(Side.SQLITE) == rows
+    fresh.assert_same()
+    assert fresh.writable_sides() == {Side.SQLITE}
+
+
+@pytest.mark.parametrize("point", COPY)
+def test_killed_backfill(
+    copying: TestPair, zygote: Zygote, point: Failpoint, clone: Callable[[str], TestPair]
+) -> None:
+    copying.lite.execute("UPDATE item SET qty = qty + 1")
+    assert zygote.run("backfill", copying, 2, failpoints=f"{point}=kill") == -SIGKILL
+    copying.lite.execute("DELETE FROM item WHERE id = 2")
+    copying.lite.execute("UPDATE code SET v = 'changed'")
+    assert zygote.run("backfill", copying, 2) == 0
+    assert _phase(copying) == Phase.REPLICATING
+    copying.drain()
+    copying.assert_same()
+    assert _indexes(copying) == _indexes(clone("replicating"))
+
+
+@pytest.mark.parametrize("point", [Failpoint.COPY_AFTER_COMMIT, Failpoint.COPY_INDEX])
+def test_killed_again_and_again(copying: TestPair, zygote: Zygote, point: Failpoint) -> None:
+    """Each life does one chunk or one index; all of them together do the whole work once."""
+    for life in range(100):
+        copying.lite.execute("UPDATE item SET qty = ? WHERE id = ?", (life, 1 + life % 5))
+        if zygote.run("backfill", copying, 2, failpoints=f"{point}=kill") == 0:
+            break
+    assert _phase(copying) == Phase.REPLICATING
+    assert life > 5
+    copying.drain()
+    copying.assert_same()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        Failpoint.APPLY_LOCKED,
+        Failpoint.APPLY_READ,
+        Failpoint.APPLY_BEFORE_COMMIT,
+        Failpoint.APPLY_AFTER_COMMIT,
+    ],
+)
+def test_killed_applier(pair: TestPair, primary: Side, zygote: Zygote, point: Failpoint) -> None:
+    pair.app(primary).execute("UPDATE item SET qty = qty + 1")
+    pair.app(primary).execute("DELETE FROM code")
+    before = pair.contents(primary.other)
+    assert zygote.run("round", pair, failpoints=f"{point}=kill") == -SIGKILL
+    if point is Failpoint.APPLY_AFTER_COMMIT:
+        pair.assert_same()
+    else:
+        assert pair.contents(primary.other) == before
+    pair.drain()
+    pair.assert_same()
+    assert pair.writable_sides() == {primary}
+
+
+def test_empty_tables(templates: Templates, tmp_path: Path) -> None:
+    new_sqlite(tmp_path / "empty.db", seed=False)
+    pair = TestPair(tmp_path / "empty.db", templates.server.create_database("empty_pair"))
+    pair.prepare()
+    assert pair.backfill() == 0
+    pair.lite.execute("INSERT INTO item (name) VALUES ('first')")
+    pair.drain()
+    pair.assert_same()
+    pair.close()
+    templates.server.drop_database("empty_pair")
+
+
+def test_range_cuts(fresh: TestPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table in several ranges, with gaps and negative keys, and rows that appear outside all bounds."""
+    monkeypatch.setattr(preparing, "RANGE_ROWS", 10)
+    for n in (*range(-40, 40, 2), *range(1000, 1040)):
+        fresh.lite.execute("INSERT OR REPLACE INTO counter (id, n) VALUES (?, ?)", (n, n))
+    fresh.prepare()
+    ranges = fresh.pg.execute(
+        "SELECT after, upto FROM st_copy_range WHERE tbl = 'counter' ORDER BY n"
+    ).fetchall()
+    assert len(ranges) > 5
+    assert [upto for _, upto in ranges[:-1]] == [after for after, _ in ranges[1:]]
+    assert (ranges[0][0], ranges[-1][1]) == (None, None)
+    fresh.lite.execute("INSERT INTO counter (id, n) VALUES (-5000, 1), (5000, 2)")
+    fresh.applier.round()
+    fresh.lite.execute("UPDATE counter SET n = n + 1 WHERE id % 4 = 0")
+    fresh.backfill(chunk_rows=3)
+    fresh.assert_same()
+
+
+def test_backfill_again_is_nothing(replicating: TestPair) -> None:
+    assert Backfill(replicating.applier).run() == 0
+    replicating.assert_same()
+
+
+def test_the_environment_arms_a_failpoint(zygote: Zygote, copying: TestPair) -> None:
+    """What kills in all these tests is the variable that an operator would set."""
+    assert zygote.run("backfill", copying, 2, failpoints="copy.done=raise") == 1
+    assert _phase(copying) == Phase.REPLICATING
