@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from tests.model.explorer import Model
+from tests.model.switch_data import Steps, applied, applier, is_shadow, lock, locked, primary_data, writers
 from tests.model.switch_state import (
     POSTGRES,
     SQLITE,
@@ -25,7 +26,6 @@ from tests.model.switch_state import (
     started,
 )
 
-Steps = Iterator[tuple[str, State]]
 OFF = Coordinator()
 
 
@@ -47,115 +47,6 @@ def steps(rules: Rules, bounds: Bounds, state: State) -> Steps:
         elif state.tokens < bounds.attempts and state.p_epoch <= bounds.switches:
             yield from beginning(state, n)
     yield from in_doubt(state)
-
-
-# -- application writers ----------------------------------------------------------------------------
-
-
-def writers(rules: Rules, state: State) -> Steps:
-    """Route by SQLite's control row, pass the fence inside the database, commit, be acknowledged."""
-    for n, at in enumerate(state.writers):
-        if n and at == state.writers[n - 1]:
-            continue
-        if at == "idle":
-            yield f"route to {primary(state.s_epoch)}", _writer(state, n, primary(state.s_epoch))
-        elif at == SQLITE and not state.s_lock:
-            if state.s_writable or not rules.fence_check:
-                yield from _written(state, n, SQLITE)
-            else:
-                yield "hold", _writer(state, n, "idle")
-        elif at == POSTGRES:
-            if state.p_writable or not rules.fence_check:
-                yield "st_admit", _writer(state, n, "admitted")
-            else:
-                yield "hold", _writer(state, n, "idle")
-        elif at == "admitted":
-            yield from _written(state, n, POSTGRES)
-            yield "writer lost before commit", _writer(state, n, "done")
-
-
-def _written(state: State, n: int, side: str) -> Steps:
-    bit = (state.s_log | state.p_log) + 1  # the next free bit: writes are numbered as they commit
-    if side == SQLITE:
-        after = state._replace(s_row=state.s_row | bit, s_log=state.s_log | bit)
-    else:
-        after = state._replace(p_row=state.p_row | bit, p_log=state.p_log | bit)
-    if side != primary(state.p_epoch):
-        after = after._replace(wrong=f"P2: {side} took a write at epoch {state.p_epoch}")
-    after = _writer(after, n, "done")
-    yield f"commit on {side}", after._replace(acked=after.acked | bit)
-    yield f"commit on {side}, acknowledgement lost", after
-
-
-def _writer(state: State, n: int, at: str) -> State:
-    others = state.writers[:n] + state.writers[n + 1 :]
-    return state._replace(writers=tuple(sorted((*others, at))))
-
-
-# -- the background applier -------------------------------------------------------------------------
-
-
-def applier(rules: Rules, state: State) -> Steps:
-    """apply.locked, apply.read, apply.after_commit; with the wrong order read first, lock then."""
-    at, row, log = state.applier
-    if not at:
-        shadow = other(primary(state.s_epoch))
-        if not rules.lock_before_read:
-            row, log = _primary_data(state, shadow)
-            yield "apply reads before it locks", state._replace(applier=(f"{shadow} early", row, log))
-        elif not _locked(state, shadow) and _is_shadow(state, shadow):
-            yield "apply.locked", _lock(state, shadow, "apply")._replace(applier=(shadow, 0, 0))
-    elif at.endswith("early"):
-        shadow = at.removesuffix(" early")
-        if _locked(state, shadow):
-            return
-        if _is_shadow(state, shadow) and state.s_epoch == state.p_epoch:
-            yield (
-                "apply locks after it has read",
-                _lock(state, shadow, "apply")._replace(applier=(f"{shadow} read", row, log)),
-            )
-        else:
-            yield "apply stands", state._replace(applier=("", 0, 0))
-    elif not at.endswith("read"):
-        yield from _apply_reads(rules, state, at)
-        yield "apply killed", _lock(state, at, "")._replace(applier=("", 0, 0))
-    else:
-        shadow = at.removesuffix(" read")
-        done = _lock(state, shadow, "")._replace(applier=("", 0, 0))
-        yield "apply.after_commit", _applied(done, shadow, row, log)
-        yield "apply killed", done
-
-
-def _apply_reads(rules: Rules, state: State, shadow: str) -> Steps:
-    row, log = _primary_data(state, shadow)
-    seen = state.p_seen if shadow == POSTGRES else state.s_seen
-    if (rules.same_epoch and state.s_epoch != state.p_epoch) or not log & ~seen:
-        yield "apply stands", _lock(state, shadow, "")._replace(applier=("", 0, 0))
-    else:
-        yield "apply.read", state._replace(applier=(f"{shadow} read", row, log))
-
-
-def _is_shadow(state: State, shadow: str) -> bool:
-    """What a round asks the shadow's own control row once it holds the lock."""
-    return primary(state.p_epoch if shadow == POSTGRES else state.s_epoch) != shadow
-
-
-def _primary_data(state: State, shadow: str) -> tuple[int, int]:
-    return (state.s_row, state.s_log) if shadow == POSTGRES else (state.p_row, state.p_log)
-
-
-def _applied(state: State, shadow: str, row: int, log: int) -> State:
-    if shadow == POSTGRES:
-        return state._replace(p_row=row, p_seen=log)
-    return state._replace(s_row=row, s_seen=log)
-
-
-def _locked(state: State, side: str) -> bool:
-    return bool(state.p_lock if side == POSTGRES else state.s_lock)
-
-
-def _lock(state: State, side: str, holder: str) -> State:
-    return state._replace(p_lock=holder) if side == POSTGRES else state._replace(s_lock=holder)
 
 
 # -- one coordinator --------------------------------------------------------------------------------
@@ -221,19 +112,19 @@ def _fence(rules: Rules, state: State, n: int, here: Coordinator) -> Steps:
 
 def _drain(rules: Rules, state: State, n: int, here: Coordinator) -> Steps:
     shadow = other(primary(state.s_epoch))
-    if _locked(state, shadow):
+    if locked(state, shadow):
         return
-    if not _is_shadow(state, shadow) or (rules.same_epoch and state.s_epoch != state.p_epoch):
+    if not is_shadow(state, shadow) or (rules.same_epoch and state.s_epoch != state.p_epoch):
         yield "drain stands", _goes(state, n, here._replace(at="ending"))
         return
-    row, log = _primary_data(state, shadow)
+    row, log = primary_data(state, shadow)
     seen = state.p_seen if shadow == POSTGRES else state.s_seen
-    drained = _applied(state, shadow, row, log) if log & ~seen else state
+    drained = applied(state, shadow, row, log) if log & ~seen else state
     yield "switch.drained", _goes(drained, n, here._replace(at="drained"))
 
 
 def _check(rules: Rules, state: State, n: int, here: Coordinator) -> Steps:
-    if _locked(state, other(primary(state.s_epoch))):
+    if locked(state, other(primary(state.s_epoch))):
         return
     equal = state.s_row == state.p_row
     yield "switch.checked", _goes(state, n, here._replace(at="checked" if equal else "ending"))
@@ -342,7 +233,7 @@ def _follow(rules: Rules, state: State) -> Steps:
         ):
             return
         read = state._replace(follower=(state.p_epoch, state.p_attempt))
-        yield "follow reads the arbiter", _lock(read, SQLITE, "follow") if rules.follow_under_lock else read
+        yield "follow reads the arbiter", lock(read, SQLITE, "follow") if rules.follow_under_lock else read
         return
     if state.s_lock and not rules.follow_under_lock:
         return
