@@ -69,7 +69,6 @@ def _run(
         found += file_findings(sqlite, path)
     except sqlite3.DatabaseError as error:
         found.append(_unreadable(error))
-    metadata = models()
     shapes: dict[str, Shape] = {}
     rows, seconds = 0, 0.0
     if postgres is not None:
@@ -77,13 +76,13 @@ def _run(
         found += server_findings(postgres, load_settings(), 2 * size)
     with _one_state(sqlite):
         try:
-            shapes = read_shapes(sqlite, postgres, metadata)
+            shapes = read_shapes(sqlite, postgres, models())
             found += database_findings(sqlite)
             found += policy_findings(shapes, policy)
             if postgres is not None:
                 found += drift(set(shapes), postgres)
             for name, shape in shapes.items():
-                found += table_findings(sqlite, shape, metadata)
+                found += table_findings(sqlite, shape)
                 read, took = _rows(sqlite, name, shape, policy, progress, found)
                 rows, seconds = rows + read, seconds + took
         except sqlite3.DatabaseError as error:

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 
 import psycopg
-import sqlalchemy as sa
 
 from app.db import tables
 from app.db.canonical import Kind
@@ -18,6 +17,7 @@ from migration.preflight_report import Finding, Severity
 from migration.preflight_shapes import Shape
 
 NAME_BYTES = 63
+_SAME_REVISION = "bring both sides to the same revision (alembic upgrade head with both URLs set)"
 _KEY_KINDS = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
 
 
@@ -25,7 +25,7 @@ def _blocks(code: str, reason: str, remedy: str, table: str = "", column: str = 
     return Finding(code, Severity.BLOCKS, reason, remedy, table=table, column=column)
 
 
-def table_findings(sqlite: sqlite3.Connection, shape: Shape, metadata: sa.MetaData) -> Iterator[Finding]:
+def table_findings(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:
     """What stands in the way of one table."""
     table = shape.table
     if not table.key:
@@ -60,19 +60,33 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, metadata: sa.MetaDa
             "drop it if it is a leftover, or add it to the chain",
             table=table.name,
         )
-    if shape.source == "models":
-        known = {column.name for column in metadata.tables[table.name].columns}
-        for name in (column.name for column in table.columns if column.name not in known):
+    yield from _unknown_columns(shape)
+    yield from _index_findings(shape)
+    yield from _generated(sqlite, table.name)
+
+
+def _unknown_columns(shape: Shape) -> Iterator[Finding]:
+    """Columns that one side does not have, or no model."""
+    ours = {column.name for column in shape.table.columns} | shape.unsupported.keys()
+    if shape.source == "postgres":
+        for name in sorted(ours ^ shape.known):
+            yield _blocks(
+                "schema.drift",
+                f"the column is only on {'SQLite' if name in ours else 'PostgreSQL'}",
+                _SAME_REVISION,
+                shape.table.name,
+                name,
+            )
+    elif shape.source == "models":
+        for name in sorted(ours - shape.known):
             yield Finding(
                 "schema.unknown_column",
                 Severity.WARNS,
                 "no model declares this column; prepare refuses it unless the Alembic chain makes it",
                 "drop it if it is a leftover, or add it to the chain",
-                table=table.name,
+                table=shape.table.name,
                 column=name,
             )
-    yield from _index_findings(shape)
-    yield from _generated(sqlite, table.name)
 
 
 def _index_findings(shape: Shape) -> Iterator[Finding]:
@@ -203,7 +217,7 @@ def drift(sqlite_tables: set[str], postgres: psycopg.Connection[object]) -> Iter
         yield _blocks(
             "schema.drift",
             f"the table is only on {side}",
-            "bring both sides to the same revision (alembic upgrade head with both URLs set)",
+            _SAME_REVISION,
             name,
         )
 

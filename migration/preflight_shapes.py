@@ -74,6 +74,7 @@ class Shape:
         indexes: all indexes, the primary key first.
         unsupported: columns whose type has no canonical form, with that type.
         source: where the kinds come from: postgres, models or declared.
+        known: the columns that the source has.
     """
 
     table: Table
@@ -82,6 +83,7 @@ class Shape:
     indexes: tuple[Index, ...]
     unsupported: dict[str, str] = field(default_factory=dict)
     source: str = "declared"
+    known: frozenset[str] = frozenset()
 
 
 def models() -> sa.MetaData:
@@ -166,6 +168,7 @@ def _shape(
         indexes=tuple(_indexes(sqlite, name, tuple(key_names))),
         unsupported=unsupported,
         source=source,
+        known=frozenset(known),
     )
 
 

@@ -55,14 +55,16 @@ def test_rows_that_are_already_there(
     assert (finding.severity, finding.table) == (Severity.BLOCKS, "t")
 
 
-def test_a_table_that_only_one_side_has(
-    path: Path, url: URL, server: psycopg.Connection[tuple[object, ...]]
-) -> None:
+def test_what_only_one_side_has(path: Path, url: URL, server: psycopg.Connection[tuple[object, ...]]) -> None:
     server.execute("CREATE TABLE other (id bigint PRIMARY KEY)")
+    sqlite_file(path, "CREATE TABLE pair_of (id INTEGER PRIMARY KEY, ours TEXT)")
+    server.execute("CREATE TABLE pair_of (id bigint PRIMARY KEY, theirs text)")
     report = run(path, url, Policy())
-    assert {(item.table, item.reason) for item in report.findings if item.code == "schema.drift"} == {
+    assert {(item.place, item.reason) for item in report.findings if item.code == "schema.drift"} == {
         ("t", "the table is only on SQLite"),
         ("other", "the table is only on PostgreSQL"),
+        ("pair_of.ours", "the column is only on SQLite"),
+        ("pair_of.theirs", "the column is only on PostgreSQL"),
     }
 
 
