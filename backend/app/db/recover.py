@@ -13,7 +13,7 @@ import psycopg
 
 from app.db.apply import Applier
 from app.db.capture import WRITER_LOCK
-from app.db.errors import ShadowUnavailable
+from app.db.errors import NotPrepared, ShadowUnavailable
 from app.db.phase import record
 from app.db.store import Control
 from app.db.switch import end_attempt, follow, release_alone
@@ -37,7 +37,7 @@ def recover(applier: Applier) -> Recovered:
     """Bring both control rows to one state.
 
     Raises:
-        NotPrepared: a side carries no control row.
+        NotPrepared: a side carries no control row, or that of another pair.
     """
     ours = applier.sqlite.read_control()
     try:
@@ -48,6 +48,8 @@ def recover(applier: Applier) -> Recovered:
         if (ours.attempt_deadline or 0.0) > time.time():
             return Recovered.WAIT
         return Recovered.RELEASED if release_alone(applier, ours.attempt) else Recovered.UNKNOWN
+    if ours.pair != arbiter.pair:
+        raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
     if ours.epoch > arbiter.epoch:
         return _supersede(applier, ours)
     if arbiter.attempt is not None:

@@ -53,7 +53,7 @@ def parse_url(text: str, *, name: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: the port; its text would hold part of a password
         raise ConfigurationError(
             f"{name} is not a database URL",
             hint="sqlite:////path/to/file.db or postgresql://user@host/database",
