@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from app.core.config import get_settings
 from app.db.apply import Applier
-from app.db.errors import ConfigurationError, SwitchError
+from app.db.errors import ConfigurationError, NotPrepared, SwitchError
 from app.db.settings import load_settings
 from app.db.urls import Pair, parse_url
 from migration import sides
@@ -73,6 +73,19 @@ class Call:
     def applier(self) -> Iterator[Applier]:
         """Connections to both sides; raises ConfigurationError."""
         with sides.open_applier(self.pair()) as applier:
+            yield applier
+
+    @contextmanager
+    def prepared(self) -> Iterator[Applier]:
+        """Connections to two sides that were prepared with each other.
+
+        Raises:
+            NotPrepared: a side carries no control row, or they belong to different pairs.
+            ShadowUnavailable: PostgreSQL cannot be reached.
+        """
+        with self.applier() as applier:
+            if applier.sqlite.read_control().pair != applier.postgres.read_control().pair:
+                raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
             yield applier
 
     def confirm(self, question: str, yes: bool) -> None:

@@ -105,6 +105,16 @@ def _epoch(row: tuple[Any, ...] | None) -> int | None:
     return int(found[1]) if found else 0
 
 
+def _must_be_writable(connection: sqlite3.Connection) -> None:
+    """A write that is undone: BEGIN IMMEDIATE alone succeeds on a read-only file."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(f"PRAGMA user_version = {version}")
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def reopen(applier: Applier, *, discard: bool) -> None:
     """Make sure that a move may begin here, before `prepare` changes anything.
 
@@ -115,8 +125,7 @@ def reopen(applier: Applier, *, discard: bool) -> None:
         Refused: a side was retired: its data are older than the primary's.
         sqlite3.OperationalError: the SQLite file cannot be written.
     """
-    with applier.sqlite.write():
-        pass
+    _must_be_writable(applier.sqlite.connection)
     if (epoch := sqlite_retired_at(applier.sqlite.connection)) is not None:
         raise Refused(
             f"this SQLite file was retired, the primary is postgres since epoch {epoch}",

@@ -99,7 +99,7 @@ def _prepared(done: Prepared) -> Outcome:
 
 def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = 1) -> Outcome:
     """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
-    with call.applier() as applier, call.render.progress("copy") as advance:
+    with call.prepared() as applier, call.render.progress("copy") as advance:
         phase = applier.postgres.read_control().phase
         rows = copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
         now = copying.progress(applier.postgres)
@@ -119,8 +119,7 @@ def worker(
     ] = False,
 ) -> Outcome:
     """Apply changes continuously; ends cleanly on SIGTERM."""
-    with call.applier() as applier, stop_on_signal() as stop:
-        applier.postgres.read_control()
+    with call.prepared() as applier, stop_on_signal() as stop:
         worked = Worker(applier, stop, until_drained, call.report).run()
     name = "drained" if worked.drained else "stopped"
     message = f"{name} after {worked.changes} changes in {worked.rounds} rounds"
@@ -139,7 +138,7 @@ def verify(
     rate: Rate = None,
 ) -> Outcome:
     """Compare every row of every table on both sides, under load."""
-    with call.applier() as applier, call.render.progress("verify") as advance:
+    with call.prepared() as applier, call.render.progress("verify") as advance:
         result = checking.verify(applier, table or None, rate, advance)
         repaired = 0
         if repair and not result.clean:

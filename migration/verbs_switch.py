@@ -67,7 +67,7 @@ def rollback(
 
 
 def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int) -> Outcome:
-    with call.applier() as applier:
+    with call.prepared() as applier:
         if dry_run:
             return _planned(switching.evaluate(applier, to, max_pause_ms), to)
         return switched(applier, switching.switch(applier, to, max_pause_ms, call.report), call.report)

@@ -62,29 +62,28 @@ def history(
     call: Call, limit: Annotated[int, typer.Option("--limit", min=1, help="Newest events to show.")] = 50
 ) -> Outcome:
     """What happened so far: who, when, what, with what evidence."""
-    with call.applier() as applier:
+    with call.prepared() as applier:
         events = last_events(applier.postgres, limit)
     return Outcome("history", f"{len(events)} events", data={"events": events})
 
 
 def pause(call: Call) -> Outcome:
     """Hold every worker and backfill, wherever they run."""
-    with call.applier() as applier:
+    with call.prepared() as applier:
         changed = set_paused(applier, True)
     return Outcome("paused" if changed else "already_paused", "apply and backfill are paused")
 
 
 def resume(call: Call) -> Outcome:
     """Let workers and backfills go on."""
-    with call.applier() as applier:
+    with call.prepared() as applier:
         changed = set_paused(applier, False)
     return Outcome("resumed" if changed else "already_running", "apply and backfill go on")
 
 
 def quarantine_list(call: Call) -> Outcome:
     """The rows in quarantine, with the reason and who accepted them."""
-    with call.applier() as applier:
-        applier.postgres.read_control()
+    with call.prepared() as applier:
         rows = quarantine.held_rows(applier.postgres)
     data = {"rows": [row.summary() for row in rows]}
     return Outcome("quarantine", f"{len(rows)} rows are in quarantine", data=data)
@@ -96,8 +95,7 @@ def quarantine_show(
     key: Annotated[str, typer.Argument(help="Key as `quarantine list` shows it.")],
 ) -> Outcome:
     """One row in full: every value with its storage class, bytes in hex."""
-    with call.applier() as applier:
-        applier.postgres.read_control()
+    with call.prepared() as applier:
         row = quarantine.chosen(applier.postgres, table, key, everything=False)[0]
     return Outcome(
         "quarantined", f"{table} {key}: {row.reason}", data={**row.summary(), "content": row.content}
@@ -112,8 +110,7 @@ def quarantine_accept(
     everything: All = False,
 ) -> Outcome:
     """Let the cutover go without these rows; they stay in quarantine, in full."""
-    with call.applier() as applier:
-        applier.postgres.read_control()
+    with call.prepared() as applier:
         rows = quarantine.chosen(applier.postgres, table, key, everything=everything)
         accepted = quarantine.accept(applier.postgres, rows, by)
     name = "accepted" if accepted else "already_accepted"
@@ -124,8 +121,7 @@ def quarantine_retry(
     call: Call, table: TableArgument = None, key: KeyArgument = None, everything: All = False
 ) -> Outcome:
     """Let apply take these rows up again, as they are on SQLite now."""
-    with call.applier() as applier:
-        applier.postgres.read_control()
+    with call.prepared() as applier:
         rows = quarantine.chosen(applier.postgres, table, key, everything=everything)
         quarantine.retry(applier, rows)
         left = [row for item in rows for row in quarantine.held_rows(applier.postgres, item.table, item.key)]

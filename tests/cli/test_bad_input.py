@@ -133,8 +133,9 @@ def test_the_file_of_another_pair(at_stage: AtStage) -> None:
         answer = crossed.run(*verb)
         if verb == ("status",):
             assert answer.data["state"] == "mismatched"
-        elif verb[0] not in ("pause", "resume", "history", "quarantine", "recover"):
+        else:
             assert answer.code in (1, 2), verb
+            assert "pair" in answer.data["message"], verb
     assert mine.postgres("SELECT count(*) > 0 FROM alerts") == [(True,)]
     assert mine.writable("postgres") and other.writable("sqlite")
 
