@@ -29,15 +29,9 @@ from app.db.catalog import Table, quote, quote_with_parameters
 from app.db.errors import Refused, StaleAttempt
 from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import Phase, advance
+from app.db.postgres_connection import ROW_ERRORS, postgres_control
+from app.db.postgres_write import PostgresTarget, canonical_parts, copy_text, encode_rows
 from app.db.store import Row
-from app.db.store_postgres import (
-    ROW_ERRORS,
-    PostgresTarget,
-    canonical_parts,
-    copy_text,
-    encode_rows,
-    postgres_control,
-)
 from app.db.store_sqlite import key_columns, stream
 from app.db.urls import Side
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from app.db.apply import Applier
-from app.db.errors import Refused
+from app.db.errors import Refused, StaleAttempt
 from app.db.phase import actor, record
 from app.db.recover import Recovered, recover
 from app.db.switch import end_attempt
@@ -32,6 +32,7 @@ def frozen(applier: Applier) -> Iterator[Renew]:
 
     Raises:
         Refused: a switch is under way, or SQLite is not the primary.
+        StaleAttempt: SQLite's row still carries an attempt that somebody left.
     """
     token = uuid.uuid4().hex
     _await_lease(applier)
@@ -46,11 +47,13 @@ def frozen(applier: Applier) -> Iterator[Renew]:
 
     try:
         with applier.sqlite.write() as connection:
-            connection.execute(
+            fenced = connection.execute(
                 "UPDATE st_control SET writable = 0, attempt = ?, attempt_state = 'draining', "
                 "attempt_deadline = ? WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite'",
                 (token, time.time() + LEASE_S),
-            )
+            ).rowcount
+        if not fenced:
+            raise StaleAttempt("another attempt holds the SQLite file", hint="run st-migrate recover and repeat")
         yield renew
     finally:
         end_attempt(applier, token, "the offline copy ended its freeze")

@@ -19,7 +19,7 @@ from sqlalchemy import URL
 
 from app.db.policy import Policy
 from app.db.settings import load_settings
-from app.db.store_postgres import open_postgres
+from app.db.postgres_connection import open_postgres
 from app.db.store_sqlite import open_sqlite
 from migration.preflight_file import file_findings
 from migration.preflight_report import Finding, Report, Severity, in_order

@@ -27,9 +27,10 @@ from app.db.catalog import VERSION_TABLE, postgres_columns, quote, sqlite_column
 from app.db.errors import NotPrepared, Refused, ShadowUnavailable, StaleAttempt
 from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import Phase, advance
+from app.db.postgres_connection import postgres_control
 from app.db.recover import Recovered, recover
 from app.db.store import Control
-from app.db.store_postgres import PostgresStore, postgres_control
+from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 from migration import retired

@@ -27,8 +27,8 @@ from app.db.compare import Mismatch, by_table, compare_rows
 from app.db.dirty import without_quarantined
 from app.db.errors import Refused, StaleAttempt, SwitchError
 from app.db.phase import record
+from app.db.postgres_read import PostgresSource
 from app.db.store import RawKey, Source, Target
-from app.db.store_postgres import PostgresSource
 from app.db.store_sqlite import SqliteSource, split_key
 from app.db.urls import Side
 from migration.verify_chunks import Key, canonical

@@ -25,8 +25,8 @@ from tenacity import (
 from app.db.apply import Applier, Round, Standing
 from app.db.errors import NotPrepared, Refused
 from app.db.phase import APPLYING_PHASES
+from app.db.postgres_connection import is_retryable
 from app.db.recover import recover
-from app.db.store_postgres import is_retryable
 from app.db.trim import Trimmer
 
 POLL_S = 0.05

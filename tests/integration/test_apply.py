@@ -11,7 +11,7 @@ import pytest
 from app.db.apply import Round, Standing
 from app.db.errors import SchemaDrift
 from app.db.failpoints import Failpoint, FailpointError, arm
-from app.db.store_postgres import COPY_FROM
+from app.db.postgres_write import COPY_FROM
 from app.db.urls import Side
 from tests.support.pairs import TestPair, wait_until
 

@@ -33,8 +33,10 @@ from app.db.errors import ApplyFailed, NotPrepared, SchemaDrift
 from app.db.failpoints import Failpoint, failpoint
 from app.db.inventory import check_postgres_inventory
 from app.db.phase import APPLYING_PHASES, Phase
+from app.db.postgres_connection import ROW_ERRORS
+from app.db.postgres_write import COPY_FROM, PostgresTarget
 from app.db.store import Backlog, Control, RawKey, Source, Target
-from app.db.store_postgres import COPY_FROM, ROW_ERRORS, PostgresStore, PostgresTarget
+from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 

@@ -14,8 +14,10 @@ from typing import TypeVar
 from app.db.apply import Applier
 from app.db.catalog import Table
 from app.db.compare import Mismatch, compare_rows
+from app.db.errors import StaleAttempt
+from app.db.postgres_read import PostgresSource
 from app.db.store import RawKey, Row, Source
-from app.db.store_postgres import PostgresSource, PostgresStore
+from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteSource, SqliteStore
 from app.db.urls import Side
 
@@ -34,15 +36,22 @@ class DirtyKeys:
 
     def __init__(self, applier: Applier) -> None:
         self._applier = applier
+        self._epoch = applier.postgres.read_control().epoch
         row = applier.postgres.connection.execute("SELECT position FROM st_verify WHERE id = 1").fetchone()
         self._since: str = row[0] if row else "0"
         self.checked = 0
 
     def check_rest(self) -> list[Mismatch]:
-        """Compare every key that changed since the last call and has been applied."""
+        """Compare every key that changed since the last call and has been applied.
+
+        Raises:
+            StaleAttempt: the sides were switched since this was made, so its position means nothing now.
+        """
         return with_shadow_held(self._applier, self._check)
 
     def _check(self, primary: Source, shadow: Source, position: str) -> list[Mismatch]:
+        if primary.control.epoch != self._epoch:
+            raise StaleAttempt("the sides were switched meanwhile", hint="see st-migrate status")
         schema = self._applier.schema()
         found: list[Mismatch] = []
         announced = shadow.announced_keys()

@@ -22,6 +22,7 @@ from sqlalchemy import event
 
 from app.db.ddl import ensure_version_table, normalise_postgres
 from app.db.errors import Refused
+from app.db.store_sqlite import begin_immediate
 from app.db.urls import Side, side_of
 
 # Any number will do; it only has to be the same for all runners on a database.
@@ -165,7 +166,7 @@ def _postgres_engine(url: sa.URL, settings: Mapping[str, str] | None = None) -> 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     """An engine whose transactions cover DDL and own the write lock from their start."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": RUNNER_WAIT_SECONDS})
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: sqlite3.Connection, _: Any) -> None:
@@ -176,7 +177,9 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        begin_immediate(raw, RUNNER_WAIT_SECONDS * 1000)
 
     return engine
 

@@ -26,9 +26,9 @@ from app.db.catalog import postgres_keys, sqlite_keys
 from app.db.errors import Refused
 from app.db.migration_runner import Hooks
 from app.db.phase import record
+from app.db.postgres_connection import postgres_control
 from app.db.recapture import PostgresCapture, SqliteCapture, keep, require_keys
 from app.db.store import Control
-from app.db.store_postgres import postgres_control
 from app.db.store_sqlite import SqliteStore, sqlite_control
 from app.db.urls import Side
 

@@ -20,8 +20,11 @@ import psycopg
 from app.db import deferred
 from app.db.apply import Applier
 from app.db.catalog import Schema, Table, quote
+from app.db.postgres_connection import Connection, postgres_control
+from app.db.postgres_read import PostgresSource
+from app.db.postgres_write import PostgresTarget
 from app.db.store import RawKey, Row
-from app.db.store_postgres import Connection, PostgresSource, PostgresStore, PostgresTarget, postgres_control
+from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteSource, SqliteStore, SqliteTarget, split_key, sqlite_key
 from app.db.urls import Side
 

@@ -20,8 +20,8 @@ from app.db.apply import Applier
 from app.db.errors import NotPrepared, ShadowUnavailable, SwitchError
 from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import Phase
+from app.db.postgres_read import PostgresSource
 from app.db.store import RawKey, Source
-from app.db.store_postgres import PostgresSource
 from app.db.store_sqlite import SqliteSource
 
 

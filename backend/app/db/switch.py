@@ -30,8 +30,9 @@ from app.db.dirty import DirtyKeys
 from app.db.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError
 from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import actor, record
+from app.db.postgres_connection import postgres_control
 from app.db.store import Control
-from app.db.store_postgres import PostgresStore, postgres_control
+from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 

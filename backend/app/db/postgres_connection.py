@@ -1,0 +1,86 @@
+"""Connections to PostgreSQL for copy, apply and verify: how they are opened and what their errors mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg_errors
+from sqlalchemy import URL
+
+from app.db.errors import ConfigurationError, NotPrepared, ShadowUnavailable
+from app.db.settings import Pooler, ShimSettings
+from app.db.store import Control
+from app.db.store_sqlite import control_from_row
+from app.db.urls import connect_arguments, shown
+
+Connection = psycopg.Connection[Any]
+
+_CONTROL = (
+    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
+    "FROM st_control WHERE id = 1"
+)
+_RETRYABLE = (
+    pg_errors.OperationalError,
+    pg_errors.InterfaceError,
+    pg_errors.ReadOnlySqlTransaction,
+    pg_errors.QueryCanceled,
+    pg_errors.LockNotAvailable,
+    pg_errors.SerializationFailure,
+    pg_errors.DeadlockDetected,
+    pg_errors.DiskFull,
+)
+# What the server answers to a single row that it cannot hold; the last is a text too long for an index.
+ROW_ERRORS = (pg_errors.DataError, pg_errors.IntegrityError, pg_errors.ProgramLimitExceeded)
+
+
+def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> Connection:
+    """Connect in autocommit mode, marked as ours, with a UTC session and limits on waiting.
+
+    Raises:
+        ShadowUnavailable: the server cannot be reached now.
+        ConfigurationError: it can, and says no (user, password, database).
+    """
+    arguments = connect_arguments(url)
+    arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
+    arguments.setdefault("application_name", application_name)
+    if settings.pg_pooler is Pooler.NONE:
+        ours = (
+            f"-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 "
+            f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000"
+        )
+        arguments["options"] = f"{arguments.get('options', '')} {ours}".strip()
+    else:
+        arguments["prepare_threshold"] = None
+    try:
+        return psycopg.connect(autocommit=True, **arguments)
+    except psycopg.OperationalError as error:
+        text = str(error).strip().splitlines()[-1]
+        state = error.sqlstate or ""
+        if state.startswith(("28", "3D")) or "authentication failed" in text or "does not exist" in text:
+            raise ConfigurationError(
+                f"{shown(url)} refuses the connection: {text}", hint="check user, password and database name"
+            ) from None
+        raise ShadowUnavailable(
+            f"{shown(url)} cannot be reached: {text}", hint="start PostgreSQL or check host and port"
+        ) from None
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether waiting may mend an error, by SQLSTATE class, never by its text."""
+    return isinstance(error, (*_RETRYABLE, ShadowUnavailable)) and not isinstance(error, ROW_ERRORS)
+
+
+def postgres_control(connection: Connection, *, lock: bool = False) -> Control:
+    """The control row of the PostgreSQL side, optionally locked for the rest of the transaction.
+
+    Raises:
+        NotPrepared: there is none.
+    """
+    try:
+        row = connection.execute(_CONTROL + (" FOR UPDATE" if lock else "")).fetchone()
+    except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName):
+        row = None
+    if row is None:
+        raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
+    return control_from_row(row)
