@@ -32,7 +32,7 @@ from migration.verify_settle import Settler, repair
 
 __all__ = ["Verify", "VerifyProgress", "VerifyResult", "repair"]
 
-CHUNK_ROWS = 5_000
+CHUNK_ROWS = 10_000
 SAVE_EVERY_S = 0.2
 SUSPECTS = 500  # settled at once from so many on
 

@@ -12,6 +12,7 @@ Ranges are half open, (after, upto], in the order of the key's bytes: text by co
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,7 @@ class ChunkReader:
             )
             where, parameters = _sqlite_range(self._table, after, upto)
             statement = f"{self._ours} {where} ORDER BY {_sqlite_order(self._table)}"
-            ours = [row for rows in stream(self._sqlite, statement, tuple(parameters)) for row in rows]
+            ours = _all_rows(self._sqlite, statement, tuple(parameters))
             theirs: list[Row] = cursor.fetchall()
         if self._measured:
             self._adapt(ours or theirs)
@@ -113,6 +114,14 @@ class ChunkReader:
         size = sum(len(value) for row in sample for value in row if isinstance(value, (str, bytes)))
         fitting = CHUNK_BYTES * len(sample) // max(1, size)
         self._rows = max(1, min(self._limit, fitting, self._rows * 4))
+
+
+def _all_rows(connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...]) -> list[Row]:
+    """The rows of a query in one step in C, or batch by batch where a text is not UTF-8."""
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    except sqlite3.OperationalError:
+        return [row for rows in stream(connection, statement, parameters) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,19 @@ def test_a_key_that_cannot_be_held(pair: SmallPair) -> None:
     pair.settle()
 
 
+def test_text_that_is_not_utf8_among_others(pair: SmallPair) -> None:
+    """Such a row is in quarantine; the rows around it are compared all the same."""
+    shell = pair.raw_sqlite()
+    shell.execute("UPDATE bars SET symbol = CAST(x'ff41' AS TEXT) WHERE id = 200")
+    pair.settle()
+    pair.corrupt("UPDATE bars SET price = -1 WHERE id IN (199, 201)")
+    result = Verify(pair.applier).run()
+    assert {item.key for item in result.mismatches} == {("199",), ("201",)}
+    shell.execute("UPDATE bars SET symbol = 'S1' WHERE id = 200")
+    shell.close()
+    pair.settle()
+
+
 def test_repair_while_apply_is_paused_is_refused_and_done_later(pair: SmallPair) -> None:
     pair.corrupt("DELETE FROM parents WHERE id = 3")
     found = Verify(pair.applier).run()
