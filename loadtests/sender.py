@@ -140,6 +140,7 @@ class Sender:
         await asyncio.gather(*(client() for _ in range(clients)))
 
     async def _deliver(self, signal: Signal, shape: Shape, due: float) -> None:
+        self._ledger.begin(signal.marker, shape.name, shape.expected(signal))
         delivery = await deliver(
             signal, shape, self._secret, lambda: self.target, due, resend_delay_s=self._resend_delay_s
         )

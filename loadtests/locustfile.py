@@ -1,0 +1,88 @@
+"""Locust's entry: choose a profile, watch it in the browser or run it headless.
+
+    locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --load market_open
+
+The profile decides how many users there are at any moment, so the fields for that in the web page have no
+effect. Only hosts on this machine are accepted. What was sent and answered goes to the ledger file, from
+which `loadtests.oracle` judges.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from locust import LoadTestShape, events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+
+from loadtests.profiles import PROFILES, RESENDS, TRADERS, WEBHOOKS, Profile
+from loadtests.scenarios.shared import make
+from loadtests.scenarios.traders import TraderUser
+from loadtests.scenarios.webhooks import ResendUser, WebhookUser
+
+CLASSES = {WEBHOOKS: WebhookUser, RESENDS: ResendUser, TRADERS: TraderUser}
+STOP_S = 20.0
+HERE = ("127.0.0.1", "localhost", "::1")
+
+
+@events.init_command_line_parser.add_listener
+def _options(parser: LocustArgumentParser) -> None:
+    parser.add_argument("--load", choices=list(PROFILES), default="steady", env_var="LOAD_PROFILE")
+    parser.add_argument("--seconds", type=float, default=0, help="end after so many seconds; 0: one cycle")
+    parser.add_argument("--prefix", default="", help="prefix of every marker", include_in_web_ui=False)
+    parser.add_argument("--senders", default="admin", help="user names, comma-separated")
+    parser.add_argument("--secret", default="sample-webhook-secret", is_secret=True)
+    parser.add_argument("--admin", default="admin:load-admin-password", is_secret=True)
+    parser.add_argument("--ledger", default="load-ledger.jsonl", include_in_web_ui=False)
+
+
+@events.test_start.add_listener
+def _share(environment: Environment, **_: Any) -> None:
+    options = environment.parsed_options
+    if urlsplit(environment.host or "").hostname not in HERE:
+        raise SystemExit("this load is for a backend on this machine only: --host http://127.0.0.1:PORT")
+    shared = make(
+        PROFILES[options.load],
+        run=options.prefix,
+        senders=options.senders.split(","),
+        secret=options.secret,
+        admin=tuple(options.admin.split(":", 1)),
+        ledger=Path(options.ledger),
+    )
+    for user_class in CLASSES.values():
+        user_class.shared = shared
+    # A user that is stopped between a request and its entry in the ledger would leave rows nobody knows of.
+    environment.stop_timeout = STOP_S
+
+
+@events.test_stop.add_listener
+def _close(environment: Environment, **_: Any) -> None:
+    WebhookUser.shared.ledger.close()
+
+
+class ProfileShape(LoadTestShape):
+    """As many users as the profile says at each moment, of the classes and in the shares of its mix."""
+
+    use_common_options = False
+
+    def tick(self) -> tuple[int, float, list[type[Any]]] | None:
+        options = self.runner.environment.parsed_options
+        profile = PROFILES[options.load]
+        if self.get_run_time() >= (options.seconds or profile.cycle_s):
+            return None
+        users = profile.users_at(self.get_run_time())
+        return users, max(10.0, float(profile.peak)), weighted(profile)
+
+
+def weighted(profile: Profile) -> list[type[Any]]:
+    """The user classes of a profile, with the weights of its mix set on them."""
+    chosen = []
+    for name, weight in profile.mix.items():
+        CLASSES[name].weight = weight
+        chosen.append(CLASSES[name])
+    return chosen

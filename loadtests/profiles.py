@@ -1,0 +1,153 @@
+"""Load profiles as data: what is sent, how it rises and falls, what must hold, and why the profile exists.
+
+A profile is a cycle of steps that repeats for as long as the load is needed. One simulated user sends
+about one request per second, so that "users" reads as "requests per second" as long as answers are quick.
+Bounds are for two cores that are shared with the senders and both databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+WEBHOOKS, RESENDS, TRADERS = "WebhookUser", "ResendUser", "TraderUser"
+ONLY_WEBHOOKS: Mapping[str, int] = MappingProxyType({WEBHOOKS: 1})
+
+
+@dataclass(frozen=True)
+class Step:
+    """So many users for so many seconds."""
+
+    seconds: float
+    users: int
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What must hold; a run that goes beyond any of these has failed.
+
+    `p99_ms`: answers outside of a switch; `pause_ms`: the tool's own figure per switch; `lag_s`: age of
+    the oldest change that the shadow lacks, while replicating; `unanswered`: deliveries without an answer,
+    as a share. What was lost, doubled or altered has no bound: it must be none, always.
+    """
+
+    p99_ms: float
+    pause_ms: float = 1500.0
+    lag_s: float = 5.0
+    unanswered: float = 0.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One kind of load.
+
+    `mix`: weights of the user classes; `skew`: Zipf exponent of users and symbols; `copies`: how often a
+    resending user sends each delivery; `background`: whether the application's own background writer
+    (candles and the job queue) runs as well; `ci`: short enough for every change.
+    """
+
+    name: str
+    why: str
+    seed: int
+    steps: tuple[Step, ...]
+    bounds: Bounds
+    mix: Mapping[str, int] = field(default_factory=lambda: ONLY_WEBHOOKS)
+    skew: float = 1.1
+    copies: int = 1
+    background: bool = False
+    ci: bool = True
+
+    @property
+    def cycle_s(self) -> float:
+        """Length of one cycle in seconds."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def peak(self) -> int:
+        """The most users of any step."""
+        return max(step.users for step in self.steps)
+
+    @property
+    def mean(self) -> float:
+        """Users on average over a cycle."""
+        return sum(step.seconds * step.users for step in self.steps) / self.cycle_s
+
+    def users_at(self, seconds: float) -> int:
+        """Users so many seconds after the start, the cycle repeating."""
+        left = seconds % self.cycle_s
+        for step in self.steps:
+            if left < step.seconds:
+                return step.users
+            left -= step.seconds
+        return self.steps[-1].users
+
+    def until_peak(self, seconds: float) -> float:
+        """Seconds from a moment after the start until the next begin of the highest step."""
+        begin = 0.0
+        for step in self.steps:
+            if step.users == self.peak:
+                break
+            begin += step.seconds
+        return (begin - seconds) % self.cycle_s
+
+
+_ALL = (
+    Profile(
+        name="steady",
+        why="The reference that every other profile is compared with: an even stream well below the limit.",
+        seed=101,
+        steps=(Step(20, 20),),
+        bounds=Bounds(p99_ms=1500),
+    ),
+    Profile(
+        name="market_open",
+        why="At 09:15 the alerts of every strategy fire together; a switch in market hours meets this.",
+        seed=102,
+        steps=(Step(6, 5), Step(4, 60), Step(4, 30), Step(6, 10)),
+        bounds=Bounds(p99_ms=2500),
+    ),
+    Profile(
+        name="spike",
+        why="A second of ten times the usual load: queues form faster than they drain, and time-outs add up.",
+        seed=103,
+        steps=(Step(8, 5), Step(1.5, 80), Step(6, 5)),
+        bounds=Bounds(p99_ms=2500, unanswered=0.005),
+    ),
+    Profile(
+        name="soak",
+        why="What only time shows: growing logs, memory, handles, a trim that does not keep up.",
+        seed=104,
+        steps=(Step(240, 15),),
+        bounds=Bounds(p99_ms=1500),
+        ci=False,
+    ),
+    Profile(
+        name="slow_drip",
+        why="Seconds of silence between deliveries: stale connections, and a last change that nothing follows.",
+        seed=105,
+        steps=(Step(7, 0), Step(2, 2)),
+        bounds=Bounds(p99_ms=1500),
+    ),
+    Profile(
+        name="resend_storm",
+        why="After an outage every sender repeats what it has: each delivery arrives three times at once.",
+        seed=106,
+        steps=(Step(6, 4), Step(4, 20), Step(5, 8)),
+        bounds=Bounds(p99_ms=2500),
+        mix=MappingProxyType({RESENDS: 1}),
+        copies=3,
+    ),
+    Profile(
+        name="mixed",
+        why="A whole day's kinds of work at once: webhooks, reads, order edits, candles and the job queue.",
+        seed=107,
+        steps=(Step(10, 15), Step(5, 30)),
+        bounds=Bounds(p99_ms=2500),
+        mix=MappingProxyType({WEBHOOKS: 2, RESENDS: 1, TRADERS: 2}),
+        skew=1.4,
+        copies=2,
+        background=True,
+    ),
+)
+PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in _ALL})

@@ -1,0 +1,97 @@
+"""TradingView as locust users: one delivery per second each, by the same rules as the demo's sender."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+from locust import FastHttpUser, constant_throughput, task
+
+from loadtests.ledger import Attempt, Delivery, Outcome
+from loadtests.payloads import Shape, Signal
+from loadtests.scenarios.shared import Shared
+from loadtests.sender import PATH, RESEND_DELAY_S, RESENDS, TIMEOUT_S, conclude, sent_again
+from loadtests.wire import Answer
+
+
+class _Sender(FastHttpUser):
+    """Sends deliveries. `shared` is set by the locustfile before any user starts."""
+
+    abstract = True
+    shared: Shared
+    wait_time = constant_throughput(1)
+    network_timeout = TIMEOUT_S
+    connection_timeout = TIMEOUT_S
+    max_retries = 0
+
+    def attempt(self, signal: Signal, shape: Shape) -> tuple[Attempt, Answer | None]:
+        """Send a signal once; locust counts a wrong status as a failure."""
+        wire = shape.write(signal, self.shared.secret)
+        headers = {"Content-Type": wire.content_type, "Connection": "close", **wire.headers}
+        at, started = time.time(), time.monotonic()
+        with self.client.post(
+            PATH, data=wire.body, headers=headers, name=f"webhook: {shape.name}", catch_response=True
+        ) as response:
+            answer = Answer(response.status_code, response.content or b"") if response.status_code else None
+            if answer is not None and answer.status == shape.status:
+                response.success()
+            else:
+                response.failure(f"status {response.status_code}, {shape.status} was due")
+        sent = answer is not None or not isinstance(response.error, ConnectionRefusedError)
+        ms = (time.monotonic() - started) * 1000
+        return Attempt(at, ms, None if answer is None else answer.status, sent), answer
+
+    def deliver(self, signal: Signal, shape: Shape) -> Delivery:
+        """Send a signal until it is answered for good, or given up."""
+        attempts: list[Attempt] = []
+        started = time.monotonic()
+        while True:
+            attempt, answer = self.attempt(signal, shape)
+            attempts.append(attempt)
+            if len(attempts) > RESENDS or not sent_again(attempt):
+                break
+            gevent.sleep(RESEND_DELAY_S)
+        late_ms = (time.monotonic() - started) * 1000
+        why = None if answer is not None else "no answer"
+        return conclude(signal, shape, tuple(attempts), late_ms, answer, why)
+
+
+class WebhookUser(_Sender):
+    """An alert source that behaves."""
+
+    @task
+    def alert(self) -> None:
+        """One delivery."""
+        self.shared.ended(self.deliver(*self.shared.next()))
+
+
+class ResendUser(_Sender):
+    """An alert source that sends every delivery several times at once, as after an outage."""
+
+    @task
+    def storm(self) -> None:
+        """All copies of one delivery; whatever any of them was told must be true of all."""
+        signal, shape = self.shared.next()
+        copies = [gevent.spawn(self.deliver, signal, shape) for _ in range(self.shared.profile.copies)]
+        gevent.joinall(copies, raise_error=True)
+        self.shared.ended(merged([copy.value for copy in copies]))
+
+
+def merged(copies: list[Delivery]) -> Delivery:
+    """One delivery out of its copies: acknowledged if any copy was, unknown if any may have arrived."""
+    order = (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN, Outcome.REFUSED, Outcome.FAILED)
+    best = min(copies, key=lambda copy: order.index(copy.outcome))
+    ids = {(copy.alert_id, copy.order_id) for copy in copies if copy.outcome is Outcome.ACKNOWLEDGED}
+    attempts = tuple(attempt for copy in copies for attempt in copy.attempts)
+    return Delivery(
+        marker=best.marker,
+        shape=best.shape,
+        outcome=best.outcome,
+        attempts=attempts,
+        late_ms=max(copy.late_ms for copy in copies),
+        alert_id=best.alert_id,
+        # Copies that were told different rows agree with no row: the oracle then reports the delivery.
+        order_id=best.order_id if len(ids) < 2 else None,
+        expected=best.expected,
+        why=best.why,
+    )
