@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from migration import frame, verbs_move, verbs_switch, verbs_watch
+from migration import frame, verbs_lint, verbs_move, verbs_switch, verbs_watch
 
 app = typer.Typer(
     name="st-migrate",
@@ -21,6 +21,7 @@ app = typer.Typer(
 verbs_move.register(app)
 verbs_switch.register(app)
 verbs_watch.register(app)
+verbs_lint.register(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

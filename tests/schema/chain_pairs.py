@@ -87,7 +87,7 @@ class Traffic:
         """Until writer and applier have both done something since now."""
         writes, rounds = self.writes, self.rounds
         wait_until(lambda: (self.writes > writes + 5 and self.rounds > rounds) or self.failures)
-        assert self.failures == []
+        assert not self.failures, self.failures
 
     def _write(self) -> None:
         mark = "?" if self._primary is Side.SQLITE else "%s"

@@ -73,12 +73,15 @@ def upgrade():
         batch.drop_constraint("fk_children", type_="foreignkey")
         batch.create_foreign_key("fk_gentle", "parents", ["parent_id"], ["id"], ondelete="SET NULL")
 """,
-    "drop_unique_and_column": """
+    "drop_column": """
+def upgrade():
+    op.drop_column("children", "text")
+""",
+    "drop_unique": """
 def upgrade():
     with op.batch_alter_table("parents") as batch:
         batch.drop_constraint("ux_parents_code", type_="unique")
         batch.create_unique_constraint("ux_parents_n", ["id", "n"])
-    op.drop_column("children", "text")
 """,
     "without_primary_key": """
 def upgrade():

@@ -1,0 +1,176 @@
+"""What the lint looks for: each rule with its meaning and the remedy.
+
+`error`: PostgreSQL refuses it. `warning`: PostgreSQL takes it and something else happens.
+A rule with `handled` describes a hazard that is taken care of where a chain is run by `app.db`; it is
+reported for chains whose env.py runs them by other means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_REVISION_ID = 32
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One hazard.
+
+    Args:
+        id: what an escape names.
+        severity: error or warning.
+        means: what happens on PostgreSQL.
+        remedy: what to write instead.
+        handled: what `app.db` does about it when it runs the chain; empty: nothing.
+    """
+
+    id: str
+    severity: str
+    means: str
+    remedy: str
+    handled: str = ""
+
+
+_ALL = (
+    # Chains
+    Rule(
+        "boolean-default",
+        "error",
+        "PostgreSQL takes no 0 or 1 as the default of a Boolean",
+        "write sa.false() or sa.true()",
+        "the default is spelt for each database",
+    ),
+    Rule(
+        "revision-id",
+        "error",
+        f"alembic_version holds {MAX_REVISION_ID} characters, and PostgreSQL refuses a longer id",
+        "shorten the id, or widen the column before this revision",
+        "the version table takes ids of any length",
+    ),
+    Rule(
+        "batch-recreate",
+        "warning",
+        "batch mode rebuilds the table on SQLite, and every trigger on it is gone, capture included",
+        "run the chain by app.db, which puts capture back in the same transaction",
+        "capture is put back in the same transaction",
+    ),
+    Rule(
+        "zoned-time",
+        "warning",
+        "the column becomes timestamptz; values written without a zone are shifted by the session's zone",
+        "write sa.DateTime() and store UTC",
+        "the column becomes a zone-less one that holds UTC",
+    ),
+    Rule(
+        "local-time-default",
+        "warning",
+        "the default is local time of the session on PostgreSQL, UTC on SQLite",
+        "write sa.text(\"timezone('utc', now())\") for PostgreSQL, or set the value in Python",
+        "the default becomes the current time in UTC",
+    ),
+    Rule(
+        "text-time-default",
+        "warning",
+        "a time stored as text has another form on each database, and is local on PostgreSQL",
+        "make the column a DateTime, or set the text in Python",
+    ),
+    Rule(
+        "string-length",
+        "warning",
+        "SQLite stores longer texts all the same, PostgreSQL refuses them",
+        "write sa.Text(), or be sure of the longest value",
+        "the column becomes text without a limit",
+    ),
+    Rule(
+        "integer-range",
+        "warning",
+        "SQLite's integers have 64 bits, PostgreSQL's 32: larger values are refused",
+        "write sa.BigInteger() where a count or an id may grow",
+        "the column becomes bigint",
+    ),
+    Rule(
+        "dialect-branch",
+        "warning",
+        "the revision does something else on each database, so that their schemas drift apart",
+        "do the same on both, or say why not in an escape",
+    ),
+    Rule(
+        "unnamed-key",
+        "warning",
+        "a key added without a name has none on SQLite and one of PostgreSQL's making, so it cannot be dropped by name",
+        "give the foreign key a name",
+    ),
+    # SQL
+    Rule(
+        "boolean-number",
+        "error",
+        "PostgreSQL does not compare or assign a number to a Boolean",
+        "write true or false, which SQLite takes as well; as a parameter, True or False",
+    ),
+    Rule(
+        "sqlite-function",
+        "error",
+        "the function exists on SQLite only, or takes other arguments there",
+        "use one that both have, or compute the value in Python",
+    ),
+    Rule(
+        "double-quoted-text",
+        "error",
+        "double quotes make a name; only SQLite takes an unknown one for a text",
+        "write texts in single quotes",
+    ),
+    Rule(
+        "quoted-name",
+        "error",
+        "backticks and brackets quote names on SQLite only",
+        "quote names in double quotes",
+    ),
+    Rule(
+        "insert-or",
+        "error",
+        "INSERT OR ..., UPDATE OR ... and REPLACE INTO are SQLite's",
+        "write INSERT ... ON CONFLICT, which both have; REPLACE also deletes rows that only share a unique key",
+    ),
+    Rule("pragma", "error", "PRAGMA is SQLite's", "ask SQLAlchemy's inspector, or leave it to app.db"),
+    Rule(
+        "autoincrement", "error", "AUTOINCREMENT is SQLite's", "leave it out; a primary key counts by itself"
+    ),
+    Rule("glob", "error", "GLOB is SQLite's", "use LIKE with ESCAPE, or a regular expression in Python"),
+    Rule(
+        "like-case",
+        "warning",
+        "LIKE ignores the case of ASCII letters on SQLite, not on PostgreSQL",
+        "write lower(x) LIKE lower(y), or .ilike(), for the same answer on both",
+    ),
+    Rule(
+        "group-by",
+        "error",
+        "PostgreSQL refuses a selected column that is neither grouped nor aggregated; SQLite picks any row's",
+        "group by it, or take min() or max() of it",
+    ),
+    Rule("rowid", "error", "PostgreSQL has no rowid", "use the primary key"),
+    Rule(
+        "float-equality",
+        "warning",
+        "equality with a fraction depends on how the value was computed and stored",
+        "compare with a tolerance, or store a scaled integer",
+    ),
+    # Code
+    Rule(
+        "sqlite-dialect",
+        "error",
+        "the construct compiles for SQLite only",
+        "use what is common to both, or choose by the session's dialect",
+    ),
+    Rule(
+        "engine-outside-seam",
+        "error",
+        "a connection made here passes by the gate: it does not follow a switch, and a fence surprises it",
+        "use app.db.SessionLocal, get_db or engine",
+    ),
+    # The lint itself
+    Rule("bare-escape", "error", "an escape without a reason", "write `# st-lint: allow RULE - why`"),
+    Rule("unused-escape", "error", "an escape that nothing needs", "remove it"),
+    Rule("syntax", "error", "the file is not valid Python", "correct it; nothing else in it was looked at"),
+)
+RULES = {rule.id: rule for rule in _ALL}
