@@ -97,9 +97,9 @@ class ChunkReader:
         if self._primary is Side.SQLITE:
             where, parameters = _sqlite_range(self._table, after, None)
             order = _sqlite_order(self._table)
-            return self._sqlite.execute(  # type: ignore[no-any-return]
-                f"SELECT {names} FROM {name} {where} ORDER BY {order} LIMIT 1 OFFSET {offset}", parameters
-            ).fetchone()
+            statement = f"SELECT {names} FROM {name} {where} ORDER BY {order} LIMIT 1 OFFSET {offset}"
+            found = [row for rows in stream(self._sqlite, statement, tuple(parameters)) for row in rows]
+            return tuple(found[0]) if found else None
         where, parameters = _postgres_range(self._table, after, None)
         names = ", ".join(map(_postgres_field, self._table.key))
         order = _postgres_order(self._table)
