@@ -15,6 +15,7 @@ from app.db.policy import active_policy
 from app.db.urls import Side
 from migration.backfill import Backfill
 from migration.preflight import run
+from migration.verify import Verify
 
 Make = Callable[..., AbstractContextManager[Stage]]
 Ddl = tuple[list[str], list[str]]
@@ -138,6 +139,7 @@ def test_rows_with_dirty_or_missing_keys_are_all_in_quarantine(make: Make, chunk
         }
         assert stage.on_postgres("t").keys() == {"a", "d", "e"}
         assert {item.key_text() for item in stage.mismatches("t")} == {key for _, key in rows}
+        assert Verify(stage.applier, chunk_rows=chunk_rows).run().clean
 
         stage.write(
             "UPDATE t SET v = 'touched' WHERE typeof(id) <> 'text' OR v IN ('bad bytes', 'nul')",

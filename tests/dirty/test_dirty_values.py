@@ -21,6 +21,7 @@ from app.db.urls import Side
 from loadtests.embedded import EmbeddedPostgres
 from migration.preflight import run
 from migration.preflight_report import Report, Severity
+from migration.verify import Verify
 
 VALUES = values()
 FAILING = [case for case in VALUES if case.fails]
@@ -246,7 +247,33 @@ def test_a_policy_converts_in_copy_and_in_apply(
     assert rows[case.id + 1000][case.column] == wanted
 
 
-def test_verify_finds_converted_rows_equal(converted: tuple[Stage, Report]) -> None:
+def test_the_verifier_knows_quarantined_and_converted_rows(
+    copied: tuple[Stage, Report], converted: tuple[Stage, Report]
+) -> None:
+    for stage, _ in (copied, converted):
+        stage.round()
+        result = Verify(stage.applier, chunk_rows=5).run()
+        assert result.clean, result.mismatches
+
+
+def test_the_verifier_finds_a_converted_value_that_was_altered(converted: tuple[Stage, Report]) -> None:
+    stage, _ = converted
+    case, policy = next(pair for pair in chosen() if pair[1] == "true_false_text")
+    with stage.applier.postgres.write() as connection:
+        connection.execute("SELECT set_config('st.applying', '1', true)")
+        connection.execute(
+            f"UPDATE {table_for(policy)} SET {case.column} = NOT {case.column} WHERE id = {case.id}".encode()
+        )
+    found = Verify(stage.applier).run().mismatches
+    assert [(item.table, item.key, item.columns) for item in found] == [
+        (table_for(policy), (str(case.id),), (case.column,))
+    ]
+    stage.write(f"UPDATE {table_for(policy)} SET c_text = 'again' WHERE id = {case.id}")
+    stage.round()
+    assert Verify(stage.applier).run().clean
+
+
+def test_comparison_finds_converted_rows_equal(converted: tuple[Stage, Report]) -> None:
     stage, _ = converted
     for policy in {policy for _, policy in chosen()}:
         assert stage.mismatches(table_for(policy)) == []
