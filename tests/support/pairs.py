@@ -125,6 +125,11 @@ class TestPair:
         """The stranger's connection to one side."""
         return self.lite if side is Side.SQLITE else self.pg
 
+    def forget_pg(self) -> None:
+        """The server was restarted: the stranger has to connect anew."""
+        if self._pg is not None:
+            self._pg.close()
+
     def close(self) -> None:
         for item in reversed(self._open):
             item.close()
