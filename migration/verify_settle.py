@@ -36,6 +36,7 @@ from migration.verify_chunks import Key, canonical
 STEP = 500  # keys per hold: the applier waits for milliseconds
 PATIENT = 2  # looks that leave a moving key to the next round
 LOOKS = 25
+OTHERS_APPLY_S = 0.1
 SHOWN = 20  # keys named in the history
 _DIGITS = re.compile(r"-?\d+")
 
@@ -53,6 +54,7 @@ class Settler:
 
     def __init__(self, applier: Applier) -> None:
         self._applier = applier
+        self._may_write = True
 
     def confirm(self, table: Table, keys: Collection[Key]) -> list[Mismatch]:
         """Those keys that differ, in no particular order; quarantined rows left out.
@@ -74,7 +76,7 @@ class Settler:
         """
         if not keys:
             return []
-        self._applier.round()
+        self._apply()
         primary, _ = self._applier.directions()
         kind = "missing" if primary.side is Side.SQLITE else "extra"
         found = [Mismatch(table.name, key, kind, table.key_names) for key in keys]
@@ -84,8 +86,9 @@ class Settler:
         found: list[Mismatch] = []
         for look in range(LOOKS):
             if look:
-                self._applier.round()
-            differing, waiting = self._look(table, waiting, rehearse=look >= PATIENT)
+                self._apply()
+            rehearse = look >= PATIENT and self._may_write
+            differing, waiting = self._look(table, waiting, rehearse=rehearse)
             found += differing
             if not waiting:
                 return found
@@ -93,6 +96,14 @@ class Settler:
             f"{len(waiting)} keys of {table.name} could not be compared: their changes collide with others",
             hint="make sure that apply is not paused, then run the same command again",
         )
+
+    def _apply(self) -> None:
+        """A round of apply; a role that may only read leaves that to others and gives them time."""
+        try:
+            self._applier.round()
+        except pg_errors.InsufficientPrivilege:
+            self._may_write = False
+            time.sleep(OTHERS_APPLY_S)
 
     def _look(self, table: Table, keys: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
         """Compare what can be compared now; returns the differing keys and those still on their way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.db.failpoints import Failpoint, FailpointError, arm
+from app.db.postgres_write import COPY_FROM
 from app.db.switch import Coordinator, Moved
 from app.db.urls import Side
 from migration.verify import Verify
@@ -15,7 +16,8 @@ def test_promote_then_fail_then_update_a_parent(pair: SmallPair) -> None:
     """postgres had foreign keys as primary - its first round as shadow fails - a parent is replaced."""
     pair.move(Side.POSTGRES)
     assert isinstance(Coordinator(pair.applier, max_pause_ms=10_000).move(Side.SQLITE), Moved)
-    pair.write("UPDATE parents SET name = 'new' WHERE id = 1")
+    for n in range(COPY_FROM):  # a round of so many entries deletes what it replaces
+        pair.write("UPDATE parents SET name = %s WHERE id = 1", f"new {n}")
     with arm(Failpoint.APPLY_BEFORE_COMMIT, "raise"), pytest.raises(FailpointError):
         pair.applier.round()
     pair.settle()

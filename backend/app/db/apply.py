@@ -151,10 +151,11 @@ class Applier:
         Replacing a row deletes it first, and a key that cascades would take its children along, which
         nothing brings back: they did not change on the primary, so no log names them.
         """
-        if isinstance(target, PostgresTarget) and self._shed_epoch != target.control.epoch:
-            # Remembered only once none stood: the drop itself may yet be rolled back with its round.
-            if not deferred.drop_foreign_keys(target.connection):
-                self._shed_epoch = target.control.epoch
+        if not isinstance(target, PostgresTarget) or self._shed_epoch == target.control.epoch:
+            return
+        # Remembered only once none stood: the drop itself may yet be rolled back with its round.
+        if not deferred.drop_foreign_keys(target.connection):
+            self._shed_epoch = target.control.epoch
 
     def directions(self) -> tuple[SqliteStore | PostgresStore, SqliteStore | PostgresStore]:
         """Primary and shadow, as SQLite's control row has it."""
