@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import errors as pg_errors
 from tenacity import RetryCallState, wait_random_exponential
 
 from app.db import metrics
@@ -33,9 +34,11 @@ from app.db.urls import Pair, Side
 log = logging.getLogger("sigma.db")
 
 POLL_S = 0.02  # how soon a write of another process is noticed
+POLL_OTHERS_S = 0.2  # the same while some other process always applies first
 RECOVER_S = 0.25
 CAUGHT_UP_S = 1.0  # a round shorter than this makes a degraded process trust the shadow again
 _FAILURES = (psycopg.Error, sqlite3.Error, SwitchError, OSError)
+_NOT_OURS = pg_errors.InsufficientPrivilege  # a role that may write the application's tables only
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Replicator:
         self._lag_changes = 0
         self._error: str | None = None
         self._next_recover = 0.0
+        self._poll = POLL_S
         self._applier: Applier | None = None
 
     # -- called by request threads ------------------------------------------------------------------
@@ -166,6 +170,9 @@ class Replicator:
                 trimmer.trim_if_due(applier)
                 failures = 0
             except _FAILURES as error:
+                if self._settings.dual_write is DualWrite.OFF and isinstance(error, _NOT_OURS):
+                    log.info("recovery and trimming are left to st-migrate worker: %s", error)
+                    break
                 failures += 1
                 self._failed(error)
                 self._stopping.wait(_pause(failures))
@@ -186,7 +193,7 @@ class Replicator:
         """One turn: wait until there is reason to look, look, and apply what there is."""
         with self._changed:
             if not self._requested and not self._stopping.is_set():
-                self._changed.wait(timeout=POLL_S)
+                self._changed.wait(timeout=self._poll)
             requested, self._requested = self._requested, False
             if self._stopping.is_set():
                 return
@@ -196,6 +203,8 @@ class Replicator:
             self._started += 1
             mine = self._started
         outcome = applier.round()
+        by_others = isinstance(outcome, Round) and not outcome.changes and not requested
+        self._poll = min(self._poll * 2, POLL_OTHERS_S) if by_others else POLL_S
         with self._changed:
             if isinstance(outcome, Round):
                 self._completed = max(self._completed, mine)
