@@ -118,7 +118,7 @@ def test_a_cutover_killed_inside_the_fence_is_recovered(
     at_stage: AtStage, point: Failpoint, primary: str
 ) -> None:
     sides = at_stage("verified")
-    with started(sides, "cutover", "--max-pause-ms", "100", ST_FAILPOINTS=f"{point}=kill") as process:
+    with started(sides, "cutover", ST_FAILPOINTS=f"{point}=kill") as process:
         process.communicate(timeout=WITHIN_S)
         assert process.returncode == -signal.SIGKILL
     sides.postgres("UPDATE st_control SET attempt_deadline = 1 WHERE attempt IS NOT NULL")
