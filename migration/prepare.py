@@ -13,6 +13,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 from alembic.script import ScriptDirectory
@@ -176,6 +177,7 @@ def _claim(postgres: PostgresStore, discard: bool) -> None:
             connection.execute(statement.encode())
         if connection.execute("SELECT 1 FROM st_control").fetchone():
             return
+        _keep_to_owner(connection)
         filled = [
             name
             for name in postgres_columns(connection)
@@ -198,10 +200,22 @@ def _claim(postgres: PostgresStore, discard: bool) -> None:
         record(connection, "phase preparing", 1, {"discarded": filled})
 
 
+def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
+    """Take back what default privileges granted on the bookkeeping tables: they hold the fence."""
+    for name, role in connection.execute(
+        "SELECT DISTINCT c.relname, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END "
+        "FROM pg_class c CROSS JOIN aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee "
+        "WHERE c.relname = ANY(%s) AND c.relnamespace = current_schema()::regnamespace "
+        "AND a.grantee <> c.relowner",
+        (tables.names(Side.POSTGRES),),
+    ).fetchall():
+        connection.execute(f"REVOKE ALL ON TABLE {quote(name)} FROM {role}".encode())
+
+
 def _make_tables(pair: Pair, postgres: PostgresStore, step: Report) -> None:
     upgrade_head(pair.postgres.render_as_string(hide_password=False))
     # st-lint: allow engine-outside-seam - the fence is up already and there is nothing to route yet
-    engine = create_engine(pair.postgres)
+    engine = create_engine(pair.postgres, connect_args={"prepare_threshold": None})  # poolers lose them
     try:
         with engine.begin() as connection:
             normalise_postgres(connection)

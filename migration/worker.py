@@ -1,7 +1,8 @@
 """The worker: applies continuously, for deployments whose backend does not, or beside it.
 
 Any number may run; rounds exclude each other by the applier's lock. An outage of either side is waited
-out with growing pauses; SIGTERM and SIGINT end it between two rounds.
+out with growing pauses; SIGTERM and SIGINT end it between two rounds. It also finishes what a dead
+coordinator left, for backends whose role may not.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ from app.db.recover import recover
 from app.db.trim import Trimmer
 
 POLL_S = 0.05
+RECOVER_S = 0.5
 MAX_PAUSE_S = 10.0
 Report = Callable[[str], None]
 
@@ -74,6 +77,7 @@ class Worker:
     until_drained: bool = False
     report: Report = print
     worked: Worked = field(default_factory=Worked)
+    _next_recover: float = 0.0
 
     def run(self) -> Worked:
         """Work until stopped or drained.
@@ -105,6 +109,9 @@ class Worker:
         return self.worked
 
     def _round(self) -> Round | Standing:
+        if time.monotonic() >= self._next_recover:
+            self._next_recover = time.monotonic() + RECOVER_S
+            recover(self.applier)
         try:
             outcome = self.applier.round(durable=self.until_drained)
         except NotPrepared:
