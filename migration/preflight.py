@@ -1,7 +1,7 @@
 """Preflight: everything that would block the move or change a value's meaning, found before it starts.
 
 Reads SQLite through a read-only connection, every row once, and PostgreSQL, if it is given, in read-only
-transactions; writes to neither. What it finds is what copy and apply would find, because both judge a
+transactions (behind a pooler in plain ones); writes to neither. What it finds is what copy and apply would find, because both judge a
 value by `app.db.canonical` and by the same policy file.
 """
 
@@ -18,8 +18,8 @@ import psycopg
 from sqlalchemy import URL
 
 from app.db.policy import Policy
-from app.db.settings import load_settings
 from app.db.postgres_connection import open_postgres
+from app.db.settings import Pooler, load_settings
 from app.db.store_sqlite import open_sqlite
 from migration.preflight_file import file_findings
 from migration.preflight_report import Finding, Report, Severity, in_order
@@ -53,7 +53,8 @@ def run(sqlite_path: Path, postgres_url: URL | None, policy: Policy, progress: P
         if postgres_url is None:
             return _run(sqlite, sqlite_path, None, policy, progress)
         with closing(open_postgres(postgres_url, settings, application_name="st-preflight")) as postgres:
-            postgres.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            if settings.pg_pooler is Pooler.NONE:  # behind a pooler the next client would inherit it
+                postgres.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
             return _run(sqlite, sqlite_path, postgres, policy, progress)
 
 
