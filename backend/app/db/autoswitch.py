@@ -8,7 +8,10 @@ moved. Gates that are not met are listed, and the process follows the control ro
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
+
+import psycopg
 
 from app.db import deferred, gates
 from app.db.apply import Applier
@@ -39,7 +42,7 @@ def switch_at_start(current: Runtime) -> bool:
     except Refused as refused:
         for reason in refused.reasons or (str(refused),):
             log.warning("not switching to %s: %s", current.desired, reason)
-    except (SwitchError, OSError) as error:
+    except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
         log.warning("not switching to %s: %s", current.desired, error)
     finally:
         applier.sqlite.close()
