@@ -18,6 +18,8 @@ from app.db.store import Backlog, Control, RawKey, Row
 from app.db.urls import Side
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
+LONG_ROW = 32_768  # characters from which rows are taken a few at a time
+_PIECE = 25
 
 _CONTROL = (
     "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
@@ -220,10 +222,9 @@ def stream(
     sqlite3 decodes text strictly and fast, or by a Python function and slowly, so the slow way is taken
     only from the first bad row on.
     """
-    cursor = connection.execute(statement, parameters)
     done = 0
     try:
-        while rows := cursor.fetchmany(fetch):
+        for rows in _in_portions(connection.execute(statement, parameters), fetch):
             yield rows
             done += len(rows)
         return
@@ -234,16 +235,29 @@ def stream(
     connection.text_factory = tolerant_text
     try:
         tolerant.execute(statement, parameters)
-        skipped = 0
-        while rows := tolerant.fetchmany(fetch):
-            if skipped < done:
-                fresh = rows[done - skipped :]
-                skipped += len(rows)
-                rows = fresh
-            if rows:
-                yield rows
+        while done > 0:
+            done -= len(tolerant.fetchmany(min(done, _PIECE)))
+        yield from _in_portions(tolerant, fetch)
     finally:
         connection.text_factory = str
+
+
+def _in_portions(cursor: sqlite3.Cursor, fetch: int) -> Iterator[list[Row]]:
+    """Lists of at most `fetch` rows, cut short where rows are long: a table of large texts must fit too."""
+    rows: list[Row] = []
+    step = _PIECE
+    while piece := cursor.fetchmany(min(step, fetch - len(rows))):
+        rows += piece
+        step = 2 if _is_long(piece[0]) or _is_long(piece[-1]) else _PIECE
+        if len(rows) >= fetch or step < _PIECE:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _is_long(row: Row) -> bool:
+    return sum(len(value) for value in row if type(value) in (str, bytes)) > LONG_ROW
 
 
 class SqliteTarget:
@@ -376,9 +390,3 @@ class SqliteStore:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def key_text(table: Table, key: RawKey) -> str:
-    """A logged key of SQLite as bookkeeping stores it on PostgreSQL: canonical, as text."""
-    parts = [encode(c.kind, v, c.name) for c, v in zip(table.key, split_key(table, key), strict=True)]
-    return parts[0] or "" if len(parts) == 1 else json.dumps(parts)
