@@ -10,6 +10,7 @@ import schema_rows
 import sqlalchemy as sa
 
 from app.db.migrations import upgrade_head
+from conftest import HEAD, Ladder, Start
 
 # Text of our own, or different on every run.
 NOT_COMPARED = {"description", "password_hash", "created_at", "updated_at"}
@@ -46,10 +47,10 @@ def test_every_recorded_example_is_tested(recorded: list[dict[str, Any]]) -> Non
 
 
 @pytest.mark.parametrize(("revision", "case"), EXAMPLES)
-def test_example(url: str, revision: str, case: str, recorded: list[dict[str, Any]]) -> None:
+def test_example(start: Start, revision: str, case: str, recorded: list[dict[str, Any]]) -> None:
     fact = next(item for item in recorded if item["revision"] == revision)
     example = next(item for item in fact["data"]["examples"] if item["case"] == case)
-    upgrade_head(url, fact["down_revision"])
+    url = start(fact["down_revision"])
     with open_database(url).begin() as connection:
         if case in MAKE_READY:
             connection.exec_driver_sql(MAKE_READY[case])
@@ -66,8 +67,8 @@ def test_example(url: str, revision: str, case: str, recorded: list[dict[str, An
                 assert {name: stored[name] for name in row} == row
 
 
-def test_seeds_have_the_recorded_values(url: str, recorded: list[dict[str, Any]]) -> None:
-    upgrade_head(url)
+def test_seeds_have_the_recorded_values(start: Start, recorded: list[dict[str, Any]]) -> None:
+    url = start(HEAD)
     seeds: dict[str, list[dict[str, Any]]] = {}
     for fact in recorded:
         for table, rows in fact["data"].get("inserted", {}).items():
@@ -94,9 +95,8 @@ def test_seeds_have_the_recorded_values(url: str, recorded: list[dict[str, Any]]
     assert filled == {table: len(rows) for table, rows in seeds.items()} | {"alembic_version": 1}
 
 
-def test_admin_password_is_stored_as_recorded(url: str) -> None:
-    upgrade_head(url, "0005")
-    with open_database(url).connect() as connection:
+def test_admin_password_is_stored_as_recorded(start: Start) -> None:
+    with open_database(start("0005")).connect() as connection:
         stored = connection.exec_driver_sql("SELECT password_hash FROM users").scalar_one()
     algorithm, iterations, salt, digest = stored.split("$")
     assert (algorithm, iterations, len(salt), len(digest)) == ("pbkdf2_sha256", "260000", 22, 43)
@@ -110,8 +110,8 @@ def test_admin_password_is_stored_as_recorded(url: str) -> None:
         ("0020", "0021", "ST009-G PVT oversold accumulation"),
     ],
 )
-def test_strategy_with_a_seeded_name_is_kept(url: str, before: str, revision: str, name: str) -> None:
-    upgrade_head(url, before)
+def test_strategy_with_a_seeded_name_is_kept(start: Start, before: str, revision: str, name: str) -> None:
+    url = start(before)
     with open_database(url).begin() as connection:
         schema_rows.write(connection, "strategies", [{"id": 50, "name": name, "description": "mine"}])
     upgrade_head(url, revision)
@@ -123,10 +123,10 @@ def test_strategy_with_a_seeded_name_is_kept(url: str, before: str, revision: st
     assert len({row["name"] for row in rows}) == len(rows)
 
 
-def test_global_template_is_kept_and_gets_its_version(url: str, recorded: list[dict[str, Any]]) -> None:
+def test_global_template_is_kept_and_gets_its_version(start: Start, recorded: list[dict[str, Any]]) -> None:
     fact = next(item for item in recorded if item["revision"] == "0039")
     (example,) = fact["data"]["examples"]
-    upgrade_head(url, "0038")
+    url = start("0038")
     with open_database(url).begin() as connection:
         schema_rows.write(connection, "signal_strategies", example["before"]["signal_strategies"])
     upgrade_head(url, "0039")
@@ -152,9 +152,8 @@ def as_set(rows: Any) -> set[str]:
     return {json.dumps(dict(row), sort_keys=True) for row in rows}
 
 
-def test_times_that_are_no_times_stay_on_sqlite(tmp_path: Any) -> None:
-    url = f"sqlite:///{tmp_path / 'times.db'}"
-    upgrade_head(url, "0052")
+def test_times_that_are_no_times_stay_on_sqlite(ladder: Ladder) -> None:
+    url = ladder.at("sqlite", "0052")
     texts = ["soon", "2026-01-10T09:15:00+05:30", 5]
     with open_database(url).begin() as connection:
         for number, text in enumerate(texts, start=1):
@@ -167,8 +166,8 @@ def test_times_that_are_no_times_stay_on_sqlite(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("revision", ["0001", "0022", "0043_add_backtest_runs", "0063"])
-def test_database_with_rows_reaches_head(url: str, revision: str) -> None:
-    upgrade_head(url, revision)
+def test_database_with_rows_reaches_head(start: Start, revision: str) -> None:
+    url = start(revision)
     with open_database(url).begin() as connection:
         before = schema_rows.fill(connection, 3)
     upgrade_head(url)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
+from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from schema_reflection import Schema, reflect, replay
 
+from app.db.migration_runner import Hooks, Run
 from app.db.migrations import alembic_config
+from conftest import Ladder
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config("sqlite:////unused"))
 CHAIN = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
@@ -28,20 +31,29 @@ def expected(recorded: list[dict[str, Any]]) -> dict[str, Schema]:
     return schemas
 
 
-def read(url: str) -> Schema:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        return reflect(connection)
+class Recording(Hooks):
+    """Reads the schema after each revision."""
+
+    def __init__(self) -> None:
+        self.schemas: list[Schema] = []
+
+    def after_revision(self, connection: sa.Connection) -> None:
+        self.schemas.append(reflect(connection))
+
+
+def walk(url: str, plan: Callable[[Any], Any]) -> list[Schema]:
+    """The schema after each step of a plan."""
+    hooks = Recording()
+    with EnvironmentContext(alembic_config(url), SCRIPTS, fn=lambda heads, _: plan(heads)) as environment:
+        Run(environment).on_url(sa.make_url(url), hooks)
+    return hooks.schemas
 
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schema]:
     url = f"sqlite:///{tmp_path_factory.mktemp('walk') / 'walk.db'}"
-    schemas = {}
-    for revision in CHAIN:
-        command.upgrade(alembic_config(url), revision)
-        schemas[revision] = read(url)
-    return schemas
+    schemas = walk(url, lambda heads: SCRIPTS._upgrade_revs("head", heads))
+    return dict(zip(CHAIN, schemas, strict=True))
 
 
 def test_chain_has_the_recorded_ids_parents_and_file_names(recorded: list[dict[str, Any]]) -> None:
@@ -57,14 +69,12 @@ def test_schema_after_revision(revision: str, walked: dict[str, Schema], expecte
     assert walked[revision] == expected[revision]
 
 
-def test_downgrades_lead_back_to_each_earlier_schema(walked: dict[str, Schema], tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'down.db'}"
-    command.upgrade(alembic_config(url), "head")
-    for revision in reversed(CHAIN[:-1]):
-        command.downgrade(alembic_config(url), revision)
-        assert names(read(url)) == names(walked[revision]), revision
-    command.downgrade(alembic_config(url), "base")
-    assert read(url) == {}
+def test_downgrades_lead_back_to_each_earlier_schema(walked: dict[str, Schema], ladder: Ladder) -> None:
+    schemas = walk(ladder.at("sqlite", CHAIN[-1]), lambda heads: SCRIPTS._downgrade_revs("base", heads))
+    *earlier, last = schemas
+    for revision, schema in zip(reversed(CHAIN[:-1]), earlier, strict=True):
+        assert names(schema) == names(walked[revision]), revision
+    assert last == {}
 
 
 def names(schema: Schema) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from schema_reflection import Schema, reflect, values_of_check
 
 import app.models  # noqa: F401 - fills Base.metadata
 from app.db.base import Base
-from app.db.migrations import upgrade_head
+from conftest import HEAD, Ladder
 
 POSTGRES_TYPES = {
     "INTEGER": "BIGINT",
@@ -39,16 +39,13 @@ FOREIGN_KEYS_THAT_DIFFER = {
 
 
 @pytest.fixture(scope="module")
-def sqlite_head(tmp_path_factory: pytest.TempPathFactory) -> Schema:
-    url = f"sqlite:///{tmp_path_factory.mktemp('head') / 'head.db'}"
-    upgrade_head(url)
-    return read(url)
+def sqlite_head(ladder: Ladder) -> Schema:
+    return read(ladder.at("sqlite", HEAD))
 
 
-@pytest.fixture
-def postgres_head(pg_url: str) -> Schema:
-    upgrade_head(pg_url)
-    return read(pg_url)
+@pytest.fixture(scope="module")
+def postgres_head(ladder: Ladder) -> Schema:
+    return read(ladder.at("postgres", HEAD))
 
 
 def read(url: str) -> Schema:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.ddl import install_portable_defaults
-from app.db.migrations import upgrade_head
 from app.models import Alert, Group, GroupMember, Order
+from conftest import HEAD, Start
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
 
@@ -55,9 +55,8 @@ def test_value_is_stored_alike(url: str, table: sa.Table, column: str, value: An
         assert connection.execute(found).scalar_one() == (stored is not None)
 
 
-def test_models_store_what_exceeds_their_declaration(url: str) -> None:
-    upgrade_head(url)
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
+def test_models_store_what_exceeds_their_declaration(start: Start) -> None:
+    engine = sa.create_engine(start(HEAD), poolclass=sa.NullPool)
     with Session(engine) as session:
         member = GroupMember(symbol="S" * 189, reference_qty=70_476_944_225)
         session.add(Group(name="basket", members=[member]))

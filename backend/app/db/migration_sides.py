@@ -6,8 +6,8 @@ next round of apply takes these keys from the primary, so that rows which come o
 sides (an id from a sequence, a default with the current time) end up as the primary has them.
 On the primary what the revisions write is captured and applied like any write.
 
-PostgreSQL's transaction also puts the foreign keys back for the revisions, forgets the last verify, and
-makes SQLite's schema version move, because that is what tells every applier to read the schema again.
+PostgreSQL's transaction also puts the foreign keys back for the revisions and forgets the last verify. In the end
+SQLite's schema version is made to move, because that is what tells every applier to read the schema again.
 """
 
 from __future__ import annotations
@@ -209,9 +209,9 @@ class PostgresPrimaryHooks(PostgresHooks):
         self._tables = present
         raw.execute("SELECT 1 FROM st_control WHERE id = 1 FOR SHARE")
         require_unchanged(postgres_control(raw), self._arbiter)
-        self._touch_sqlite()
 
     def after_steps(self, connection: sa.Connection) -> None:
+        # Not within a revision: a round of apply owns SQLite while it waits for a table that is being changed.
         self._touch_sqlite()
 
 
