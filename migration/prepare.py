@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_random
 
 from app.db import capture, deferred, tables
 from app.db.apply import Applier
@@ -36,6 +37,7 @@ from app.db.urls import Pair, Side
 from migration.orphans import clear_orphans
 
 MINIMUM_SERVER = 140_000
+WAL_WAIT_S = 30.0
 Report = Callable[[str], None]
 
 
@@ -235,11 +237,7 @@ def _make_tables(pair: Pair, postgres: PostgresStore, step: Report) -> None:
 
 def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str) -> None:
     """Log, triggers and control row in one transaction; WAL first, so that readers do not block writers."""
-    mode = sqlite.connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode != "wal" and sqlite.connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise Refused(
-            "the SQLite file cannot be switched to WAL", hint="stop programs that hold it locked and repeat"
-        )
+    mode = _switch_to_wal(sqlite.connection)
     with sqlite.write() as connection:
         for statement in tables.create_statements(Side.SQLITE):
             connection.execute(statement)
@@ -253,6 +251,30 @@ def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str) -> None:
         )
         capture.install_sqlite(connection, schema, capture.fence_message(Side.SQLITE, 1))
         _same_schema(connection, schema)
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> str:
+    """Change the file's journal mode; returns the former one.
+
+    SQLite gives up at once when a writer is about to commit, and lets go of its own lock then, so asking
+    again and again starves nobody.
+
+    Raises:
+        Refused: the file stayed locked, or cannot be in WAL mode.
+    """
+    mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+    attempts = Retrying(
+        retry=retry_if_exception_type(sqlite3.OperationalError) | retry_if_result(lambda now: now != "wal"),
+        wait=wait_random(0.002, 0.02),
+        stop=stop_after_delay(WAL_WAIT_S),
+        retry_error_callback=lambda state: None,
+    )
+    if attempts(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) is None:
+        raise Refused(
+            f"the SQLite file could not be switched to WAL within {WAL_WAIT_S:.0f} s",
+            hint="stop programs that hold it locked and repeat",
+        )
+    return mode
 
 
 def _same_schema(connection: sqlite3.Connection, schema: Schema) -> None:

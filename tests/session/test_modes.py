@@ -230,3 +230,28 @@ def test_a_dead_coordinator_of_either_direction_is_recovered_by_a_running_backen
         assert current.primary() is expected
         assert pair.writable_sides() == {expected}
         assert has(pair, expected, f"after {point}")
+
+
+def test_a_process_that_dies_before_its_commit_leaves_nothing(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    backend(pair)
+    with arm(Failpoint.COMMIT_BEFORE, "raise"), pytest.raises(FailpointError):
+        write("never")
+    write("next")
+    for side in Side:
+        assert not has(pair, side, "never")
+        assert has(pair, side, "next")
+
+
+def test_a_commit_whose_acknowledgement_was_lost_has_one_effect_on_both_sides(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    """The primary has it, the caller was told nothing; the shadow gets it all the same."""
+    backend(pair)
+    with arm(Failpoint.COMMIT_AFTER, "raise"), pytest.raises(FailpointError):
+        write("unknown")
+    wait_until(lambda: has(pair, primary.other, "unknown"))
+    count = "SELECT count(*) FROM owner WHERE name = 'unknown'"
+    assert [pair.app(side).execute(count).fetchone()[0] for side in Side] == [1, 1]
+    pair.assert_same()
