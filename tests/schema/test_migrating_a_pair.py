@@ -289,6 +289,19 @@ def test_phase_that_allows_no_change(
         upgrade_head(url_of(pair, Side.SQLITE), "add_column", config=chain)
 
 
+@pytest.mark.parametrize("given", list(Side))
+def test_sides_go_by_themselves_while_postgres_is_being_built(
+    given: Side, pair_of: Callable[[Side], TestPair], chain: Config
+) -> None:
+    pair = pair_of(Side.SQLITE)
+    pair.pg.execute("UPDATE st_control SET phase = 'preparing'")
+    upgrade_head(url_of(pair, given), "rebuild_with_constraint", config=chain)
+    done = {side: "rebuild_with_constraint" if side is given else "base_tables" for side in Side}
+    assert versions(pair) == list(done.values())
+    assert pair.log_size(Side.POSTGRES) == 0
+    assert (pair.log_size(Side.SQLITE) > 0) is (given is Side.SQLITE)
+
+
 @BOTH
 def test_switch_under_way_is_not_disturbed(
     primary: Side, pair_of: Callable[[Side], TestPair], chain: Config

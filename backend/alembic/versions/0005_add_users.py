@@ -7,7 +7,6 @@ import hashlib
 import secrets
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0005"

@@ -6,7 +6,6 @@ Rows from before there were users go to the administrator, if there is one.
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0007"

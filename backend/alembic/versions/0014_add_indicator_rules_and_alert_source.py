@@ -6,7 +6,6 @@ The key from alerts to rules exists on PostgreSQL only: on SQLite the column is 
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0014"

@@ -6,7 +6,6 @@ A strategy that already has one of the names is left as it is.
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0021"

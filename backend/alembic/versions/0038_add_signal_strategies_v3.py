@@ -6,9 +6,9 @@ Every step looks before it acts, so that a database left half-way can be finishe
 from __future__ import annotations
 
 import sqlalchemy as sa
-from app.db.guards import missing
-
 from alembic import op
+
+from app.db.guards import missing
 
 revision = "0038"
 down_revision = "0037"

@@ -6,7 +6,6 @@ The table belongs to the revision before, so going back leaves it there.
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0044"

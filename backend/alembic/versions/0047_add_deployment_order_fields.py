@@ -6,9 +6,9 @@ The client id is unique where it is set.
 from __future__ import annotations
 
 import sqlalchemy as sa
-from app.db.guards import missing
-
 from alembic import op
+
+from app.db.guards import missing
 
 revision = "0047"
 down_revision = "0046_add_strategy_deployment_job_queue"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from app.db.guards import missing
-
 from alembic import op
+
+from app.db.guards import missing
 
 revision = "0052"
 down_revision = "0051"

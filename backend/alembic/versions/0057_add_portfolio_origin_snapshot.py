@@ -6,7 +6,6 @@ The reference is a plain number: the basket may be gone.
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0057"
