@@ -53,7 +53,9 @@ def frozen(applier: Applier) -> Iterator[Renew]:
                 (token, time.time() + LEASE_S),
             ).rowcount
         if not fenced:
-            raise StaleAttempt("another attempt holds the SQLite file", hint="run st-migrate recover and repeat")
+            raise StaleAttempt(
+                "another attempt holds the SQLite file", hint="run st-migrate recover and repeat"
+            )
         yield renew
     finally:
         end_attempt(applier, token, "the offline copy ended its freeze")

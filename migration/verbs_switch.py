@@ -161,7 +161,10 @@ def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> 
     """End dual-write on the current primary. There is no way back after it."""
     with call.applier() as applier:
         if any(teardown.controls(applier)):
-            call.confirm("End dual-write, give up the way back (does ST_DATABASE_URL name the primary everywhere)?", yes)
+            call.confirm(
+                "End dual-write, give up the way back (does ST_DATABASE_URL name the primary everywhere)?",
+                yes,
+            )
         ended = teardown.end(applier, "complete", unfence=unfence_retired, report=call.report)
         return _ended(ended, "complete", applier)
 
