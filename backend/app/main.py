@@ -20,6 +20,7 @@ from app.db import SessionLocal
 from app.db import http as db_http
 from app.db.migrations import upgrade_head
 from app.services.deployment_runtime import DeploymentRuntime
+from app.services.stranded_orders import StrandedOrdersWatch
 from app.services.users import ensure_default_admin
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(_prepare_database, get_settings())
     runtime = DeploymentRuntime(SessionLocal, get_settings())
     await run_in_threadpool(runtime.start)
+    watch = StrandedOrdersWatch(SessionLocal)
+    if not running_under_pytest():
+        watch.start()
     yield
+    await run_in_threadpool(watch.stop)
     await run_in_threadpool(runtime.stop)
 
 

@@ -21,6 +21,7 @@ from app.services.system_events import record_system_event
 from app.services.tradingview_sell_qty import resolve_tradingview_sell_qty
 from app.services.tradingview_zerodha_adapter import (
     client_order_id,
+    copies_within,
     normalize_tradingview_payload_for_zerodha,
 )
 from app.services.webhook_dispatch import accepted, dispatch_auto
@@ -75,6 +76,7 @@ def tradingview_webhook(
         return _ignored(db, alert, arrival)
     config = stored_settings.config_for(settings, user.id)
     delivery = _delivery(alert, user, route(config, strategy), arrival, is_default)
+    delivery.copies_within = copies_within(alert, settings)
     _resolve_sell(db, settings, user, delivery)
     return _store_and_dispatch(db, settings, request, delivery)
 

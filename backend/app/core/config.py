@@ -10,8 +10,9 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BACKEND_DIR = Path(__file__).resolve().parents[2]
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     tradingview_webhook_secret: str | None = None
     admin_username: str | None = None
     admin_password: str | None = None
+    webhook_dedupe_window_s: Annotated[int, Field(ge=0, le=31_536_000)] = 45
     zerodha_api_key: str | None = None
     enable_legacy_alerts: bool = False
     canonical_market_data_broker: str = "zerodha"

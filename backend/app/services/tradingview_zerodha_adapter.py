@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from app.config_files import load_zerodha_symbol_map
+from app.core.config import Settings
 from app.models import User
 from app.schemas.webhook import TradingViewWebhookPayload
 
@@ -91,6 +92,16 @@ def client_order_id(payload: TradingViewWebhookPayload, alert: NormalizedAlert) 
         digest = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
         key = f"TVA:{digest[:20]}"
     return key[:MAX_CLIENT_ORDER_ID]
+
+
+def copies_within(payload: TradingViewWebhookPayload, settings: Settings) -> timedelta | None:
+    """How long a delivery with an equal key is a copy of this one; None: for ever.
+
+    A bar time is part of the key, so an equal key is the same signal of the same bar. Without one the key
+    is nothing but the content, which a later bar may well repeat.
+    """
+    seconds = settings.webhook_dedupe_window_s
+    return timedelta(seconds=seconds) if seconds and payload.bar_time is None else None
 
 
 def _mapped(exchange: str, symbol: str) -> str:

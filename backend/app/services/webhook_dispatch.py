@@ -58,10 +58,19 @@ def _after_failure(db: Session, delivery: Delivery, stored: Stored, failure: HTT
             order.status = "FAILED"
             order.error_message = f"{name} is not connected for AUTO mode."
             db.commit()
+        _note_failure(db, order, failure)
         raise failure
     if not routing.fallback_to_waiting or not _never_left(order):
+        _note_failure(db, order, failure)
         raise failure
     return _move_to_waiting(db, delivery, stored, str(failure.detail))
+
+
+def _note_failure(db: Session, order: Order, failure: HTTPException) -> None:
+    """Write the reason on an order that stays as it is, which also says that its dispatch has ended."""
+    if order.status == "WAITING" and not order.error_message:
+        order.error_message = str(failure.detail)
+        db.commit()
 
 
 def _never_left(order: Order) -> bool:

@@ -1,22 +1,27 @@
 """Stores one delivery: alert, order and closing event in a single transaction, exactly once.
 
 The unique index on `orders.client_order_id` decides between simultaneous copies: the loser's whole
-transaction is rolled back and it answers with the winner's ids. An AUTO order is committed before it is
-dispatched, because no transaction may be open while a broker is asked.
+transaction is rolled back and it answers with the winner's ids. A delivery that is known by its content
+alone is a copy only for a while; later it is a signal of its own, and takes the key over from the earlier
+order within the same transaction. An AUTO order is committed before it is dispatched, because no
+transaction may be open while a broker is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.core.time_utils import utc_now
 from app.models import Alert, Order
 from app.schemas.webhook import TradingViewWebhookPayload
+from app.services.bulk import changed_rows
 from app.services.system_events import add_system_event
 from app.services.tradingview_zerodha_adapter import NormalizedAlert
 from app.services.webhook_routing import Routing
@@ -33,6 +38,7 @@ class Delivery:
     routing: Routing
     key: str
     correlation_id: str | None
+    copies_within: timedelta | None = None  # how long an equal key means a copy; None: for ever
     default_user: str | None = None  # name of the user that took an alert without one
     is_exit: bool = False
     review_note: str | None = None  # set: a person has to look at the order, whatever the mode
@@ -57,21 +63,21 @@ class Duplicate:
 
     order_id: int
     alert_id: int | None
+    created_at: datetime
 
 
 def store_delivery(db: Session, delivery: Delivery, create_order: Callable[..., Order]) -> Stored | Duplicate:
     """Insert the rows of a delivery, or find those of its earlier copy. Commits in either case."""
-    existing = _find(db, delivery.key)
-    if existing is not None:
-        return _note_duplicate(db, delivery, existing)
-    try:
-        return _insert(db, delivery, create_order)
-    except IntegrityError:
-        db.rollback()
-        winner = _find(db, delivery.key)
-        if winner is None:
-            raise
-        return _note_duplicate(db, delivery, winner)
+    earlier = _find(db, delivery.key)
+    if earlier is None or _is_over(delivery, earlier):
+        try:
+            return _insert(db, delivery, create_order, earlier)
+        except IntegrityError:
+            db.rollback()
+            earlier = _find(db, delivery.key)
+            if earlier is None or _is_over(delivery, earlier):
+                raise
+    return _note_duplicate(db, delivery, earlier)
 
 
 def add_closing_event(db: Session, delivery: Delivery, alert: Alert, order: Order) -> None:
@@ -87,7 +93,28 @@ def add_closing_event(db: Session, delivery: Delivery, alert: Alert, order: Orde
     _event(db, delivery, "Alert ingested and order created", details)
 
 
-def _insert(db: Session, delivery: Delivery, create_order: Callable[..., Order]) -> Stored:
+def _is_over(delivery: Delivery, earlier: Duplicate) -> bool:
+    """Whether the earlier delivery lies too far back for this one to be a copy of it."""
+    window = delivery.copies_within
+    return window is not None and utc_now() - earlier.created_at >= window
+
+
+def _take_key_over(db: Session, key: str, earlier: Duplicate) -> None:
+    """Leave the key to the new order; the earlier one keeps it with its id behind.
+
+    When somebody else has just taken it over, nothing is changed and the unique index decides.
+    """
+    release = update(Order).where(Order.id == earlier.order_id, Order.client_order_id == key)
+    # The order itself does not change: its time of change stays.
+    values = {"client_order_id": f"{key}#{earlier.order_id}", "updated_at": Order.updated_at}
+    changed_rows(db, release.values(values))
+
+
+def _insert(
+    db: Session, delivery: Delivery, create_order: Callable[..., Order], earlier: Duplicate | None
+) -> Stored:
+    if earlier is not None:
+        _take_key_over(db, delivery.key, earlier)
     alert = _new_alert(delivery)
     db.add(alert)
     db.flush()
@@ -134,8 +161,9 @@ def _new_alert(delivery: Delivery) -> Alert:
 
 
 def _find(db: Session, key: str) -> Duplicate | None:
-    row = db.execute(select(Order.id, Order.alert_id).where(Order.client_order_id == key)).first()
-    return Duplicate(row[0], row[1]) if row is not None else None
+    query = select(Order.id, Order.alert_id, Order.created_at).where(Order.client_order_id == key)
+    row = db.execute(query).first()
+    return Duplicate(*row) if row is not None else None
 
 
 def _note_duplicate(db: Session, delivery: Delivery, found: Duplicate) -> Duplicate:
