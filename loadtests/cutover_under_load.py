@@ -28,7 +28,7 @@ from loadtests.report import charts, flat, page
 from loadtests.stage import ADMIN, DATABASE, WEBHOOK_SECRET, Stage
 from loadtests.story import Story
 from loadtests.svg import Mark
-from loadtests.watch import Watch
+from loadtests.watch import EVERY_S, Watch
 
 BEFORE_S = 3.0
 STOP_S = 40.0
@@ -138,8 +138,7 @@ class UnderLoad:
                 raise Broken(f"st-migrate {verb}: {result.message}")
         else:
             raise Broken(f"st-migrate {verb} did not succeed: {result.message}")
-        strong = verb in ("cutover", "rollback")
-        self.outcome.marks.append(Mark(verb, begin - self._began, time.time() - self._began, strong))
+        self.outcome.marks.append(Mark(verb, begin - self._began, time.time() - self._began))
         self._story.step(f"st-migrate {verb}: {result.message}  ({result.seconds:.1f} s)")
         return result
 
@@ -148,9 +147,13 @@ class UnderLoad:
         time.sleep(self._profile.until_peak(time.time() - self._began))
         begin = time.time()
         result = self._phase(verb)
-        self.outcome.switches.append(
-            Switch(verb, begin, time.time(), float(result.data.get("pause_ms") or 0.0))
-        )
+        end, reported = time.time(), float(result.data.get("pause_ms") or 0.0)
+        time.sleep(2 * EVERY_S)
+        moment = self._watch.began(int(result.data.get("epoch", 0))) if self._watch else None
+        if moment is not None:
+            begin, end = max(begin, moment - reported / 1000 - EVERY_S), moment
+        self.outcome.switches.append(Switch(verb, begin, end, reported))
+        self.outcome.marks.append(Mark("", begin - self._began, end - self._began, strong=True))
 
     def _stop_load(self) -> None:
         for process in self._processes:
@@ -208,7 +211,7 @@ class UnderLoad:
             "deliveries": counts | {"findings": len(verdict.findings)},
             "answer_ms": {"p50": times.p50, "p99": times.p99, "worst": times.worst},
             "highest_lag": {"changes": changes, "ms": lag * 1000},
-            "switches": {
+            "switch": {
                 f"{number}. {switch.name}": {
                     name: value for name, value in asdict(switch).items() if name.endswith("_ms")
                 }

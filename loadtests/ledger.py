@@ -55,6 +55,26 @@ class Delivery:
     why: str | None = None
 
 
+def merged(copies: list[Delivery]) -> Delivery:
+    """One delivery out of its copies: acknowledged if any copy was, unknown if any may have arrived."""
+    order = (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN, Outcome.REFUSED, Outcome.FAILED)
+    best = min(copies, key=lambda copy: order.index(copy.outcome))
+    ids = {(copy.alert_id, copy.order_id) for copy in copies if copy.outcome is Outcome.ACKNOWLEDGED}
+    attempts = tuple(attempt for copy in copies for attempt in copy.attempts)
+    return Delivery(
+        marker=best.marker,
+        shape=best.shape,
+        outcome=best.outcome,
+        attempts=attempts,
+        late_ms=max(copy.late_ms for copy in copies),
+        alert_id=best.alert_id,
+        # Copies that were told different rows agree with no row: the oracle then reports the delivery.
+        order_id=best.order_id if len(ids) < 2 else None,
+        expected=best.expected,
+        why=best.why,
+    )
+
+
 @dataclass(frozen=True)
 class Fact:
     """Another write: the row of `table` with `key` holds `values`.

@@ -55,6 +55,8 @@ class Backend:
         workers: worker processes.
     """
 
+    application = "app.main:app"
+
     def __init__(self, port: int, env: Mapping[str, str], log: Path, *, workers: int = 2) -> None:
         self.port = port
         self.env = env
@@ -75,7 +77,7 @@ class Backend:
     def start(self) -> Backend:
         """Start it and wait until it says that it is ready; Broken if it dies or takes too long."""
         command = [
-            sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(self.port),
+            sys.executable, "-m", "uvicorn", self.application, "--host", "127.0.0.1", "--port", str(self.port),
             "--workers", str(self.workers), "--log-level", "warning", "--no-access-log",
             "--timeout-graceful-shutdown", "10",
         ]  # fmt: skip

@@ -22,7 +22,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A named stretch of time, drawn behind the lines. `strong`: a switch."""
+    """A stretch of time, drawn behind the lines with its name. `strong`: writers were held."""
 
     name: str
     begin: float

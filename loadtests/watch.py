@@ -67,6 +67,10 @@ class Watch:
             max((sample.lag_seconds for sample in chosen), default=0.0),
         )
 
+    def began(self, epoch: int) -> float | None:
+        """When an epoch was first seen, in seconds since the epoch of the clock; None if it never was."""
+        return next((sample.at for sample in self.samples if sample.epoch == epoch), None)
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             with suppress(psycopg.Error, sqlite3.Error):

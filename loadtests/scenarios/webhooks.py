@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import gevent
 from locust import FastHttpUser, constant_throughput, task
 
-from loadtests.ledger import Attempt, Delivery, Outcome
+from loadtests.ledger import Attempt, Delivery, merged
 from loadtests.payloads import Shape, Signal
 from loadtests.scenarios.shared import Shared
 from loadtests.sender import PATH, RESEND_DELAY_S, RESENDS, TIMEOUT_S, conclude, sent_again
@@ -23,6 +24,10 @@ class _Sender(FastHttpUser):
     network_timeout = TIMEOUT_S
     connection_timeout = TIMEOUT_S
     max_retries = 0
+
+    def on_start(self) -> None:
+        """Users that start together would go on sending together."""
+        gevent.sleep(random.random())
 
     def attempt(self, signal: Signal, shape: Shape) -> tuple[Attempt, Answer | None]:
         """Send a signal once; locust counts a wrong status as a failure."""
@@ -75,23 +80,3 @@ class ResendUser(_Sender):
         copies = [gevent.spawn(self.deliver, signal, shape) for _ in range(self.shared.profile.copies)]
         gevent.joinall(copies, raise_error=True)
         self.shared.ended(merged([copy.value for copy in copies]))
-
-
-def merged(copies: list[Delivery]) -> Delivery:
-    """One delivery out of its copies: acknowledged if any copy was, unknown if any may have arrived."""
-    order = (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN, Outcome.REFUSED, Outcome.FAILED)
-    best = min(copies, key=lambda copy: order.index(copy.outcome))
-    ids = {(copy.alert_id, copy.order_id) for copy in copies if copy.outcome is Outcome.ACKNOWLEDGED}
-    attempts = tuple(attempt for copy in copies for attempt in copy.attempts)
-    return Delivery(
-        marker=best.marker,
-        shape=best.shape,
-        outcome=best.outcome,
-        attempts=attempts,
-        late_ms=max(copy.late_ms for copy in copies),
-        alert_id=best.alert_id,
-        # Copies that were told different rows agree with no row: the oracle then reports the delivery.
-        order_id=best.order_id if len(ids) < 2 else None,
-        expected=best.expected,
-        why=best.why,
-    )
