@@ -145,6 +145,15 @@ class Applier:
             self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
         )
 
+    def behind(self) -> tuple[int, float]:
+        """Log entries beyond the last known watermark and the age in seconds of the oldest; asks the primary only."""
+        primary, _ = self.directions()
+        if self._position is None or primary.side is not self.primary:
+            return 0, 0.0
+        with primary.source() as source:
+            backlog = source.backlog(self._position)
+        return backlog.entries, max(0.0, time.time() - backlog.oldest) if backlog.oldest else 0.0
+
     def shed_foreign_keys(self, target: Target) -> None:
         """Drop PostgreSQL's foreign keys if it has just become the shadow, before any row is replaced there.
 

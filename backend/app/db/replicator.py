@@ -14,6 +14,7 @@ import logging
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -36,6 +37,7 @@ log = logging.getLogger("sigma.db")
 POLL_S = 0.02  # how soon a write of another process is noticed
 POLL_OTHERS_S = 0.2  # the same while some other process always applies first
 RECOVER_S = 0.25
+COUNT_S = 2.0
 CAUGHT_UP_S = 1.0  # a round shorter than this makes a degraded process trust the shadow again
 _FAILURES = (psycopg.Error, sqlite3.Error, SwitchError, OSError)
 _NOT_OURS = pg_errors.InsufficientPrivilege  # a role that may write the application's tables only
@@ -77,6 +79,7 @@ class Replicator:
         self._lag_changes = 0
         self._error: str | None = None
         self._next_recover = 0.0
+        self._next_count = 0.0
         self._poll = POLL_S
         self._applier: Applier | None = None
 
@@ -168,6 +171,7 @@ class Replicator:
                 self._recover_if_due(applier)
                 self._follow(applier)
                 trimmer.trim_if_due(applier)
+                self._count_quarantine_if_due(applier)
                 failures = 0
             except _FAILURES as error:
                 if self._settings.dual_write is DualWrite.OFF and isinstance(error, _NOT_OURS):
@@ -247,6 +251,22 @@ class Replicator:
             self._error = text
             if not isinstance(error, NotPrepared):
                 self._degrade(text)
+        self._measure_lag()
+
+    def _measure_lag(self) -> None:
+        """What the shadow lacks, while no round tells; unknown if the primary cannot be asked either."""
+        with suppress(*_FAILURES):
+            if self._applier is not None:
+                self._lag_changes, self._lag_seconds = self._applier.behind()
+                metrics.LAG_CHANGES.set(self._lag_changes)
+                metrics.LAG_SECONDS.set(self._lag_seconds)
+
+    def _count_quarantine_if_due(self, applier: Applier) -> None:
+        now = time.monotonic()
+        if now >= self._next_count:
+            self._next_count = now + COUNT_S
+            rows = applier.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
+            metrics.QUARANTINED.set(rows[0] if rows else 0)
 
     def _recover_if_due(self, applier: Applier) -> None:
         now = time.monotonic()
