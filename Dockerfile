@@ -4,7 +4,9 @@ COPY requirements.lock pyproject.toml ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY backend backend
 COPY migration migration
-RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . && mkdir /data
-ENV PYTHONUNBUFFERED=1
+RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
+    && useradd --system --no-create-home sigma && install -d -o sigma -g sigma /data
+USER sigma
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 8000
 CMD ["uvicorn", "app.main:app", "--app-dir", "backend", "--host", "0.0.0.0", "--port", "8000"]
