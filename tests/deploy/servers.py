@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from loadtests.embedded import PASSWORD, EmbeddedPostgres, free_port
-from tests.support.pairs import connect
+from tests.support.pairs import connect, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -71,12 +71,14 @@ def pgbouncer(binary: str, server: EmbeddedPostgres, users: list[str]) -> Iterat
         "host=postgres port=5432", f"host=127.0.0.1 port={server.port}"
     )
     assert str(server.port) in config["databases"]["sigma"]
-    config["pgbouncer"] |= {
-        "listen_addr": "127.0.0.1",
-        "listen_port": str(port),
-        "auth_file": str(folder / "userlist.txt"),
-        "unix_socket_dir": "",
-    }
+    config["pgbouncer"].update(
+        {
+            "listen_addr": "127.0.0.1",
+            "listen_port": str(port),
+            "auth_file": str(folder / "userlist.txt"),
+            "unix_socket_dir": "",
+        }
+    )
     with (folder / "pgbouncer.ini").open("w") as file:
         config.write(file)
     quoted = PASSWORD.replace('"', '""')
@@ -115,28 +117,21 @@ def _wait_for_port(url: str, process: subprocess.Popen[bytes], log: Path) -> Non
             time.sleep(0.05)
 
 
-def make_replica(primary: EmbeddedPostgres, base: Path) -> EmbeddedPostgres:
+@contextmanager
+def make_replica(primary: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
     """A running, synchronous streaming replica of a server, made by pg_basebackup."""
-    replica = EmbeddedPostgres(base=base)
+    replica = EmbeddedPostgres()
     backup = subprocess.run(
-        [
-            str(replica._bin / "pg_basebackup"), "-D", str(replica.data), "-R", "-X", "stream", "-c", "fast",
-            "--no-sync", "-d", primary.dsn() + " application_name=replica",
-        ],
-        user=user_for_servers(), capture_output=True, cwd=base,
+        [str(replica._bin / "pg_basebackup"), "-D", str(replica.data), "-R", "-X", "stream", "-c", "fast",
+         "--no-sync", "-d", primary.dsn() + " application_name=replica"],
+        user=user_for_servers(), capture_output=True, cwd=replica.base,
     )  # fmt: skip
     if backup.returncode:
         raise RuntimeError(backup.stderr.decode())
-    replica.start()
-    with psycopg.connect(primary.dsn(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        connection.execute("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + 20
-        while (
-            connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone()
-            is None
-        ):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the replica does not follow: {replica.log.read_text()[-2000:]}")
-            time.sleep(0.02)
-    return replica
+    with replica:
+        with connect(primary.url()) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+            in_step = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+            wait_until(lambda: connection.execute(in_step).fetchone() is not None)
+        yield replica
