@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from fake_broker import FakeBroker
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.core import auth
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings, get_settings
 from app.db import Base, get_db
@@ -31,58 +31,52 @@ with warnings.catch_warnings():
     from fastapi.testclient import TestClient
 
 SessionFactory = Callable[[], Session]
+_DELETIONS = "; ".join(f'DELETE FROM "{name}"' for name in Base.metadata.tables)
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with the schema and no rows, to be copied."""
-    path = tmp_path_factory.mktemp("template") / "api.db"
-    engine = create_engine(f"sqlite:///{path}")
+def sqlite_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A SQLite file with the schema, shared by the tests one after the other; no commit waits for the disk."""
+    engine = make_engine(
+        make_url(f"sqlite:///{tmp_path_factory.mktemp('database') / 'api.db'}"), ShimSettings()
+    )
+    event.listen(engine, "connect", lambda raw, _record: raw.execute("PRAGMA synchronous = OFF"))
     Base.metadata.create_all(engine)
+    yield engine
     engine.dispose()
-    return path
 
 
 @pytest.fixture(scope="session")
-def api_database(postgres_server: EmbeddedPostgres) -> str:
-    """URL of a PostgreSQL database with the schema as it gets it, shared by the tests one after the other."""
+def postgres_engine(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
+    """A PostgreSQL database with the schema as it gets it, shared likewise."""
     url = postgres_server.create_database("api_tests")
-    engine = create_engine(url)
-    with engine.begin() as connection:
+    maker = create_engine(url)
+    with maker.begin() as connection:
         Base.metadata.create_all(connection)
         normalise_postgres(connection)
+        connection.exec_driver_sql("ALTER DATABASE api_tests SET synchronous_commit = off")
+    maker.dispose()
+    engine = make_engine(make_url(url), ShimSettings())
+    yield engine
     engine.dispose()
-    return url
 
 
-def _empty_every_table(url: str) -> None:
-    deletions = "; ".join(f'DELETE FROM "{name}"' for name in Base.metadata.tables)
-    engine = create_engine(url)
+def _empty_every_table(engine: Engine) -> None:
     with engine.begin() as connection:
-        # Without the keys' triggers the order of the tables does not matter.
-        connection.exec_driver_sql(f"SET LOCAL session_replication_role = replica; {deletions}")
-    engine.dispose()
+        if engine.dialect.name == "postgresql":
+            # Without the keys' triggers the order of the tables does not matter.
+            connection.exec_driver_sql(f"SET LOCAL session_replication_role = replica; {_DELETIONS}")
+            return
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of a database with the schema and no rows."""
-    if request.param == "sqlite":
-        path = tmp_path / "api.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
-        return
-    url: str = request.getfixturevalue("api_database")
-    yield url
-    _empty_every_table(url)
-
-
-@pytest.fixture
-def engine(db_url: str) -> Iterator[Engine]:
-    """The database as the application opens it."""
-    engine = make_engine(make_url(db_url), ShimSettings())
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A database with the schema and no rows, as the application opens it."""
+    engine: Engine = request.getfixturevalue(f"{request.param}_engine")
     yield engine
-    engine.dispose()
+    _empty_every_table(engine)
 
 
 @pytest.fixture
@@ -104,6 +98,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     folder.mkdir()
     monkeypatch.setenv("ST_CONFIG_DIR", str(folder))
     current = get_settings()
+    # New hashes are made with few rounds; how many a stored one has taken is written in it.
+    monkeypatch.setattr(auth, "_ITERATIONS", 1_000)
     monkeypatch.setattr(current, "crypto_key", CRYPTO_KEY)
     monkeypatch.setattr(current, "tradingview_webhook_secret", WEBHOOK_SECRET)
     return current

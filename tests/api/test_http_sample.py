@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_values import FACTS
@@ -35,13 +37,21 @@ ACCOUNTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def sample_file(facts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample database as it was handed over; to be copied by who writes."""
+    path = tmp_path_factory.mktemp("sample") / "sample.db"
+    path.write_bytes(gzip.decompress(SAMPLE.read_bytes()))
+    return path
+
+
 @pytest.fixture
 def sample(
-    facts: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    sample_file: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TestClient]:
     """The application on a copy of the sample database."""
     path = tmp_path / "sample.db"
-    path.write_bytes(gzip.decompress(SAMPLE.read_bytes()))
+    shutil.copy(sample_file, path)
     monkeypatch.setattr(settings, "crypto_key", KEY)
     engine = make_engine(make_url(f"sqlite:///{path}"), ShimSettings())
     factory = sessionmaker(bind=engine, autoflush=False, expire_on_commit=False)
@@ -81,17 +91,15 @@ def test_everybody_can_log_in(sample: TestClient) -> None:
 
 
 def test_every_stored_key_is_computed_again_from_its_payload(
-    facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A delivery that is sent again across the change of release has to meet its first copy."""
     monkeypatch.delenv("ST_CONFIG_DIR", raising=False)  # the keys were made with the shipped symbol map
-    path = tmp_path / "sample.db"
-    path.write_bytes(gzip.decompress(SAMPLE.read_bytes()))
     query = (
         "SELECT o.client_order_id, a.raw_payload FROM orders o JOIN alerts a ON a.id = o.alert_id "
         "WHERE o.client_order_id IS NOT NULL"
     )
-    with contextlib.closing(sqlite3.connect(path)) as connection:
+    with contextlib.closing(sqlite3.connect(sample_file)) as connection:
         rows = connection.execute(query).fetchall()
     assert len(rows) > 8000
     owner = User(id=1, username="any")
@@ -103,13 +111,37 @@ def test_every_stored_key_is_computed_again_from_its_payload(
     assert different == []
 
 
-def test_a_repeated_delivery_meets_its_first_copy(sample: TestClient) -> None:
+def test_a_delivery_of_a_stored_bar_meets_its_first_copy(sample: TestClient) -> None:
+    first = _stored_delivery(sample, with_bar=True)
+    alerts = len(sample.get("/api/tv-alerts?limit=1000").json())
+    answer = _send_again(sample, first)
+    assert (answer["status"], answer["alert_id"]) == ("deduped", first["id"])
+    assert len(sample.get("/api/tv-alerts?limit=1000").json()) == alerts
+
+
+def test_equal_content_long_after_is_a_new_signal(sample: TestClient) -> None:
+    first = _stored_delivery(sample, with_bar=False)
+    answer = _send_again(sample, first)
+    assert answer["status"] == "accepted"
+    assert answer["alert_id"] > first["id"]
+    assert _send_again(sample, first)["alert_id"] == answer["alert_id"]
+
+
+def _stored_delivery(sample: TestClient, *, with_bar: bool) -> dict[str, Any]:
+    """A stored alert that has an order and names the secret in force."""
     alert_ids = {row["alert_id"] for row in sample.get("/api/orders/").json()}
-    alerts = sample.get("/api/tv-alerts?limit=1000").json()
-    first = next(row for row in alerts if row["id"] in alert_ids and "sample-webhook" in row["raw_payload"])
-    answer = sample.post(
-        "/webhook", content=first["raw_payload"].encode(), headers={"Content-Type": "application/json"}
+    return next(
+        row
+        for row in sample.get("/api/tv-alerts?limit=1000").json()
+        if row["id"] in alert_ids
+        and "sample-webhook" in row["raw_payload"]
+        and (row["bar_time"] is not None) is with_bar
     )
-    assert (answer.status_code, answer.json()["status"]) == (201, "deduped")
-    assert answer.json()["alert_id"] == first["id"]
-    assert len(sample.get("/api/tv-alerts?limit=1000").json()) == len(alerts)
+
+
+def _send_again(sample: TestClient, alert: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    answer = sample.post("/webhook", content=alert["raw_payload"].encode(), headers=headers)
+    assert answer.status_code == 201
+    body: dict[str, Any] = answer.json()
+    return body
