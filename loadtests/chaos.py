@@ -19,7 +19,7 @@ from loadtests.stage import Stage
 from loadtests.story import Story
 
 KILLS_PER_COMMAND = 2
-BETWEEN_S = (2.0, 6.0)
+BETWEEN_S = (3.0, 8.0)
 
 
 class Chaos:
@@ -79,7 +79,11 @@ class Chaos:
     def _run(self) -> None:
         while not self._stopping.wait(self.random.uniform(*BETWEEN_S)):
             with self._lock:
-                self.random.choice((self._kill_backend_worker, self._kill_backend, self._kill_worker))()
+                # A whole backend takes seconds to come back; more of these and nobody would be served.
+                (kill,) = self.random.choices(
+                    (self._kill_backend_worker, self._kill_worker, self._kill_backend), (3, 2, 1)
+                )
+                kill()
 
     def _kill_backend_worker(self) -> None:
         assert self._backend

@@ -77,7 +77,8 @@ def _play(move: Move, options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if move.clean:
-        move.story.good("nothing was lost, doubled, altered, failed or different")
+        killed = f", in spite of {move.chaos.kills} kills" if move.chaos else ", and none failed"
+        move.story.good(f"no webhook was lost, doubled or altered{killed}; both databases are equal")
     else:
         move.story.bad("NOT clean; the last lines of the backend:")
         move.story.plain(move.stage.backend_log.read_text(encoding="utf-8", errors="replace")[-3000:])

@@ -27,7 +27,7 @@ def figures(move: Move) -> dict[str, Any]:
         "rows_per_second": run.rows / run.copy_seconds if run.copy_seconds else 0.0,
         "webhooks": {
             "sent": verdict.deliveries,
-            "per_second": times.rate,
+            "per_second": len(deliveries) / max(last - first, 1.0),
             "acknowledged": verdict.acknowledged,
             "refused_on_purpose": verdict.refused,
             "resent": sum(len(d.attempts) - 1 for d in deliveries),
