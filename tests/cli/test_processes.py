@@ -20,7 +20,7 @@ from tests.cli.conftest import Answer, Sides, assert_no_secret
 
 AtStage = Callable[[str], Sides]
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN_S = 30.0
+WITHIN_S = 50.0
 
 
 @contextmanager
