@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from app.db.apply import Applier
 from app.db.errors import StaleAttempt
 from app.db.failpoints import Failpoint, FailpointError, arm
 from app.db.recover import Recovered
+from app.db.settings import load_settings
+from app.db.store_postgres import PostgresStore
 from app.db.switch import Aborted, Moved
 from app.db.urls import Side
+from loadtests.embedded import free_port
 from tests.support.pairs import TestPair, wait_until
 from tests.support.zygote import Zygote
 
@@ -163,6 +167,46 @@ def test_coordinator_that_wakes_after_there_and_back(
     assert said[0] in ("StaleAttempt", "Aborted")
     assert pair.epochs() == epochs
     _assert_whole(pair, primary, rows)
+
+
+def _cut_off(pair: TestPair) -> Applier:
+    """An applier of a process that reaches the SQLite file and not PostgreSQL."""
+    nowhere = pair.pair.postgres.set(port=free_port())
+    store = PostgresStore(nowhere, load_settings())
+    return Applier(pair.new_applier().sqlite, store)
+
+
+@pytest.mark.parametrize(
+    "point", [Failpoint.SWITCH_FENCED, Failpoint.SWITCH_DRAINED, Failpoint.SWITCH_CHECKED]
+)
+def test_coordinator_that_wakes_after_sqlite_was_released_alone(
+    replicating: TestPair, zygote: Zygote, point: Failpoint, tmp_path: Path
+) -> None:
+    """The recovering process could not ask PostgreSQL, whose record still names the attempt.
+
+    Only the mark on SQLite's own row keeps the sleeper from promoting a side that misses what SQLite has
+    taken since.
+    """
+    with _asleep(zygote, replicating, Side.POSTGRES, point, tmp_path) as said:
+        replicating.lite.execute("UPDATE st_control SET attempt_deadline = 0")
+        assert replicating.recover(_cut_off(replicating)) is Recovered.RELEASED
+        replicating.lite.execute("UPDATE item SET qty = 4711 WHERE id = 1")
+        rows = replicating.contents(Side.SQLITE)
+    assert said[0] == StaleAttempt.__name__
+    assert replicating.recover() is Recovered.NOTHING
+    _assert_whole(replicating, Side.SQLITE, rows)
+
+
+def test_sqlite_is_not_released_alone_once_the_commit_may_come(
+    replicating: TestPair, zygote: Zygote, tmp_path: Path
+) -> None:
+    with _asleep(zygote, replicating, Side.POSTGRES, Failpoint.SWITCH_COMMITTING, tmp_path) as said:
+        replicating.lite.execute("UPDATE st_control SET attempt_deadline = 0")
+        assert replicating.recover(_cut_off(replicating)) is Recovered.UNKNOWN
+        assert replicating.writable_sides() == set()
+    assert said[0] == "Moved"
+    assert replicating.writable_sides() == {Side.POSTGRES}
+    replicating.assert_same()
 
 
 def test_coordinator_that_wakes_after_its_commit_was_followed(

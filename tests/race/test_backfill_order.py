@@ -46,6 +46,7 @@ def items(copying: TestPair) -> TestPair:
 
 def _assert_same_items(pair: TestPair) -> None:
     assert pair.pg.execute("SELECT phase FROM st_control").fetchone() == (Phase.REPLICATING,)
+    assert pair.pg.execute("SELECT tbl, k, reason FROM st_quarantine").fetchall() == []
     assert pair.contents(Side.POSTGRES)["item"] == pair.contents(Side.SQLITE)["item"]
 
 

@@ -175,7 +175,8 @@ class TestPair:
         return sqlite_contents(self.lite) if side is Side.SQLITE else postgres_contents(self.pg)
 
     def assert_same(self) -> None:
-        """Both sides hold the same rows, quarantined ones included nowhere."""
+        """Both sides hold the same rows, and none had to be set aside for it."""
+        assert self.pg.execute("SELECT tbl, k, reason FROM st_quarantine").fetchall() == []
         assert difference(self.contents(Side.SQLITE), self.contents(Side.POSTGRES)) == {}
 
     def writable_sides(self) -> set[Side]:
