@@ -48,4 +48,10 @@ lock: setup  ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test fault race property model lint lock
+bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS="--quick", "--only copy")
+	$(BIN)/python -m loadtests.bench $(ARGS)
+
+load: setup  ## Drive a move under a load profile, with verdict and report (ARGS="--profile market_open --report load.html")
+	$(BIN)/python -m loadtests.cutover_under_load $(ARGS)
+
+.PHONY: help setup demo test fault race property model lint lock bench load

@@ -1,0 +1,91 @@
+"""Run the benchmark.
+
+    python -m loadtests.bench [--quick] [--only copy,verify,...] [--out DIR]
+
+Writes DIR/NAME.json and DIR/NAME.svg for each part. A full run writes to docs/figures and renews the
+tables of docs/performance.md; a quick one writes to .bench and leaves the documents alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from loadtests.bench import changes, copy, sessions, switching, verify, webhook
+from loadtests.bench.figures import Part
+from loadtests.bench.lab import FULL, QUICK, TINY, Lab, Sizes, machine, sizes_as_json
+from loadtests.bench.plots import plot
+from loadtests.bench.tables import insert, table
+from loadtests.processes import REPO
+
+PARTS: dict[str, Callable[[Lab], Part]] = {
+    "copy": copy.run,
+    "verify": verify.run,
+    "sessions": sessions.run,
+    "changes": changes.run,
+    "webhook": webhook.run,
+    "switch": switching.run,
+}
+DOCUMENT = REPO / "docs" / "performance.md"
+PUBLISHED = REPO / "docs" / "figures"
+SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts asked for; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    names = options.only.split(",") if options.only else list(PARTS)
+    if unknown := sorted(set(names) - set(PARTS)):
+        print(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    size = "tiny" if options.tiny else "quick" if options.quick else "full"
+    out = options.out or (PUBLISHED if size == "full" else REPO / ".bench")
+    out.mkdir(parents=True, exist_ok=True)
+    results = [measure(name, SIZES[size], options.seed, size, out) for name in names]
+    if out == PUBLISHED:
+        DOCUMENT.write_text(insert(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
+    for result in results:
+        print(f"\n{table(result)}")
+    return 0
+
+
+def measure(name: str, sizes: Sizes, seed: int, size: str, out: Path) -> dict[str, Any]:
+    """Run one part on a server of its own and write its files."""
+    started = time.time()
+    before = os.getloadavg()
+    with Lab(sizes, seed=seed, say=lambda line: print(line, file=sys.stderr, flush=True)) as lab:
+        part = PARTS[name](lab)
+        result = part.as_json() | {
+            "machine": machine(lab.server),
+            "sizes": {"name": size, **sizes_as_json(sizes)},
+            "seed": seed,
+            "load_average": [round(value, 2) for value in (before[0], *os.getloadavg()[:1])],
+            "seconds": round(time.time() - started, 1),
+            "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
+            "command": f"python -m loadtests.bench{'' if size == 'full' else f' --{size}'} --only {name}",
+        }
+    (out / f"{name}.json").write_text(
+        json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (out / f"{name}.svg").write_text(plot(result), encoding="utf-8")
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, in minutes")
+    parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
+    parser.add_argument("--only", metavar="NAME[,NAME]", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where JSON and plots go")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

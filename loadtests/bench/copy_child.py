@@ -1,0 +1,33 @@
+"""One measured backfill in a process of its own: prints its seconds and the peak memory of all it started."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+from app.db.settings import load_settings
+from app.db.store_postgres import PostgresStore
+from app.db.urls import Pair, parse_url
+from migration import copying
+from migration.backfill import Throttle
+from migration.sides import open_applier
+
+
+def main(sqlite: str, postgres: str) -> None:
+    """Copy a prepared pair."""
+    pair = Pair(parse_url(sqlite, name="sqlite"), parse_url(postgres, name="postgres"))
+    PostgresStore(pair.postgres, load_settings()).close()
+    with open_applier(pair) as applier:
+        started = time.perf_counter()
+        copying.backfill(pair, applier, Throttle(), 1, lambda table, rows, expected: None)
+        seconds = time.perf_counter() - started
+    own, started_ones = (
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    print(json.dumps({"seconds": seconds, "memory_mb": (own + started_ones) / 1024}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
