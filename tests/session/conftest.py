@@ -53,8 +53,10 @@ def backend() -> Iterator[MakeRuntime]:
     made: list[Runtime] = []
     former = runtimes.use(None)
 
-    def make(pair: TestPair, *, wanted: Side = Side.SQLITE, shadow: bool = True, **settings: Any) -> Runtime:
-        urls = {Side.SQLITE: f"sqlite:///{pair.path}", Side.POSTGRES: pair.url}
+    def make(
+        databases: TestPair, *, wanted: Side = Side.SQLITE, shadow: bool = True, **settings: Any
+    ) -> Runtime:
+        urls = {Side.SQLITE: f"sqlite:///{databases.path}", Side.POSTGRES: databases.url}
         options = {"dual_write": "sync", "dual_write_timeout_ms": 5_000, **settings}
         current = make_runtime(
             urls[wanted],

@@ -125,7 +125,7 @@ def test_sync_degrades_while_the_shadow_is_away_and_comes_back_by_itself(
     own_server.start()
     wait_until(lambda: not current.replicator.health().degraded, seconds=30)
     write("after")
-    assert has(lonely, Side.POSTGRES, "after")
+    wait_until(lambda: has(lonely, Side.POSTGRES, "after"))
     lonely.assert_same()
 
 

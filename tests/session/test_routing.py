@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, event, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from app.db.capture import remove_postgres, remove_sqlite
 from app.db.errors import Fenced, PrimaryUnavailable
 from app.db.failpoints import Failpoint, arm
 from app.db.session import RoutedSession, SessionLocal
 from app.db.switch import Aborted, Moved
 from app.db.urls import Side
+from migration.retired import retire_sqlite
 from tests.session.conftest import MakeRuntime, Owner, Pet
 from tests.support.pairs import TestPair, wait_until
 
@@ -219,8 +222,6 @@ def test_a_process_in_single_mode_on_the_old_side_is_refused_with_a_clear_error(
 
 
 def test_foreign_keys_are_enforced_from_prepare_on(replicating: TestPair, backend: MakeRuntime) -> None:
-    from sqlalchemy.exc import IntegrityError
-
     backend(replicating)
     with SessionLocal() as session, pytest.raises(IntegrityError):
         session.add(Pet(owner_id=10**9, v="stray"))
@@ -231,8 +232,6 @@ def test_off_means_a_plain_session_no_thread_and_no_statement_of_ours(
     fresh: TestPair, backend: MakeRuntime
 ) -> None:
     """P8."""
-    from sqlalchemy import event
-
     before = {thread.name for thread in threading.enumerate()}
     current = backend(fresh, shadow=False)
     current.start()
@@ -274,3 +273,28 @@ def test_reading_before_writing_does_not_fail_when_another_writer_came_between(
         session.add(Owner(name="new"))
         session.commit()
     assert {"between", "new"} <= names(fresh, Side.SQLITE)
+
+
+def test_after_complete_a_process_that_still_names_sqlite_goes_to_postgres(
+    promoted: TestPair, backend: MakeRuntime
+) -> None:
+    """The control rows are gone; the file that was left says that it is an archive."""
+    backend(promoted, dual_write="off")
+    with promoted.applier.sqlite.write() as connection:
+        retire_sqlite(connection, 2)
+        remove_sqlite(connection)
+    with promoted.applier.postgres.write() as connection:
+        remove_postgres(connection)
+
+    def write() -> bool:
+        try:
+            with SessionLocal() as session:
+                _orm(session)
+                session.commit()
+        except DBAPIError:  # a transaction that was admitted by what had just been removed
+            return False
+        return True
+
+    wait_until(write)
+    assert "new" in names(promoted, Side.POSTGRES)
+    assert "new" not in names(promoted, Side.SQLITE)

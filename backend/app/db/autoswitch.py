@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 
 import psycopg
@@ -64,10 +65,22 @@ def _switch(current: Runtime, applier: Applier) -> bool:
         if isinstance(outcome, Moved):
             log.warning("%s is primary at epoch %s", outcome.primary, outcome.epoch)
             if outcome.primary is Side.POSTGRES:
-                deferred.validate_foreign_keys(applier.postgres.connection)
+                threading.Thread(target=_validate, args=(current,), name="st-validate", daemon=True).start()
             return True
         log.warning("attempt %s to switch to %s ended: %s", attempt + 1, current.desired, outcome.reason)
         if not outcome.retryable:
             break
         time.sleep(0.1 * (attempt + 1))
     return current.primary() is current.desired
+
+
+def _validate(current: Runtime) -> None:
+    """Validate the new primary's foreign keys beside the first requests; `cutover` again does what is left."""
+    applier = current.applier("st-validate")
+    try:
+        deferred.validate_foreign_keys(applier.postgres.connection)
+    except (psycopg.Error, SwitchError) as error:
+        log.warning("foreign keys are not all validated: %s", error)
+    finally:
+        applier.sqlite.close()
+        applier.postgres.close()

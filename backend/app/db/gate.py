@@ -44,6 +44,7 @@ class Gate:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._unprepared_until = 0.0
+        self._retired = False
 
     def control(self) -> Control | None:
         """SQLite's control row as it is now; None while nothing is prepared."""
@@ -53,6 +54,7 @@ class Gate:
             return sqlite_control(self._connection())
         except NotPrepared:
             self._unprepared_until = time.monotonic() + _UNPREPARED_S
+            self._retired = self._sqlite_retired()
             return None
 
     def _connection(self) -> sqlite3.Connection:
@@ -77,7 +79,16 @@ class Gate:
             control = self.control()
         except (sqlite3.Error, OSError):
             control = self._ask_arbiter()
-        return self._desired if control is None else control.primary
+        if control is not None:
+            return control.primary
+        return Side.POSTGRES if self._retired else self._desired
+
+    def _sqlite_retired(self) -> bool:
+        """Whether the move was completed and this file is the archive it left, whatever the URL names."""
+        row = self._connection().execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*' LIMIT 1"
+        )
+        return row.fetchone() is not None
 
     @property
     def prepared(self) -> bool:
