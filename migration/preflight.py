@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from app.db.postgres_connection import open_postgres
 from app.db.settings import Pooler, load_settings
 from app.db.store_sqlite import open_sqlite
 from migration.preflight_file import file_findings
+from migration.preflight_reading import one_state
 from migration.preflight_report import Finding, Report, Severity, in_order
 from migration.preflight_rows import check_violations, duplicates, null_keys, orphans
 from migration.preflight_schema import database_findings, drift, policy_findings, table_findings
@@ -75,7 +76,7 @@ def _run(
     if postgres is not None:
         size = path.stat().st_size
         found += server_findings(postgres, load_settings(), 2 * size)
-    with _one_state(sqlite):
+    with one_state(sqlite):
         try:
             shapes = read_shapes(sqlite, postgres, models())
             found += database_findings(sqlite)
@@ -111,16 +112,6 @@ def _rows(
     found += orphans(sqlite, shape, policy)
     found += check_violations(sqlite, shape)
     return check.rows, seconds
-
-
-@contextmanager
-def _one_state(sqlite: sqlite3.Connection) -> Iterator[None]:
-    """Read one state of the file, whoever writes meanwhile."""
-    sqlite.execute("BEGIN")
-    try:
-        yield
-    finally:
-        sqlite.execute("ROLLBACK")
 
 
 def _unreadable(error: sqlite3.DatabaseError) -> Finding:

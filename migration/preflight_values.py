@@ -14,13 +14,13 @@ from decimal import Decimal
 from typing import Any
 
 from app.db.canonical import Kind, encode, is_plain
-from app.db.catalog import Column, quote
+from app.db.catalog import Column
 from app.db.conversions import CONVERSIONS
 from app.db.errors import UnsupportedValue
 from app.db.policy import Policy, convert
 from app.db.quarantine import join_key, row_key
 from app.db.store import Row
-from app.db.store_sqlite import stream
+from migration.preflight_reading import batches
 from migration.preflight_report import Finding
 from migration.preflight_shapes import Shape
 from migration.preflight_wording import Group, code_of, finding
@@ -224,8 +224,7 @@ def check_values(
         progress: called with the number of rows of each batch.
     """
     check = TableCheck(shape, policy)
-    names = ", ".join(quote(column.name) for column in shape.table.columns)
-    for rows in stream(sqlite, f"SELECT {names} FROM {quote(shape.table.name)}", ()):
+    for rows in batches(sqlite, shape.table):
         check.look(rows)
         progress(len(rows))
     return check
