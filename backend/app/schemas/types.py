@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
+
+def plain_zero(value: float) -> float:
+    """The number itself, minus zero as zero: SQLite drops the sign and PostgreSQL keeps it."""
+    return value + 0.0
+
+
 Int64 = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False), AfterValidator(plain_zero)]
 PathId = Annotated[int, Path(ge=INT64_MIN, le=INT64_MAX)]
 QueryId = Annotated[int | None, Query(ge=INT64_MIN, le=INT64_MAX)]
 

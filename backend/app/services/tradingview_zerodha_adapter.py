@@ -10,6 +10,7 @@ from typing import Final
 from app.config_files import load_zerodha_symbol_map
 from app.core.config import Settings
 from app.models import User
+from app.schemas.types import plain_zero
 from app.schemas.webhook import TradingViewWebhookPayload
 
 DEFAULT_EXCHANGE: Final = "NSE"
@@ -112,7 +113,7 @@ def _number_or_none(value: float | None, *, missing: float | None) -> float | No
     """NaN is stored as NULL on both databases."""
     if value is None:
         return missing
-    return None if value != value else value
+    return None if value != value else plain_zero(value)
 
 
 def _wall_time(value: datetime | None) -> datetime | None:
