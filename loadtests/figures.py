@@ -63,8 +63,7 @@ def pause(deliveries: Sequence[Delivery], since: float, until: float) -> Pause:
         if delivery.outcome is Outcome.ACKNOWLEDGED
         for attempt in delivery.attempts[-1:]
     )
-    during = [at for at in answers if since <= at <= until]
-    gaps = [later - earlier for earlier, later in pairwise(during)]
+    gaps = [b - a for a, b in pairwise(answers) if b > since and a < until]
     waits = [a.ms for a in _attempts(deliveries) if a.at < until and a.at + a.ms / 1000 > since]
     return Pause(max(gaps, default=0.0) * 1000, max(waits, default=0.0))
 

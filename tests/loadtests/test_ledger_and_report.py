@@ -61,6 +61,8 @@ def test_a_pause_shows_as_a_gap_and_as_a_wait() -> None:
     seen = pause(held, 4.9, 5.3)
     assert seen.gap == pytest.approx(400.0, abs=15)
     assert seen.wait == 400.0
+    inside = pause(held, 5.15, 5.16)
+    assert inside.gap == seen.gap, "a gap counts that began before the moment and ended after it"
     calm = pause(held, 1.0, 3.0)
     assert calm.gap == pytest.approx(100.0, abs=5)
     assert calm.wait == 10.0
