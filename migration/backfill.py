@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 from app.db import deferred
 from app.db.apply import Applier, Round
 from app.db.catalog import Table, quote, quote_with_parameters
@@ -31,9 +33,11 @@ from app.db.failpoints import Failpoint, failpoint
 from app.db.phase import Phase, advance
 from app.db.postgres_connection import ROW_ERRORS, postgres_control
 from app.db.postgres_write import PostgresTarget, canonical_parts, copy_text, encode_rows
+from app.db.quarantine import Rejected
 from app.db.store import Row
 from app.db.store_sqlite import key_columns, stream
 from app.db.urls import Side
+from migration.copy_binary import SIGNATURE, TRAILER, OutOfRange, encode_binary, supports
 
 CHUNK_ROWS = 20_000
 CAREFUL_ROWS = 200  # chunk size while looking for a row that only the server can tell is bad
@@ -114,11 +118,10 @@ class Backfill:
             started = time.monotonic()
             try:
                 progress = self._chunk(CAREFUL_ROWS if careful else self._chunk_rows, careful=careful > 0)
-            except ROW_ERRORS as error:
+            except (*ROW_ERRORS, OutOfRange) as error:
                 if careful:
-                    detail = error.diag.message_detail or ""
                     raise Refused(
-                        f"a row cannot be copied: {error.diag.message_primary} {detail}",
+                        f"a row cannot be copied: {_told(error)}",
                         hint="run st-migrate preflight, which names the rows",
                     ) from error
                 careful = 1 + self._chunk_rows // CAREFUL_ROWS
@@ -231,17 +234,20 @@ class Backfill:
             rows = [row for batch in batches for row in batch]
             refused = target.insert(table, [rows] if rows else [])
             return len(rows) - refused, refused
+        form = _BINARY if supports(table) else _TEXT
         names = ", ".join(quote(column.name) for column in table.columns)
         rejected, copied = [], 0
         with target.connection.cursor().copy(
-            f"COPY {quote(table.name)} ({names}) FROM STDIN".encode()
+            f"COPY {quote(table.name)} ({names}) FROM STDIN (FORMAT {form.name})".encode()
         ) as copy:
+            copy.write(form.head)
             for batch in batches:
-                columns, refused_rows = encode_rows(table, batch)
+                encoded, rows_in_it, refused_rows = form.encode(table, batch)
                 rejected += refused_rows
-                if columns[0]:
-                    copy.write(copy_text(columns))
-                    copied += len(columns[0])
+                if rows_in_it:
+                    copy.write(encoded)
+                    copied += rows_in_it
+            copy.write(form.tail)
         target.quarantine(rejected)
         return copied, len(rejected)
 
@@ -261,6 +267,32 @@ class Backfill:
             if control.phase == Phase.COPYING:
                 advance(connection, Phase.COPYING, Phase.REPLICATING, control.epoch)
         failpoint(Failpoint.COPY_DONE)
+
+
+def _text_rows(table: Table, rows: list[Row]) -> tuple[bytes, int, list[Rejected]]:
+    columns, rejected = encode_rows(table, rows)
+    count = len(columns[0])
+    return (copy_text(columns).encode() if count else b""), count, rejected
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A format of COPY: what stands before and after the rows, and how rows are written."""
+
+    name: str
+    head: bytes
+    tail: bytes
+    encode: Callable[[Table, list[Row]], tuple[bytes, int, list[Rejected]]]
+
+
+_TEXT = _Form("text", b"", b"", _text_rows)
+_BINARY = _Form("binary", SIGNATURE, TRAILER, encode_binary)
+
+
+def _told(error: Exception) -> str:
+    if not isinstance(error, psycopg.Error):
+        return str(error)
+    return f"{error.diag.message_primary} {error.diag.message_detail or ''}"
 
 
 def _interval(table: Table, after: str | None, upto: str | None) -> tuple[str, tuple[Any, ...]]:
