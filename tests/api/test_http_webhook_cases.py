@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_values import FACTS
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import Alert, Order, Position, Strategy, SystemEvent, User
 from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from tests.api.api_values import FACTS
 
 CASES_FILE = FACTS / "webhook-payloads.json"
 RECORDED: dict[str, Any] = json.loads(CASES_FILE.read_text("utf-8")) if CASES_FILE.exists() else {}

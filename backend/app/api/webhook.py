@@ -9,6 +9,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.api import orders as orders_api
+from app.api.webhook_document import ANSWERS, DELIVERIES
 from app.core.config import Settings
 from app.core.logging import correlation_id_of
 from app.core.market_hours import is_market_open_now
@@ -40,7 +41,9 @@ from app.services.webhook_routing import Routing, find_user_and_strategy, load_w
 router = APIRouter(prefix="/webhook", tags=["webhook"])
 
 WebhookBody = Annotated[
-    TradingViewWebhookPayload | dict[str, Any] | str, Field(union_mode="left_to_right"), Body()
+    TradingViewWebhookPayload | dict[str, Any] | str,
+    Field(union_mode="left_to_right"),
+    Body(openapi_examples=DELIVERIES),
 ]
 
 
@@ -54,7 +57,7 @@ def describe_webhook() -> dict[str, str]:
     }
 
 
-@router.post("/tradingview", status_code=201)
+@router.post("/tradingview", status_code=201, responses=ANSWERS)
 @router.post("", status_code=201, include_in_schema=False)
 def tradingview_webhook(
     payload: WebhookBody, request: Request, db: Db, settings: AppSettings
