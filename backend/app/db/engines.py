@@ -21,8 +21,11 @@ from sqlalchemy.engine import ExceptionContext
 
 from app.db.capture import FENCED_SQLSTATE, FENCED_TEXT
 from app.db.errors import Fenced
+from app.db.postgres_connection import KEEPALIVE, PatientConnection
 from app.db.settings import Pooler, ShimSettings
 from app.db.urls import Side, side_of
+
+SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
 
 _READS = re.compile(
     r"\s*(?:--[^\n]*\n\s*)*(SELECT|VALUES|PRAGMA|EXPLAIN|SHOW|RELEASE|ROLLBACK|COMMIT|SET)\b", re.I
@@ -61,13 +64,17 @@ def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engi
             pool_recycle=1800,
             connect_args=_postgres_arguments(url, settings),
         )
+        event.listen(engine, "do_connect", _connect_patiently)
+        if settings.pg_statement_timeout_ms:
+            patience = settings.pg_statement_timeout_ms / 1000 + SILENCE_S
+            event.listen(engine, "connect", lambda raw, record: setattr(raw, "patience", patience))
     event.listen(engine, "handle_error", _name_the_fence)
     event.listen(engine, "checkin", _leave_no_transaction)
     return engine
 
 
 def _postgres_arguments(url: URL, settings: ShimSettings) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {name: n for name, n in KEEPALIVE.items() if name not in url.query}
     if "connect_timeout" not in url.query:
         arguments["connect_timeout"] = settings.pg_connect_timeout_s
     if "application_name" not in url.query:
@@ -81,6 +88,10 @@ def _postgres_arguments(url: URL, settings: ShimSettings) -> dict[str, Any]:
             "-c idle_in_transaction_session_timeout=60000"
         )
     return arguments
+
+
+def _connect_patiently(dialect: Any, record: Any, arguments: Any, options: Any) -> PatientConnection:
+    return PatientConnection.connect(*arguments, **options)
 
 
 def _sqlite_connected(connection: sqlite3.Connection, record: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
@@ -15,6 +16,14 @@ from app.db.store_sqlite import control_from_row
 from app.db.urls import connect_arguments, shown
 
 Connection = psycopg.Connection[Any]
+
+# A host that is gone without a word is noticed after some 25 s; settings in the URL come first.
+KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 
 _CONTROL = (
     "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
@@ -34,14 +43,38 @@ _RETRYABLE = (
 ROW_ERRORS = (pg_errors.DataError, pg_errors.IntegrityError, pg_errors.ProgramLimitExceeded)
 
 
-def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> Connection:
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that is given up when a statement has had no answer for `patience` seconds.
+
+    Keep-alive probes find a host that is gone. A stopped server or a frozen proxy answers them, and
+    nothing else; without a limit a thread would wait there for as long as that lasts.
+    """
+
+    patience: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        if timeout is not None or self.patience is None:
+            return super().wait(gen, interval, timeout)
+        started = time.monotonic()
+        try:
+            return super().wait(gen, interval, self.patience)
+        except pg_errors.OperationalError as error:
+            if error.sqlstate is not None or time.monotonic() - started < self.patience:
+                raise
+            self.close()
+            raise pg_errors.OperationalError(
+                f"PostgreSQL has not answered for {self.patience:g} s; the connection was given up"
+            ) from error
+
+
+def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> PatientConnection:
     """Connect in autocommit mode, marked as ours, with a UTC session and limits on waiting.
 
     Raises:
         ShadowUnavailable: the server cannot be reached now.
         ConfigurationError: it can, and says no (user, password, database).
     """
-    arguments = connect_arguments(url)
+    arguments = {**KEEPALIVE, **connect_arguments(url)}
     arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
     arguments.setdefault("application_name", application_name)
     if settings.pg_pooler is Pooler.NONE:
@@ -53,7 +86,7 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     else:
         arguments["prepare_threshold"] = None
     try:
-        return psycopg.connect(autocommit=True, **arguments)
+        return PatientConnection.connect(autocommit=True, **arguments)
     except psycopg.OperationalError as error:
         text = str(error).strip().splitlines()[-1]
         state = error.sqlstate or ""

@@ -14,6 +14,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -37,7 +38,10 @@ log = logging.getLogger("sigma.db")
 POLL_S = 0.02  # how soon a write of another process is noticed
 POLL_OTHERS_S = 0.2  # the same while some other process always applies first
 RECOVER_S = 0.25
+PATIENCE_S = 120.0  # for one answer; longer than any statement of a huge round needs
 COUNT_S = 2.0
+DEGRADED_S = 1.0  # how long a process stays degraded at least: a slow shadow must not cost time-out upon time-out
+WARM_UP_S = 60.0
 CAUGHT_UP_S = 1.0  # a round shorter than this makes a degraded process trust the shadow again
 _FAILURES = (psycopg.Error, sqlite3.Error, SwitchError, OSError)
 _NOT_OURS = pg_errors.InsufficientPrivilege  # a role that may write the application's tables only
@@ -61,10 +65,14 @@ class Replicator:
     Args:
         pair: both sides.
         settings: mode and limits.
+        warm_up: opens connections that a switch will need; called now and then while the pair replicates.
     """
 
-    def __init__(self, pair: Pair, settings: ShimSettings) -> None:
+    def __init__(self, pair: Pair, settings: ShimSettings, warm_up: Callable[[], None]) -> None:
         self._pair = pair
+        self._warm_up = warm_up
+        self._next_warm_up = 0.0
+        self._degraded_since = 0.0
         self._settings = settings
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -156,6 +164,7 @@ class Replicator:
         """Open the breaker; the caller holds the condition."""
         if not self._degraded and self._settings.dual_write in (DualWrite.SYNC, DualWrite.STRICT):
             self._degraded = True
+            self._degraded_since = time.monotonic()
             metrics.DEGRADED.set(1)
             log.warning("dual write degraded to async: %s", why)
             self._changed.notify_all()
@@ -191,6 +200,7 @@ class Replicator:
                 SqliteStore(self._pair.path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms),
                 PostgresStore(self._pair.postgres, self._settings, application_name="st-replicator"),
             )
+            self._applier.postgres.be_patient(PATIENCE_S)
         return self._applier
 
     def _follow(self, applier: Applier) -> None:
@@ -228,7 +238,8 @@ class Replicator:
             if outcome.changes:
                 metrics.ROUND_SECONDS.observe(outcome.seconds)
             # A round takes all there was when it began, so a short one, or no news since, is up to date.
-            if self._degraded and (outcome.seconds < CAUGHT_UP_S or not applier.has_news()):
+            rested = time.monotonic() - self._degraded_since > DEGRADED_S
+            if self._degraded and rested and (outcome.seconds < CAUGHT_UP_S or not applier.has_news()):
                 self._degraded = False
                 metrics.DEGRADED.set(0)
                 log.warning("dual write is back: the shadow has caught up")
@@ -273,8 +284,11 @@ class Replicator:
         if now < self._next_recover:
             return
         self._next_recover = now + RECOVER_S
-        if self._phase != Phase.REPLICATING:
-            self._requested = True  # nothing else tells that the copy is done
+        if self._phase != Phase.REPLICATING or self._degraded:
+            self._requested = True  # nothing else tells that the copy is done, or the shadow back
+        elif now >= self._next_warm_up:
+            self._next_warm_up = now + WARM_UP_S
+            self._warm_up()
         control = applier.sqlite.read_control()
         # With PostgreSQL primary an attempt shows on its row only, so it is asked every time.
         if control.attempt is not None or self._error is not None or control.primary is Side.POSTGRES:

@@ -13,7 +13,7 @@ from psycopg import errors as pg_errors
 from sqlalchemy import URL
 
 from app.db.errors import NotPrepared
-from app.db.postgres_connection import Connection, open_postgres, postgres_control
+from app.db.postgres_connection import Connection, PatientConnection, open_postgres, postgres_control
 from app.db.postgres_read import PostgresSource
 from app.db.postgres_write import PostgresTarget
 from app.db.settings import ShimSettings
@@ -31,7 +31,8 @@ class PostgresStore:
         self._url = url
         self._settings = settings
         self._name = application_name
-        self._connection: Connection | None = None
+        self._connection: PatientConnection | None = None
+        self._patience: float | None = None
 
     @property
     def connection(self) -> Connection:
@@ -42,7 +43,14 @@ class PostgresStore:
         """
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = open_postgres(self._url, self._settings, application_name=self._name)
+            self._connection.patience = self._patience
         return self._connection
+
+    def be_patient(self, seconds: float | None) -> None:
+        """Give the connection up when a statement has no answer for so long; None: wait for ever."""
+        self._patience = seconds
+        if self._connection is not None:
+            self._connection.patience = seconds
 
     @contextmanager
     def source(self) -> Iterator[PostgresSource]:

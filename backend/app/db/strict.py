@@ -24,6 +24,8 @@ from app.db.postgres_read import PostgresSource
 from app.db.store import RawKey, Source
 from app.db.store_sqlite import SqliteSource
 
+SILENCE_S = 8.0  # longer than lock_timeout: how long a commit waits for a shadow that does not answer
+
 
 class StrictWriter:
     """Announces the transactions of one process to the shadow, one at a time.
@@ -71,6 +73,7 @@ class StrictWriter:
     def _announce(self, raw: Any) -> None:
         if self._applier is None:
             self._applier = self._make_applier("st-strict")
+            self._applier.postgres.be_patient(SILENCE_S)
         applier = self._applier
         if applier.postgres.read_control().phase != Phase.REPLICATING:
             return

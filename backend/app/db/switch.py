@@ -109,6 +109,8 @@ class Coordinator:
         try:
             dirty = self._catch_up()
             self._begin(control)
+            # From here on nobody may wait long for a server that is silent: writers are being held.
+            self._postgres.be_patient(self._budget + ATTEMPT_GRACE_S)
             self._fence(control)
             return self._finish(to, control, dirty)
         except _Abort as abort:
@@ -120,6 +122,8 @@ class Coordinator:
             with suppress(psycopg.Error, sqlite3.Error, SwitchError):
                 end_attempt(self._applier, self._token, f"{type(error).__name__}: {error}")
             raise
+        finally:
+            self._postgres.be_patient(None)
 
     def _catch_up(self) -> DirtyKeys:
         """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""
