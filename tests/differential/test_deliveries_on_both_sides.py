@@ -18,7 +18,7 @@ from app.db import SessionLocal
 from app.db.failpoints import Failpoint, arm
 from app.db.switch import Moved
 from app.db.urls import Side
-from app.models import Alert, BrokerSecret, Order, Position, Strategy, SystemEvent, User
+from app.models import Alert, BrokerSecret, Order, Position, RiskSettings, Strategy, SystemEvent, User
 from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.api import test_http_webhook_cases as recorded
 from tests.api.api_values import WEBHOOK_SECRET
@@ -45,7 +45,7 @@ def _make_primary(dual: Dual, side: Side) -> None:
 def _start_over(fixture: dict[str, Any]) -> dict[str, int]:
     """The rows that every recorded case starts from, and the ids behind the placeholders."""
     with SessionLocal() as db:
-        for model in (SystemEvent, Order, Alert, Position, BrokerSecret, Strategy, User):
+        for model in (SystemEvent, Order, Alert, Position, RiskSettings, BrokerSecret, Strategy, User):
             db.execute(delete(model))
         users = [User(password_hash="x", **row) for row in fixture["users"]]
         strategies = [Strategy(**row) for row in fixture["strategies"]]
