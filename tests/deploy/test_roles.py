@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors as pg_errors
 
 from app.db.apply import Applier
+from app.db.autoswitch import switch_at_start
 from app.db.settings import load_settings
 from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
@@ -106,6 +107,16 @@ def test_the_application_meets_the_fence_and_not_a_missing_privilege(
         assert refused.value.sqlstate == "ST001"
         row = connection.execute("SELECT st_may_write()").fetchone()
     assert row == (False,)
+
+
+def test_a_start_with_too_few_rights_to_switch_follows_instead(
+    roles: EmbeddedPostgres, migrate: Migrate, backend: Backend
+) -> None:
+    _, app, _ = prepared(roles, migrate)
+    current = backend(app, wanted=Side.POSTGRES, dual_write="off", cutover="auto")
+    assert not switch_at_start(current)
+    assert current.primary() is Side.SQLITE
+    assert write_alert("STILL ON SQLITE") > ALERTS
 
 
 def test_the_verifier_changes_no_row(moved: tuple[str, str, str], migrate: Migrate) -> None:
