@@ -7,8 +7,6 @@ import resource
 import sys
 import time
 
-from app.db.settings import load_settings
-from app.db.store_postgres import PostgresStore
 from app.db.urls import Pair, parse_url
 from migration import copying
 from migration.backfill import Throttle
@@ -18,10 +16,9 @@ from migration.sides import open_applier
 def main(sqlite: str, postgres: str) -> None:
     """Copy a prepared pair."""
     pair = Pair(parse_url(sqlite, name="sqlite"), parse_url(postgres, name="postgres"))
-    PostgresStore(pair.postgres, load_settings()).close()
     with open_applier(pair) as applier:
         started = time.perf_counter()
-        copying.backfill(pair, applier, Throttle(), 1, lambda table, rows, expected: None)
+        copying.backfill(pair, applier, Throttle(), None, lambda table, rows, expected: None)
         seconds = time.perf_counter() - started
     own, started_ones = (
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -1,0 +1,64 @@
+"""The benchmark runs in tiny form and writes what the documents are made of; no time is judged."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from loadtests.bench import __main__ as bench
+from loadtests.bench.figures import Samples, Spread
+from loadtests.bench.tables import insert, number
+
+SIDES_OF_COPY = {"this tool", "COPY of a text file"}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", list(bench.PARTS))
+def test_part(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--tiny", "--only", name, "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+    assert result["figures"]
+    for figure in result["figures"]:
+        value = figure["value"]
+        assert value["low"] <= value["median"] <= value["high"]
+        assert all(math.isfinite(sample) and sample >= 0 for sample in value["samples"])
+    assert {"processors", "postgresql", "sqlite", "python"} <= result["machine"].keys()
+    assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+    assert result["title"] in capsys.readouterr().out
+    assert not [note for note in result["notes"] if "failed, " in note or "aborted" in note]
+
+
+def test_published_figures_are_what_the_document_shows() -> None:
+    document = bench.DOCUMENT.read_text(encoding="utf-8")
+    published = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(bench.PUBLISHED.glob("*.json"))
+    ]
+    parts = [part for part in published if part.get("name") in bench.PARTS]
+    assert insert(document, parts) == document
+    for name in bench.PARTS:
+        assert f"<!-- bench:{name} -->" in document
+
+
+def test_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--only", "nothing"]) == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_ratios_are_paired_within_a_repeat() -> None:
+    samples = Samples("group", "peer")
+    for slow in (1.0, 10.0):  # the second repeat was slow for both
+        samples.add("peer", "time", "s", 2.0 * slow)
+        samples.add("ours", "time", "s", 1.0 * slow)
+    peer, ours = samples.figures()
+    assert peer.ratio is None
+    assert ours.ratio is not None
+    assert ours.ratio.value == Spread(0.5, 0.5, 0.5, (0.5, 0.5))
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.01234, "0.0123"), (12.34, "12.3"), (1234567.8, "1,234,568")])
+def test_numbers(value: float, shown: str) -> None:
+    assert number(value) == shown
