@@ -116,3 +116,11 @@ def test_backend_and_worker_share_the_file_and_differ_in_the_command_only() -> N
     assert backend["volumes"] == worker["volumes"]
     assert "--workers 2" in backend["command"]
     assert backend["environment"]["PROMETHEUS_MULTIPROC_DIR"] in backend["tmpfs"][0]
+
+
+def test_the_image_takes_no_secrets_and_no_database_along() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {"*", "**/.env", "**/*.db"} <= set(ignored)
+    taken = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert taken == {name for names in copied for name in names.split()}
