@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.figures import latency, pause
-from loadtests.ledger import Delivery, read_ledgers
+from loadtests.ledger import Delivery, Ledger, read_ledgers
 from loadtests.oracle import Verdict, judge
+from loadtests.payloads import Signals
 from loadtests.processes import REPO, Backend, Broken, Result, kill_group, python_env
 from loadtests.profiles import PROFILES, Profile
 from loadtests.report import charts, flat, page
+from loadtests.sender import Sender
 from loadtests.stage import ADMIN, DATABASE, WEBHOOK_SECRET, Stage
 from loadtests.story import Story
 from loadtests.svg import Mark
@@ -32,6 +34,7 @@ from loadtests.watch import EVERY_S, Watch
 
 BEFORE_S = 3.0
 STOP_S = 40.0
+SHARE = 0.7  # of what the machine carries that the peak may ask for
 SWITCHES = (("cutover", "postgres"), ("rollback", "sqlite"), ("cutover", "postgres"))
 
 
@@ -65,14 +68,18 @@ class UnderLoad:
         profile: the load.
         story: where it is told.
         max_seconds: the load never lasts longer.
+        scale: so many times the profile's users; None: as many as the machine carries, at most all.
     """
 
-    def __init__(self, stage: Stage, profile: Profile, story: Story, max_seconds: float) -> None:
+    def __init__(
+        self, stage: Stage, profile: Profile, story: Story, max_seconds: float, scale: float | None = None
+    ) -> None:
         self.outcome = Outcome()
         self._stage = stage
         self._profile = profile
         self._story = story
         self._max_seconds = max_seconds
+        self._scale = scale
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ledgers: list[Path] = []
         self._watch: Watch | None = None
@@ -86,6 +93,7 @@ class UnderLoad:
         backend = stage.backend().start()
         self._watch = Watch(stage.sqlite_path, stage.postgres.dsn(DATABASE))
         self._watch.start()
+        self._fit(backend)
         self._start_load(backend)
         time.sleep(BEFORE_S)
         for verb in ("preflight", "prepare", "backfill", "verify"):
@@ -96,11 +104,24 @@ class UnderLoad:
         self._stop_load()
         self._judge()
 
+    def _fit(self, backend: Backend) -> None:
+        """Scale the profile down to what the machine carries, unless the caller has said otherwise."""
+        if self._scale is None:
+            signals = Signals(f"{self._marker}fit", self._stage.users, seed=self._profile.seed)
+            ledger = Ledger(self._stage.base / "fit.jsonl")
+            sender = Sender(signals, WEBHOOK_SECRET, ledger, target=backend.port, rate=1.0)
+            carries = sender.carries(2.0)
+            ledger.close()
+            self._scale = min(1.0, SHARE * carries / (self._profile.peak * self._profile.copies))
+            self._story.step(f"the file as it is carries {carries:.0f} webhooks/s here")
+        self._profile = self._profile.scaled(self._scale)
+
     def _start_load(self, backend: Backend) -> None:
         self._began = time.time()
         self._spawn(
             "locust", "-f", str(REPO / "loadtests" / "locustfile.py"), "--headless", "--only-summary",
-            "--host", backend.url, "--load", self._profile.name, "--seconds", str(self._max_seconds),
+            "--host", backend.url, "--load", self._profile.name, "--scale", str(self._scale),
+            "--seconds", str(self._max_seconds),
             "--prefix", self._marker, "--senders", ",".join(self._stage.users), "--secret", WEBHOOK_SECRET,
             "--admin", ":".join(ADMIN), ledger="locust",
         )  # fmt: skip
@@ -109,7 +130,7 @@ class UnderLoad:
                 "loadtests.background", "--seconds", str(self._max_seconds), "--prefix", self._marker,
                 "--seed", str(self._profile.seed), ledger="background",
             )  # fmt: skip
-        self._story.step(f"{self._profile.name}: {self._profile.why}")
+        self._story.step(f"{self._profile.name}, at most {self._profile.peak} users: {self._profile.why}")
 
     def _spawn(self, module: str, *options: str, ledger: str) -> None:
         path = self._stage.base / f"{ledger}.jsonl"
@@ -208,6 +229,7 @@ class UnderLoad:
         self.outcome.figures = {
             "profile": self._profile.name,
             "seed": self._profile.seed,
+            "scale": self._scale,
             "deliveries": counts | {"findings": len(verdict.findings)},
             "answer_ms": {"p50": times.p50, "p99": times.p99, "worst": times.worst},
             "highest_lag": {"changes": changes, "ms": lag * 1000},
@@ -248,6 +270,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one profile; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--profile", choices=list(PROFILES), default="steady")
+    parser.add_argument("--scale", type=float, help="so many times the users (default: what is carried)")
     parser.add_argument("--max-seconds", type=float, default=240.0)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--report", type=Path, metavar="FILE")
@@ -255,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story()
     with Stage() as stage:
-        run = UnderLoad(stage, PROFILES[options.profile], story, options.max_seconds)
+        run = UnderLoad(stage, PROFILES[options.profile], story, options.max_seconds, options.scale)
         try:
             run.play()
         except Broken as broken:

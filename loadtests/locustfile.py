@@ -33,6 +33,7 @@ HERE = ("127.0.0.1", "localhost", "::1")
 @events.init_command_line_parser.add_listener
 def _options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--load", choices=list(PROFILES), default="steady", env_var="LOAD_PROFILE")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the users of the profile")
     parser.add_argument("--seconds", type=float, default=0, help="end after so many seconds; 0: one cycle")
     parser.add_argument("--prefix", default="", help="prefix of every marker", include_in_web_ui=False)
     parser.add_argument("--senders", default="admin", help="user names, comma-separated")
@@ -72,7 +73,7 @@ class ProfileShape(LoadTestShape):
 
     def tick(self) -> tuple[int, float, list[type[Any]]] | None:
         options = self.runner.environment.parsed_options
-        profile = PROFILES[options.load]
+        profile = PROFILES[options.load].scaled(options.scale)
         if self.get_run_time() >= (options.seconds or profile.cycle_s):
             return None
         users = profile.users_at(self.get_run_time())

@@ -7,8 +7,9 @@ Bounds are for two cores that are shared with the senders and both databases.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 WEBHOOKS, RESENDS, TRADERS = "WebhookUser", "ResendUser", "TraderUser"
@@ -72,6 +73,11 @@ class Profile:
     def mean(self) -> float:
         """Users on average over a cycle."""
         return sum(step.seconds * step.users for step in self.steps) / self.cycle_s
+
+    def scaled(self, factor: float) -> Profile:
+        """The same profile with so many times the users; a step that has users keeps at least one."""
+        steps = tuple(Step(step.seconds, math.ceil(step.users * factor)) for step in self.steps)
+        return replace(self, steps=steps)
 
     def users_at(self, seconds: float) -> int:
         """Users so many seconds after the start, the cycle repeating."""

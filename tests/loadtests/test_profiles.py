@@ -56,6 +56,15 @@ def test_the_mix_names_user_classes_that_exist(profile: Profile) -> None:
     assert (profile.copies > 1) == (RESENDS in profile.mix)
 
 
+@ALL
+def test_a_scaled_profile_keeps_its_form(profile: Profile) -> None:
+    small = profile.scaled(0.1)
+    assert small.cycle_s == profile.cycle_s
+    assert 1 <= small.peak <= max(1, profile.peak // 10 + 1)
+    assert [step.users > 0 for step in small.steps] == [step.users > 0 for step in profile.steps]
+    assert profile.scaled(1.0) == profile
+
+
 def test_seeds_and_names_are_unique() -> None:
     assert len({profile.seed for profile in PROFILES.values()}) == len(PROFILES)
     assert all(name == profile.name for name, profile in PROFILES.items())
