@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from sqlalchemy import URL, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
 from app.db.apply import Applier
@@ -27,6 +29,8 @@ from app.db.strict import StrictWriter
 from app.db.urls import Pair, Side, make_pair, parse_url, side_of
 
 log = logging.getLogger("sigma.db")
+
+WARM_CONNECTIONS = 10
 
 
 @dataclass
@@ -66,7 +70,14 @@ class Runtime:
     def replicator(self) -> Replicator:
         """Background apply; in dual mode only."""
         assert self.pair is not None
-        return Replicator(self.pair, self.settings)
+        return Replicator(self.pair, self.settings, self._warm_up)
+
+    def _warm_up(self) -> None:
+        """Have connections to PostgreSQL ready: requests held by a switch must not all open their first one."""
+        engine = self.engine(Side.POSTGRES)
+        with ExitStack() as held, suppress(SQLAlchemyError):  # nothing depends on it
+            for _ in range(min(WARM_CONNECTIONS, self.settings.pg_pool_size)):
+                held.enter_context(engine.connect())
 
     @cached_property
     def strict(self) -> StrictWriter:
