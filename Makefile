@@ -55,3 +55,12 @@ load: setup  ## Drive a move under a load profile, with verdict and report (ARGS
 	$(BIN)/python -m loadtests.cutover_under_load $(ARGS)
 
 .PHONY: help setup demo test fault race property model lint lock bench load
+
+# Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
+HOURS ?= 1
+
+soak: setup  ## Random kill -9 over full runs, then random histories, each for half of HOURS
+	PYTHONPATH=backend:. $(BIN)/python -m tests.soak.kills --hours $$($(BIN)/python -c "print($(HOURS) / 2)")
+	PYTHONPATH=backend:. $(BIN)/python -m tests.history.run --hours $$($(BIN)/python -c "print($(HOURS) / 2)")
+
+.PHONY: soak

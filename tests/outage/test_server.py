@@ -5,6 +5,7 @@ Whatever it answers, commits on SQLite go on, the log drains by itself afterward
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -206,7 +207,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = tmp_path / "disk"
     mount.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=120m,mode=755", "tmpfs", str(mount)],
+        ["mount", "-t", "tmpfs", "-o", "size=300m,mode=755", "tmpfs", str(mount)],
         capture_output=True,
         text=True,
         check=False,
@@ -218,12 +219,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _fill(mount: Path) -> Path:
-    """Take what is left of a file system."""
-    free = os.statvfs(mount)
+    """Take what is left of a file system, whoever else is writing there."""
     ballast = mount / "ballast"
-    size = free.f_bavail * free.f_frsize
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(65536))
     return ballast
 
 
@@ -240,7 +240,7 @@ def test_disk_full_as_shadow_and_as_primary(
     current = backend(pair, dual_write_timeout_ms=300)
     write("before")
     ballast = _fill(small_disk)
-    pair.lite.execute("INSERT INTO kinds (bl) SELECT randomblob(30000) FROM item, item b, item c, item d")
+    pair.lite.execute("INSERT INTO kinds (bl) SELECT randomblob(8000) FROM item, item b, item c, item d")
     _keep_writing(current, pair)
     wait_until(lambda: _errs(current))
     ballast.unlink()
