@@ -14,6 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
+from loadtests import sample
 from loadtests.move import Move
 from loadtests.processes import Broken
 from loadtests.stage import DATABASE, Stage
@@ -42,8 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story()
     story.title("A live SigmaTrader moves from SQLite to PostgreSQL, back, and there again")
-    recorded = {"recorded": Path("/nonexistent")} if options.made else {}
-    with Stage(seed=options.seed, **recorded) as stage:
+    with Stage(seed=options.seed, recorded=None if options.made else sample.RECORDED) as stage:
         move = Move(
             stage,
             story,

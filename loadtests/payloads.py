@@ -76,7 +76,7 @@ class Shape:
         """Columns of the alert row and the order row, None when there must be neither."""
         if not self.stored:
             return None
-        alert = {
+        alert: Json = {
             "symbol": f"{signal.exchange}:{signal.symbol}",
             "exchange": signal.exchange,
             "action": signal.side,
@@ -85,7 +85,7 @@ class Shape:
             "reason": signal.comment,
             "source": "TRADINGVIEW",
         } | self.alert(signal)
-        order = {
+        order: Json = {
             "symbol": alert["symbol"],
             "exchange": alert["exchange"],
             "side": signal.side,

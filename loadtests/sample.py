@@ -32,13 +32,13 @@ BATCH = 2000
 Rows = Iterator[Mapping[str, Any]]
 
 
-def provide(path: Path, *, recorded: Path = RECORDED, seed: int = 1) -> str:
+def provide(path: Path, *, recorded: Path | None = RECORDED, seed: int = 1) -> str:
     """Put a database at `path`.
 
     Returns:
         Where it comes from, for people.
     """
-    if recorded.exists():
+    if recorded is not None and recorded.exists():
         with gzip.open(recorded) as packed, path.open("wb") as file:
             shutil.copyfileobj(packed, file)
         return "the recorded sample"

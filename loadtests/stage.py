@@ -26,11 +26,11 @@ class Stage:
 
     Args:
         workers: worker processes of a backend.
-        recorded: the sample database to unpack, if it exists.
+        recorded: the sample database to unpack, if it exists; None: make one.
         seed: for the database that is made otherwise.
     """
 
-    def __init__(self, *, workers: int = 2, recorded: Path = sample.RECORDED, seed: int = 1) -> None:
+    def __init__(self, *, workers: int = 2, recorded: Path | None = sample.RECORDED, seed: int = 1) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="st-load-"))
         self.sqlite_path = self.base / "sigma_trader.db"
         self.ledger_path = self.base / "ledger.jsonl"
