@@ -7,8 +7,9 @@ PostgreSQL, so what one leaves behind, killed or not, another takes over.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from app.db.apply import Applier
@@ -22,6 +23,7 @@ from migration.render import Advance
 from migration.sides import open_applier
 
 POLL_S = 0.2
+SECOND_WORKER_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ def progress(postgres: PostgresStore) -> CopyProgress:
     return CopyProgress(rows, expected, done, eta, tables)
 
 
-def backfill(pair: Pair, applier: Applier, throttle: Throttle, workers: int, advance: Advance) -> int:
+def backfill(pair: Pair, applier: Applier, throttle: Throttle, workers: int | None, advance: Advance) -> int:
     """Copy what is left; returns the rows that this call copied.
+
+    Args:
+        workers: processes that copy, this one among them; None: two where there is enough to do.
 
     Raises:
         Refused: the pair is not in a phase that copies.
@@ -81,30 +86,35 @@ def backfill(pair: Pair, applier: Applier, throttle: Throttle, workers: int, adv
     def report(chunk: Progress) -> None:
         advance(chunk.table, chunk.rows, expected.get(chunk.table))
 
-    if workers > 1 and applier.postgres.read_control().phase == Phase.COPYING:
-        _in_processes(pair, applier.postgres, throttle, workers, advance)
+    helpers = (workers or _fitting(before)) - 1
+    if helpers and applier.postgres.read_control().phase == Phase.COPYING:
+        _with_helpers(pair, applier, throttle, helpers, advance)
     Backfill(applier, throttle).run(report)
     return progress(applier.postgres).rows - before.rows
 
 
-def _in_processes(
-    pair: Pair, postgres: PostgresStore, throttle: Throttle, workers: int, advance: Advance
-) -> None:
-    """Run workers and show what they do."""
+def _fitting(now: CopyProgress) -> int:
+    """A second process takes a second to start; more than two would need more memory than is promised."""
+    return 2 if now.expected - now.rows >= SECOND_WORKER_ROWS and (os.cpu_count() or 1) > 1 else 1
+
+
+def _with_helpers(pair: Pair, applier: Applier, throttle: Throttle, helpers: int, advance: Advance) -> None:
+    """Copy in this process and in helpers, until this one finds nothing more to take and they have ended."""
     context = multiprocessing.get_context("spawn")
     failures = context.SimpleQueue()
     urls = tuple(url.render_as_string(hide_password=False) for url in (pair.sqlite, pair.postgres))
-    rate = throttle.rate / workers if throttle.rate else None
+    throttle = replace(throttle, rate=throttle.rate / (helpers + 1) if throttle.rate else None)
     processes = [
-        context.Process(target=_work, args=(urls, rate, throttle.max_lag, failures), daemon=True)
-        for _ in range(workers)
+        context.Process(target=_work, args=(urls, throttle.rate, throttle.max_lag, failures), daemon=True)
+        for _ in range(helpers)
     ]
     for process in processes:
         process.start()
-    shown: dict[str, int] = {}
+    shown = {table.table: table.rows for table in progress(applier.postgres).tables}
     try:
+        Backfill(applier, throttle).run(lambda chunk: _show(progress(applier.postgres), shown, advance))
         while any(process.is_alive() for process in processes):
-            _show(progress(postgres), shown, advance)
+            _show(progress(applier.postgres), shown, advance)
             processes[0].join(POLL_S) if processes[0].is_alive() else time.sleep(POLL_S)
     finally:
         for process in processes:

@@ -291,7 +291,7 @@ def _clear_orphans(sqlite: SqliteStore, step: Report) -> None:
         step(f"{rows} orphans of {place} set to NULL, as the policy file asks")
 
 
-RANGE_ROWS = 1_000_000
+RANGE_ROWS = 250_000  # small enough that several workers end at about the same time
 
 
 def plan_ranges(connection: psycopg.Connection[object], sqlite: sqlite3.Connection, schema: Schema) -> None:

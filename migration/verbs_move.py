@@ -33,7 +33,10 @@ MaxLag = Annotated[
 Rate = Annotated[
     float | None, typer.Option("--rate", min=1, help="Rows per second at most; without it no limit.")
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that copy.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=64, help="Processes that copy; two for large files if not given."),
+]
 _MAX_LAG = 50_000
 
 
@@ -97,7 +100,7 @@ def _prepared(done: Prepared) -> Outcome:
     return Outcome("prepared", f"{done.tables} tables are prepared; next: st-migrate backfill", data=data)
 
 
-def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = 1) -> Outcome:
+def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = None) -> Outcome:
     """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
     with call.prepared() as applier, call.render.progress("copy") as advance:
         phase = applier.postgres.read_control().phase
@@ -156,7 +159,7 @@ def run(
     discard_target: DiscardTarget = False,
     max_lag: MaxLag = _MAX_LAG,
     rate: Rate = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     max_pause_ms: MaxPause = 1500,
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
@@ -188,7 +191,7 @@ def _prepared_side(call: Call, applier: Applier, discard: bool) -> Side:
 def copy(
     call: Call,
     discard_target: DiscardTarget = False,
-    workers: Workers = 1,
+    workers: Workers = None,
     unfence_retired: Annotated[
         bool, typer.Option("--unfence-retired", help="Leave SQLite writable afterwards. Dangerous.")
     ] = False,
@@ -213,7 +216,7 @@ def copy(
     return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
 
 
-def _copy_frozen(call: Call, applier: Applier, discard: bool, workers: int) -> Outcome | None:
+def _copy_frozen(call: Call, applier: Applier, discard: bool, workers: int | None) -> Outcome | None:
     """Copy, verify and switch; returns an outcome only where it ends before the switch."""
     if _prepared_side(call, applier, discard) is Side.POSTGRES:
         return None
