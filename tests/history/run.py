@@ -152,6 +152,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="drawn and printed if not given")
     parser.add_argument("--hours", type=float, default=0.0, help="history after history for so long")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that everything started is ended
     seed = random.randrange(10**6) if given.seed is None else given.seed
     until, bad = time.monotonic() + given.hours * 3600, 0
     while True:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db import recover as recovering
 from app.db import switch
+from app.db.errors import NotPrepared
 from app.db.failpoints import Failpoint, FailpointError, arm
 from app.db.session import SessionLocal
 from app.db.switch import Aborted, Moved
@@ -192,3 +193,17 @@ def test_a_deadline_from_a_clock_that_ran_ahead_does_not_hold_writers_for_ever(r
     replicating.pg.execute("UPDATE st_control SET attempt_deadline = 0 WHERE attempt IS NOT NULL")
     replicating.recover()
     assert replicating.writable_sides() == {Side.SQLITE}
+
+
+def test_an_older_file_that_was_put_back_stops_apply(replicating: TestPair) -> None:
+    """Its log would give numbers out again that count as applied."""
+    replicating.lite.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    older = replicating.path.read_bytes()
+    replicating.lite.execute("UPDATE item SET qty = qty + 1")
+    replicating.drain()
+    replicating.close()
+    for suffix in ("-wal", "-shm"):
+        replicating.path.with_name(replicating.path.name + suffix).unlink(missing_ok=True)
+    replicating.path.write_bytes(older)
+    with pytest.raises(NotPrepared, match="older file"):
+        replicating.applier.round()

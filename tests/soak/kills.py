@@ -14,6 +14,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -151,6 +152,7 @@ def main() -> int:
         "--cold-every", type=int, default=5, help="every n-th run starts real shells; 0: none"
     )
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that everything started is ended
     until = time.monotonic() + (given.hours or 0) * 3600
     runs: list[Run] = []
     with (
