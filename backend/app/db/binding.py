@@ -21,10 +21,10 @@ class WallClock(TypeDecorator[datetime]):
 
 
 class NumberOrNull(TypeDecorator[float]):
-    """A double: what is not a number becomes NULL, as on SQLite, so that NOT NULL catches it."""
+    """A double as SQLite keeps it: NULL for what is not a number, so that NOT NULL catches it, and plain zero."""
 
     impl = Float
     cache_ok = True
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        return None if value is None or math.isnan(value) else value
+        return None if value is None or math.isnan(value) else value + 0.0
