@@ -117,7 +117,7 @@ def _backlog(lab: Lab) -> list[Figure]:
     samples = Samples(f"backlog of {rows:,} changed rows", "backfill of the same rows")
     original = lab.file("backlog")
     candles.make(original, rows, seed=lab.seed)
-    for repeat in range(lab.sizes.repeats):
+    for repeat in range(lab.sizes.long_repeats):
         lab.say(f"changes, backlog: repeat {repeat + 1}")
         path, url = lab.copy_of(original), lab.database()
         prepare_candles(path, url)

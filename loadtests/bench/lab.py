@@ -33,9 +33,13 @@ LIBRARIES = ("sqlalchemy", "psycopg", "fastapi", "uvicorn", "alembic")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything; `growth` lists row counts whose copy is measured for linearity."""
+    """How much of everything.
+
+    `long_repeats`: of what takes minutes each. `growth`: row counts whose copy is measured for linearity.
+    """
 
     repeats: int
+    long_repeats: int
     candles: int
     sample: bool
     growth: tuple[int, ...]
@@ -51,17 +55,17 @@ class Sizes:
 
 
 FULL = Sizes(
-    repeats=3, candles=2_000_000, sample=True, growth=(1_000_000, 5_000_000, 20_000_000), commits=1_500,
-    threads=(1, 8, 32), capture_rows=100_000, backlog=1_000_000, burst=2_000, requests=600,
+    repeats=3, long_repeats=2, candles=2_000_000, sample=True, growth=(1_000_000, 5_000_000, 20_000_000),
+    commits=1_200, threads=(1, 8, 32), capture_rows=100_000, backlog=1_000_000, burst=2_000, requests=240,
     clients=(1, 8, 32, 64), workers=(1, 4), switches=30,
 )  # fmt: skip
 QUICK = Sizes(
-    repeats=3, candles=100_000, sample=True, growth=(), commits=200, threads=(1, 8, 32), capture_rows=10_000,
-    backlog=50_000, burst=300, requests=100, clients=(1, 8), workers=(2,), switches=6,
+    repeats=2, long_repeats=1, candles=100_000, sample=True, growth=(), commits=200, threads=(1, 8, 32),
+    capture_rows=10_000, backlog=50_000, burst=300, requests=100, clients=(1, 8), workers=(2,), switches=6,
 )  # fmt: skip
 TINY = Sizes(
-    repeats=1, candles=2_000, sample=False, growth=(), commits=8, threads=(2,), capture_rows=200, backlog=600,
-    burst=20, requests=6, clients=(2,), workers=(1,), switches=2,
+    repeats=1, long_repeats=1, candles=2_000, sample=False, growth=(), commits=8, threads=(2,),
+    capture_rows=200, backlog=600, burst=20, requests=6, clients=(2,), workers=(1,), switches=2,
 )  # fmt: skip
 
 

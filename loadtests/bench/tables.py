@@ -52,8 +52,13 @@ def _origin(part: Json) -> str:
         f"{part['title']}. {machine['processors']} processors ({machine['processor']}), {machine['memory_gb']} GB, "
         f"Python {machine['python']}, SQLite {machine['sqlite']}, PostgreSQL {machine['postgresql']}"
         + (f", pgloader {machine['pgloader']}" if machine["pgloader"] else "")
-        + f"; {part['sizes']['repeats']} repeats, load average {load}; `{part['command']}`."
+        + f"; {_repeats(part)}, load average {load}; `{part['command']}`."
     )
+
+
+def _repeats(part: Json) -> str:
+    counts = {len(figure["value"]["samples"]) for figure in part["figures"]}
+    return f"{' or '.join(map(str, sorted(counts)))} samples each"
 
 
 def insert(document: str, parts: Iterable[Json]) -> str:

@@ -47,7 +47,7 @@ def run(lab: Lab) -> Part:
             )
             for clients in lab.sizes.clients
         }
-        for repeat in range(lab.sizes.repeats):
+        for repeat in range(lab.sizes.long_repeats):
             lab.say(f"webhook, {workers} workers: repeat {repeat + 1}")
             for name in rotated(names, repeat):
                 with _backend(lab, field, name, workers) as backend:
