@@ -1,7 +1,7 @@
 """The applier in the backend: follows the primary, and lets commits wait for it.
 
-One thread per process, started only when there is a shadow. It applies when a commit of this process
-says so or when it finds that somebody else wrote. In sync mode a commit waits for a round that began
+One thread per process, started only when there is a shadow. It looks for changes every 20 ms, and applies
+at once when a commit of this process waits for it. In sync mode a commit waits for a round that began
 after it; all commits that wait meanwhile share that round (group commit). When the shadow does not
 answer in time the breaker opens: commits stop waiting, the thread goes on trying with growing pauses,
 and closes the breaker itself once the shadow has caught up. The same thread finishes what a dead
@@ -123,6 +123,8 @@ class Replicator:
         if mode is DualWrite.OFF:
             return False
         self.start()
+        if mode is DualWrite.ASYNC and self._poll <= POLL_S:
+            return False  # the thread looks soon by itself; a round per commit would take its time from commits
         with self._changed:
             self._requested = True
             self._changed.notify_all()
