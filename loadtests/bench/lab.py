@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -95,8 +96,10 @@ class Lab:
         return self.base / f"{stem}_{next(self._numbers)}.db"
 
     def copy_of(self, path: Path) -> Path:
-        """A fresh copy of a SQLite file that nobody has open."""
+        """A fresh copy of a SQLite file that nobody writes."""
         target = self.file(path.stem)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy(path, target)
         return target
 
