@@ -23,7 +23,7 @@ demo: setup  ## Move a live database under webhook traffic, there, back and ther
 	$(BIN)/python -m loadtests.demo $(ARGS)
 
 test: setup  ## Run the test suite (ARGS go to pytest)
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 fault: setup  ## Faults and crashes at every named point
 	$(BIN)/python -m pytest tests/fault $(ARGS)

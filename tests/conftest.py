@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,3 +36,15 @@ def facts() -> Path:
     if not SHARED.exists():
         pytest.skip("the folder with the recorded facts is not beside the project")
     return SHARED
+
+
+@pytest.fixture
+def own_stdout() -> None:
+    """Take the backend's log lines off stdout, where another test of this process may have put them."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.StreamHandler)]:
+        if (
+            getattr(handler, "stream", None) in (sys.stdout, sys.__stdout__)
+            or "Stdout" in type(handler).__name__
+        ):
+            root.removeHandler(handler)

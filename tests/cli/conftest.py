@@ -211,3 +211,8 @@ def at_stage(
     yield make
     for name in made:
         postgres_server.drop_database(name)
+
+
+@pytest.fixture(autouse=True)
+def _own_stdout(own_stdout: None) -> None:
+    """The command's answer is all that stands on stdout."""

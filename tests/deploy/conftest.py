@@ -134,3 +134,8 @@ def count_alerts(symbol: str) -> int:
     with SessionLocal() as session:
         found = session.execute(select(func.count()).select_from(Alert).where(Alert.symbol == symbol))
         return int(found.scalar_one())
+
+
+@pytest.fixture(autouse=True)
+def _own_stdout(own_stdout: None) -> None:
+    """The command's answer is all that stands on stdout."""
