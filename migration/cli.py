@@ -5,7 +5,9 @@ preflight -> prepare -> backfill -> verify -> cutover <-> rollback -> complete
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -24,6 +26,13 @@ verbs_watch.register(app)
 verbs_lint.register(app)
 
 
+# Long reading and writing that can wait; requests that are being served meanwhile cannot.
+PATIENT_VERBS = ("preflight", "backfill", "verify")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The console script: runs one command line and returns its exit code."""
+    if arguments is None and any(verb in sys.argv[1:2] for verb in PATIENT_VERBS):
+        with suppress(OSError):
+            os.nice(5)
     return frame.main(app, sys.argv[1:] if arguments is None else arguments)
