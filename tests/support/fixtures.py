@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.db.urls import Side
@@ -30,7 +31,10 @@ class Templates:
     def clone(self, stage: str, path: Path) -> TestPair:
         shutil.copy(self.folder / f"{stage}.db", path)
         name = f"c_{uuid.uuid4().hex[:12]}"
-        return TestPair(path, self.server.create_database(name, template=f"tpl_{stage}"))
+        with psycopg.connect(self.server.dsn(), autocommit=True) as connection:
+            # Four times as fast as writing the copy to the log, on a server that does not wait for the disk.
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE tpl_{stage} STRATEGY file_copy".encode())
+        return TestPair(path, self.server.url(name))
 
 
 def _make_templates(folder: Path, server: EmbeddedPostgres) -> Templates:
