@@ -32,8 +32,8 @@ class Broken(RuntimeError):
 
 
 def python_env(extra: Mapping[str, str]) -> dict[str, str]:
-    """This environment without any ST_ variable, so that a shell's settings cannot leak in, plus `extra`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ST_")}
+    """This environment without what changes the application's settings (ST_ variables, pytest), plus `extra`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ST_", "PYTEST_"))}
     path = os.pathsep.join((str(REPO / "backend"), str(REPO)))
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
 

@@ -154,7 +154,7 @@ def test_out_of_connections(
     """Strangers have taken them all: as shadow it waits its turn, as primary the request fails and says why."""
     server = own_server(max_connections="12", superuser_reserved_connections="0", max_wal_senders="0")
     pair = _pair_on(server, tmp_path / "app.db")
-    current = backend(pair, dual_write_timeout_ms=300)
+    current = backend(pair, dual_write_timeout_ms=300, pg_pool_size=1)
     write("before")
     pair.close()
     _terminate_all(server)

@@ -12,6 +12,7 @@ import pytest
 
 from loadtests.processes import REPO, python_env
 
+RUNS = os.environ.get("SOAK_RUNS", "1")
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(10**6)
 
 
@@ -23,7 +24,7 @@ def test_full_runs_survive_random_kills() -> None:
         "-m",
         "tests.soak.kills",
         "--runs",
-        "3",
+        RUNS,
         "--cold-every",
         "3",
         "--seed",
