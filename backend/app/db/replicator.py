@@ -124,7 +124,9 @@ class Replicator:
             return False
         self.start()
         if mode is DualWrite.ASYNC and self._poll <= POLL_S:
-            return False  # the thread looks soon by itself; a round per commit would take its time from commits
+            return (
+                False  # the thread looks soon by itself; a round per commit would take its time from commits
+            )
         with self._changed:
             self._requested = True
             self._changed.notify_all()
