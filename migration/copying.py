@@ -137,5 +137,5 @@ def _work(urls: tuple[str, str], rate: float | None, max_lag: int, failures: Any
     try:
         with open_applier(Pair(sqlite, postgres)) as applier:
             Backfill(applier, Throttle(rate=rate, max_lag=max_lag)).run()
-    except Exception as error:
+    except Exception as error:  # whatever it is, the parent process tells it
         failures.put(failure(error, secrets_of(postgres)).message)

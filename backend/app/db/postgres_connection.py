@@ -11,7 +11,7 @@ from sqlalchemy import URL
 
 from app.db.errors import ConfigurationError, NotPrepared, ShadowUnavailable
 from app.db.settings import Pooler, ShimSettings
-from app.db.store import Control
+from app.db.store import CONTROL_QUERY, Control
 from app.db.store_sqlite import control_from_row
 from app.db.urls import connect_arguments, shown
 
@@ -25,10 +25,6 @@ KEEPALIVE = {
     "tcp_user_timeout": 25_000,
 }
 
-_CONTROL = (
-    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
-    "FROM st_control WHERE id = 1"
-)
 _RETRYABLE = (
     pg_errors.OperationalError,
     pg_errors.InterfaceError,
@@ -111,7 +107,7 @@ def postgres_control(connection: Connection, *, lock: bool = False) -> Control:
         NotPrepared: there is none.
     """
     try:
-        row = connection.execute(_CONTROL + (" FOR UPDATE" if lock else "")).fetchone()
+        row = connection.execute(CONTROL_QUERY + (" FOR UPDATE" if lock else "")).fetchone()
     except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName):
         row = None
     if row is None:

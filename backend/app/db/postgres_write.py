@@ -40,8 +40,8 @@ def _escaped(column: Sequence[str | None]) -> Sequence[str]:
         return ["\\N" if text is None else text.translate(_ESCAPES) for text in column]
     joined = "".join(column)  # type: ignore[arg-type]  # no None in it, as just seen
     if any(mark in joined for mark in "\\\t\n\r"):
-        return [text.translate(_ESCAPES) for text in column]  # type: ignore[union-attr]
-    return column  # type: ignore[return-value]
+        return [text.translate(_ESCAPES) for text in column]  # type: ignore[union-attr]  # likewise
+    return column  # type: ignore[return-value]  # likewise
 
 
 def encode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[str | None]], list[Rejected]]:

@@ -19,6 +19,10 @@ from app.db.urls import Side
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 START = "0"  # the position before the first change, on either side
+CONTROL_QUERY = (
+    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
+    "FROM st_control WHERE id = 1"
+)
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,12 @@ from typing import Any
 from app.db.canonical import encode, to_sqlite
 from app.db.catalog import Table, quote
 from app.db.errors import ConfigurationError, NotPrepared, UnsupportedValue
-from app.db.store import Backlog, Control, RawKey, Row
+from app.db.store import CONTROL_QUERY, Backlog, Control, RawKey, Row
 from app.db.urls import Side
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
 LONG_ROW = 32_768  # characters from which rows are taken a few at a time
 _PIECE = 25
-
-_CONTROL = (
-    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
-    "FROM st_control WHERE id = 1"
-)
 
 
 def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) -> sqlite3.Connection:
@@ -99,7 +94,7 @@ def sqlite_control(connection: sqlite3.Connection) -> Control:
         NotPrepared: there is none.
     """
     try:
-        row = connection.execute(_CONTROL).fetchone()
+        row = connection.execute(CONTROL_QUERY).fetchone()
     except sqlite3.OperationalError as error:
         if not is_missing_table(error):
             raise
