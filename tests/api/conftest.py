@@ -148,6 +148,19 @@ def statements(engine: Engine) -> Iterator[list[str]]:
 
 
 @pytest.fixture
+def endings(engine: Engine) -> Iterator[list[str]]:
+    """How every transaction ended, in order; one that had only read when it was closed is not in it."""
+    seen: list[str] = []
+
+    def note_commit(_connection: object) -> None:
+        seen.append("commit")
+
+    event.listen(engine, "commit", note_commit)
+    yield seen
+    event.remove(engine, "commit", note_commit)
+
+
+@pytest.fixture
 def broker(db: Session, user: User, monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
     """A connected Zerodha."""
     fake = FakeBroker()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from app.core.config import Settings
 from app.core.crypto import encrypt_token
 from app.main import app
 from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent, User
-from app.services import webhook_ingest
+from app.services.webhook_lookup import Found
+from app.services.webhook_secrets import set_tradingview_webhook_secret
 
 URL = "/webhook/tradingview"
 LEGACY: dict[str, Any] = {
@@ -62,14 +64,12 @@ def test_a_copy_that_slips_past_the_first_look_is_decided_by_the_index(
     client: TestClient, db: Session, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = client.post(URL, json=LEGACY).json()
-    look = webhook_ingest._find
-    looks: list[str] = []
+    look = webhook_api.look_up
 
-    def blind_once(session: Session, key: str) -> Any:
-        looks.append(key)
-        return look(session, key) if len(looks) > 1 else None
+    def blind(*arguments: Any) -> Found:
+        return replace(look(*arguments), earlier=None)
 
-    monkeypatch.setattr(webhook_ingest, "_find", blind_once)
+    monkeypatch.setattr(webhook_api, "look_up", blind)
     second = client.post(URL, json=LEGACY)
     assert second.status_code == 201
     assert second.json() == {
@@ -90,19 +90,64 @@ def test_nothing_is_stored_when_the_order_fails(
     assert (_count(db, Alert), _count(db, Order), _count(db, SystemEvent)) == (0, 0, 0)
 
 
-def test_a_plain_delivery_takes_six_statements(client: TestClient, user: User, statements: list[str]) -> None:
-    assert client.post(URL, json=LEGACY).status_code == 201
-    verbs = [statement.split()[0] for statement in statements]
-    assert verbs == ["SELECT"] * 3 + ["INSERT"] * 3
+def _verbs(statements: list[str]) -> list[str]:
+    return [statement.split()[0] for statement in statements]
 
 
-def test_a_repeated_delivery_takes_four_statements(
-    client: TestClient, user: User, statements: list[str]
+@pytest.mark.parametrize(("side", "verbs"), [("BUY", ["SELECT"]), ("SELL", ["SELECT", "SELECT"])])
+def test_a_delivery_is_one_look_and_three_rows_in_one_commit(
+    client: TestClient, user: User, statements: list[str], endings: list[str], side: str, verbs: list[str]
+) -> None:
+    """A SELL asks for the position as well."""
+    answer = client.post(URL, json=LEGACY | {"trade_details": {"order_action": side, "quantity": 10}})
+    assert answer.json()["status"] == "accepted"
+    assert _verbs(statements) == verbs + ["INSERT"] * 3
+    assert endings == ["commit"]
+
+
+def test_a_repeated_delivery_is_one_look_and_one_row_in_one_commit(
+    client: TestClient, user: User, statements: list[str], endings: list[str]
 ) -> None:
     client.post(URL, json=LEGACY)
     statements.clear()
+    endings.clear()
     assert client.post(URL, json=LEGACY).json()["status"] == "deduped"
-    assert [statement.split()[0] for statement in statements] == ["SELECT"] * 3 + ["INSERT"]
+    assert _verbs(statements) == ["SELECT", "INSERT"]
+    assert endings == ["commit"]
+
+
+def test_a_default_users_delivery_takes_the_user_from_the_same_look(
+    client: TestClient, user: User, statements: list[str], endings: list[str]
+) -> None:
+    """Its own event is one more row; a key made of the content waits for the user's name, so one more look."""
+    signal = {"strategy_id": "S", "symbol": "SBIN", "exchange": "NSE", "side": "BUY", "price": 1}
+    alert = {"meta": {"secret": WEBHOOK_SECRET}, "signal": signal, "hints": {}}
+    assert client.post(URL, json=alert).json()["status"] == "accepted"
+    assert _verbs(statements) == ["SELECT"] * 2 + ["INSERT"] * len(statements[2:])
+    statements.clear()
+    signal |= {"order_id": "L", "timestamp": "2026-01-27T05:45:00Z"}
+    assert client.post(URL, json=alert).json()["status"] == "accepted"
+    assert _verbs(statements) == ["SELECT"] + ["INSERT"] * len(statements[1:])
+    assert endings == ["commit"] * 2
+
+
+def test_a_refused_delivery_is_one_look_and_its_event(
+    client: TestClient, user: User, statements: list[str], endings: list[str]
+) -> None:
+    assert client.post(URL, json=LEGACY | {"secret": "wrong"}).status_code == 401
+    assert _verbs(statements) == ["SELECT", "INSERT"]
+    assert endings == ["commit"]
+
+
+def test_a_changed_secret_counts_from_the_next_delivery_on(
+    client: TestClient, db: Session, settings: Settings, user: User
+) -> None:
+    """Another worker may have changed it: nothing of it is kept between deliveries."""
+    assert client.post(URL, json=LEGACY).status_code == 201
+    set_tradingview_webhook_secret(db, settings, "another")
+    assert client.post(URL, json=LEGACY).status_code == 401
+    set_tradingview_webhook_secret(db, settings, "")
+    assert client.post(URL, json=LEGACY).status_code == 201
 
 
 def test_the_secret_is_neither_stored_nor_logged(

@@ -14,7 +14,6 @@ from app.core.config import Settings
 from app.core.logging import correlation_id_of
 from app.core.market_hours import is_market_open_now
 from app.core.sessions import AppSettings, Db
-from app.models import Strategy, User
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1
 from app.services.orders import create_order_from_alert
@@ -24,19 +23,23 @@ from app.services.tradingview_zerodha_adapter import (
     client_order_id,
     copies_within,
     normalize_tradingview_payload_for_zerodha,
+    order_id_key,
 )
 from app.services.webhook_dispatch import accepted, dispatch_auto
-from app.services.webhook_ingest import Delivery, Duplicate, store_delivery
+from app.services.webhook_ingest import Delivery, store_delivery
+from app.services.webhook_lookup import Asked, Duplicate, Found, Recipient, find_earlier, look_up
 from app.services.webhook_receive import (
     Arrival,
-    checked_payload,
+    Misfit,
     given_secret,
     is_test_message,
     platform_is_supported,
     read_body,
+    refuse_schema,
     refuse_secret,
+    try_payload,
 )
-from app.services.webhook_routing import Routing, find_user_and_strategy, load_webhook_settings, route
+from app.services.webhook_routing import route
 
 router = APIRouter(prefix="/webhook", tags=["webhook"])
 
@@ -57,48 +60,79 @@ def describe_webhook() -> dict[str, str]:
     }
 
 
-@router.post("/tradingview", status_code=201, responses=ANSWERS)
-@router.post("", status_code=201, include_in_schema=False)
+# The answer is a plain dict: there is nothing to check in it, and checking would take a thread.
+@router.post("/tradingview", status_code=201, responses=ANSWERS, response_model=None)
+@router.post("", status_code=201, include_in_schema=False, response_model=None)
 def tradingview_webhook(
     payload: WebhookBody, request: Request, db: Db, settings: AppSettings
 ) -> dict[str, Any]:
     """Take an alert: store it with its order, once, and dispatch the order in AUTO mode."""
     arrival = _arrival(request)
     body = read_body(db, payload, arrival)
-    stored_settings = load_webhook_settings(db)
     secret = given_secret(body, arrival)
-    if not stored_settings.secret_is_valid(settings, secret):
+    alert = try_payload(body, secret)
+    found = look_up(db, settings, _asked(alert))
+    if not found.webhook.secret_is_valid(settings, secret):
         raise refuse_secret(db, body, arrival)
     if is_test_message(body):
         return {"status": "ok"}
-    alert = checked_payload(db, body, arrival, secret)
+    if isinstance(alert, Misfit):
+        raise refuse_schema(db, alert, arrival)
     if not platform_is_supported(alert):
         return {"status": "ignored", "platform": alert.platform}
-    user, strategy, is_default = _user_and_strategy(db, settings, alert)
-    if user is None:
+    if found.user is None:
         return _ignored(db, alert, arrival)
-    config = stored_settings.config_for(settings, user.id)
-    delivery = _delivery(alert, user, route(config, strategy), arrival, is_default)
-    delivery.copies_within = copies_within(alert, settings)
-    _resolve_sell(db, settings, user, delivery)
+    delivery = _delivery(db, settings, alert, found, found.user, arrival)
+    if not delivery.is_copy:
+        _resolve_sell(db, settings, found.user, delivery)
     return _store_and_dispatch(db, settings, request, delivery)
 
 
+def _asked(alert: TradingViewWebhookPayload | Misfit) -> Asked:
+    """What the alert names, as far as it is known before its user is."""
+    if isinstance(alert, Misfit):
+        return Asked()
+    username = _username(alert)
+    if username:
+        return Asked(username=username, strategy=alert.strategy_key, key=client_order_id(alert))
+    return Asked(default_user=_goes_to_default(alert), strategy=alert.strategy_key, key=order_id_key(alert))
+
+
+def _username(alert: TradingViewWebhookPayload) -> str:
+    return (alert.st_user_id or "").strip()
+
+
+def _goes_to_default(alert: TradingViewWebhookPayload) -> bool:
+    return not _username(alert) and alert.payload_format == PAYLOAD_FORMAT_V1
+
+
 def _delivery(
-    alert: TradingViewWebhookPayload, user: User, routing: Routing, arrival: Arrival, is_default: bool
+    db: Session,
+    settings: Settings,
+    alert: TradingViewWebhookPayload,
+    found: Found,
+    user: Recipient,
+    arrival: Arrival,
 ) -> Delivery:
-    """What is stored for the alert; a default user's name becomes part of the payload."""
+    """What is stored for the alert; a default user's name becomes part of the payload, and so of its content."""
+    is_default = _goes_to_default(alert)
+    earlier = found.earlier
     if is_default:
         alert.st_user_id = user.username
-    normalized = normalize_tradingview_payload_for_zerodha(
-        alert, user, default_product=routing.default_product
-    )
+    key = client_order_id(alert)
+    if is_default and order_id_key(alert) is None:
+        earlier = find_earlier(db, key)
+    routing = route(found.webhook.config_for(settings, user.id), found.strategy)
     return Delivery(
         payload=alert,
-        normalized=normalized,
+        normalized=normalize_tradingview_payload_for_zerodha(
+            alert, user, default_product=routing.default_product
+        ),
         routing=routing,
-        key=client_order_id(alert, normalized),
+        key=key,
         correlation_id=arrival.correlation_id,
+        earlier=earlier,
+        copies_within=copies_within(alert, settings),
         default_user=user.username if is_default else None,
     )
 
@@ -111,23 +145,9 @@ def _arrival(request: Request) -> Arrival:
     )
 
 
-def _user_and_strategy(
-    db: Session, settings: Settings, alert: TradingViewWebhookPayload
-) -> tuple[User | None, Strategy | None, bool]:
-    """(user, strategy, whether the user is the default one)."""
-    username = (alert.st_user_id or "").strip()
-    is_default = not username and alert.payload_format == PAYLOAD_FORMAT_V1
-    if not username and not is_default:
-        return None, None, False
-    user, strategy = find_user_and_strategy(
-        db, settings, username=username or None, strategy_key=alert.strategy_key
-    )
-    return user, strategy, is_default
-
-
 def _ignored(db: Session, alert: TradingViewWebhookPayload, arrival: Arrival) -> dict[str, Any]:
     """Answer and event for an alert that no user takes."""
-    username = (alert.st_user_id or "").strip()
+    username = _username(alert)
     details: dict[str, Any] = {"strategy": alert.strategy_key, "platform": alert.platform}
     answer: dict[str, Any] = {"status": "ignored"}
     if username or alert.payload_format == PAYLOAD_FORMAT_V1:
@@ -146,7 +166,7 @@ def _ignored(db: Session, alert: TradingViewWebhookPayload, arrival: Arrival) ->
     return {**answer, "reason": reason}
 
 
-def _resolve_sell(db: Session, settings: Settings, user: User, delivery: Delivery) -> None:
+def _resolve_sell(db: Session, settings: Settings, user: Recipient, delivery: Delivery) -> None:
     """Replace quantity and product of a SELL by what is held."""
     alert = delivery.normalized
     if alert.side != "SELL":

@@ -86,3 +86,5 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         busy={"detail": "The database cannot serve the request at the moment."},
     ),
 }  # fmt: skip
+# The route declares no model of its answer, so the document does not know by itself that it is an object.
+ANSWERS[201]["content"]["application/json"]["schema"] = {"type": "object", "additionalProperties": True}

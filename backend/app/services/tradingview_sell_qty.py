@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import HTTPException
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -20,9 +20,24 @@ from app.api import orders as orders_api
 from app.core.config import Settings
 from app.models import Position, User
 from app.services.broker_clients import BrokerClient
+from app.services.webhook_lookup import Recipient
 
 logger = logging.getLogger(__name__)
 NOT_FOUND_NOTE: Final = "No holdings or long positions found for symbol; rejecting TV SELL."
+
+_POSITIONS = Position.__table__.c
+_CACHED_QTY: Final = (
+    select(_POSITIONS.qty)
+    .where(
+        _POSITIONS.broker_name == bindparam("broker"),
+        _POSITIONS.symbol == bindparam("symbol"),
+        _POSITIONS.exchange == bindparam("exchange"),
+        _POSITIONS.product == bindparam("product"),
+        _POSITIONS.qty > 0,
+    )
+    .order_by(_POSITIONS.id)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,7 @@ def resolve_tradingview_sell_qty(
     db: Session,
     settings: Settings,
     *,
-    user: User,
+    user: User | Recipient,
     broker_name: str,
     exchange: str,
     symbol: str,
@@ -94,19 +109,13 @@ def _qty(row: dict[str, Any]) -> float:
 
 
 def _cached_qty(db: Session, broker_name: str, wanted: _Wanted) -> float:
-    query = (
-        select(Position.qty)
-        .where(
-            Position.broker_name == broker_name,
-            Position.symbol == wanted.symbol,
-            Position.exchange == wanted.exchange,
-            Position.product == wanted.product,
-            Position.qty > 0,
-        )
-        .order_by(Position.id)
-        .limit(1)
-    )
-    return db.scalars(query).first() or 0.0
+    values = {
+        "broker": broker_name,
+        "symbol": wanted.symbol,
+        "exchange": wanted.exchange,
+        "product": wanted.product,
+    }
+    return db.scalars(_CACHED_QTY, values).first() or 0.0
 
 
 def _listed(call: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:

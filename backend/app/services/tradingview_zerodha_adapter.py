@@ -12,6 +12,7 @@ from app.core.config import Settings
 from app.models import User
 from app.schemas.types import plain_zero
 from app.schemas.webhook import TradingViewWebhookPayload
+from app.services.webhook_lookup import Recipient
 
 DEFAULT_EXCHANGE: Final = "NSE"
 MAX_CLIENT_ORDER_ID: Final = 128
@@ -40,7 +41,7 @@ class NormalizedAlert:
 
 
 def normalize_tradingview_payload_for_zerodha(
-    payload: TradingViewWebhookPayload, user: User, *, default_product: str = "CNC"
+    payload: TradingViewWebhookPayload, user: User | Recipient, *, default_product: str = "CNC"
 ) -> NormalizedAlert:
     """Derived values of a payload; its stored text does not contain the webhook secret."""
     exchange, symbol = split_symbol(payload)
@@ -78,21 +79,30 @@ def stored_text(payload: TradingViewWebhookPayload) -> str:
     return payload.model_copy(update={"secret": REDACTED}).model_dump_json()
 
 
-def client_order_id(payload: TradingViewWebhookPayload, alert: NormalizedAlert) -> str:
-    """The key that makes a repeated delivery recognisable, at most 128 characters.
+def client_order_id(payload: TradingViewWebhookPayload) -> str:
+    """The key that makes a repeated delivery recognisable, at most 128 characters."""
+    return order_id_key(payload) or content_key(payload)
+
+
+def order_id_key(payload: TradingViewWebhookPayload) -> str | None:
+    """The key made of order id and bar time; None when the payload lacks one of them."""
+    order_id = (payload.order_id or "").strip()
+    if not order_id or "{{" in order_id or payload.bar_time is None:
+        return None
+    exchange, symbol = split_symbol(payload)
+    key = f"TV:{exchange}:{_mapped(exchange, symbol)}:{order_id}:{payload.bar_time.isoformat()}"
+    return key[:MAX_CLIENT_ORDER_ID]
+
+
+def content_key(payload: TradingViewWebhookPayload) -> str:
+    """The key made of everything that the payload says.
 
     The hash runs over the payload with its secret: rows written by earlier releases were keyed like
     that, and a delivery repeated after the change of release must meet the same key.
     """
-    bar_time = payload.bar_time.isoformat() if payload.bar_time else None
-    order_id = (payload.order_id or "").strip()
-    if order_id and "{{" not in order_id and bar_time:
-        key = f"TV:{alert.broker_exchange}:{alert.broker_symbol}:{order_id}:{bar_time}"
-    else:
-        text = payload.model_dump_json() + (f"|{bar_time}" if bar_time else "")
-        digest = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
-        key = f"TVA:{digest[:20]}"
-    return key[:MAX_CLIENT_ORDER_ID]
+    bar_time = f"|{payload.bar_time.isoformat()}" if payload.bar_time else ""
+    text = payload.model_dump_json() + bar_time
+    return f"TVA:{hashlib.sha1(text.encode('utf-8'), usedforsecurity=False).hexdigest()[:20]}"
 
 
 def copies_within(payload: TradingViewWebhookPayload, settings: Settings) -> timedelta | None:

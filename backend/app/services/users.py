@@ -24,7 +24,7 @@ def ensure_default_admin(db: Session, settings: Settings) -> None:
     """
     if running_under_pytest():
         return
-    name = settings.admin_username or DEFAULT_ADMIN_NAME
+    name = default_user_name(settings)
     password = settings.admin_password or DEFAULT_ADMIN_PASSWORD
     user = db.scalars(select(User).where(User.username == name)).first()
     if user is None:
@@ -38,11 +38,16 @@ def ensure_default_admin(db: Session, settings: Settings) -> None:
     db.commit()
 
 
-def default_user_rank(settings: Settings) -> ColumnElement[int]:
-    """Sort key of the user that takes alerts without one, best first; ties go to the lowest id."""
+def default_user_name(settings: Settings) -> str:
+    """Name of the user that is asked first to take alerts without one."""
+    return settings.admin_username or DEFAULT_ADMIN_NAME
+
+
+def default_user_rank(name: ColumnElement[str]) -> ColumnElement[int]:
+    """Sort key of the user that takes alerts without one, best first; ties go to the lowest id.
+
+    `name` is that of `default_user_name`.
+    """
     return case(
-        (User.username == (settings.admin_username or DEFAULT_ADMIN_NAME), 0),
-        (User.username == DEFAULT_ADMIN_NAME, 1),
-        (User.role == ADMIN, 2),
-        else_=3,
+        (User.username == name, 0), (User.username == DEFAULT_ADMIN_NAME, 1), (User.role == ADMIN, 2), else_=3
     )

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,7 @@ from app.schemas.webhook import TradingViewWebhookPayload
 from app.services.bulk import changed_rows
 from app.services.system_events import add_system_event
 from app.services.tradingview_zerodha_adapter import NormalizedAlert
+from app.services.webhook_lookup import Duplicate, find_earlier
 from app.services.webhook_routing import Routing
 
 SOURCE: Final = "TRADINGVIEW"
@@ -38,6 +39,7 @@ class Delivery:
     routing: Routing
     key: str
     correlation_id: str | None
+    earlier: Duplicate | None = None  # the order that had the key when it was last asked for
     copies_within: timedelta | None = None  # how long an equal key means a copy; None: for ever
     default_user: str | None = None  # name of the user that took an alert without one
     is_exit: bool = False
@@ -48,6 +50,13 @@ class Delivery:
         """MANUAL or AUTO, as it applies to this delivery."""
         return "MANUAL" if self.review_note else self.routing.mode
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether the earlier order was made by the same signal; it was not if it lies too far back."""
+        if self.earlier is None or self.copies_within is None:
+            return self.earlier is not None
+        return utc_now() - self.earlier.created_at < self.copies_within
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -57,27 +66,18 @@ class Stored:
     order: Order
 
 
-@dataclass(frozen=True)
-class Duplicate:
-    """The rows that an earlier copy of the delivery left."""
-
-    order_id: int
-    alert_id: int | None
-    created_at: datetime
-
-
 def store_delivery(db: Session, delivery: Delivery, create_order: Callable[..., Order]) -> Stored | Duplicate:
-    """Insert the rows of a delivery, or find those of its earlier copy. Commits in either case."""
-    earlier = _find(db, delivery.key)
-    if earlier is None or _is_over(delivery, earlier):
+    """Insert the rows of a delivery, or note that it is a copy. Commits in either case."""
+    if not delivery.is_copy:
         try:
-            return _insert(db, delivery, create_order, earlier)
+            return _insert(db, delivery, create_order)
         except IntegrityError:
             db.rollback()
-            earlier = _find(db, delivery.key)
-            if earlier is None or _is_over(delivery, earlier):
+            delivery.earlier = find_earlier(db, delivery.key)
+            if not delivery.is_copy:
                 raise
-    return _note_duplicate(db, delivery, earlier)
+    assert delivery.earlier is not None
+    return _note_duplicate(db, delivery, delivery.earlier)
 
 
 def add_closing_event(db: Session, delivery: Delivery, alert: Alert, order: Order) -> None:
@@ -93,12 +93,6 @@ def add_closing_event(db: Session, delivery: Delivery, alert: Alert, order: Orde
     _event(db, delivery, "Alert ingested and order created", details)
 
 
-def _is_over(delivery: Delivery, earlier: Duplicate) -> bool:
-    """Whether the earlier delivery lies too far back for this one to be a copy of it."""
-    window = delivery.copies_within
-    return window is not None and utc_now() - earlier.created_at >= window
-
-
 def _take_key_over(db: Session, key: str, earlier: Duplicate) -> None:
     """Leave the key to the new order; the earlier one keeps it with its id behind.
 
@@ -110,11 +104,9 @@ def _take_key_over(db: Session, key: str, earlier: Duplicate) -> None:
     changed_rows(db, release.values(values))
 
 
-def _insert(
-    db: Session, delivery: Delivery, create_order: Callable[..., Order], earlier: Duplicate | None
-) -> Stored:
-    if earlier is not None:
-        _take_key_over(db, delivery.key, earlier)
+def _insert(db: Session, delivery: Delivery, create_order: Callable[..., Order]) -> Stored:
+    if delivery.earlier is not None:
+        _take_key_over(db, delivery.key, delivery.earlier)
     alert = _new_alert(delivery)
     db.add(alert)
     db.flush()
@@ -158,12 +150,6 @@ def _new_alert(delivery: Delivery) -> Alert:
         reason=normalized.reason,
         bar_time=normalized.bar_time,
     )
-
-
-def _find(db: Session, key: str) -> Duplicate | None:
-    query = select(Order.id, Order.alert_id, Order.created_at).where(Order.client_order_id == key)
-    row = db.execute(query).first()
-    return Duplicate(*row) if row is not None else None
 
 
 def _note_duplicate(db: Session, delivery: Delivery, found: Duplicate) -> Duplicate:

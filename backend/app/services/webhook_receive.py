@@ -1,7 +1,8 @@
 """The checks a delivery passes before anything is stored, in their fixed order, and their refusals.
 
 body form -> secret -> test message -> schema -> platform -> user. Every refusal that leaves an event
-commits it on its own, since nothing else of the delivery will be stored.
+commits it on its own, since nothing else of the delivery will be stored. The schema is tried before the
+secret is known to be right, because what the payload names is read together with the secret.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ class Arrival:
     content_type: str
     header_secret: str
     correlation_id: str | None
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """An object that does not fit the schema, with the members that normalising has added, and why."""
+
+    body: dict[str, Any]
+    errors: list[dict[str, Any]]
 
 
 def read_body(db: Session, body: Body | str, arrival: Arrival) -> Body:
@@ -85,23 +94,29 @@ def is_test_message(body: Body) -> bool:
     return isinstance(body, dict) and body.get("test") == "tradingview"
 
 
-def checked_payload(db: Session, body: Body, arrival: Arrival, secret: str) -> TradingViewWebhookPayload:
-    """The body as payload; HTTPException 400 (and an event) when it does not fit the schema."""
+def try_payload(body: Body, secret: str) -> TradingViewWebhookPayload | Misfit:
+    """The body as payload, the given secret filled in; the body itself is not changed."""
     if not isinstance(body, dict):
         return body
+    filled = dict(body)
     if secret:
-        body.setdefault("secret", secret)
+        filled.setdefault("secret", secret)
     try:
-        return TradingViewWebhookPayload.model_validate(body)
+        return TradingViewWebhookPayload.model_validate(filled)
     except ValidationError as invalid:
         errors = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in invalid.errors()]
-        details = {
-            "content_type": arrival.content_type,
-            "payload_keys": sorted(body),
-            "validation_errors": errors,
-        }
-        _warn(db, arrival, "TradingView webhook rejected: invalid payload schema", details)
-        raise HTTPException(400, _schema_detail(body, errors)) from None
+        return Misfit(filled, errors)
+
+
+def refuse_schema(db: Session, misfit: Misfit, arrival: Arrival) -> HTTPException:
+    """Store the event of a body that does not fit the schema and return the error to raise."""
+    details = {
+        "content_type": arrival.content_type,
+        "payload_keys": sorted(misfit.body),
+        "validation_errors": misfit.errors,
+    }
+    _warn(db, arrival, "TradingView webhook rejected: invalid payload schema", details)
+    return HTTPException(400, _schema_detail(misfit.body, misfit.errors))
 
 
 def platform_is_supported(payload: TradingViewWebhookPayload) -> bool:
