@@ -22,11 +22,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import errors as pg_errors
 
 from app.db import deferred
+from app.db.apply_small import Standpoint, age, small_round
 from app.db.capture import check_inventory
 from app.db.catalog import Schema, Table, read_schema
 from app.db.errors import ApplyFailed, NotPrepared, SchemaDrift
@@ -41,6 +42,9 @@ from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side
 
 SCHEMA_S = 5.0  # how long a schema that was read is believed
+# How long no other applier may have come between before a small round is tried, in seconds; doubled each
+# time one came between all the same.
+UNDISTURBED_S = (1.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class Standing:
     reason: str
 
 
+TOO_MUCH = Standing("more changes than asked for")
+
+
 class Applier:
     """Carries changes from the primary to the shadow, for one thread at a time.
 
@@ -80,12 +87,20 @@ class Applier:
         self._schema_until = 0.0
         self._shed_epoch: int | None = None
         self._position: str | None = None
+        self._standpoint: Standpoint | None = None
+        self._disturbed_at = time.monotonic()
+        self._undisturbed_s = UNDISTURBED_S[0]
         self.phase: str | None = None
         self.primary: Side | None = None
         self.epoch = 0
 
     def round(
-        self, *, durable: bool = False, even_if_paused: bool = False, settle: bool = False
+        self,
+        *,
+        durable: bool = False,
+        even_if_paused: bool = False,
+        settle: bool = False,
+        at_most: int | None = None,
     ) -> Round | Standing:
         """Apply everything that the primary has committed by now.
 
@@ -94,6 +109,7 @@ class Applier:
             even_if_paused: the cutover drains a paused applier too.
             settle: no transaction is in flight on the primary, so whatever strict mode announced and
                 nobody committed is undone.
+            at_most: leave a backlog of more entries alone; the answer is then `TOO_MUCH`.
 
         Raises:
             SchemaDrift: the sides differ, or capture is incomplete; nothing was applied.
@@ -101,15 +117,39 @@ class Applier:
             ShadowUnavailable, psycopg.OperationalError, sqlite3.OperationalError: try again later.
         """
         try:
-            return self._round(durable, even_if_paused, settle, careful=False)
+            plain = not (durable or even_if_paused or settle)
+            if plain and (outcome := self._resume()) is not None:
+                return outcome
+            return self._round(durable, even_if_paused, settle, at_most, careful=False)
         except ROW_ERRORS:
-            return self._round(durable, even_if_paused, settle, careful=True)
+            return self._round(durable, even_if_paused, settle, at_most, careful=True)
 
-    def _round(self, durable: bool, even_if_paused: bool, settle: bool, *, careful: bool) -> Round | Standing:
+    def _resume(self) -> Round | None:
+        """A small round from where the last one ended; None if it takes an ordinary one."""
+        begin, self._standpoint = self._standpoint, None
+        if begin is None:
+            return None
         started = time.monotonic()
+        done = small_round(self.sqlite, self.postgres, self.schema, begin)
+        if done is None:
+            self._disturbed_at = started
+            self._undisturbed_s = min(2 * self._undisturbed_s, UNDISTURBED_S[1])
+            return None
+        self._position = done.position
+        if not done.refused:
+            self._standpoint = replace(begin, position=done.position)
+        return Round(done.changes, done.refused, done.position, age(done.oldest), time.monotonic() - started)
+
+    def _round(
+        self, durable: bool, even_if_paused: bool, settle: bool, at_most: int | None, *, careful: bool
+    ) -> Round | Standing:
+        started = time.monotonic()
+        self._standpoint = None
         primary, shadow = self.directions()
         with shadow.target(durable=durable, careful=careful) as target:
             failpoint(Failpoint.APPLY_LOCKED)
+            if target.position != self._position:
+                self._disturbed_at = started
             self._note(target.control, target.position)
             if target.control.primary is shadow.side:
                 return Standing("the sides have just been switched")
@@ -123,20 +163,36 @@ class Applier:
                 schema = self.schema()
                 backlog = source.backlog(target.position)
                 announced = _settled(source, target, settle)
+                if at_most is not None and backlog.entries > at_most:
+                    return TOO_MUCH
                 if not backlog.counts and not announced and backlog.upto == target.position:
+                    self._stand(target, target.position)
                     return Round(0, 0, target.position, 0.0, time.monotonic() - started)
                 failpoint(Failpoint.APPLY_READ)
                 refused = self._carry(schema, source, target, backlog, announced)
             failpoint(Failpoint.APPLY_BEFORE_COMMIT)
         failpoint(Failpoint.APPLY_AFTER_COMMIT)
         self._position = backlog.upto
-        lag = max(0.0, time.time() - backlog.oldest) if backlog.oldest else 0.0
-        return Round(backlog.entries, refused, backlog.upto, lag, time.monotonic() - started)
+        self._stand(target, backlog.upto)
+        return Round(backlog.entries, refused, backlog.upto, age(backlog.oldest), time.monotonic() - started)
+
+    def _stand(self, target: Target, position: str) -> None:
+        """Remember where a round left the shadow, if a small one may and is likely to begin from there."""
+        control = target.control
+        alone = time.monotonic() - self._disturbed_at > self._undisturbed_s
+        ready = alone and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch
+        if isinstance(target, PostgresTarget) and target.is_clean and ready:
+            self._standpoint = Standpoint(position, control.pair, control.epoch)
 
     def _note(self, control: Control, position: str) -> None:
         """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
         self.primary, self.epoch, self._position = control.primary, control.epoch, position
         self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
+
+    def hurry(self, until: float | None) -> None:
+        """Give a round up when it is not done at this moment of `time.monotonic`; None: be as patient as usual."""
+        self.sqlite.hurry(until)
+        self.postgres.hurry(until)
 
     def has_news(self) -> bool:
         """Whether the primary holds changes beyond the last known watermark; cheap, takes no lock."""
@@ -152,7 +208,7 @@ class Applier:
             return 0, 0.0
         with primary.source() as source:
             backlog = source.backlog(self._position)
-        return backlog.entries, max(0.0, time.time() - backlog.oldest) if backlog.oldest else 0.0
+        return backlog.entries, age(backlog.oldest)
 
     def shed_foreign_keys(self, target: Target) -> None:
         """Drop PostgreSQL's foreign keys if it has just become the shadow, before any row is replaced there.
@@ -185,16 +241,16 @@ class Applier:
         try:
             entries = backlog.entries + sum(map(len, announced.values()))
             carry = _carry_few if entries < COPY_FROM else _carry_table
-            with target.burst(entries):
-                for table_name in sorted(backlog.counts.keys() | announced.keys()):
-                    table = schema.get(table_name)
-                    if table is None:
-                        raise SchemaDrift(f"the log names table {table_name}, which the sides do not share")
-                    op = "write"
-                    refused += carry(table, source, target, position, announced.get(table_name, []))
-                target.forget_announced(announced)
-                op = "advance"
-                target.advance(backlog.upto, backlog.entries)
+            target.burst(entries)
+            for table_name in sorted(backlog.counts.keys() | announced.keys()):
+                table = schema.get(table_name)
+                if table is None:
+                    raise SchemaDrift(f"the log names table {table_name}, which the sides do not share")
+                op = "write"
+                refused += carry(table, source, target, position, announced.get(table_name, []))
+            target.forget_announced(announced)
+            op = "advance"
+            target.advance(backlog.upto, backlog.entries)
         except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, sqlite3.IntegrityError) as error:
             if isinstance(error, pg_errors.UniqueViolation) and not _is_careful(target):
                 raise
@@ -218,7 +274,9 @@ class Applier:
             schema = read_schema(self.sqlite.connection, self.postgres.connection)
             check_inventory(self.sqlite.connection, schema)
             check_postgres_inventory(self.postgres.connection, schema)
-            self._schema, self._schema_version = schema, version
+            if schema != self._schema:  # statements are remembered by table: an equal one may stay
+                self._schema = schema
+            self._schema_version = version
             self._schema_until = time.monotonic() + SCHEMA_S
         return self._schema
 

@@ -21,6 +21,9 @@ from app.db.sql import blocks
 from app.db.urls import Side
 
 FENCED_SQLSTATE = "ST001"
+OVERTAKEN_SQLSTATE = (
+    "ST002"  # a small round that read the primary before it held the shadow, and was too late
+)
 FENCED_TEXT = "takes no application writes"  # SQLite has no error code of our own, only this text
 # The lock that every writer on PostgreSQL shares: (class, object), class spelling "ST".
 WRITER_LOCK = (0x5354, 1)
@@ -169,8 +172,9 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> Non
         "lock_class": str(WRITER_LOCK[0]),
         "lock_object": str(WRITER_LOCK[1]),
         "fenced": FENCED_SQLSTATE,
+        "overtaken": OVERTAKEN_SQLSTATE,
     }
-    for block in ("admit", "may_write", "fence_function", "open_round"):
+    for block in ("admit", "may_write", "fence_function", "open_round", "resume_round"):
         connection.execute(_statement(sql[block], values))
     for table in schema.values():
         of_table = {
@@ -193,7 +197,7 @@ def _statement(block: str, values: dict[str, str]) -> bytes:
 _POSTGRES_OBJECTS = """
 SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure)
 FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
-AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence', 'st_open_round') OR p.proname LIKE 'st\\_capture\\_%')
+AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence', 'st_open_round', 'st_resume_round') OR p.proname LIKE 'st\\_capture\\_%')
 """
 
 

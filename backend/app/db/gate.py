@@ -20,6 +20,7 @@ from app.db.store import Control
 from app.db.store_sqlite import open_sqlite, sqlite_control
 from app.db.urls import Pair, Side
 
+_ROUTE = "SELECT primary_side FROM st_control WHERE id = 1"
 _POLL_S = 0.002
 _UNPREPARED_S = 0.1  # how long "no control row" is believed
 
@@ -45,6 +46,7 @@ class Gate:
         self._opened: list[sqlite3.Connection] = []
         self._unprepared_until = 0.0
         self._retired = False
+        self._line = threading.Lock()  # of those that wait at a fence: only the first of them looks
 
     def control(self) -> Control | None:
         """SQLite's control row as it is now; None while nothing is prepared."""
@@ -73,15 +75,29 @@ class Gate:
         while self._opened:
             self._opened.pop().close()
 
-    def primary(self) -> Side:
-        """The side that reads and writes go to now."""
+    def route(self) -> tuple[Side, bool]:
+        """The side that reads and writes go to now, and whether that is so because a control row says so."""
+        try:
+            if time.monotonic() >= self._unprepared_until:
+                row = self._connection().execute(_ROUTE).fetchone()
+                return Side(row[0]), True
+        except (sqlite3.Error, OSError, TypeError):
+            pass
+        return self._route_with_care()
+
+    def _route_with_care(self) -> tuple[Side, bool]:
+        """The same where there is no control row, or none that can be read."""
         try:
             control = self.control()
         except (sqlite3.Error, OSError):
             control = self._ask_arbiter()
         if control is not None:
-            return control.primary
-        return Side.POSTGRES if self._retired else self._desired
+            return control.primary, True
+        return (Side.POSTGRES if self._retired else self._desired), False
+
+    def primary(self) -> Side:
+        """The side that reads and writes go to now."""
+        return self.route()[0]
 
     def _sqlite_retired(self) -> bool:
         """Whether the move was completed and this file is the archive it left, whatever the URL names."""
@@ -94,21 +110,23 @@ class Gate:
     def prepared(self) -> bool:
         return self.control() is not None
 
-    def hold(self, refused_by: Side, may_write: Callable[[], bool]) -> None:
+    def hold(self, refused_by: Side, may_write: Callable[[], bool], deadline: float) -> None:
         """Wait after a refusal until the primary has moved or takes writes again.
 
         Args:
             refused_by: the side whose fence is up.
-            may_write: asks that side whether it takes writes again (an attempt was aborted).
+            may_write: asks PostgreSQL whether it takes writes again (an attempt was aborted); what SQLite
+                says is in its control row.
+            deadline: the moment of `time.monotonic` at which this transaction has waited long enough.
 
         Raises:
-            PrimaryUnavailable: the fence stayed up for ST_CUTOVER_HOLD_MS.
+            PrimaryUnavailable: that moment came.
         """
         FENCE_WAITS.inc()
         started = time.monotonic()
-        deadline = started + self._settings.cutover_hold_ms / 1000
+        in_line = self._line.acquire(timeout=max(0.0, deadline - started))
         try:
-            while self.primary() is refused_by and not may_write():
+            while not (in_line and self._is_over(refused_by, may_write)):
                 if time.monotonic() >= deadline:
                     raise PrimaryUnavailable(
                         f"{refused_by} has taken no writes for {self._settings.cutover_hold_ms} ms",
@@ -116,4 +134,15 @@ class Gate:
                     )
                 time.sleep(_POLL_S)
         finally:
+            if in_line:
+                self._line.release()
             FENCE_WAIT_SECONDS.observe(time.monotonic() - started)
+
+    def _is_over(self, refused_by: Side, may_write: Callable[[], bool]) -> bool:
+        try:
+            control = self.control()
+        except (sqlite3.Error, OSError):
+            control = self._ask_arbiter()
+        if control is None or control.primary is not refused_by:
+            return True
+        return control.writable if refused_by is Side.SQLITE else may_write()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -22,8 +23,8 @@ from sqlalchemy import event
 
 from app.db.ddl import ensure_version_table, normalise_postgres
 from app.db.errors import Refused
-from app.db.store_sqlite import begin_immediate
 from app.db.urls import Side, side_of
+from app.db.write_turn import turn_at
 
 # Any number will do; it only has to be the same for all runners on a database.
 RUNNER_LOCK = 0x5354_4D49_4752
@@ -179,7 +180,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     def on_begin(connection: sa.Connection) -> None:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
-        begin_immediate(raw, RUNNER_WAIT_SECONDS * 1000)
+        turn_at(Path(url.database or "")).begin(raw, RUNNER_WAIT_SECONDS * 1000)
 
     return engine
 

@@ -43,24 +43,33 @@ class PatientConnection(psycopg.Connection[Any]):
     """A connection that is given up when a statement has had no answer for `patience` seconds.
 
     Keep-alive probes find a host that is gone. A stopped server or a frozen proxy answers them, and
-    nothing else; without a limit a thread would wait there for as long as that lasts.
+    nothing else; without a limit a thread would wait there for as long as that lasts. `deadline` is a moment
+    of `time.monotonic` that ends the waiting, too.
     """
 
     patience: float | None = None
+    deadline: float | None = None
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        if timeout is not None or self.patience is None:
+        if timeout is not None or (self.patience is None and self.deadline is None):
             return super().wait(gen, interval, timeout)
         started = time.monotonic()
+        allowed = self._allowed(started)
         try:
-            return super().wait(gen, interval, self.patience)
+            return super().wait(gen, interval, allowed)
         except pg_errors.OperationalError as error:
-            if error.sqlstate is not None or time.monotonic() - started < self.patience:
+            if error.sqlstate is not None or time.monotonic() - started < allowed:
                 raise
             self.close()
             raise pg_errors.OperationalError(
-                f"PostgreSQL has not answered for {self.patience:g} s; the connection was given up"
+                f"PostgreSQL has not answered for {allowed:g} s; the connection was given up"
             ) from error
+
+    def _allowed(self, now: float) -> float:
+        left = [self.patience] if self.patience is not None else []
+        if self.deadline is not None:
+            left.append(max(0.001, self.deadline - now))
+        return min(left)
 
 
 def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> PatientConnection:

@@ -1,11 +1,12 @@
 """The applier in the backend: follows the primary, and lets commits wait for it.
 
-One thread per process, started only when there is a shadow. It looks for changes every 20 ms, and applies
-at once when a commit of this process waits for it. In sync mode a commit waits for a round that began
-after it; all commits that wait meanwhile share that round (group commit). When the shadow does not
-answer in time the breaker opens: commits stop waiting, the thread goes on trying with growing pauses,
-and closes the breaker itself once the shadow has caught up. The same thread finishes what a dead
-coordinator left, and trims the log.
+One applier per process, used by one thread at a time. A thread of its own, started only when there is a
+shadow, looks for changes every 20 ms, finishes what a dead coordinator left, and trims the log. In sync
+mode a commit waits for a round that began after it. It runs that round itself, in its own thread, unless
+another commit just does: then it waits for that one to end, and the next round carries all commits that
+waited meanwhile (group commit). A large backlog is left to the thread. When the shadow does not answer in
+time the breaker opens: commits stop waiting, the thread goes on trying with growing pauses, and closes the
+breaker itself once the shadow has caught up.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from psycopg import errors as pg_errors
 from tenacity import RetryCallState, wait_random_exponential
 
 from app.db import metrics
-from app.db.apply import Applier, Round
+from app.db.apply import TOO_MUCH, Applier, Round, Standing
+from app.db.apply_small import SMALL
 from app.db.errors import NotPrepared, SwitchError
 from app.db.phase import Phase
 from app.db.recover import recover
@@ -76,10 +78,11 @@ class Replicator:
         self._settings = settings
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._changed = threading.Condition()
-        self._requested = False
-        self._started = 0
-        self._completed = 0
+        self._rounds = threading.Lock()  # who holds it may use the applier
+        self._changed = threading.Condition()  # for commits that wait
+        self._asked = threading.Event()  # for the thread
+        self._commits = 0  # of this process, counted as soon as the primary has them
+        self._covered = 0  # how many of those the shadow is known to have
         self._degraded = False
         self._standing = False  # the last round did not take place: paused, or the sides were switching
         self._phase: str | None = None
@@ -90,6 +93,7 @@ class Replicator:
         self._next_count = 0.0
         self._poll = POLL_S
         self._applier: Applier | None = None
+        self._shown: object = None
 
     # -- called by request threads ------------------------------------------------------------------
 
@@ -98,15 +102,14 @@ class Replicator:
         with self._changed:
             if self._thread is None or not self._thread.is_alive():
                 self._stopping.clear()
-                self._requested = True
+                self._asked.set()
                 self._thread = threading.Thread(target=self._run, name="st-replicator", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread after its present round."""
         self._stopping.set()
-        with self._changed:
-            self._changed.notify_all()
+        self._asked.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
             self._thread = None
@@ -127,37 +130,67 @@ class Replicator:
             return (
                 False  # the thread looks soon by itself; a round per commit would take its time from commits
             )
+        if mode is DualWrite.ASYNC or not self._worth_waiting():
+            self._asked.set()
+            return False
+        began = time.monotonic()
         with self._changed:
-            self._requested = True
-            self._changed.notify_all()
-            if (
-                mode is DualWrite.ASYNC
-                or self._standing
-                or self._degraded
-                or self._phase != Phase.REPLICATING
-            ):
-                return False
-            return self._wait_for(self._started + 1)
+            self._commits += 1
+            ticket = self._commits
+        self._carry(ticket, began + self._settings.dual_write_timeout_ms / 1000)
+        metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
+        return self._covered >= ticket
 
     def catch_up(self) -> bool:
         """Wait, in any mode and within the time-out, for a round that begins now; whether there was one."""
         with self._changed:
-            self._requested = True
-            self._changed.notify_all()
-            ticket = self._started + 1
+            self._commits += 1
+            ticket = self._commits
+        self._asked.set()
+        with self._changed:
             self._changed.wait_for(
-                lambda: self._completed >= ticket, timeout=self._settings.dual_write_timeout_ms / 1000
+                lambda: self._covered >= ticket, timeout=self._settings.dual_write_timeout_ms / 1000
             )
-            return self._completed >= ticket
+        return self._covered >= ticket
 
-    def _wait_for(self, ticket: int) -> bool:
-        began = time.monotonic()
-        deadline = began + self._settings.dual_write_timeout_ms / 1000
-        while self._completed < ticket and not (self._degraded or self._standing):
-            if not self._changed.wait(timeout=deadline - time.monotonic()) and time.monotonic() >= deadline:
+    def _worth_waiting(self) -> bool:
+        return self._phase == Phase.REPLICATING and not (self._degraded or self._standing)
+
+    def _carry(self, ticket: int, deadline: float) -> None:
+        """See to it that a commit reaches the shadow: by a round of this thread or of another."""
+        while self._covered < ticket and self._worth_waiting():
+            if not self._rounds.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                break
+            try:
+                done = self._covered >= ticket or not self._worth_waiting() or self._lead(deadline)
+            finally:
+                self._rounds.release()
+            if not done:
+                self._asked.set()
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._covered >= ticket or not self._worth_waiting(),
+                        timeout=max(0.0, deadline - time.monotonic()),
+                    )
+            if time.monotonic() >= deadline:
+                break
+        if self._covered < ticket and self._worth_waiting():
+            with self._changed:
                 self._degrade("the shadow did not answer in time")
-        metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
-        return self._completed >= ticket
+
+    def _lead(self, deadline: float) -> bool:
+        """Run one round in a committing thread; False if there is more to do than a commit may wait for."""
+        applier = self._applier
+        if applier is None:
+            return False
+        applier.hurry(deadline)
+        try:
+            return self._round(applier, at_most=SMALL) is not TOO_MUCH
+        except Exception as error:  # the transaction is committed, and its caller must hear that
+            self._failed(error)
+            return True
+        finally:
+            applier.hurry(None)
 
     def health(self) -> Health:
         """What the thread last saw."""
@@ -179,12 +212,11 @@ class Replicator:
         failures = 0
         trimmer = Trimmer()
         while not self._stopping.is_set():
+            requested = self._asked.wait(self._poll)
+            self._asked.clear()
             try:
-                applier = self._open()
-                self._recover_if_due(applier)
-                self._follow(applier)
-                trimmer.trim_if_due(applier)
-                self._count_quarantine_if_due(applier)
+                with self._rounds:
+                    self._turn(trimmer, requested)
                 failures = 0
             except _FAILURES as error:
                 if self._settings.dual_write is DualWrite.OFF and isinstance(error, _NOT_OURS):
@@ -193,10 +225,26 @@ class Replicator:
                 failures += 1
                 self._failed(error)
                 self._stopping.wait(_pause(failures))
-        if self._applier is not None:
-            self._applier.sqlite.close()
-            self._applier.postgres.close()
-            self._applier = None
+        with self._rounds:
+            if self._applier is not None:
+                self._applier.sqlite.close()
+                self._applier.postgres.close()
+                self._applier = None
+
+    def _turn(self, trimmer: Trimmer, requested: bool) -> None:
+        """What the thread does each time it looks."""
+        if self._stopping.is_set():
+            return
+        applier = self._open()
+        self._recover_if_due(applier)
+        if self._settings.dual_write is not DualWrite.OFF and (
+            requested or self._asked.is_set() or applier.has_news()
+        ):
+            outcome = self._round(applier)
+            by_others = isinstance(outcome, Round) and not outcome.changes and not requested
+            self._poll = min(self._poll * 2, POLL_OTHERS_S) if by_others else POLL_S
+        trimmer.trim_if_due(applier)
+        self._count_quarantine_if_due(applier)
 
     def _open(self) -> Applier:
         if self._applier is None:
@@ -207,28 +255,19 @@ class Replicator:
             self._applier.postgres.be_patient(PATIENCE_S)
         return self._applier
 
-    def _follow(self, applier: Applier) -> None:
-        """One turn: wait until there is reason to look, look, and apply what there is."""
-        with self._changed:
-            if not self._requested and not self._stopping.is_set():
-                self._changed.wait(timeout=self._poll)
-            requested, self._requested = self._requested, False
-            if self._stopping.is_set():
-                return
-        if self._settings.dual_write is DualWrite.OFF or not (requested or applier.has_news()):
-            return
-        with self._changed:
-            self._started += 1
-            mine = self._started
-        outcome = applier.round()
-        by_others = isinstance(outcome, Round) and not outcome.changes and not requested
-        self._poll = min(self._poll * 2, POLL_OTHERS_S) if by_others else POLL_S
+    def _round(self, applier: Applier, at_most: int | None = None) -> Round | Standing:
+        """One round for all commits so far; the caller holds the applier."""
+        commits = self._commits
+        outcome = applier.round(at_most=at_most)
+        if outcome is TOO_MUCH:
+            return outcome
         with self._changed:
             if isinstance(outcome, Round):
-                self._completed = max(self._completed, mine)
+                self._covered = max(self._covered, commits)
             self._standing = not isinstance(outcome, Round)
             self._seen(applier, outcome)
             self._changed.notify_all()
+        return outcome
 
     def _seen(self, applier: Applier, outcome: object) -> None:
         self._error = None
@@ -249,11 +288,14 @@ class Replicator:
                 log.warning("dual write is back: the shadow has caught up")
         else:
             metrics.ROUNDS.labels("standing").inc()
-        metrics.EPOCH.set(applier.epoch)
-        for side in Side:
-            metrics.PRIMARY.labels(side).set(int(applier.primary is side))
-        for phase in Phase:
-            metrics.PHASE.labels(phase).set(int(applier.phase == phase))
+        standing = (applier.epoch, applier.primary, applier.phase)
+        if standing != self._shown:
+            self._shown = standing
+            metrics.EPOCH.set(applier.epoch)
+            for side in Side:
+                metrics.PRIMARY.labels(side).set(int(applier.primary is side))
+            for phase in Phase:
+                metrics.PHASE.labels(phase).set(int(applier.phase == phase))
 
     def _failed(self, error: Exception) -> None:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -289,7 +331,7 @@ class Replicator:
             return
         self._next_recover = now + RECOVER_S
         if self._phase != Phase.REPLICATING or self._degraded:
-            self._requested = True  # nothing else tells that the copy is done, or the shadow back
+            self._asked.set()  # nothing else tells that the copy is done, or the shadow back
         elif now >= self._next_warm_up:
             self._next_warm_up = now + WARM_UP_S
             self._warm_up()

@@ -27,6 +27,7 @@ from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.strict import StrictWriter
 from app.db.urls import Pair, Side, make_pair, parse_url, side_of
+from app.db.write_turn import WriteTurn, turn_at
 
 log = logging.getLogger("sigma.db")
 
@@ -65,6 +66,12 @@ class Runtime:
         """Routing; in dual mode only."""
         assert self.pair is not None
         return Gate(self.pair, self.desired, self.settings, self._ask_arbiter)
+
+    @cached_property
+    def write_turn(self) -> WriteTurn:
+        """The line in front of the write lock of SQLite's file; in dual mode only."""
+        assert self.pair is not None
+        return turn_at(self.pair.path)
 
     @cached_property
     def replicator(self) -> Replicator:

@@ -1,6 +1,6 @@
 """Sessions: the only place where they are made, and where each is routed, admitted and waited for.
 
-    read  -> the side that is primary when the transaction begins
+    read  -> the side that is primary when the transaction begins; the control row is read once, there
     first write -> admit: on the primary's own connection take what blocks a fence (SQLite: the write
                    lock, PostgreSQL: the shared writers' lock) and look at the fence; if it is up, let go,
                    wait at the gate, and try again wherever the primary is then
@@ -12,6 +12,7 @@ switch both hold the same. With no shadow configured `SessionLocal` makes plain 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +26,6 @@ from app.db.failpoints import Failpoint, failpoint
 from app.db.runtime import Runtime, runtime
 from app.db.settings import DualWrite
 from app.db.settings import ShadowReads as ShadowReadMode
-from app.db.store_sqlite import begin_immediate
 from app.db.urls import Side
 
 _ADMIT_SQLITE = "SELECT writable FROM st_control WHERE id = 1"
@@ -39,14 +39,17 @@ class RoutedSession(Session):
         super().__init__(*arguments, **options)
         self._pair = pair
         self._side: Side | None = None
+        self._prepared = False
         self._admitted = False
         self._compare_reads = pair.settings.shadow_reads is ShadowReadMode.COMPARE
 
     def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
         """The engine of the primary; the same one for the whole transaction unless a write had to move."""
-        if self._side is None:
-            self._side = self._pair.primary()
-        return self._pair.engine(self._side)
+        return self._pair.engine(self._side or self._routed())
+
+    def _routed(self) -> Side:
+        self._side, self._prepared = self._pair.gate.route()
+        return self._side
 
     def admit(self) -> None:
         """Make sure that this transaction may write where it is, or move it to where it may.
@@ -54,16 +57,20 @@ class RoutedSession(Session):
         Raises:
             PrimaryUnavailable: the fence stayed up for longer than a transaction may be held.
         """
-        if self._admitted or not self._pair.gate.prepared:
+        if self._admitted:
             return
-        self._side = self._pair.primary()
+        side = self._side or self._routed()
+        if not self._prepared:
+            return
+        deadline: float | None = None
         while not self._try():
-            self._pair.gate.hold(self._side, self._try)
-            self._side = self._pair.primary()
+            deadline = deadline or time.monotonic() + self._pair.settings.cutover_hold_ms / 1000
+            self._pair.gate.hold(side, self._try, deadline)
+            side = self._routed()
         self._admitted = True
 
     def _try(self) -> bool:
-        return admit_connection(self.connection(), self._pair.settings.sqlite_busy_timeout_ms)
+        return admit_connection(self.connection(), self._pair)
 
     def begin_nested(self) -> SessionTransaction:
         self.admit()
@@ -82,7 +89,7 @@ class RoutedSession(Session):
         super().bulk_update_mappings(*arguments, **options)
 
 
-def admit_connection(connection: Connection, busy_timeout_ms: int) -> bool:
+def admit_connection(connection: Connection, pair: Runtime) -> bool:
     """Take what blocks a fence on this connection's side, then look at the fence.
 
     On a refusal everything taken is let go again, so that nobody waits for a transaction that waits.
@@ -93,10 +100,13 @@ def admit_connection(connection: Connection, busy_timeout_ms: int) -> bool:
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
                 connection.info["st_foreign_keys"] = True
-            begin_immediate(raw, busy_timeout_ms)
+            pair.write_turn.begin(raw, pair.settings.sqlite_busy_timeout_ms)
         if raw.execute(_ADMIT_SQLITE).fetchone()[0]:
             return True
-    elif connection.execute(text(_ADMIT_POSTGRES)).scalar_one():
+        raw.rollback()
+        pair.write_turn.let_go()
+        return False
+    if connection.execute(text(_ADMIT_POSTGRES)).scalar_one():
         return True
     raw.rollback()
     return False
@@ -138,12 +148,15 @@ def _before_commit(session: RoutedSession) -> None:
 def _wait_for_shadow(session: RoutedSession) -> None:
     if session._admitted and not session.in_nested_transaction():
         failpoint(Failpoint.COMMIT_AFTER)
+        session._pair.write_turn.let_go()  # now, not when the shadow has it too
         session._pair.replicator.committed()
 
 
 @event.listens_for(RoutedSession, "after_transaction_end")
 def _forget(session: RoutedSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
+        if session._admitted:
+            session._pair.write_turn.let_go()
         session._side = None
         session._admitted = False
 

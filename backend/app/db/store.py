@@ -89,8 +89,8 @@ class Target(Protocol):
     control: Control
     position: str
 
-    def burst(self, entries: int) -> AbstractContextManager[object]:
-        """What to do the writes of a round of so many log entries under."""
+    def burst(self, entries: int) -> None:
+        """Prepare for the writes of a round of so many log entries, the last of this transaction."""
 
     def announced(self) -> list[tuple[str, RawKey, str]]:
         """(table, key, token) of what strict mode wrote here ahead of the primary."""

@@ -7,7 +7,7 @@ and the control row is read after it was granted, so a round that waited behind 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from psycopg import errors as pg_errors
 from sqlalchemy import URL
@@ -33,6 +33,7 @@ class PostgresStore:
         self._name = application_name
         self._connection: PatientConnection | None = None
         self._patience: float | None = None
+        self._deadline: float | None = None
 
     @property
     def connection(self) -> Connection:
@@ -43,7 +44,7 @@ class PostgresStore:
         """
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = open_postgres(self._url, self._settings, application_name=self._name)
-            self._connection.patience = self._patience
+            self._connection.patience, self._connection.deadline = self._patience, self._deadline
         return self._connection
 
     def be_patient(self, seconds: float | None) -> None:
@@ -51,6 +52,12 @@ class PostgresStore:
         self._patience = seconds
         if self._connection is not None:
             self._connection.patience = seconds
+
+    def hurry(self, until: float | None) -> None:
+        """Give the connection up when a statement has no answer by this moment of `time.monotonic`."""
+        self._deadline = until
+        if self._connection is not None:
+            self._connection.deadline = until
 
     @contextmanager
     def source(self) -> Iterator[PostgresSource]:
@@ -73,8 +80,11 @@ class PostgresStore:
         """
         connection = self.connection
         try:
-            yield self._locked(connection, durable, careful)
-            connection.execute("COMMIT")
+            with ExitStack() as burst:
+                target = self._locked(connection, durable, careful)
+                target.stack = burst
+                yield target
+                connection.execute("COMMIT")
         except BaseException:
             if not connection.broken and not connection.closed:
                 connection.execute("ROLLBACK")

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.db.canonical import encode, to_sqlite
 from app.db.catalog import Table, quote
 from app.db.errors import ConfigurationError, NotPrepared, UnsupportedValue
 from app.db.store import CONTROL_QUERY, Backlog, Control, RawKey, Row
 from app.db.urls import Side
+from app.db.write_turn import turn_at
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
 LONG_ROW = 32_768  # characters from which rows are taken a few at a time
 _PIECE = 25
+
+
+class Entry(NamedTuple):
+    """One entry of the log; `at` is its time in seconds since 1970."""
+
+    seq: int
+    table: str
+    key: RawKey
+    at: float
 
 
 def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) -> sqlite3.Connection:
@@ -48,30 +58,6 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         connection.close()
         raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
     return connection
-
-
-def begin_immediate(connection: sqlite3.Connection, timeout_ms: int) -> None:
-    """Take the write lock, asking every millisecond or so.
-
-    SQLite's own waiting sleeps up to 100 ms between two tries and has no queue, so that under a burst
-    one writer can starve for seconds.
-
-    Raises:
-        sqlite3.OperationalError: somebody else held the lock for longer than the timeout.
-    """
-    try:
-        connection.execute("PRAGMA busy_timeout = 0")
-        deadline = time.monotonic() + timeout_ms / 1000
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                    raise
-                time.sleep(random.uniform(0.0005, 0.0015))
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
 
 
 def is_missing_table(error: sqlite3.Error) -> bool:
@@ -133,13 +119,28 @@ def sqlite_key(table: Table, key: RawKey) -> tuple[Any, ...]:
     return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split_key(table, key), strict=True))
 
 
-def _findable(table: Table, key: RawKey) -> RawKey:
-    """A logged key of several columns, or None (the whole table) if JSON may not lead back to its rows."""
+def findable(table: Table, key: RawKey) -> RawKey:
+    """A logged key, or None (the whole table) if it has several columns and JSON may not lead back to its rows."""
+    if len(table.key) == 1:
+        return key
     try:
         parts = [encode(c.kind, v, c.name) for c, v in zip(table.key, split_key(table, key), strict=True)]
     except UnsupportedValue:
         return None
     return None if None in parts else key
+
+
+@cache
+def _select(table: Table) -> str:
+    return f"SELECT {', '.join(quote(column.name) for column in table.columns)} FROM {quote(table.name)}"
+
+
+@cache
+def _select_changed(table: Table) -> str:
+    return (
+        f"{_select(table)} WHERE {key_columns(table)} IN "
+        f"(SELECT {key_fields(table)} FROM st_change_log WHERE seq > ? AND tbl = ?)"
+    )
 
 
 def tolerant_text(raw: bytes) -> str:
@@ -168,22 +169,30 @@ class SqliteSource:
         oldest = min((row[2] for row in rows), default=None)
         return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
 
+    def entries(self, after: str, limit: int) -> list[Entry]:
+        """The next entries of the log, whole."""
+        rows = self._connection.execute(
+            "SELECT seq, tbl, k, at FROM st_change_log WHERE seq > ? ORDER BY seq LIMIT ?",
+            (int(after), limit),
+        )
+        return list(map(Entry._make, rows.fetchall()))
+
+    def log_end(self) -> str:
+        """The position that covers everything in the log."""
+        return str(log_end(self._connection))
+
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         for rows in self._stream(
             "SELECT DISTINCT k FROM st_change_log WHERE seq > ? AND tbl = ?", (int(after), table.name)
         ):
-            yield [row[0] if len(table.key) == 1 else _findable(table, row[0]) for row in rows]
+            yield [findable(table, row[0]) for row in rows]
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
-        yield from self._stream(
-            f"{self._select(table)} WHERE {key_columns(table)} IN "
-            f"(SELECT {key_fields(table)} FROM st_change_log WHERE seq > ? AND tbl = ?)",
-            (int(after), table.name),
-        )
+        yield from self._stream(_select_changed(table), (int(after), table.name))
 
     def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
         condition = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
-        statement = f"{self._select(table)} WHERE {condition}"
+        statement = f"{_select(table)} WHERE {condition}"
         return [
             row for key in keys for rows in self._stream(statement, sqlite_key(table, key)) for row in rows
         ]
@@ -199,11 +208,7 @@ class SqliteSource:
         return keys
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
-        yield from self._stream(self._select(table), ())
-
-    @staticmethod
-    def _select(table: Table) -> str:
-        return f"SELECT {', '.join(quote(column.name) for column in table.columns)} FROM {quote(table.name)}"
+        yield from self._stream(_select(table), ())
 
     def _stream(self, statement: str, parameters: tuple[Any, ...]) -> Iterator[list[Row]]:
         return stream(self._connection, statement, parameters)
@@ -265,9 +270,8 @@ class SqliteTarget:
             0
         ]
 
-    def burst(self, entries: int) -> AbstractContextManager[object]:
+    def burst(self, entries: int) -> None:
         """Nothing to gain on a local file."""
-        return nullcontext()
 
     def announced(self) -> list[tuple[str, RawKey, str]]:
         return self._connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
@@ -325,6 +329,12 @@ class SqliteStore:
     def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
         self.connection = open_sqlite(path, busy_timeout_ms=busy_timeout_ms)
         self._busy_timeout_ms = busy_timeout_ms
+        self._turn = turn_at(path)
+        self._deadline: float | None = None
+
+    def hurry(self, until: float | None) -> None:
+        """Wait for the write lock no longer than to this moment of `time.monotonic`; None: as usual."""
+        self._deadline = until
 
     @contextmanager
     def source(self) -> Iterator[SqliteSource]:
@@ -345,7 +355,10 @@ class SqliteStore:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction under the write lock: committed on a normal exit, else rolled back."""
-        begin_immediate(self.connection, self._busy_timeout_ms)
+        patience = self._busy_timeout_ms
+        if self._deadline is not None:
+            patience = max(0, min(patience, int((self._deadline - time.monotonic()) * 1000)))
+        self._turn.begin(self.connection, patience)
         try:
             yield self.connection
             self.connection.execute("COMMIT")
@@ -353,6 +366,8 @@ class SqliteStore:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
+        finally:
+            self._turn.let_go()
 
     def read_control(self) -> Control:
         return sqlite_control(self.connection)

@@ -40,9 +40,11 @@ END
 $body$
 
 -- name: fence
--- One trigger for every kind of write.
+-- One trigger for every kind of write. Apply's mark is only looked for here, which costs next to nothing;
+-- that it names the present epoch is what st_admit asks for again when the write is captured.
 CREATE OR REPLACE TRIGGER st_fence BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
-FOR EACH STATEMENT EXECUTE FUNCTION {schema}.st_fence()
+FOR EACH STATEMENT WHEN (coalesce(current_setting('st.applying', true), '') = '')
+EXECUTE FUNCTION {schema}.st_fence()
 
 -- name: capture
 -- One function per table: its key columns are static SQL, so that plans are cached.
@@ -118,5 +120,24 @@ BEGIN
            c.pair, c.primary_side, c.epoch, c.phase, c.writable, c.paused,
            c.attempt, c.attempt_state, c.attempt_deadline, c.note
     FROM st_watermark w, st_control c WHERE w.id = 1 AND c.id = 1;
+END
+$body$
+
+-- name: resume_round
+-- What a small round begins with, which has read the primary already: the same lock and the same mark,
+-- but only if the shadow still is where that reading began, and nothing needs an ordinary round.
+CREATE OR REPLACE FUNCTION {schema}.st_resume_round(from_position text, of_pair text, at_epoch bigint)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = {schema}, pg_temp AS $body$
+BEGIN
+  PERFORM 1 FROM st_watermark w WHERE w.id = 1 AND w.position = from_position FOR UPDATE;
+  IF NOT FOUND
+    OR EXISTS (SELECT 1 FROM st_quarantine) OR EXISTS (SELECT 1 FROM st_pending)
+    OR NOT EXISTS (
+      SELECT 1 FROM st_control c WHERE c.id = 1 AND c.pair = of_pair AND c.epoch = at_epoch
+      AND c.primary_side = 'sqlite' AND c.phase = 'replicating' AND NOT c.paused)
+  THEN
+    RAISE EXCEPTION USING ERRCODE = '{overtaken}', MESSAGE = 'the shadow is not where this round began';
+  END IF;
+  PERFORM set_config('synchronous_commit', 'off', true), set_config('st.applying', at_epoch::text, true);
 END
 $body$

@@ -1,0 +1,63 @@
+"""The line in front of SQLite's write lock, for the threads of one process.
+
+SQLite keeps no queue: who finds the lock taken sleeps and asks again. Threads that ask often take the
+processor from the one that holds the lock, threads that ask seldom starve. So they stand in line: only the
+first asks; it is woken when a thread of this process lets go, and otherwise looks about every millisecond,
+for other processes. It leaves the line as soon as it holds the lock, so nothing that happens, or fails to
+happen, in a transaction can block the line.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+_LOOK_S = (0.0005, 0.0015)
+_turns: dict[Path, WriteTurn] = {}
+
+
+class WriteTurn:
+    """One file's line; see `turn_at`."""
+
+    def __init__(self) -> None:
+        self._line = threading.Lock()
+        self._let_go = threading.Event()
+
+    def begin(self, connection: sqlite3.Connection, timeout_ms: int) -> None:
+        """Take the write lock (BEGIN IMMEDIATE) when it is this thread's turn.
+
+        Raises:
+            sqlite3.OperationalError: others held the lock for longer than the timeout.
+        """
+        deadline = time.monotonic() + timeout_ms / 1000
+        in_line = self._line.acquire(timeout=timeout_ms / 1000)
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")
+            while not self._try(connection, last=not in_line or time.monotonic() >= deadline):
+                self._let_go.wait(random.uniform(*_LOOK_S))
+        finally:
+            if in_line:
+                self._line.release()
+            connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+
+    def _try(self, connection: sqlite3.Connection, *, last: bool) -> bool:
+        self._let_go.clear()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if last or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """A transaction of this process has ended; forgetting to say so costs a millisecond, no more."""
+        self._let_go.set()
+
+
+def turn_at(path: Path) -> WriteTurn:
+    """The line in front of one file, the same for all of this process."""
+    return _turns.setdefault(path.absolute(), WriteTurn())
