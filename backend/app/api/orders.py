@@ -104,7 +104,9 @@ def list_queue(
 ) -> list[Order]:
     """Orders that wait for a person, newest first."""
     waiting = (Order.status == "WAITING", Order.mode == "MANUAL", Order.simulated.is_(False))
-    return _list(db, *_filters(user, strategy_id, broker_name), *waiting)
+    # Excludes nothing: the index with the status in it begins with this column.
+    of_any_kind = Order.synthetic_gtt.in_((False, True))
+    return _list(db, *_filters(user, strategy_id, broker_name), *waiting, of_any_kind)
 
 
 @router.get("/{order_id}", response_model=OrderRead)

@@ -1,0 +1,50 @@
+"""What a database plans for a statement: where it goes through a large table as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+MANY_ROWS = 1_000  # to sort fewer is to sort what was asked for
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A statement as it reached the driver, with its parameters."""
+
+    statement: str
+    parameters: Any
+
+
+def findings(connection: Connection, sent: Sent, large: Collection[str]) -> list[str]:
+    """How the plan of a statement goes through a large table as a whole; empty if it does not."""
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent.statement}", sent.parameters)
+        return [row.detail for row in rows if _scans(row.detail, large)]
+    plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sent.statement}", sent.parameters).scalar_one()
+    (root,) = json.loads(plan) if isinstance(plan, str) else plan
+    return list(_found(root["Plan"], large, limited=False))
+
+
+def _scans(step: str, large: Collection[str]) -> bool:
+    """Whether a step of SQLite's plan is a walk over a large table, be it along an index."""
+    verb, _, rest = step.partition(" ")
+    return verb == "SCAN" and rest.split(" ")[0] in large
+
+
+def _found(node: dict[str, Any], large: Collection[str], *, limited: bool) -> Iterator[str]:
+    """`limited`: whether a LIMIT above ends the walk early, which needs no sort in between."""
+    kind, table = node["Node Type"], node.get("Relation Name")
+    below = node.get("Plans", ())
+    if kind == "Seq Scan" and table in large:
+        yield f"Seq Scan on {table}"
+    elif kind == "Sort" and below[0]["Plan Rows"] > MANY_ROWS:
+        yield f"Sort of {below[0]['Plan Rows']} rows"
+    elif kind.startswith("Index") and table in large and "Index Cond" not in node and not limited:
+        yield f"{kind} along all of {table}"
+    for child in below:
+        yield from _found(child, large, limited=kind == "Limit" or (limited and kind != "Sort"))
