@@ -5,7 +5,8 @@ A chunk is one transaction on PostgreSQL, in this order:
 1. take the range (SKIP LOCKED, so several workers share the work) and a shared lock on the watermark:
    no round of apply can take place until this chunk is committed;
 2. open a read transaction on SQLite and read the chunk;
-3. delete what the shadow holds in that key interval (rows that apply inserted ahead of the copy), COPY,
+3. let the chunks before this one go first, if other workers have them;
+4. delete what the shadow holds in that key interval (rows that apply inserted ahead of the copy), COPY,
    and note the last key; commit.
 
 The chunk is read after the watermark was fixed, so it is never older than what has been applied:
@@ -24,22 +25,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import errors as pg_errors
 
 from app.db import deferred
 from app.db.apply import Applier, Round
+from app.db.capture import capture_inserts
 from app.db.catalog import Table, quote, quote_with_parameters
 from app.db.errors import Refused, StaleAttempt
 from app.db.failpoints import Failpoint, failpoint
+from app.db.inventory import check_postgres_inventory
 from app.db.phase import Phase, advance
 from app.db.postgres_connection import ROW_ERRORS, postgres_control
-from app.db.postgres_write import PostgresTarget, canonical_parts, copy_text, encode_rows
-from app.db.quarantine import Rejected
+from app.db.postgres_write import PostgresTarget, canonical_parts
 from app.db.store import Row
 from app.db.store_sqlite import key_columns, stream
 from app.db.urls import Side
-from migration.copy_binary import SIGNATURE, TRAILER, OutOfRange, encode_binary, supports
+from migration.copy_binary import OutOfRange
+from migration.copy_stream import ChunkStream, read
 
 CHUNK_ROWS = 50_000  # a commit each: apply waits for as long, a third of a second
+TURN_S = 2  # how long a chunk waits for those before it: a worker may be slow, or stopped
 CAREFUL_ROWS = 200  # chunk size while looking for a row that only the server can tell is bad
 
 
@@ -184,14 +189,43 @@ class Backfill:
             last = self._chunk_end(table, part, rows)
             upto = last if last is not None else part.upto
             failpoint(Failpoint.COPY_CHUNK_READ)
-            self._clear(target, table, part.cursor, upto)
-            copied, refused = self._stream(target, table, self._rows(table, part.cursor, upto))
+            batches = self._rows(table, part.cursor, upto)
+            if target.careful:
+                self._clear(target, table, part.cursor, upto)
+                copied, refused = _insert(target, table, batches)
+            else:
+                chunk = ChunkStream(table, batches)
+                chunk.read_ahead()
+                self._wait_for_turn(target, part)
+                self._clear(target, table, part.cursor, upto)
+                chunk.write(target)
+                copied, refused = chunk.copied, len(chunk.rejected)
         finally:
             sqlite.execute("ROLLBACK")
         return copied, refused, last
 
+    @staticmethod
+    def _wait_for_turn(target: PostgresTarget, part: _Range) -> None:
+        """Wait until no other worker has an earlier part of the table in hand, or for TURN_S."""
+        if not part.n:
+            return
+        try:
+            with target.connection.transaction():
+                target.connection.execute(f"SET LOCAL lock_timeout = '{TURN_S}s'".encode())
+                target.connection.execute(
+                    "SELECT 1 FROM st_copy_range WHERE tbl = %s AND n < %s AND NOT done FOR KEY SHARE",
+                    (part.table, part.n),
+                )
+                target.connection.execute("SET LOCAL lock_timeout TO DEFAULT")
+        except pg_errors.LockNotAvailable:
+            pass  # only the order in which rows are laid out suffers
+
     def _chunk_end(self, table: Table, part: _Range, rows: int) -> str | None:
-        """The key that ends a chunk of so many rows, as JSON; None if the range ends before."""
+        """The key that ends a chunk of so many rows, as JSON; None if the range ends with it or before."""
+        if table.integer_key and part.cursor and part.upto:
+            (after,), (upto,) = json.loads(part.cursor), json.loads(part.upto)
+            if upto - after <= rows:
+                return None
         where, parameters = _interval(table, part.cursor, part.upto)
         names = ", ".join(map(quote, table.key_names))
         following = stream(
@@ -203,13 +237,14 @@ class Backfill:
         for (row,) in following:
             key = row[0] if len(table.key) == 1 else json.dumps(list(row))
             if None not in row and canonical_parts(table, key) is not None:
-                return json.dumps(list(row))
+                last = json.dumps(list(row))
+                return None if last == part.upto else last
         return None
 
     def _rows(self, table: Table, after: str | None, upto: str | None) -> Iterator[list[Row]]:
         where, parameters = _interval(table, after, upto)
         columns = ", ".join(quote(column.name) for column in table.columns)
-        return stream(
+        return read(
             self._applier.sqlite.connection, f"SELECT {columns} FROM {quote(table.name)} {where}", parameters
         )
 
@@ -227,32 +262,11 @@ class Backfill:
             f"DELETE FROM {quote_with_parameters(table.name)} {where}".encode(), parameters
         )
 
-    @staticmethod
-    def _stream(target: PostgresTarget, table: Table, batches: Iterator[list[Row]]) -> tuple[int, int]:
-        """Write rows as they are read, through one COPY; memory holds one batch."""
-        if target.careful:
-            rows = [row for batch in batches for row in batch]
-            refused = target.insert(table, [rows] if rows else [])
-            return len(rows) - refused, refused
-        form = _BINARY if supports(table) else _TEXT
-        names = ", ".join(quote(column.name) for column in table.columns)
-        rejected, copied = [], 0
-        with target.connection.cursor().copy(
-            f"COPY {quote(table.name)} ({names}) FROM STDIN (FORMAT {form.name})".encode()
-        ) as copy:
-            copy.write(form.head)
-            for batch in batches:
-                encoded, rows_in_it, refused_rows = form.encode(table, batch)
-                rejected += refused_rows
-                if rows_in_it:
-                    copy.write(encoded)
-                    copied += rows_in_it
-            copy.write(form.tail)
-        target.quarantine(rejected)
-        return copied, len(rejected)
-
     def finish(self) -> None:
-        """Catch up, build indexes and unique constraints, move to `replicating`; harmless to repeat."""
+        """Catch up, build indexes and unique constraints, move to `replicating`; harmless to repeat.
+
+        The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
+        """
         store = self._applier.postgres
         left = store.connection.execute("SELECT count(*) FROM st_copy_range WHERE NOT done").fetchone()
         if left is None or left[0]:
@@ -261,32 +275,29 @@ class Backfill:
         for _ in deferred.build_indexes(store.connection):
             if isinstance(self._applier.round(even_if_paused=True), Round):
                 continue
-        store.connection.execute("ANALYZE")
+        self._analyze()
         with store.write() as connection:
+            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")  # no round meanwhile
             control = postgres_control(connection, lock=True)
             if control.phase == Phase.COPYING:
+                self._applier.forget_schema()
+                schema = self._applier.schema()
+                capture_inserts(connection, schema)
                 advance(connection, Phase.COPYING, Phase.REPLICATING, control.epoch)
+                check_postgres_inventory(connection, schema)
         failpoint(Failpoint.COPY_DONE)
 
-
-def _text_rows(table: Table, rows: list[Row]) -> tuple[bytes, int, list[Rejected]]:
-    columns, rejected = encode_rows(table, rows)
-    count = len(columns[0])
-    return (copy_text(columns).encode() if count else b""), count, rejected
-
-
-@dataclass(frozen=True)
-class _Form:
-    """A format of COPY: what stands before and after the rows, and how rows are written."""
-
-    name: str
-    head: bytes
-    tail: bytes
-    encode: Callable[[Table, list[Row]], tuple[bytes, int, list[Rejected]]]
+    def _analyze(self) -> None:
+        """Statistics of what was copied; the rest is left to the server."""
+        if names := ", ".join(map(quote, self._applier.schema())):
+            self._applier.postgres.connection.execute(f"ANALYZE {names}".encode())
 
 
-_TEXT = _Form("text", b"", b"", _text_rows)
-_BINARY = _Form("binary", SIGNATURE, TRAILER, encode_binary)
+def _insert(target: PostgresTarget, table: Table, batches: Iterator[list[Row]]) -> tuple[int, int]:
+    """Write a few rows one by one; returns rows copied and rows refused."""
+    rows = [row for batch in batches for row in batch]
+    refused = target.insert(table, [rows] if rows else [])
+    return len(rows) - refused, refused
 
 
 def _told(error: Exception) -> str:

@@ -2,8 +2,9 @@
 
 Which values may be copied is decided where it always is, by `app.db.canonical`: a column in which every
 value is ordinary is packed as it is, any other goes value by value through the canonical text, which is
-then packed. Work is done a column at a time in C: numbers of fixed width are packed all at once and woven
-into the rows by strided slices; texts that repeat are encoded once.
+then packed. Work is done a column at a time in C: fields of one width (numbers, times, texts of one length)
+are packed all at once and woven into the rows by strided slices; other texts are joined row by row, and
+encoded once where they repeat.
 
 Against the text format this saves printing and parsing every number and time, on both sides.
 """
@@ -29,6 +30,7 @@ from app.db.store import Row
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
+_WOVEN = 64  # characters up to which texts of one length are put into the rows byte by byte
 _REPEATS = 4  # a text column is looked up by value when each occurs so often on average
 _MINUS_ZERO = struct.pack(">d", -0.0)
 _NEW_YEAR_2000 = date(2000, 1, 1).toordinal()
@@ -75,7 +77,7 @@ class _Clock(dict[str, int]):
 
 
 _days, _clock = _Days(), _Clock()
-_stamps: dict[str, int] = {}  # microseconds from 2000, by the text in SQLite
+_stamps: dict[Any, int] = {}  # microseconds from 2000, by the text in SQLite
 _REMEMBERED = 50_000
 
 
@@ -120,10 +122,14 @@ _CANONICAL: dict[Kind, _Numbers] = {
 
 @dataclass(frozen=True)
 class _Fixed:
-    """A column without NULLs whose values all have one width, packed one after the other."""
+    """A column whose fields have one width: each begins `stride` bytes after the one before.
+
+    With a stride of 0 the field is the same in every row.
+    """
 
     width: int
-    packed: bytes
+    stride: int
+    data: bytes
 
 
 _Pieces = Iterable[bytes]  # of a column: one field per row, its length in front
@@ -134,7 +140,7 @@ def supports(table: Table) -> bool:
     return all(column.cast in _WIDTHS for column in table.columns)
 
 
-def encode_binary(table: Table, rows: Sequence[Row]) -> tuple[bytes, int, list[Rejected]]:
+def encode_binary(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytearray, int, list[Rejected]]:
     """Rows in binary form without signature and trailer, how many they are, and those refused.
 
     Raises:
@@ -154,8 +160,8 @@ def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     """A column all of whose values are ordinary; None if any needs a closer look."""
     if column.kind is Kind.TEXT:
         return _texts(column, values)
-    if column.kind is Kind.TIMESTAMP and not column.nullable:
-        return _known_timestamps(column, values)
+    if column.kind is Kind.TIMESTAMP:
+        return _times_seen(column, values)
     types = set(map(type, values))
     nullable = type(None) in types
     types.discard(type(None))
@@ -169,21 +175,26 @@ def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     return _pack(column, values, present, _PLAIN[column.kind])
 
 
-def _known_timestamps(column: Column, values: Sequence[Any]) -> _Fixed | None:
+def _times_seen(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     """Times that were seen before need no second look: bars of many symbols share theirs."""
-    unknown = set(values).difference(_stamps)
-    if unknown:
-        fresh = list(unknown)
-        if not is_plain(Kind.TIMESTAMP, set(map(type, fresh)), fresh):
-            return None
-        if len(_stamps) > _REMEMBERED:
-            _stamps.clear()
-            fresh = list(set(values))
-        _stamps.update(zip(fresh, _timestamps(fresh), strict=True))
-    return _fixed(column, "q", map(_stamps.__getitem__, values), len(values))
+    try:
+        return _fixed(column, "q", list(map(_stamps.__getitem__, values)), len(values))
+    except KeyError:
+        present = [value for value in values if value is not None]
+    if len(present) < len(values) and not column.nullable:
+        return None
+    if len(_stamps) > _REMEMBERED:
+        _stamps.clear()
+    fresh = [value for value in dict.fromkeys(present) if value not in _stamps]
+    if fresh and not is_plain(Kind.TIMESTAMP, set(map(type, fresh)), fresh):
+        return None
+    _stamps.update(zip(fresh, _timestamps(fresh), strict=True))
+    return _pack(column, values, present, lambda times: map(_stamps.__getitem__, times))
 
 
-def _texts(column: Column, values: Sequence[Any]) -> _Pieces | None:
+def _texts(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
+    if fixed := _texts_of_one_length(values):
+        return fixed
     distinct = set(values)
     nullable = None in distinct
     distinct.discard(None)
@@ -196,10 +207,29 @@ def _texts(column: Column, values: Sequence[Any]) -> _Pieces | None:
     if present and not is_plain(Kind.TEXT, set(map(type, present)), present):
         return None
     if not few:
-        return _pack(column, values, present, _PLAIN[Kind.TEXT])  # type: ignore[return-value]
+        return _pack(column, values, present, _PLAIN[Kind.TEXT])
     known: dict[str | None, bytes] = dict(zip(present, _prefixed(map(str.encode, present)), strict=True))
     known[None] = NULL
     return map(known.__getitem__, values)
+
+
+def _texts_of_one_length(values: Sequence[Any]) -> _Fixed | None:
+    """Ordinary short texts that have as many bytes each; None for any others."""
+    ends = values[0], values[-1]
+    if set(map(type, ends)) != {str} or len(ends[0]) != len(ends[1]) or len(ends[0]) > _WOVEN:
+        return None
+    try:
+        data = "\0".join(values).encode()
+    except (TypeError, UnicodeEncodeError):
+        return None
+    between = len(values) - 1
+    width = data.find(b"\0") if between else len(data)
+    aligned = len(data) == len(values) * (width + 1) - 1 and data[width :: width + 1] == bytes(between)
+    if not aligned or data.count(b"\0") != between:
+        return None
+    if data[width + 1 :] == data[: -width - 1]:
+        return _Fixed(width, 0, data[:width])
+    return _Fixed(width, width + 1, data)
 
 
 def _pack(
@@ -212,7 +242,7 @@ def _pack(
         fixed = _fixed(column, code, numbers(present), len(present))
         if len(present) == len(values):
             return fixed
-        pieces = _cut(_block([fixed], len(present), b""), 4 + fixed.width)
+        pieces = _cut(_block([fixed], len(present), b""), len(present)) if present else []
     if len(present) == len(values):
         return pieces
     following = iter(pieces)
@@ -226,7 +256,8 @@ def _fixed(column: Column, code: str, numbers: Iterable[Any], count: int) -> _Fi
         raise OutOfRange(f"{column.name}: {error}") from None
     if column.kind is Kind.FLOAT and _MINUS_ZERO in packed:
         packed = struct.pack(f">{count}d", *(v + 0.0 for v in struct.unpack(f">{count}d", packed)))
-    return _Fixed(struct.calcsize(f">{code}"), packed)
+    width = struct.calcsize(f">{code}")
+    return _Fixed(width, width, packed)
 
 
 def _prefixed(values: Iterable[bytes]) -> _Pieces:
@@ -234,7 +265,7 @@ def _prefixed(values: Iterable[bytes]) -> _Pieces:
     return [length(len(value)) + value for value in values]
 
 
-def _by_canonical_text(table: Table, rows: Sequence[Row]) -> tuple[bytes, int, list[Rejected]]:
+def _by_canonical_text(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytearray, int, list[Rejected]]:
     columns, rejected = encode_rows(table, rows)
     count = len(columns[0])
     fields: list[_Fixed | _Pieces] = []
@@ -244,9 +275,9 @@ def _by_canonical_text(table: Table, rows: Sequence[Row]) -> tuple[bytes, int, l
     return _weave(fields, count) if count else b"", count, rejected
 
 
-def _weave(fields: Sequence[_Fixed | _Pieces], count: int) -> bytes:
+def _weave(fields: Sequence[_Fixed | _Pieces], count: int) -> bytes | bytearray:
     """Rows of their fields; neighbours of fixed width are laid out together."""
-    woven: list[_Pieces] = []
+    woven: list[bytearray | _Pieces] = []
     group: list[_Fixed] = []
     head = struct.pack(">h", len(fields))
     for field in fields:
@@ -254,35 +285,37 @@ def _weave(fields: Sequence[_Fixed | _Pieces], count: int) -> bytes:
             group.append(field)
             continue
         if group or head:
-            woven.append(_cut_group(group, count, head))
+            woven.append(_block(group, count, head))
             group, head = [], b""
         woven.append(field)
     if group or head:
-        woven.append(_cut_group(group, count, head))
-    return b"".join(chain.from_iterable(zip(*woven, strict=True)))
-
-
-def _cut_group(group: Sequence[_Fixed], count: int, head: bytes) -> _Pieces:
-    width = len(head) + sum(4 + field.width for field in group)
-    return _cut(_block(group, count, head), width)
+        woven.append(_block(group, count, head))
+    if len(woven) == 1 and isinstance(woven[0], bytearray):
+        return woven[0]
+    pieces = [_cut(part, count) if isinstance(part, bytearray) else part for part in woven]
+    return b"".join(chain.from_iterable(zip(*pieces, strict=True)))
 
 
 def _block(group: Sequence[_Fixed], count: int, head: bytes) -> bytearray:
     """Fields of fixed width side by side, once for each row, after `head`."""
-    template = head + b"".join(struct.pack(">i", field.width) + bytes(field.width) for field in group)
-    stride = len(template)
+    template = head + b"".join(
+        struct.pack(">i", field.width) + (bytes(field.width) if field.stride else field.data)
+        for field in group
+    )
+    row = len(template)
     block = bytearray(template * count)
     at = len(head)
     for field in group:
         at += 4
-        for n in range(field.width):
-            block[at + n :: stride] = field.packed[n :: field.width]
+        if field.stride:
+            for n in range(field.width):
+                block[at + n :: row] = field.data[n :: field.stride]
         at += field.width
     return block
 
 
-def _cut(block: bytearray, width: int) -> _Pieces:
-    return map(_first, _splitter(width).iter_unpack(block))
+def _cut(block: bytearray, count: int) -> _Pieces:
+    return map(_first, _splitter(len(block) // count).iter_unpack(block))
 
 
 _first = itemgetter(0)

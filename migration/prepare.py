@@ -80,7 +80,7 @@ def prepare(
     failpoint(Failpoint.PREPARE_SCHEMA)
     schema = read_schema(sqlite.connection, postgres.connection)
     with postgres.write() as connection:
-        capture.install_postgres(connection, schema)
+        capture.install_postgres(connection, schema, inserts=False)  # the end of the copy adds them
     failpoint(Failpoint.PREPARE_CAPTURE)
     _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair)
     step(f"capture on for {len(schema)} tables")
@@ -129,7 +129,7 @@ def _repair(applier: Applier, report: Report) -> Prepared:
             connection, schema, capture.fence_message(control.primary, control.epoch)
         )
     with applier.postgres.write() as postgres:
-        capture.install_postgres(postgres, schema)
+        capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
         if changed:
             postgres.execute("DELETE FROM st_verify")
             record(postgres, "capture repaired", control.epoch, {})
@@ -291,7 +291,7 @@ def _clear_orphans(sqlite: SqliteStore, step: Report) -> None:
         step(f"{rows} orphans of {place} set to NULL, as the policy file asks")
 
 
-RANGE_ROWS = 250_000  # small enough that several workers end at about the same time
+RANGE_ROWS = 50_000  # a chunk each, so that workers take them in the order of the key
 
 
 def plan_ranges(connection: psycopg.Connection[object], sqlite: sqlite3.Connection, schema: Schema) -> None:

@@ -8,8 +8,11 @@ from signal import SIGKILL
 
 import pytest
 
+import migration.backfill as backfilling
 import migration.prepare as preparing
+from app.db.errors import SchemaDrift
 from app.db.failpoints import Failpoint
+from app.db.inventory import check_postgres_inventory
 from app.db.phase import Phase
 from app.db.urls import Side
 from migration.backfill import Backfill
@@ -27,6 +30,14 @@ def _phase(pair: TestPair) -> str:
 
 def _indexes(pair: TestPair) -> set[str]:
     return {row[0] for row in pair.pg.execute("SELECT indexdef FROM pg_indexes WHERE tablename !~ '^st_'")}
+
+
+def _inserts_captured(pair: TestPair) -> bool:
+    """Whether inserts on PostgreSQL are captured in all tables, which they are from `replicating` on."""
+    query = "SELECT count(*) FROM pg_trigger WHERE tgname = 'st_capture_insert' AND tgenabled = 'O'"
+    (found,) = pair.pg.execute(query).fetchone() or (0,)
+    assert found in (0, len(pair.applier.schema()))
+    return bool(found)
 
 
 @pytest.mark.parametrize("point", PREPARE)
@@ -51,10 +62,12 @@ def test_killed_backfill(
 ) -> None:
     copying.lite.execute("UPDATE item SET qty = qty + 1")
     assert zygote.run("backfill", copying, 2, failpoints=f"{point}=kill") == -SIGKILL
+    assert _inserts_captured(copying) == (_phase(copying) == Phase.REPLICATING)
     copying.lite.execute("DELETE FROM item WHERE id = 2")
     copying.lite.execute("UPDATE code SET v = 'changed'")
     assert zygote.run("backfill", copying, 2) == 0
     assert _phase(copying) == Phase.REPLICATING
+    assert _inserts_captured(copying)
     copying.drain()
     copying.assert_same()
     assert _indexes(copying) == _indexes(clone("replicating"))
@@ -94,6 +107,34 @@ def test_killed_applier(pair: TestPair, primary: Side, zygote: Zygote, point: Fa
     pair.drain()
     pair.assert_same()
     assert pair.writable_sides() == {primary}
+
+
+def test_no_replicating_without_capture_of_inserts(
+    copying: TestPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `prepare` leaves out and the phase that needs it come in one transaction, or neither does."""
+    with monkeypatch.context() as patched:
+        patched.setattr(backfilling, "capture_inserts", lambda connection, schema: None)
+        with pytest.raises(SchemaDrift, match="st_capture_insert"):
+            copying.backfill()
+    assert (_phase(copying), _inserts_captured(copying)) == (Phase.COPYING, False)
+    copying.prepare()  # again, as `run` does: it repairs what is lost and leaves out what it left out
+    assert not _inserts_captured(copying)
+    copying.backfill()
+    assert (_phase(copying), _inserts_captured(copying)) == (Phase.REPLICATING, True)
+    copying.pg.execute("DROP TRIGGER st_capture_insert ON item")
+    with pytest.raises(SchemaDrift, match="st_capture_insert on item"):
+        check_postgres_inventory(copying.pg, copying.applier.schema())
+    copying.prepare()
+    assert _inserts_captured(copying)
+
+
+def test_only_inserts_may_be_uncaptured_while_copying(copying: TestPair) -> None:
+    schema = copying.applier.schema()
+    check_postgres_inventory(copying.pg, schema)
+    copying.pg.execute("DROP TRIGGER st_capture_delete ON item")
+    with pytest.raises(SchemaDrift, match="st_capture_delete on item"):
+        check_postgres_inventory(copying.pg, schema)
 
 
 def test_empty_tables(templates: Templates, tmp_path: Path) -> None:

@@ -161,31 +161,53 @@ def postgres_key(table: Table) -> str:
     return f"{fields}::text" if len(table.key) == 1 else f"jsonb_build_array({fields})::text"
 
 
-def install_postgres(connection: psycopg.Connection[Any], schema: Schema) -> None:
-    """Put functions and triggers in place, in the caller's transaction."""
+def install_postgres(connection: psycopg.Connection[Any], schema: Schema, *, inserts: bool = True) -> None:
+    """Put functions and triggers in place, in the caller's transaction.
+
+    Args:
+        inserts: whether inserts are captured, too. Nobody but copy and apply may insert while PostgreSQL is
+            being filled, and handing every row to a trigger takes a third of the server's time.
+    """
+    values = _postgres_values(connection)
     sql = blocks("postgres_capture.sql")
+    for block in ("admit", "may_write", "fence_function", "open_round", "resume_round"):
+        connection.execute(_statement(sql[block], values))
+    kinds = ("insert", "update", "delete", "truncate") if inserts else ("update", "delete", "truncate")
+    for table in schema.values():
+        for block in ("fence", "capture", *kinds):
+            connection.execute(_statement(sql[block], {**values, **_of_table(table, values)}))
+
+
+def capture_inserts(connection: psycopg.Connection[Any], schema: Schema) -> None:
+    """Put in place what `install_postgres` left out, in the caller's transaction."""
+    values = _postgres_values(connection)
+    block = blocks("postgres_capture.sql")["insert"]
+    with connection.pipeline():
+        for table in schema.values():
+            connection.execute(_statement(block, {**values, **_of_table(table, values)}))
+
+
+def _postgres_values(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """What all blocks are filled with."""
     row = connection.execute("SELECT current_schema()").fetchone()
     assert row is not None
-    namespace = quote(row[0])
-    values = {
-        "schema": namespace,
+    return {
+        "schema": quote(row[0]),
         "lock_class": str(WRITER_LOCK[0]),
         "lock_object": str(WRITER_LOCK[1]),
         "fenced": FENCED_SQLSTATE,
         "overtaken": OVERTAKEN_SQLSTATE,
     }
-    for block in ("admit", "may_write", "fence_function", "open_round", "resume_round"):
-        connection.execute(_statement(sql[block], values))
-    for table in schema.values():
-        of_table = {
-            **values,
-            "function": quote(postgres_function(table)),
-            "table": f"{namespace}.{quote(table.name)}",
-            "name": literal(table.name),
-            "key": postgres_key(table),
-        }
-        for block in ("fence", "capture", "insert", "update", "delete", "truncate"):
-            connection.execute(_statement(sql[block], of_table))
+
+
+def _of_table(table: Table, values: dict[str, str]) -> dict[str, str]:
+    """What the blocks of one table are filled with besides."""
+    return {
+        "function": quote(postgres_function(table)),
+        "table": f"{values['schema']}.{quote(table.name)}",
+        "name": literal(table.name),
+        "key": postgres_key(table),
+    }
 
 
 def _statement(block: str, values: dict[str, str]) -> bytes:
