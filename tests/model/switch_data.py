@@ -95,6 +95,23 @@ def _apply_reads(rules: Rules, state: State, shadow: str) -> Steps:
         yield "apply.read", state._replace(applier=(f"{shadow} read", row, log))
 
 
+def small_rounds(rules: Rules, state: State) -> Steps:
+    """A small round reads SQLite first; PostgreSQL takes it only if it still is where the reading began."""
+    if state.small is None:
+        if is_shadow(state, POSTGRES) and state.s_epoch == state.p_epoch and state.s_log & ~state.p_seen:
+            read = (state.s_row, state.s_log, state.p_seen, state.p_epoch)
+            yield "a small round reads", state._replace(small=read)
+        return
+    row, log, seen, epoch = state.small
+    done = state._replace(small=None)
+    if locked(state, POSTGRES):
+        return
+    if not rules.compare_standpoint or (state.p_seen == seen and state.p_epoch == epoch):
+        yield "a small round is carried", applied(done, POSTGRES, row, log)
+    else:
+        yield "a small round came too late", done
+
+
 def is_shadow(state: State, shadow: str) -> bool:
     """What a round asks the shadow's own control row once it holds the lock."""
     return primary(state.p_epoch if shadow == POSTGRES else state.s_epoch) != shadow

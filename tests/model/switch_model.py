@@ -12,7 +12,17 @@ from collections.abc import Iterator
 from functools import partial
 
 from tests.model.explorer import Model
-from tests.model.switch_data import Steps, applied, applier, is_shadow, lock, locked, primary_data, writers
+from tests.model.switch_data import (
+    Steps,
+    applied,
+    applier,
+    is_shadow,
+    lock,
+    locked,
+    primary_data,
+    small_rounds,
+    writers,
+)
 from tests.model.switch_state import (
     POSTGRES,
     SQLITE,
@@ -38,6 +48,7 @@ def steps(rules: Rules, bounds: Bounds, state: State) -> Steps:
     """Every step that is possible in a state."""
     yield from writers(rules, state)
     yield from applier(rules, state)
+    yield from small_rounds(rules, state)
     yield from recoverers(rules, state)
     for n, coordinator in enumerate(state.coordinators):
         if n and coordinator == state.coordinators[n - 1]:
@@ -263,6 +274,7 @@ def recovered(state: State) -> Iterator[State]:
             p_lock="",
             coordinators=(OFF,) * len(state.coordinators),
             applier=("", 0, 0),
+            small=None,
             follower=None,
         )
         if after.p_attempt:

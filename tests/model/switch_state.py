@@ -25,6 +25,7 @@ class Rules:
     fence_before_drain: bool = True
     follow_under_lock: bool = True  # follow reads the arbiter while it holds SQLite's write lock
     lock_before_read: bool = True  # an applier locks the shadow before it reads the primary
+    compare_standpoint: bool = True  # a small round, which reads first, is dropped if another came between
     same_epoch: bool = True  # a round compares the epochs of both control rows
     resolve_under_lock: bool = True  # an open outcome is read behind the lock of a commit under way
     resolve_by_token: bool = True  # ... and judged by the attempt's own record, not by the present epoch
@@ -75,6 +76,7 @@ class State(NamedTuple):
     writers: tuple[str, ...] = ()
     coordinators: tuple[Coordinator, ...] = ()
     applier: tuple[str, int, int] = ("", 0, 0)  # where it stands, and the row and log it read
+    small: tuple[int, int, int, int] | None = None  # row and log a small round read, its watermark and epoch
     follower: tuple[int, int] | None = None  # epoch and attempt read off the arbiter
     in_doubt: int = 0  # a token whose commit the server is still working on after its client is gone
     # what only the observer knows

@@ -201,6 +201,12 @@ class Applier:
             self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
         )
 
+    def is_followed(self, within: float) -> bool:
+        """Whether another applier has brought changes to the shadow in the last so many seconds."""
+        _, shadow = self.directions()
+        position, applied_at = shadow.read_watermark()
+        return position != self._position and time.time() - applied_at < within
+
     def behind(self) -> tuple[int, float]:
         """Log entries beyond the last known watermark and the age in seconds of the oldest; asks the primary only."""
         primary, _ = self.directions()

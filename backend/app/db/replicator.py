@@ -37,8 +37,8 @@ from app.db.urls import Pair, Side
 
 log = logging.getLogger("sigma.db")
 
-POLL_S = 0.02  # how soon a write of another process is noticed
-POLL_OTHERS_S = 0.2  # the same while some other process always applies first
+POLL_S = 0.025  # how soon a change is noticed by the process that applies
+REST_S = 0.1  # how long the other processes leave it to that one before they look again
 RECOVER_S = 0.25
 PATIENCE_S = 120.0  # for one answer; longer than any statement of a huge round needs
 COUNT_S = 2.0
@@ -92,6 +92,7 @@ class Replicator:
         self._next_recover = 0.0
         self._next_count = 0.0
         self._poll = POLL_S
+        self._applied_at = 0.0  # when a round of this process last found changes
         self._applier: Applier | None = None
         self._shown: object = None
 
@@ -126,11 +127,11 @@ class Replicator:
         if mode is DualWrite.OFF:
             return False
         self.start()
-        if mode is DualWrite.ASYNC and self._poll <= POLL_S:
+        if mode is DualWrite.ASYNC:
             return (
                 False  # the thread looks soon by itself; a round per commit would take its time from commits
             )
-        if mode is DualWrite.ASYNC or not self._worth_waiting():
+        if not self._worth_waiting():
             self._asked.set()
             return False
         began = time.monotonic()
@@ -237,14 +238,20 @@ class Replicator:
             return
         applier = self._open()
         self._recover_if_due(applier)
-        if self._settings.dual_write is not DualWrite.OFF and (
-            requested or self._asked.is_set() or applier.has_news()
-        ):
-            outcome = self._round(applier)
-            by_others = isinstance(outcome, Round) and not outcome.changes and not requested
-            self._poll = min(self._poll * 2, POLL_OTHERS_S) if by_others else POLL_S
+        mode = self._settings.dual_write
+        if mode is not DualWrite.OFF and (requested or self._asked.is_set() or self._is_mine(applier)):
+            self._round(applier)
         trimmer.trim_if_due(applier)
         self._count_quarantine_if_due(applier)
+
+    def _is_mine(self, applier: Applier) -> bool:
+        """Whether there are changes, and no other process is at them."""
+        if not applier.has_news():
+            return False
+        at_it = self._settings.dual_write is DualWrite.ASYNC and time.monotonic() - self._applied_at < REST_S
+        busy = not at_it and applier.is_followed(REST_S)
+        self._poll = REST_S if busy else POLL_S
+        return not busy
 
     def _open(self) -> Applier:
         if self._applier is None:
@@ -279,6 +286,7 @@ class Replicator:
             metrics.LAG_SECONDS.set(outcome.lag)
             metrics.LAG_CHANGES.set(0)
             if outcome.changes:
+                self._applied_at = time.monotonic()
                 metrics.ROUND_SECONDS.observe(outcome.seconds)
             # A round takes all there was when it began, so a short one, or no news since, is up to date.
             rested = time.monotonic() - self._degraded_since > DEGRADED_S

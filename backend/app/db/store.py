@@ -127,6 +127,9 @@ class Store(Protocol):
     def read_position(self) -> str:
         """How far the other side's log has been applied here."""
 
+    def read_watermark(self) -> tuple[str, float]:
+        """The same, and when that was, in seconds since 1970 by the applier's clock; 0 if never."""
+
     def log_end(self) -> str: ...
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int: ...

@@ -121,10 +121,13 @@ class PostgresStore:
         return postgres_control(self.connection)
 
     def read_position(self) -> str:
-        row = self.connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()
+        return self.read_watermark()[0]
+
+    def read_watermark(self) -> tuple[str, float]:
+        row = self.connection.execute("SELECT position, applied_at FROM st_watermark WHERE id = 1").fetchone()
         if row is None:
             raise NotPrepared("the PostgreSQL database carries no watermark", hint="run st-migrate prepare")
-        return str(row[0])
+        return str(row[0]), row[1] or 0.0
 
     def log_end(self) -> str:
         row = self.connection.execute("SELECT pg_current_snapshot()::text").fetchone()

@@ -373,7 +373,11 @@ class SqliteStore:
         return sqlite_control(self.connection)
 
     def read_position(self) -> str:
-        return str(self.connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[0])
+        return self.read_watermark()[0]
+
+    def read_watermark(self) -> tuple[str, float]:
+        row = self.connection.execute("SELECT position, applied_at FROM st_watermark WHERE id = 1").fetchone()
+        return str(row[0]), row[1] or 0.0
 
     def log_end(self) -> str:
         return str(log_end(self.connection))
