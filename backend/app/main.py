@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import inspect
 from starlette.concurrency import run_in_threadpool
 
-from app.api.routes import all_routes
+from app.api.routes import include_all
 from app.core.config import Settings, get_settings, is_truthy, running_under_pytest
 from app.core.errors import install_error_handlers
 from app.core.logging import RequestContextMiddleware, configure_logging
@@ -81,7 +81,7 @@ def create_app() -> FastAPI:
         """That the process answers; `/health/ready` tells whether it can work."""
         return {"status": "ok", "service": settings.app_name, "environment": settings.environment}
 
-    app.include_router(all_routes())
+    include_all(app)
     install_error_handlers(app)
     # The last one added runs first: a refused request still gets its correlation id and log line.
     app.add_middleware(RequestGuardMiddleware)

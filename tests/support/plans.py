@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 MANY_ROWS = 1_000  # to sort fewer is to sort what was asked for
+RARE = 500  # to look for fewer along another order may take the whole table, whatever the LIMIT
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ def _scans(step: str, large: Collection[str]) -> bool:
 
 
 def _found(node: dict[str, Any], large: Collection[str], *, limited: bool) -> Iterator[str]:
-    """`limited`: whether a LIMIT above ends the walk early, which needs no sort in between."""
+    """`limited`: a LIMIT above ends a walk early, if nothing is sorted in between and matches abound."""
     kind, table = node["Node Type"], node.get("Relation Name")
     below = node.get("Plans", ())
     if kind == "Seq Scan" and table in large:
         yield f"Seq Scan on {table}"
     elif kind == "Sort" and below[0]["Plan Rows"] > MANY_ROWS:
         yield f"Sort of {below[0]['Plan Rows']} rows"
-    elif kind.startswith("Index") and table in large and "Index Cond" not in node and not limited:
-        yield f"{kind} along all of {table}"
+    elif kind.startswith("Index") and table in large and "Index Cond" not in node:
+        ends_early = limited and ("Filter" not in node or node["Plan Rows"] > RARE)
+        if not ends_early:
+            yield f"{kind} along all of {table}"
     for child in below:
         yield from _found(child, large, limited=kind == "Limit" or (limited and kind != "Sort"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends, FastAPI
 
 from app.api import (
     auth,
@@ -34,11 +34,9 @@ GATED = (
 )
 
 
-def all_routes() -> APIRouter:
-    """One router that holds every route of the application."""
-    routes = APIRouter()
+def include_all(app: FastAPI) -> None:
+    """Add every route, each router by itself: a request walks through all that are nested around its own."""
     for router in OPEN:
-        routes.include_router(router)
+        app.include_router(router)
     for router in GATED:
-        routes.include_router(router, dependencies=[Depends(require_admin)])
-    return routes
+        app.include_router(router, dependencies=[Depends(require_admin)])

@@ -71,7 +71,8 @@ def tradingview_webhook(
     body = read_body(db, payload, arrival)
     secret = given_secret(body, arrival)
     alert = try_payload(body, secret)
-    found = look_up(db, settings, _asked(alert))
+    asked = _asked(alert)
+    found = look_up(db, settings, asked)
     if not found.webhook.secret_is_valid(settings, secret):
         raise refuse_secret(db, body, arrival)
     if is_test_message(body):
@@ -82,7 +83,7 @@ def tradingview_webhook(
         return {"status": "ignored", "platform": alert.platform}
     if found.user is None:
         return _ignored(db, alert, arrival)
-    delivery = _delivery(db, settings, alert, found, found.user, arrival)
+    delivery = _delivery(db, settings, alert, asked.key, found, found.user, arrival)
     if not delivery.is_copy:
         _resolve_sell(db, settings, found.user, delivery)
     return _store_and_dispatch(db, settings, request, delivery)
@@ -110,17 +111,18 @@ def _delivery(
     db: Session,
     settings: Settings,
     alert: TradingViewWebhookPayload,
+    asked_key: str | None,
     found: Found,
     user: Recipient,
     arrival: Arrival,
 ) -> Delivery:
     """What is stored for the alert; a default user's name becomes part of the payload, and so of its content."""
     is_default = _goes_to_default(alert)
-    earlier = found.earlier
+    key, earlier = asked_key, found.earlier
     if is_default:
         alert.st_user_id = user.username
-    key = client_order_id(alert)
-    if is_default and order_id_key(alert) is None:
+    if key is None:
+        key = client_order_id(alert)
         earlier = find_earlier(db, key)
     routing = route(found.webhook.config_for(settings, user.id), found.strategy)
     return Delivery(

@@ -22,7 +22,7 @@ from app.core.time_utils import utc_now
 from app.models import Alert, Order
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.services.bulk import changed_rows
-from app.services.system_events import add_system_event
+from app.services.system_events import insert_system_event
 from app.services.tradingview_zerodha_adapter import NormalizedAlert
 from app.services.webhook_lookup import Duplicate, find_earlier
 from app.services.webhook_routing import Routing
@@ -178,7 +178,7 @@ def _add_default_user_event(db: Session, delivery: Delivery) -> None:
 
 
 def _event(db: Session, delivery: Delivery, message: str, details: dict[str, Any]) -> None:
-    add_system_event(
+    insert_system_event(
         db,
         level="INFO",
         category="alert",
