@@ -296,6 +296,18 @@ def to_sqlite(kind: Kind, value: Any) -> Any:
     return value
 
 
+def to_sqlite_column(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
+    """`to_sqlite` for all values of a column; those that need no change are not looked at."""
+    if kind in _SAME_ON_SQLITE:
+        return values
+    if kind is Kind.FLOAT and None not in values:
+        return [value + 0.0 for value in values]
+    return [to_sqlite(kind, value) for value in values]
+
+
+_SAME_ON_SQLITE = frozenset({Kind.INTEGER, Kind.TEXT, Kind.BLOB, Kind.NUMERIC, Kind.DATE})
+
+
 def _padded(value: str) -> str:
     whole, _, fraction = value.partition(".")
     return f"{whole}.{fraction:0<6}"

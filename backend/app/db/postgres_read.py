@@ -8,7 +8,10 @@ whatever the order of sequence numbers, and no long transaction holds it back.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
+
+import psycopg
 
 from app.db.canonical import Kind
 from app.db.catalog import Table, quote_with_parameters
@@ -17,6 +20,9 @@ from app.db.postgres_connection import Connection, postgres_control
 from app.db.postgres_write import canonical_parts
 from app.db.store import START, Backlog, RawKey, Row
 from app.db.store_sqlite import FETCH
+
+# Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
+_AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
 
 
 class PostgresSource:
@@ -95,13 +101,8 @@ class PostgresSource:
 
     def _stream(self, statement: str, parameters: dict[str, Any]) -> Iterator[list[Row]]:
         with self._connection.cursor() as cursor:
-            rows: list[Row] = []
-            for row in cursor.stream(statement.encode(), parameters):
-                rows.append(row)
-                if len(rows) == FETCH:
-                    yield rows
-                    rows = []
-            if rows:
+            stream = cursor.stream(statement.encode(), parameters, size=_AT_ONCE)
+            while rows := list(islice(stream, FETCH)):
                 yield rows
 
 

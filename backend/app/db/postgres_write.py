@@ -5,6 +5,7 @@ What PostgreSQL cannot hold is set aside with its reason in the same transaction
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -123,15 +124,12 @@ class PostgresTarget:
             self.connection.execute("DELETE FROM st_quarantine WHERE tbl = %s", (table.name,))
 
     def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
-        known = [parts for key in keys if (parts := canonical_parts(table, key)) is not None]
-        self._delete(table, known)
+        self._delete(table, canonical_keys(table, keys))
         self._release(table, keys)
 
-    def _delete(self, table: Table, keys: Sequence[Sequence[str | None]]) -> None:
-        if keys:
-            self.connection.execute(
-                statements(table).delete, [array_text(column) for column in zip(*keys, strict=True)]
-            )
+    def _delete(self, table: Table, columns: Sequence[Sequence[str | None]]) -> None:
+        if columns and columns[0]:
+            self.connection.execute(statements(table).delete, [array_text(column) for column in columns])
 
     def _release(self, table: Table, keys: Sequence[RawKey]) -> None:
         """What was quarantined under these keys is judged anew."""
@@ -153,7 +151,8 @@ class PostgresTarget:
         columns, rejected = encode_rows(table, rows) if rows else ([], [])
         present = set(zip(*(columns[n] for n in table.key_positions), strict=True)) if rows else set()
         parts = (canonical_parts(table, key) for key in keys)
-        self._delete(table, [key for key in parts if key is not None and key not in present])
+        gone = [key for key in parts if key is not None and key not in present]
+        self._delete(table, list(zip(*gone, strict=True)))
         if len(present) == 1 == len(columns[0]):
             self.connection.execute(statements(table).upsert_one, [column[0] for column in columns])
         elif present:
@@ -249,6 +248,16 @@ def canonical_parts(table: Table, key: RawKey) -> tuple[str | None, ...] | None:
         )
     except UnsupportedValue:
         return None
+
+
+def canonical_keys(table: Table, keys: Sequence[RawKey]) -> list[Sequence[str | None]]:
+    """Logged keys in canonical form, a list for each key column; those that have none are left out."""
+    values = [keys] if len(table.key) == 1 else list(zip(*map(json.loads, keys), strict=True))
+    columns = [encode_column(column.kind, part) for column, part in zip(table.key, values, strict=False)]
+    if None not in columns:
+        return columns  # type: ignore[return-value]  # as just seen
+    known = [parts for key in keys if (parts := canonical_parts(table, key)) is not None]
+    return list(zip(*known, strict=True))
 
 
 def _number(column: Column, value: Any) -> Any:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.db.canonical import encode, to_sqlite
+from app.db.canonical import encode, to_sqlite, to_sqlite_column
 from app.db.catalog import Table, quote
 from app.db.errors import ConfigurationError, NotPrepared, UnsupportedValue
 from app.db.store import CONTROL_QUERY, Backlog, Control, RawKey, Row
@@ -294,10 +294,10 @@ class SqliteTarget:
         columns = ", ".join(quote(column.name) for column in table.columns)
         marks = ", ".join("?" * len(table.columns))
         kinds = [column.kind for column in table.columns]
-        for batch in rows:
+        for batch in filter(None, rows):
             self._connection.executemany(
                 f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})",
-                [tuple(map(to_sqlite, kinds, row)) for row in batch],
+                zip(*map(to_sqlite_column, kinds, zip(*batch, strict=True)), strict=True),
             )
         return 0
 
