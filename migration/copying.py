@@ -6,9 +6,10 @@ PostgreSQL, so what one leaves behind, killed or not, another takes over.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import subprocess
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,11 +17,10 @@ from app.db.apply import Applier
 from app.db.errors import SwitchError
 from app.db.phase import Phase
 from app.db.store_postgres import PostgresStore
-from app.db.urls import Pair, parse_url
+from app.db.urls import Pair
+from migration import copy_worker
 from migration.backfill import Backfill, Progress, Throttle
-from migration.failures import failure, secrets_of
 from migration.render import Advance
-from migration.sides import open_applier
 
 POLL_S = 0.2
 SECOND_WORKER_ROWS = 500_000
@@ -100,28 +100,27 @@ def _fitting(now: CopyProgress) -> int:
 
 def _with_helpers(pair: Pair, applier: Applier, throttle: Throttle, helpers: int, advance: Advance) -> None:
     """Copy in this process and in helpers, until this one finds nothing more to take and they have ended."""
-    context = multiprocessing.get_context("spawn")
-    failures = context.SimpleQueue()
-    urls = tuple(url.render_as_string(hide_password=False) for url in (pair.sqlite, pair.postgres))
     throttle = replace(throttle, rate=throttle.rate / (helpers + 1) if throttle.rate else None)
-    processes = [
-        context.Process(target=_work, args=(urls, throttle.rate, throttle.max_lag, failures), daemon=True)
-        for _ in range(helpers)
-    ]
-    for process in processes:
-        process.start()
+    processes = [copy_worker.start(pair, throttle) for _ in range(helpers)]
     shown = {table.table: table.rows for table in progress(applier.postgres).tables}
     try:
         Backfill(applier, throttle).run(lambda chunk: _show(progress(applier.postgres), shown, advance))
-        while any(process.is_alive() for process in processes):
-            _show(progress(applier.postgres), shown, advance)
-            processes[0].join(POLL_S) if processes[0].is_alive() else time.sleep(POLL_S)
+        for process in processes:
+            while _is_running(process):
+                _show(progress(applier.postgres), shown, advance)
     finally:
         for process in processes:
             process.terminate()
-            process.join()
-    if not failures.empty():
-        raise SwitchError(failures.get(), hint="run the same command again, it goes on from there")
+        said = [process.communicate()[0].strip() for process in processes]
+    if failures := list(filter(None, said)):
+        raise SwitchError(failures[0], hint="run the same command again, it goes on from there")
+
+
+def _is_running(process: subprocess.Popen[str]) -> bool:
+    """Whether a process runs still, after a moment of waiting for its end."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(POLL_S)
+    return process.returncode is None
 
 
 def _show(now: CopyProgress, shown: dict[str, int], advance: Advance) -> None:
@@ -129,13 +128,3 @@ def _show(now: CopyProgress, shown: dict[str, int], advance: Advance) -> None:
         if fresh := table.rows - shown.get(table.table, 0):
             shown[table.table] = table.rows
             advance(table.table, fresh, table.expected)
-
-
-def _work(urls: tuple[str, str], rate: float | None, max_lag: int, failures: Any) -> None:
-    """One worker process."""
-    sqlite, postgres = (parse_url(url, name="url") for url in urls)
-    try:
-        with open_applier(Pair(sqlite, postgres)) as applier:
-            Backfill(applier, Throttle(rate=rate, max_lag=max_lag)).run()
-    except Exception as error:  # whatever it is, the parent process tells it
-        failures.put(failure(error, secrets_of(postgres)).message)
