@@ -32,7 +32,7 @@ from app.db.capture import check_inventory
 from app.db.catalog import Schema, Table, read_schema
 from app.db.errors import ApplyFailed, NotPrepared, SchemaDrift
 from app.db.failpoints import Failpoint, failpoint
-from app.db.inventory import check_postgres_inventory
+from app.db.inventory import check_postgres_inventory, postgres_stamp
 from app.db.phase import APPLYING_PHASES, Phase
 from app.db.postgres_connection import ROW_ERRORS
 from app.db.postgres_write import COPY_FROM, PostgresTarget
@@ -84,6 +84,7 @@ class Applier:
         self.postgres = postgres
         self._schema: Schema = {}
         self._schema_version: int | None = None
+        self._schema_stamp: tuple[int, str] | None = None
         self._schema_until = 0.0
         self._shed_epoch: int | None = None
         self._position: str | None = None
@@ -272,23 +273,28 @@ class Applier:
     def schema(self) -> Schema:
         """The tables of the pair.
 
-        They are read again, and capture is checked on both sides, when SQLite's schema changed and every
-        few seconds: PostgreSQL has no counter that would tell.
+        They are read again, and capture is checked on both sides, when either side's schema has changed.
+        SQLite counts its changes; PostgreSQL has no counter, so its catalog is stamped every few seconds.
         """
         version = int(self.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
         if version != self._schema_version or time.monotonic() > self._schema_until:
-            schema = read_schema(self.sqlite.connection, self.postgres.connection)
-            check_inventory(self.sqlite.connection, schema)
-            check_postgres_inventory(self.postgres.connection, schema)
-            if schema != self._schema:  # statements are remembered by table: an equal one may stay
-                self._schema = schema
-            self._schema_version = version
+            stamp = (version, postgres_stamp(self.postgres.connection))
+            if stamp != self._schema_stamp:
+                self._read_schema()
+            self._schema_stamp, self._schema_version = stamp, version
             self._schema_until = time.monotonic() + SCHEMA_S
         return self._schema
 
+    def _read_schema(self) -> None:
+        schema = read_schema(self.sqlite.connection, self.postgres.connection)
+        check_inventory(self.sqlite.connection, schema)
+        check_postgres_inventory(self.postgres.connection, schema)
+        if schema != self._schema:  # statements are remembered by table: an equal one may stay
+            self._schema = schema
+
     def forget_schema(self) -> None:
         """Read the schema again at the next round."""
-        self._schema_version = None
+        self._schema_version = self._schema_stamp = None
 
     def drain(self, until: Callable[[], bool] = lambda: False) -> Round | Standing:
         """Rounds for as long as each leaves less to do, or until `until` says so.

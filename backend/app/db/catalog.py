@@ -132,7 +132,7 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[tuple[st
     return tuple(sorted(set(found)))
 
 
-_POSTGRES_COLUMNS = """
+POSTGRES_COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod),
        NOT a.attnotnull, t.typtype = 'e',
        coalesce(array_position(i.indkey::int2[], a.attnum), -1)
@@ -151,7 +151,7 @@ def postgres_columns(
 ) -> dict[str, list[tuple[str, str, str, bool, bool, int]]]:
     """Every application table of the PostgreSQL schema: (name, base type, full type, nullable, enum, key)."""
     tables: dict[str, list[tuple[str, str, str, bool, bool, int]]] = {}
-    for table, *column in connection.execute(_POSTGRES_COLUMNS).fetchall():
+    for table, *column in connection.execute(POSTGRES_COLUMNS).fetchall():
         if takes_part(table):
             tables.setdefault(table, []).append(tuple(column))
     return tables

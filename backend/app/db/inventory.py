@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from app.db.capture import postgres_function
-from app.db.catalog import Schema, literal
+from app.db.catalog import POSTGRES_COLUMNS, Schema, literal
 from app.db.errors import SchemaDrift
 
 _INSERT = "st_capture_insert"
@@ -22,6 +22,20 @@ FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid =
 WHERE c.relnamespace = current_schema()::regnamespace AND p.pronamespace = c.relnamespace
 AND t.tgname LIKE 'st\\_capture\\_%' AND NOT t.tgisinternal
 """
+
+
+_STAMP = f"""
+SELECT md5(concat(
+  (SELECT string_agg(c::text, ' ') FROM ({POSTGRES_COLUMNS}) AS c),
+  (SELECT string_agg(t::text, ' ' ORDER BY t.relname, t.tgname) FROM ({_TRIGGERS}) AS t)))
+"""
+
+
+def postgres_stamp(connection: psycopg.Connection[Any]) -> str:
+    """A text that changes whenever PostgreSQL's tables or its capture change; made by the server, in some ms."""
+    row = connection.execute(_STAMP.encode()).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema) -> None:

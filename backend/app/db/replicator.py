@@ -342,7 +342,7 @@ class Replicator:
             self._asked.set()  # nothing else tells that the copy is done, or the shadow back
         elif now >= self._next_warm_up:
             self._next_warm_up = now + WARM_UP_S
-            self._warm_up()
+            threading.Thread(target=self._warm_up, name="st-warm-up", daemon=True).start()
         control = applier.sqlite.read_control()
         # With PostgreSQL primary an attempt shows on its row only, so it is asked every time.
         if control.attempt is not None or self._error is not None or control.primary is Side.POSTGRES:
