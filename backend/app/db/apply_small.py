@@ -21,6 +21,7 @@ from psycopg import errors as pg_errors
 from app.db.capture import OVERTAKEN_SQLSTATE
 from app.db.catalog import Schema
 from app.db.failpoints import Failpoint, failpoint
+from app.db.postgres_connection import give_up
 from app.db.postgres_write import PostgresTarget
 from app.db.store import RawKey
 from app.db.store_postgres import PostgresStore
@@ -90,9 +91,7 @@ def small_round(
             target.advance(position, len(entries))
             failpoint(Failpoint.APPLY_BEFORE_COMMIT)
     except psycopg.DatabaseError as error:
-        if not connection.closed:
-            # What the server skipped was not prepared there; this makes the driver forget that it should be.
-            connection.execute("ROLLBACK")
+        give_up(connection)
         if error.sqlstate == OVERTAKEN_SQLSTATE or isinstance(error, pg_errors.UndefinedFunction):
             return None  # or the pair was prepared by an older version
         raise

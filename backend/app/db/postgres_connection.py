@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg_errors
+from psycopg import pq
 from sqlalchemy import URL
 
 from app.db.errors import ConfigurationError, NotPrepared, ShadowUnavailable
@@ -102,6 +103,20 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
         raise ShadowUnavailable(
             f"{shown(url)} cannot be reached: {text}", hint="start PostgreSQL or check host and port"
         ) from None
+
+
+def give_up(connection: Connection) -> None:
+    """Roll back, and make the driver forget its prepared statements.
+
+    What the server skipped after an error in a pipeline was not prepared there. The driver forgets this in
+    its own `rollback`, which does nothing outside of a transaction; on a ROLLBACK that is executed it does
+    so the first time only.
+    """
+    if connection.broken or connection.closed:
+        return
+    if connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        connection.execute("BEGIN")
+    connection.rollback()
 
 
 def is_retryable(error: BaseException) -> bool:

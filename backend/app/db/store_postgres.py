@@ -13,7 +13,13 @@ from psycopg import errors as pg_errors
 from sqlalchemy import URL
 
 from app.db.errors import NotPrepared
-from app.db.postgres_connection import Connection, PatientConnection, open_postgres, postgres_control
+from app.db.postgres_connection import (
+    Connection,
+    PatientConnection,
+    give_up,
+    open_postgres,
+    postgres_control,
+)
 from app.db.postgres_read import PostgresSource
 from app.db.postgres_write import PostgresTarget
 from app.db.settings import ShimSettings
@@ -86,8 +92,7 @@ class PostgresStore:
                 yield target
                 connection.execute("COMMIT")
         except BaseException:
-            if not connection.broken and not connection.closed:
-                connection.execute("ROLLBACK")
+            give_up(connection)
             raise
 
     @staticmethod
