@@ -181,6 +181,7 @@ def test_the_newest_rows_need_the_operators_index(
 ) -> None:
     """The application's schema has none for these two pages; deploy/postgres/indexes.sql adds them."""
     before = client.get(page)
+    assert len(before.json()) == 20
     assert [kind for kinds in _explained(engine, sent).values() for kind in kinds if "Seq Scan" in kind]
     made = re.findall(r"CREATE INDEX CONCURRENTLY IF NOT EXISTS (\w+)[^;]+;", INDEXES.read_text("utf-8"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

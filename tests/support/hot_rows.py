@@ -33,7 +33,7 @@ _STATEMENTS = (
     """INSERT INTO alerts (id, user_id, strategy_id, symbol, exchange, action, qty, platform, source,
                            raw_payload, received_at)
        SELECT i, 1001 + i % 20, NULL, 'NSE:S' || (i % 300), 'NSE', 'BUY', 1, 'TRADINGVIEW',
-              CASE i % 10 WHEN 0 THEN 'RULE' ELSE 'TRADINGVIEW' END, '{{}}', {time} FROM n""",
+              CASE i % 7 WHEN 0 THEN 'RULE' ELSE 'TRADINGVIEW' END, '{{}}', {time} FROM n""",
     """INSERT INTO orders (id, user_id, alert_id, client_order_id, symbol, exchange, side, qty, order_type,
                            product, gtt, synthetic_gtt, status, mode, execution_target, broker_name,
                            simulated, is_exit, created_at, updated_at)
