@@ -21,7 +21,7 @@ from psycopg import errors as pg_errors
 from app.db.capture import OVERTAKEN_SQLSTATE
 from app.db.catalog import Schema
 from app.db.failpoints import Failpoint, failpoint
-from app.db.postgres_connection import give_up
+from app.db.postgres_connection import all_or_nothing, give_up
 from app.db.postgres_write import PostgresTarget
 from app.db.store import RawKey
 from app.db.store_postgres import PostgresStore
@@ -84,7 +84,7 @@ def small_round(
         connection, begin.position, source.control, quarantined=False, careful=False, announced=False
     )
     try:
-        with connection.pipeline():
+        with all_or_nothing(connection):
             connection.execute(_RESUME, (begin.position, begin.pair, begin.epoch))
             for name in sorted(keys):
                 refused += target.replace(tables[name], keys[name], rows[name])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -103,6 +105,22 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
         raise ShadowUnavailable(
             f"{shown(url)} cannot be reached: {text}", hint="start PostgreSQL or check host and port"
         ) from None
+
+
+@contextmanager
+def all_or_nothing(connection: Connection) -> Iterator[None]:
+    """A pipeline as one implicit transaction, which the server commits as a whole or not at all.
+
+    Leaving a pipeline commits what has been sent, also after an error of our own. Only a connection that
+    is closed before commits nothing.
+    """
+    with connection.pipeline():
+        try:
+            yield
+        except BaseException as error:
+            if getattr(error, "sqlstate", None) is None:
+                connection.close()
+            raise
 
 
 def give_up(connection: Connection) -> None:
