@@ -1,0 +1,61 @@
+"""Small rounds tried at once, and what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from app.db import apply, apply_small
+from app.db.apply import Applier
+from app.db.apply_small import SmallRound
+from tests.support.pairs import TestPair
+
+
+class SmallRounds:
+    """The outcomes of the small rounds that were tried: None where an ordinary round had to look.
+
+    One that fails has no outcome; `tried` counts it.
+    """
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.outcomes: list[SmallRound | None] = []
+
+    def __call__(self, *arguments: Any) -> SmallRound | None:
+        self.tried += 1
+        self.outcomes.append(apply_small.small_round(*arguments))
+        return self.outcomes[-1]
+
+    @property
+    def carried(self) -> list[int]:
+        """How many log entries each successful one carried, empty ones left out."""
+        return [done.changes for done in self.outcomes if done is not None and done.changes]
+
+    @property
+    def overtaken(self) -> int:
+        return self.outcomes.count(None)
+
+    def forget(self) -> None:
+        self.tried = 0
+        self.outcomes.clear()
+
+
+@contextmanager
+def small_rounds_at_once() -> Iterator[SmallRounds]:
+    """Within this block appliers try a small round as soon as one is allowed, and it is noted."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen = SmallRounds()
+        patch.setattr(apply, "UNDISTURBED_S", (0.0, 0.0))
+        patch.setattr(apply, "small_round", seen)
+        yield seen
+
+
+def standing(pair: TestPair) -> Applier:
+    """A new applier that has left the shadow where a small round may begin."""
+    applier = pair.new_applier()
+    applier.round()
+    assert applier._standpoint is not None
+    return applier
