@@ -108,6 +108,10 @@ class PostgresTarget:
         """Whether nothing stood, or stands, in quarantine or announced."""
         return not self._quarantined and not self._announced
 
+    def covers(self, position: str) -> bool:
+        """Whether the shadow has everything up to a position of SQLite's log, and nothing is left to settle."""
+        return self.is_clean and int(self.position) >= int(position)
+
     def burst(self, entries: int) -> None:
         """Send a small round's statements, and its commit, in one go; a large one uses COPY, which cannot be pipelined."""
         if entries < COPY_FROM and not self.careful:

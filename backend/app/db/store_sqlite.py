@@ -270,6 +270,10 @@ class SqliteTarget:
             0
         ]
 
+    def covers(self, position: str) -> bool:
+        """Not asked: PostgreSQL's positions have no order."""
+        return False
+
     def burst(self, entries: int) -> None:
         """Nothing to gain on a local file."""
 
