@@ -135,7 +135,8 @@ def test_what_a_small_round_refuses_goes_to_quarantine_and_none_is_tried_until_t
         assert carried(applier) == 1
     assert small.tried == 1
     replicating.lite.execute("UPDATE item SET name = 'fine' WHERE id = 1")
-    for _ in range(2):  # the first releases the row; the second finds quarantine empty
+    for n in range(2):  # the first releases the row; the second finds quarantine empty
+        replicating.lite.execute("UPDATE item SET qty = ? WHERE id = 3", (n,))
         carried(applier)
     replicating.assert_same()
     replicating.lite.execute("UPDATE item SET qty = 99")
@@ -214,7 +215,7 @@ def _control(assignment: str) -> Callable[[TestPair], object]:
 
 
 MEANWHILE: dict[str, Callable[[TestPair], object]] = {
-    "position": lambda pair: pair.pg.execute("UPDATE st_watermark SET position = '1'"),
+    "position": lambda pair: pair.pg.execute("UPDATE st_watermark SET position = '0'"),
     "pair": _control("pair = 'another'"),
     "epoch": _control("epoch = epoch + 2"),
     "primary": _control("primary_side = 'postgres'"),

@@ -22,12 +22,18 @@ class SmallRounds:
 
     def __init__(self) -> None:
         self.tried = 0
+        self.under_way = 0  # the applier's lock is not held at `apply.read` in these
         self.outcomes: list[SmallRound | None] = []
 
     def __call__(self, *arguments: Any) -> SmallRound | None:
         self.tried += 1
-        self.outcomes.append(apply_small.small_round(*arguments))
-        return self.outcomes[-1]
+        self.under_way += 1
+        try:
+            done = apply_small.small_round(*arguments)
+        finally:
+            self.under_way -= 1
+        self.outcomes.append(done)
+        return done
 
     @property
     def carried(self) -> list[int]:
@@ -56,6 +62,7 @@ def small_rounds_at_once() -> Iterator[SmallRounds]:
 def standing(pair: TestPair) -> Applier:
     """A new applier that has left the shadow where a small round may begin."""
     applier = pair.new_applier()
+    pair.lite.execute("UPDATE counter SET n = n WHERE id = 1")
     applier.round()
     assert applier._standpoint is not None
     return applier
