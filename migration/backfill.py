@@ -28,7 +28,7 @@ import psycopg
 from psycopg import errors as pg_errors
 
 from app.db import deferred
-from app.db.apply import Applier, Round
+from app.db.apply import Applier
 from app.db.capture import capture_inserts
 from app.db.catalog import Table, quote, quote_with_parameters
 from app.db.errors import Refused, StaleAttempt
@@ -45,6 +45,7 @@ from migration.copy_stream import ChunkStream, read
 
 CHUNK_ROWS = 50_000  # a commit each: apply waits for as long, a third of a second
 TURN_S = 2  # how long a chunk waits for those before it: a worker may be slow, or stopped
+ROUND_S = 0.2  # between rounds of apply while indexes are built
 CAREFUL_ROWS = 200  # chunk size while looking for a row that only the server can tell is bad
 
 
@@ -89,14 +90,22 @@ class Backfill:
         applier: the pair, through connections of this backfill's own.
         throttle: limits.
         chunk_rows: rows per transaction.
+        together: whether other processes copy at the same time. Chunks are then read and encoded before
+            they are sent, because they are sent one after the other.
     """
 
     def __init__(
-        self, applier: Applier, throttle: Throttle | None = None, chunk_rows: int = CHUNK_ROWS
+        self,
+        applier: Applier,
+        throttle: Throttle | None = None,
+        chunk_rows: int = CHUNK_ROWS,
+        *,
+        together: bool = False,
     ) -> None:
         self._applier = applier
         self._throttle = throttle or Throttle()
         self._chunk_rows = chunk_rows
+        self._together = together
 
     def run(self, report: Callable[[Progress], None] = lambda progress: None) -> int:
         """Copy what is left, then build the indexes and move to `replicating`.
@@ -195,8 +204,9 @@ class Backfill:
                 copied, refused = _insert(target, table, batches)
             else:
                 chunk = ChunkStream(table, batches)
-                chunk.read_ahead()
-                self._wait_for_turn(target, part)
+                if self._together:
+                    chunk.read_ahead()
+                    self._wait_for_turn(target, part)
                 self._clear(target, table, part.cursor, upto)
                 chunk.write(target)
                 copied, refused = chunk.copied, len(chunk.rejected)
@@ -272,9 +282,11 @@ class Backfill:
         if left is None or left[0]:
             return
         self._applier.drain()
+        applied = 0.0
         for _ in deferred.build_indexes(store.connection):
-            if isinstance(self._applier.round(even_if_paused=True), Round):
-                continue
+            if time.monotonic() - applied > ROUND_S:
+                self._applier.round(even_if_paused=True)
+                applied = time.monotonic()
         self._analyze()
         with store.write() as connection:
             connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")  # no round meanwhile
@@ -290,7 +302,9 @@ class Backfill:
     def _analyze(self) -> None:
         """Statistics of what was copied; the rest is left to the server."""
         if names := ", ".join(map(quote, self._applier.schema())):
-            self._applier.postgres.connection.execute(f"ANALYZE {names}".encode())
+            with self._applier.postgres.write() as connection:
+                connection.execute("SET LOCAL synchronous_commit = off")
+                connection.execute(f"ANALYZE {names}".encode())
 
 
 def _insert(target: PostgresTarget, table: Table, batches: Iterator[list[Row]]) -> tuple[int, int]:

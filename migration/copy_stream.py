@@ -1,8 +1,8 @@
 """The rows of one chunk on their way from SQLite into one COPY.
 
-Rows are read and encoded ahead of the COPY, as far as AHEAD_BYTES go. So several processes can read and
-encode at the same time and yet write one after the other, in the order of the key: the table on PostgreSQL
-is laid out in that order, and its indexes are built from rows that are sorted already, in half the time.
+Where several processes copy, rows are read and encoded ahead of the COPY, as far as AHEAD_BYTES go. So all
+of them read and encode at the same time and yet write one after the other, in the order of the key: the
+table on PostgreSQL is laid out in that order, and its indexes are built from sorted rows, in half the time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from app.db.catalog import Table, quote
@@ -79,11 +79,12 @@ class ChunkStream:
 
     def write(self, target: PostgresTarget) -> None:
         """Send everything through one COPY, and what PostgreSQL cannot hold to quarantine."""
-        if self._ahead:
+        first = self._ahead or list(islice(self._pieces, 1))
+        if first:
             names = ", ".join(quote(column.name) for column in self._table.columns)
             statement = f"COPY {quote(self._table.name)} ({names}) FROM STDIN (FORMAT {self._form.name})"
             with target.connection.cursor().copy(statement.encode()) as copy:
-                for piece in chain([self._form.head], self._ahead, self._pieces, [self._form.tail]):
+                for piece in chain([self._form.head], first, self._pieces, [self._form.tail]):
                     copy.write(piece)
         target.quarantine(self.rejected)
 

@@ -43,7 +43,8 @@ def main() -> int:
     sqlite, postgres = (parse_url(url, name="url") for url in order["urls"])
     try:
         with open_applier(Pair(sqlite, postgres)) as applier:
-            Backfill(applier, Throttle(rate=order["rate"], max_lag=order["max_lag"])).run()
+            throttle = Throttle(rate=order["rate"], max_lag=order["max_lag"])
+            Backfill(applier, throttle, together=True).run()
     except Exception as error:  # whatever it is, the process that started this one tells it
         print(failure(error, secrets_of(postgres)).message)
         return 1

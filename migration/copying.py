@@ -104,7 +104,9 @@ def _with_helpers(pair: Pair, applier: Applier, throttle: Throttle, helpers: int
     processes = [copy_worker.start(pair, throttle) for _ in range(helpers)]
     shown = {table.table: table.rows for table in progress(applier.postgres).tables}
     try:
-        Backfill(applier, throttle).run(lambda chunk: _show(progress(applier.postgres), shown, advance))
+        Backfill(applier, throttle, together=True).run(
+            lambda chunk: _show(progress(applier.postgres), shown, advance)
+        )
         for process in processes:
             while _is_running(process):
                 _show(progress(applier.postgres), shown, advance)

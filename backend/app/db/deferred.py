@@ -23,6 +23,11 @@ from app.db.failpoints import Failpoint, failpoint
 
 Connection = psycopg.Connection[Any]
 _BUILD_LOCK = (0x5354, 2)  # (class, object), class spelling "ST"
+# What a crash of the server undoes is missing afterwards, and built again.
+_BUILDING = (
+    "SELECT set_config('lock_timeout', '0', true), set_config('maintenance_work_mem', '256MB', true), "
+    "set_config('synchronous_commit', 'off', true)"
+)
 
 # Unique constraints carry their own definition; plain indexes are those no constraint owns.
 _INDEXES = """
@@ -76,12 +81,16 @@ def _drop(connection: Connection, query: str) -> int:
     return len(found)
 
 
-def missing(connection: Connection, *kinds: str) -> list[tuple[str, str, str, str]]:
-    """Remembered definitions of these kinds that do not stand now: (name, table, kind, definition)."""
+def missing(connection: Connection, *kinds: str, name: str | None = None) -> list[tuple[str, str, str, str]]:
+    """Remembered definitions of these kinds that do not stand now: (name, table, kind, definition).
+
+    Args:
+        name: only those of this name.
+    """
     rows = connection.execute(
         """
         SELECT d.name, d.tbl, d.kind, d.definition FROM st_deferred_ddl d
-        WHERE d.kind = ANY(%s) AND NOT EXISTS (
+        WHERE d.kind = ANY(%s) AND d.name = coalesce(%s, d.name) AND NOT EXISTS (
             SELECT 1 FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
             WHERE c.conname = d.name AND t.relname = d.tbl AND t.relnamespace = current_schema()::regnamespace)
         AND NOT EXISTS (
@@ -89,7 +98,7 @@ def missing(connection: Connection, *kinds: str) -> list[tuple[str, str, str, st
             WHERE i.relname = d.name AND i.relnamespace = current_schema()::regnamespace AND d.kind = 'index')
         ORDER BY d.tbl, d.name
         """,
-        (list(kinds),),
+        (list(kinds), name),
     ).fetchall()
     return [tuple(row) for row in rows]
 
@@ -104,11 +113,10 @@ def build_indexes(connection: Connection) -> Iterator[tuple[str, str]]:
         yield name, table
         try:
             with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = 0")
-                connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+                connection.execute(_BUILDING)
                 # Several backfills may come to their end at once: one builds, the others find it done.
                 connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILD_LOCK)
-                if (name, table) not in {(row[0], row[1]) for row in missing(connection, kind)}:
+                if table not in {row[1] for row in missing(connection, kind, name=name)}:
                     continue
                 connection.execute(
                     definition.encode()
