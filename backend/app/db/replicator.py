@@ -74,6 +74,7 @@ class Replicator:
         self._pair = pair
         self._warm_up = warm_up
         self._next_warm_up = 0.0
+        self._warming: threading.Thread | None = None
         self._degraded_since = 0.0
         self._settings = settings
         self._thread: threading.Thread | None = None
@@ -114,6 +115,8 @@ class Replicator:
         if self._thread is not None:
             self._thread.join(timeout=10)
             self._thread = None
+        if self._warming is not None:
+            self._warming.join(timeout=10)  # it holds connections of a pool that is closed next
 
     def committed(self) -> bool:
         """A transaction of this process has committed on the primary.
@@ -342,7 +345,8 @@ class Replicator:
             self._asked.set()  # nothing else tells that the copy is done, or the shadow back
         elif now >= self._next_warm_up:
             self._next_warm_up = now + WARM_UP_S
-            threading.Thread(target=self._warm_up, name="st-warm-up", daemon=True).start()
+            self._warming = threading.Thread(target=self._warm_up, name="st-warm-up", daemon=True)
+            self._warming.start()
         control = applier.sqlite.read_control()
         # With PostgreSQL primary an attempt shows on its row only, so it is asked every time.
         if control.attempt is not None or self._error is not None or control.primary is Side.POSTGRES:
