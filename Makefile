@@ -51,7 +51,7 @@ lock: setup  ## Renew requirements.lock from pyproject.toml
 bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS="--quick", "--only copy")
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
-load: setup  ## Drive a move under a load profile, with verdict and report (ARGS="--profile market_open --report load.html")
+load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
 	$(BIN)/python -m loadtests.cutover_under_load $(ARGS)
 
 .PHONY: help setup demo test fault race property model lint lock bench load

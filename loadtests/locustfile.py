@@ -9,13 +9,17 @@ which `loadtests.oracle` judges.
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import gevent
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -35,11 +39,25 @@ def _options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--load", choices=list(PROFILES), default="steady", env_var="LOAD_PROFILE")
     parser.add_argument("--scale", type=float, default=1.0, help="so many times the users of the profile")
     parser.add_argument("--seconds", type=float, default=0, help="end after so many seconds; 0: one cycle")
+    parser.add_argument(
+        "--origin",
+        type=float,
+        default=0,
+        help="when the cycle begins, in seconds since the epoch; 0: at once",
+    )
     parser.add_argument("--prefix", default="", help="prefix of every marker", include_in_web_ui=False)
     parser.add_argument("--senders", default="admin", help="user names, comma-separated")
     parser.add_argument("--secret", default="sample-webhook-secret", is_secret=True)
     parser.add_argument("--admin", default="admin:load-admin-password", is_secret=True)
     parser.add_argument("--ledger", default="load-ledger.jsonl", include_in_web_ui=False)
+    parser.add_argument("--counts", default="", help="file for counts of requests", include_in_web_ui=False)
+
+
+@events.init.add_listener
+def _end_in_order(environment: Environment, **_: Any) -> None:
+    """Locust itself listens to SIGTERM only once a headless run is over; until then it would die of it."""
+    if environment.parsed_options and environment.parsed_options.headless:
+        gevent.signal_handler(signal.SIGTERM, ProfileShape.end)
 
 
 @events.test_start.add_listener
@@ -63,20 +81,33 @@ def _share(environment: Environment, **_: Any) -> None:
 
 @events.test_stop.add_listener
 def _close(environment: Environment, **_: Any) -> None:
+    """End the ledger, and write what locust counted: wrong statuses and reads are in no ledger."""
     WebhookUser.shared.ledger.close()
+    if environment.parsed_options and environment.parsed_options.counts:
+        stats = environment.stats
+        errors = [f"{error.occurrences} x {error.name}: {error.error}" for error in stats.errors.values()]
+        counts = {"requests": stats.total.num_requests, "failed": stats.total.num_failures, "errors": errors}
+        Path(environment.parsed_options.counts).write_text(json.dumps(counts), encoding="utf-8")
 
 
 class ProfileShape(LoadTestShape):
     """As many users as the profile says at each moment, of the classes and in the shares of its mix."""
 
     use_common_options = False
+    ended = False
+
+    @classmethod
+    def end(cls) -> None:
+        """Let every user finish what it does, then no more."""
+        cls.ended = True
 
     def tick(self) -> tuple[int, float, list[type[Any]]] | None:
         options = self.runner.environment.parsed_options
         profile = PROFILES[options.load].scaled(options.scale)
-        if self.get_run_time() >= (options.seconds or profile.cycle_s):
+        at = time.time() - options.origin if options.origin else self.get_run_time()
+        if self.ended or at >= (options.seconds or profile.cycle_s):
             return None
-        users = profile.users_at(self.get_run_time())
+        users = profile.users_at(at) if at >= 0 else 0
         return users, max(10.0, float(profile.peak)), weighted(profile)
 
 

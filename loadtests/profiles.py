@@ -28,15 +28,16 @@ class Step:
 class Bounds:
     """What must hold; a run that goes beyond any of these has failed.
 
-    `p99_ms`: answers outside of a switch; `pause_ms`: the tool's own figure per switch; `lag_s`: age of
-    the oldest change that the shadow lacks, while replicating; `unanswered`: deliveries without an answer,
-    as a share. What was lost, doubled or altered has no bound: it must be none, always.
+    `p99_ms`: answers outside of a switch; `pause_ms`: the tool's own figure per switch; `lag_p99_ms`: age
+    of the oldest change that the shadow lacks, over all looks while replicating, outside of switches. What
+    was lost, doubled, altered, failed or left unanswered has no bound: it must be none, always. The reasons
+    that hold for all profiles are in `loadtests.bounds`; `because` says what is special about this one.
     """
 
     p99_ms: float
-    pause_ms: float = 1500.0
-    lag_s: float = 5.0
-    unanswered: float = 0.0
+    pause_ms: float = 250.0
+    lag_p99_ms: float = 50.0
+    because: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Profile:
 
     `mix`: weights of the user classes; `skew`: Zipf exponent of users and symbols; `copies`: how often a
     resending user sends each delivery; `background`: whether the application's own background writer
-    (candles and the job queue) runs as well; `ci`: short enough for every change.
+    (candles and the job queue) runs as well; `ci`: short enough for every change; `quick`: one of the few
+    that are played when there is little time.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Profile:
     copies: int = 1
     background: bool = False
     ci: bool = True
+    quick: bool = False
 
     @property
     def cycle_s(self) -> float:
@@ -88,8 +91,15 @@ class Profile:
             left -= step.seconds
         return self.steps[-1].users
 
+    @property
+    def peak_s(self) -> float:
+        """Length of the highest step."""
+        return max(step.seconds for step in self.steps if step.users == self.peak)
+
     def until_peak(self, seconds: float) -> float:
-        """Seconds from a moment after the start until the next begin of the highest step."""
+        """Seconds from a moment after the start until the next begin of the highest step; 0 if all are even."""
+        if all(step.users == self.peak for step in self.steps):
+            return 0.0
         begin = 0.0
         for step in self.steps:
             if step.users == self.peak:
@@ -110,15 +120,18 @@ _ALL = (
         name="market_open",
         why="At 09:15 the alerts of every strategy fire together; a switch in market hours meets this.",
         seed=102,
-        steps=(Step(6, 5), Step(4, 60), Step(4, 30), Step(6, 10)),
-        bounds=Bounds(p99_ms=2500),
+        steps=(Step(4, 5), Step(4, 60), Step(3, 30), Step(3, 10)),
+        bounds=Bounds(
+            p99_ms=2500, because="Sixty arrive within one second, and the last of them waits for all."
+        ),
+        quick=True,
     ),
     Profile(
         name="spike",
         why="A second of ten times the usual load: queues form faster than they drain, and time-outs add up.",
         seed=103,
-        steps=(Step(8, 5), Step(1.5, 80), Step(6, 5)),
-        bounds=Bounds(p99_ms=2500, unanswered=0.005),
+        steps=(Step(5, 5), Step(2, 80), Step(5, 5)),
+        bounds=Bounds(p99_ms=2500, because="The queue of the spike's second is part of most answers."),
     ),
     Profile(
         name="soak",
@@ -139,7 +152,7 @@ _ALL = (
         name="resend_storm",
         why="After an outage every sender repeats what it has: each delivery arrives three times at once.",
         seed=106,
-        steps=(Step(6, 4), Step(4, 20), Step(5, 8)),
+        steps=(Step(4, 4), Step(4, 20), Step(3, 8)),
         bounds=Bounds(p99_ms=2500),
         mix=MappingProxyType({RESENDS: 1}),
         copies=3,
@@ -148,12 +161,13 @@ _ALL = (
         name="mixed",
         why="A whole day's kinds of work at once: webhooks, reads, order edits, candles and the job queue.",
         seed=107,
-        steps=(Step(10, 15), Step(5, 30)),
+        steps=(Step(6, 15), Step(5, 30)),
         bounds=Bounds(p99_ms=2500),
         mix=MappingProxyType({WEBHOOKS: 2, RESENDS: 1, TRADERS: 2}),
         skew=1.4,
         copies=2,
         background=True,
+        quick=True,
     ),
 )
 PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in _ALL})

@@ -1,4 +1,4 @@
-"""One HTML file that shows a run: verdict, bounds, and what happened over time, phases marked.
+"""One HTML file that shows a run: verdict, bounds beside what was measured, and what happened over time.
 
 Self-contained: styles and drawings are in the file, so that it can be mailed or kept with a build.
 """
@@ -12,26 +12,34 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
+from loadtests.bounds import Check
 from loadtests.figures import percentile
 from loadtests.ledger import Delivery, Outcome
+from loadtests.profiles import Bounds
 from loadtests.story import shown
-from loadtests.svg import Mark, Series, chart
+from loadtests.svg import Limit, Mark, Series, chart
 from loadtests.watch import Sample
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --dim: #66707d; --line: #d9dee5; --paper: #fff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --dim: #98a2b0; --line: #333c48; --paper: #12161c; } }
+:root { color-scheme: light dark; --ink: #1c2430; --dim: #5b6572; --line: #d9dee5; --paper: #fff; --ok: #22774a;
+  --no: #b91f33; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --dim: #a2acb9; --line: #333c48; --paper: #12161c;
+  --ok: #5cc08a; --no: #ff7585; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1000px;
   margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; margin: 0 0 .2rem; } p { margin: .3rem 0 1rem; color: var(--dim); }
-.ok { color: #2f8f5b; font-weight: 600; } .no { color: #c02a3d; font-weight: 600; }
-table { border-collapse: collapse; margin: 1rem 0 1.5rem; } td { padding: .2rem 1.2rem .2rem 0; }
-td + td { text-align: right; font-variant-numeric: tabular-nums; } tr { border-bottom: 1px solid var(--line); }
+h1 { font-size: 1.4rem; margin: 0 0 .2rem; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem; }
+p { margin: .3rem 0 .6rem; color: var(--dim); }
+.ok { color: var(--ok); font-weight: 600; } .no { color: var(--no); font-weight: 600; }
+table { border-collapse: collapse; margin: .5rem 0 1.2rem; } th, td { padding: .2rem 1.1rem .2rem 0; text-align: left;
+  vertical-align: top; } th { color: var(--dim); font-weight: 500; } tr { border-bottom: 1px solid var(--line); }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } .why { color: var(--dim); font-size: 13px; }
 svg { width: 100%; height: auto; margin: .4rem 0; } svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
 svg .title { font-size: 13px; font-weight: 600; } svg .axis { fill: var(--dim); } svg .grid { stroke: var(--line); }
-svg .phase rect { fill: #1f6feb; opacity: .07; } svg .switch rect { fill: #c02a3d; opacity: .22; }
-svg .phase text, svg .switch text { font-size: 9.5px; fill: var(--dim); }
+svg .limit { stroke: var(--dim); stroke-dasharray: 5 4; }
+svg .phase rect { fill: #3b82f6; opacity: .1; } svg .switch rect { fill: #d64559; opacity: .4; }
+svg .phase text, svg .switch text { font-size: 10px; fill: var(--dim); } svg .switch text { fill: var(--no); }
 """
+CLOSE_UP_S = 1.5
 
 Bucket = Callable[[list[float]], float | None]
 
@@ -52,14 +60,27 @@ def per_bucket(
     return [((n + 0.5) * width, value(buckets[n])) for n in range(math.ceil(seconds / width))]
 
 
+def share(part: float) -> Bucket:
+    """The value that so many of a stretch do not exceed."""
+    return lambda values: percentile(values, part) if values else None
+
+
+def most(values: list[float]) -> float | None:
+    """The highest value of a stretch."""
+    return max(values, default=None)
+
+
 def charts(
-    deliveries: Sequence[Delivery], samples: Sequence[Sample], marks: Sequence[Mark], began: float
+    deliveries: Sequence[Delivery],
+    samples: Sequence[Sample],
+    marks: Sequence[Mark],
+    began: float,
+    bounds: Bounds,
 ) -> list[str]:
     """Throughput, answer times, gaps between acknowledgements, and lag; times relative to `began`."""
     attempts = [attempt for delivery in deliveries for attempt in delivery.attempts]
-    ends = [attempt.at + attempt.ms / 1000 - began for attempt in attempts]
-    seconds = max([*ends, *(mark.end for mark in marks), 1.0])
-    answered = [(end, attempt.ms) for end, attempt in zip(ends, attempts, strict=True)]
+    answered = [(attempt.at + attempt.ms / 1000 - began, attempt.ms) for attempt in attempts]
+    seconds = max([*(end for end, _ in answered), *(mark.end for mark in marks), 1.0])
     acknowledged = sorted(
         delivery.attempts[-1].at + delivery.attempts[-1].ms / 1000 - began
         for delivery in deliveries
@@ -70,83 +91,120 @@ def charts(
     behind = [(sample.at - began, float(sample.lag_changes)) for sample in samples]
     width = max(0.5, seconds / 240)
 
-    def share(part: float) -> Bucket:
-        return lambda values: percentile(values, part) if values else None
+    def line(name: str, points: Iterable[tuple[float, float]], value: Bucket, times: int = 1) -> Series:
+        return Series(name, per_bucket(points, seconds, width * times, value))
 
     def rate(values: list[float]) -> float:
         return len(values) / width
 
-    def most(values: list[float]) -> float | None:
-        return max(values, default=None)
+    def over_time(title: str, unit: str, series: Sequence[Series], limit: Limit | None = None) -> str:
+        return chart(title, unit, series, marks, seconds, limit=limit)
 
     sent = [(attempt.at - began, 1.0) for attempt in attempts]
     told = [(at, 1.0) for at in acknowledged]
+    slow, late = bounds.p99_ms, bounds.lag_p99_ms
     return [
-        chart(
-            "Webhooks",
-            "/s",
-            [
-                Series("sent", per_bucket(sent, seconds, width, rate)),
-                Series("acknowledged", per_bucket(told, seconds, width, rate)),
-            ],
-            marks,
-            seconds,
-        ),
-        chart(
-            "Answer times",
+        over_time("Webhooks per second", "/s", [line("sent", sent, rate), line("acknowledged", told, rate)]),
+        over_time(
+            "Answer times of webhooks",
             "ms",
             [
-                Series("median", per_bucket(answered, seconds, width * 2, share(0.5))),
-                Series("p95", per_bucket(answered, seconds, width * 2, share(0.95))),
-                Series("worst", per_bucket(answered, seconds, width * 2, most)),
+                line("median", answered, share(0.5), 2),
+                line("p95", answered, share(0.95), 2),
+                line("worst", answered, most, 2),
             ],
-            marks,
-            seconds,
+            Limit(f"bound of the p99: {slow:,g} ms", slow),
         ),
-        chart(
-            "Longest time between two acknowledged webhooks (the pause of a switch shows here)",
-            "ms",
-            [Series("gap", per_bucket(gaps, seconds, width, most))],
-            marks,
-            seconds,
-        ),
-        chart(
+        over_time("Longest time between two acknowledged webhooks", "ms", [line("gap", gaps, most)]),
+        over_time(
             "Lag of the shadow: age of its oldest missing change",
             "ms",
-            [Series("lag", per_bucket(lag, seconds, width, most))],
-            marks,
-            seconds,
+            [line("median", lag, share(0.5)), line("highest", lag, most)],
+            Limit(f"bound of the p99: {late:,g} ms", late),
         ),
-        chart(
-            "Lag of the shadow: changes",
-            "",
-            [Series("changes", per_bucket(behind, seconds, width, most))],
-            marks,
-            seconds,
-        ),
+        over_time("Lag of the shadow: changes it lacks", "", [line("highest", behind, most)]),
     ]
 
 
+def close_ups(deliveries: Sequence[Delivery], marks: Sequence[Mark], began: float) -> list[str]:
+    """Each switch with the webhooks around it: one dot per answer, at the moment when it was given."""
+    answered = [
+        (attempt.at + attempt.ms / 1000 - began, attempt.ms)
+        for delivery in deliveries
+        for attempt in delivery.attempts
+    ]
+    drawings = []
+    for mark in (mark for mark in marks if mark.strong):
+        since, until = mark.begin - CLOSE_UP_S, mark.end + CLOSE_UP_S
+        dots = [(at, ms) for at, ms in answered if since <= at <= until]
+        title = f"Answers around {mark.name}"
+        drawings.append(chart(title, "ms", [Series("webhook", dots, dots=True)], [mark], until, since=since))
+    return drawings
+
+
 def page(
-    title: str, note: str, problems: Sequence[str], rows: Iterable[tuple[str, Any]], drawings: Sequence[str]
+    title: str,
+    notes: Sequence[str],
+    problems: Sequence[str],
+    checks: Sequence[Check],
+    rows: Iterable[tuple[str, Any]],
+    drawings: Mapping[str, Sequence[str]],
 ) -> str:
-    """The whole file. `problems`: what went beyond its bound; none means that the run held."""
-    verdict = '<span class="ok">held</span>' if not problems else '<span class="no">did not hold</span>'
-    listed = "".join(f'<p class="no">{escape(problem)}</p>' for problem in problems)
-    table = "".join(
-        f"<tr><td>{escape(name)}</td><td>{escape(shown(value))}</td></tr>" for name, value in rows
+    """The whole file.
+
+    Args:
+        notes: lines below the title: why, and on what it was measured.
+        problems: what else went wrong than a bound; with none, and every check held, the run held.
+        checks: bounds and what was measured.
+        rows: all figures.
+        drawings: charts by heading.
+    """
+    held = not problems and all(check.held for check in checks)
+    verdict = '<span class="ok">held</span>' if held else '<span class="no">did not hold</span>'
+    return "".join(
+        (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+            f"<style>{STYLE}</style></head><body><h1>{escape(title)}: {verdict}</h1>",
+            *(f"<p>{escape(note)}</p>" for note in notes),
+            *(f'<p class="no">{escape(problem)}</p>' for problem in problems),
+            _bounds(checks),
+            *(f"<h2>{escape(name)}</h2>{''.join(charts)}" for name, charts in drawings.items()),
+            _figures(rows),
+            "</body></html>\n",
+        )
+    )
+
+
+def _bounds(checks: Sequence[Check]) -> str:
+    if not checks:
+        return ""
+    rows = "".join(
+        f'<tr><td>{escape(check.what)}</td><td class="n">{escape(shown(check.measured))} {check.unit}</td>'
+        f'<td class="n">{escape(shown(check.bound))} {check.unit}</td>'
+        f'<td class="{"ok" if check.held else "no"}">{"held" if check.held else "broken"}</td>'
+        f'<td class="why">{escape(check.reason)}</td></tr>'
+        for check in checks
     )
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{escape(title)}: {verdict}</h1><p>{escape(note)}</p>{listed}"
-        f"<table>{table}</table>{''.join(drawings)}</body></html>\n"
+        '<h2>Bounds</h2><table><tr><th>what</th><th class="n">measured</th><th class="n">at most</th><th></th>'
+        f"<th>why this bound</th></tr>{rows}</table>"
     )
+
+
+def _figures(rows: Iterable[tuple[str, Any]]) -> str:
+    table = "".join(
+        f'<tr><td>{escape(name)}</td><td class="n">{escape(shown(value))}</td></tr>' for name, value in rows
+    )
+    return f"<h2>Figures</h2><table>{table}</table>"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """A nested mapping as rows for `page`."""
+    """A nested mapping as rows for `page`; lists are left out."""
     rows: list[tuple[str, Any]] = []
     for name, value in values.items():
         label = f"{prefix} {name}".strip().replace("_", " ")
-        rows += flat(value, label) if isinstance(value, Mapping) else [(label, value)]
+        if isinstance(value, Mapping):
+            rows += flat(value, label)
+        elif not isinstance(value, list):
+            rows.append((label, value))
     return rows

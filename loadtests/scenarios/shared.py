@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import gevent
 
 from loadtests.ledger import Delivery, Ledger, Outcome
 from loadtests.payloads import Shape, Signal, Signals
 from loadtests.profiles import Profile
 
 KEPT_ORDERS = 500
+EVERY_S = 1.0
+
+
+class Paced:
+    """Users that do something once a second, each at a moment of its own within the second.
+
+    Locust's own pacing counts from when a user was made: users that begin together then go on doing
+    everything at the same instant, which is a burst every second instead of an even stream.
+    """
+
+    def on_start(self) -> None:
+        """Wait for this user's moment."""
+        self._due = time.monotonic() + random.random() * EVERY_S
+        gevent.sleep(self._due - time.monotonic())
+
+    def wait_time(self) -> float:
+        """Seconds until the next task is due; a user that is late does not catch up."""
+        self._due = max(self._due + EVERY_S, time.monotonic())
+        return self._due - time.monotonic()
 
 
 @dataclass

@@ -8,19 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from locust import FastHttpUser, constant_throughput, task
+from locust import FastHttpUser, task
 
 from loadtests.ledger import Fact
-from loadtests.scenarios.shared import Shared
+from loadtests.scenarios.shared import Paced, Shared
 
 TIMEOUT_S = 10.0
 
 
-class TraderUser(FastHttpUser):
+class TraderUser(Paced, FastHttpUser):
     """Reads most of the time. `shared` is set by the locustfile before any user starts."""
 
     shared: Shared
-    wait_time = constant_throughput(1)
     network_timeout = TIMEOUT_S
     connection_timeout = TIMEOUT_S
     max_retries = 0
@@ -31,6 +30,7 @@ class TraderUser(FastHttpUser):
         token = b64encode(f"{name}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Connection": "close"}
         self._random = random.Random(self.shared.profile.seed)
+        super().on_start()
 
     @task(4)
     def look_at_alerts(self) -> None:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import random
 import time
 
 import gevent
-from locust import FastHttpUser, constant_throughput, task
+from locust import FastHttpUser, task
 
 from loadtests.ledger import Attempt, Delivery, merged
 from loadtests.payloads import Shape, Signal
-from loadtests.scenarios.shared import Shared
+from loadtests.scenarios.shared import Paced, Shared
 from loadtests.sender import PATH, RESEND_DELAY_S, RESENDS, TIMEOUT_S, conclude, sent_again
 from loadtests.wire import Answer
 
 
-class _Sender(FastHttpUser):
+class _Sender(Paced, FastHttpUser):
     """Sends deliveries. `shared` is set by the locustfile before any user starts."""
 
     abstract = True
     shared: Shared
-    wait_time = constant_throughput(1)
     network_timeout = TIMEOUT_S
     connection_timeout = TIMEOUT_S
     max_retries = 0
-
-    def on_start(self) -> None:
-        """Users that start together would go on sending together."""
-        gevent.sleep(random.random())
 
     def attempt(self, signal: Signal, shape: Shape) -> tuple[Attempt, Answer | None]:
         """Send a signal once; locust counts a wrong status as a failure."""

@@ -7,10 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from loadtests.bounds import Check
 from loadtests.figures import latency, pause, percentile
 from loadtests.ledger import Attempt, Delivery, Fact, Ledger, Outcome, merged, read_ledgers
-from loadtests.report import charts, flat, page, per_bucket
-from loadtests.svg import Mark, Series, chart, round_up
+from loadtests.profiles import Bounds
+from loadtests.report import charts, close_ups, flat, page, per_bucket
+from loadtests.svg import Limit, Mark, Series, chart, round_up
 from loadtests.watch import Sample
 
 
@@ -97,15 +99,53 @@ def test_a_chart_is_well_formed_whatever_its_names_hold() -> None:
     assert line.attrib["d"].count("M") == 2, "a missing value breaks the line"
 
 
+def test_names_of_short_phases_do_not_cover_each_other() -> None:
+    marks = [Mark(f"a phase with a name {n}", n * 0.1, n * 0.1 + 0.05) for n in range(6)]
+    drawn = chart("t", "ms", [], marks, 100.0)
+    boxes = [
+        (float(text.attrib["x"]), float(text.attrib["y"]), len(text.text or ""))
+        for group in ElementTree.fromstring(drawn).iter("g")
+        for text in group.iter("text")
+    ]
+    assert len(boxes) == 6
+    for number, (x, y, length) in enumerate(boxes):
+        for other_x, other_y, other_length in boxes[number + 1 :]:
+            assert y != other_y or x + 5 * length < other_x or other_x + 5 * other_length < x
+
+
+def test_a_name_at_the_right_edge_stays_on_the_drawing() -> None:
+    drawn = chart("t", "ms", [], [Mark("the very last phase", 99.9, 100)], 100.0)
+    (group,) = ElementTree.fromstring(drawn).iter("g")
+    (text,) = group.iter("text")
+    assert float(text.attrib["x"]) + 5 * len("the very last phase") <= 960
+
+
+def test_a_limit_is_on_the_drawing_even_if_all_values_are_far_below() -> None:
+    drawn = ElementTree.fromstring(
+        chart("t", "ms", [Series("x", [(0, 1), (1, 2)])], [], 2.0, limit=Limit("bound", 50))
+    )
+    (line,) = (line for line in drawn.iter("line") if line.get("class") == "limit")
+    grid = [float(found.attrib["y1"]) for found in drawn.iter("line") if found.get("class") == "grid"]
+    assert min(grid) <= float(line.attrib["y1"]) < max(grid)
+
+
 def test_the_report_is_one_file_that_fetches_nothing() -> None:
     deliveries = [delivery(n, 100 + n * 0.1, 10.0 + n) for n in range(50)]
     samples = [Sample(100 + n * 0.1, "replicating", "sqlite", 1, n, n / 100) for n in range(50)]
-    drawings = charts(deliveries, samples, [Mark("cutover", 1, 2, strong=True)], began=100.0)
-    rows = flat({"answer_ms": {"p99": 1234.5}, "profile": "steady"})
+    marks = [Mark("cutover", 1, 2), Mark("switch 1: 40 ms", 1.5, 1.54, strong=True)]
+    drawings = charts(deliveries, samples, marks, 100.0, Bounds(p99_ms=1500))
+    near = close_ups(deliveries, marks, 100.0)
+    assert len(near) == 1, "one for each switch"
+    assert near[0].count("<circle") == sum(0 < n * 0.1 + (10 + n) / 1000 < 3.03 for n in range(50))
+    rows = flat({"answer_ms": {"p99": 1234.5}, "profile": "steady", "left out": []})
     assert rows == [("answer ms p99", 1234.5), ("profile", "steady")]
-    held = page("T", "why", [], rows, drawings)
+    good = Check("pause", 40.0, 250.0, "ms", "the <promise>")
+    held = page("T", ["why"], [], [good], rows, {"Over time": drawings, "Near": near})
     assert "1,234" in held or "1,235" in held
-    assert ">held<" in held
+    assert "</h1>" in held and ">held</span></h1>" in held
+    assert "the &lt;promise&gt;" in held
     assert all(word not in held for word in ("http:", "https:", "<script", "<link", "@import", "url("))
-    assert held.count("<svg") == len(drawings) == 5
-    assert "did not hold" in page("T", "why", ["p99 too high"], rows, drawings)
+    assert held.count("<svg") == len(drawings) + len(near) == 6
+    for problems, measured in ((["no answer"], 40.0), ([], 251.0)):
+        shown = page("T", [], problems, [Check("pause", measured, 250.0, "ms", "")], [], {})
+        assert "did not hold" in shown
