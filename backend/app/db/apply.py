@@ -207,6 +207,10 @@ class Applier:
             self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
         )
 
+    def was_disturbed(self, within: float) -> bool:
+        """Whether another applier has come between this one's rounds in the last so many seconds."""
+        return time.monotonic() - self._disturbed_at < within
+
     def is_followed(self, within: float) -> bool:
         """Whether another applier has brought changes to the shadow in the last so many seconds."""
         _, shadow = self.directions()

@@ -252,7 +252,8 @@ class Replicator:
         if not applier.has_news():
             return False
         at_it = self._settings.dual_write is DualWrite.ASYNC and time.monotonic() - self._applied_at < REST_S
-        busy = not at_it and applier.is_followed(REST_S)
+        alone = at_it and not applier.was_disturbed(REST_S)  # of two at it, the last to apply goes on
+        busy = not alone and applier.is_followed(REST_S)
         self._poll = REST_S if busy else POLL_S
         return not busy
 
