@@ -68,6 +68,8 @@ class Table:
 
 
 Schema = dict[str, Table]
+# Equal tables are one object, so that statements remembered by table are found at once.
+_known: dict[Table, Table] = {}
 
 
 def quote(name: str) -> str:
@@ -171,7 +173,8 @@ def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -
     for name in sorted(ours.keys() & theirs.keys()):
         columns = _columns(name, ours[name], theirs[name], problems)
         key = _key(name, ours[name], theirs[name], columns, problems)
-        schema[name] = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
+        table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
+        schema[name] = _known.setdefault(table, table)
     if problems:
         raise SchemaDrift(
             "the two sides differ: " + "; ".join(problems[:10]) + (" ..." if len(problems) > 10 else ""),
