@@ -17,6 +17,8 @@ PAUSE = "The promise of a switch: writers wait for less than a quarter of a seco
 P99 = "TradingView gives up after 3 s; senders, backend and both databases share the machine's cores."
 LAG = "What a switch has to wait for, and what a crash of the primary's machine could cost."
 
+NEAR = "Comparing, fencing and turning round cost the applier time; within a second it has caught up again."
+
 
 @dataclass(frozen=True)
 class Check:
@@ -46,13 +48,14 @@ class Measured:
     """What a run has measured.
 
     `p99_ms`: of answers outside of switches; `pauses`: (name, reported ms) of each switch; `lags`: seconds,
-    one per look outside of switches; `failed_requests`: requests of any kind that locust counts as failed.
+    one per look while no command for a switch ran; `near`: while one ran; `failed_requests`: requests of any kind that locust counts as failed.
     """
 
     verdict: Verdict
     p99_ms: float
     pauses: Sequence[tuple[str, float]]
     lags: Sequence[float]
+    near: Sequence[float]
     failed_requests: int
 
 
@@ -68,3 +71,5 @@ def checks(bounds: Bounds, measured: Measured) -> Iterator[Check]:
     reason = f"{P99} {bounds.because}".strip()
     yield Check("answers outside of switches, p99", measured.p99_ms, bounds.p99_ms, "ms", reason)
     yield Check("lag, p99", percentile(measured.lags, 0.99) * 1000, bounds.lag_p99_ms, "ms", LAG)
+    highest = max(measured.near, default=0.0) * 1000
+    yield Check("lag while a switch's command runs, highest", highest, bounds.lag_switch_ms, "ms", NEAR)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -100,6 +101,10 @@ def play(profile: Profile, options: argparse.Namespace, story: Story) -> dict[st
             "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
             "command": command(options),
         }
+        if not run.outcome.held:
+            for log in (stage.backend_log, stage.migrate_log):
+                if log.exists():
+                    shutil.copy(log, options.out / f"{profile.name}.{log.name}")
     path = options.out / f"{profile.name}.html"
     path.write_text(report(run, entry), encoding="utf-8")
     story.step(f"{'held' if entry['held'] else 'DID NOT HOLD'}; report: {path}")
@@ -114,7 +119,7 @@ def report(run: UnderLoad, entry: dict[str, Any]) -> str:
     if outcome.deliveries:
         drawings = {
             "Over time": charts(outcome.deliveries, samples, outcome.marks, run.began, profile.bounds),
-            "The switches from near": close_ups(outcome.deliveries, outcome.marks, run.began),
+            "The switches from near": close_ups(outcome.deliveries, samples, outcome.marks, run.began),
         }
     notes = (
         profile.why,

@@ -30,9 +30,9 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.4rem; margin: 0 0 .2rem; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem; }
 p { margin: .3rem 0 .6rem; color: var(--dim); }
 .ok { color: var(--ok); font-weight: 600; } .no { color: var(--no); font-weight: 600; }
-table { border-collapse: collapse; margin: .5rem 0 1.2rem; } th, td { padding: .2rem 1.1rem .2rem 0; text-align: left;
+table { border-collapse: collapse; margin: .5rem 0 1.2rem; } th, td { padding: .2rem .9rem .2rem 0; text-align: left;
   vertical-align: top; } th { color: var(--dim); font-weight: 500; } tr { border-bottom: 1px solid var(--line); }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } .why { color: var(--dim); font-size: 13px; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } td:first-child { min-width: 13rem; } .why { color: var(--dim); font-size: 13px; }
 svg { width: 100%; height: auto; margin: .4rem 0; } svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
 svg .title { font-size: 13px; font-weight: 600; } svg .axis { fill: var(--dim); } svg .grid { stroke: var(--line); }
 svg .limit { stroke: var(--dim); stroke-dasharray: 5 4; }
@@ -126,20 +126,31 @@ def charts(
     ]
 
 
-def close_ups(deliveries: Sequence[Delivery], marks: Sequence[Mark], began: float) -> list[str]:
-    """Each switch with the webhooks around it: one dot per answer, at the moment when it was given."""
+def close_ups(
+    deliveries: Sequence[Delivery], samples: Sequence[Sample], marks: Sequence[Mark], began: float
+) -> list[str]:
+    """Each switch with the webhooks around it, one dot per answer at the moment when it was given, and the lag."""
     answered = [
         (attempt.at + attempt.ms / 1000 - began, attempt.ms)
         for delivery in deliveries
         for attempt in delivery.attempts
     ]
+    lag = [(sample.at - began, sample.lag_seconds * 1000) for sample in samples]
     drawings = []
     for mark in (mark for mark in marks if mark.strong):
         since, until = mark.begin - CLOSE_UP_S, mark.end + CLOSE_UP_S
-        dots = [(at, ms) for at, ms in answered if since <= at <= until]
-        title = f"Answers around {mark.name}"
-        drawings.append(chart(title, "ms", [Series("webhook", dots, dots=True)], [mark], until, since=since))
+        series = [
+            Series("answer, at its moment", _within(answered, since, until), dots=True),
+            Series("lag of the shadow", _within(lag, since, until)),
+        ]
+        drawings.append(chart(f"Around {mark.name}", "ms", series, [mark], until, since=since))
     return drawings
+
+
+def _within(
+    points: Sequence[tuple[float, float]], since: float, until: float
+) -> list[tuple[float, float | None]]:
+    return [(at, value) for at, value in points if since <= at <= until]
 
 
 def page(

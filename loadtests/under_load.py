@@ -37,11 +37,15 @@ SWITCHES = ("cutover", "rollback", "cutover")
 
 @dataclass
 class Switch:
-    """One switch: when it was, what the tool reported, and what the senders noticed, in ms."""
+    """One switch: when it was, what the tool reported, and what the senders noticed, in ms.
+
+    `command`: when its command was called and when it had ended, with what it does before and after.
+    """
 
     name: str
     begin: float
     end: float
+    command: tuple[float, float]
     reported_ms: float
     gap_ms: float = 0.0
     slowest_ms: float = 0.0
@@ -161,12 +165,13 @@ class UnderLoad:
         begin = time.time()
         result = self._phase(verb)
         end, reported = time.time(), float(result.data.get("pause_ms") or 0.0)
+        command = (begin, end)
         time.sleep(5 * EVERY_S)
         moment = self.watch.began(int(result.data.get("epoch", 0))) if self.watch else None
         if moment is not None:
             self._lead_s = moment - begin
             begin, end = max(begin, moment - reported / 1000 - EVERY_S), moment
-        self.outcome.switches.append(Switch(verb, begin, end, reported))
+        self.outcome.switches.append(Switch(verb, begin, end, command, reported))
         number = len(self.outcome.switches)
         name = f"switch {number}: {reported:.0f} ms"
         self.outcome.marks.append(Mark(name, begin - self.began, end - self.began, strong=True))
@@ -198,18 +203,21 @@ class UnderLoad:
             (f"{number}, {switch.name}", switch.reported_ms)
             for number, switch in enumerate(self.outcome.switches, start=1)
         ]
-        lags = self.watch.lags(outside=[(switch.begin, switch.end) for switch in self.outcome.switches])
+        commands = [switch.command for switch in self.outcome.switches]
+        lags, near = self.watch.lags(outside=commands), self.watch.lags(inside=commands)
         counts = self._senders.counts()
-        measured = Measured(verdict, times.p99, pauses, lags, counts["failed"])
+        measured = Measured(verdict, times.p99, pauses, lags, near, counts["failed"])
         problems = self.outcome.problems
         problems += [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in verdict.findings[:20]]
         problems += counts["errors"][:10]
         if verdict.acknowledged == 0:
             problems.append("nothing was acknowledged")
         self.outcome.checks = list(checks(self.profile.bounds, measured))
-        self.outcome.figures = self._figures(verdict, times, lags, counts["requests"])
+        self.outcome.figures = self._figures(verdict, times, lags, near, counts["requests"])
 
-    def _figures(self, verdict: Verdict, times: Latency, lags: list[float], requests: int) -> dict[str, Any]:
+    def _figures(
+        self, verdict: Verdict, times: Latency, lags: list[float], near: list[float], requests: int
+    ) -> dict[str, Any]:
         assert self.watch
         looks = len(self.watch.samples)
         changes, _ = self.watch.highest_lag(phase="replicating")
@@ -232,6 +240,7 @@ class UnderLoad:
                 "p50": percentile(lags, 0.5) * 1000,
                 "p99": percentile(lags, 0.99) * 1000,
                 "highest": max(lags, default=0.0) * 1000,
+                "highest_during_commands": max(near, default=0.0) * 1000,
                 "looks": looks,
                 "processor_ms_per_look": self.watch.cpu_s * 1000 / max(looks, 1),
             },

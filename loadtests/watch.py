@@ -85,13 +85,20 @@ class Watch:
             max((sample.lag_seconds for sample in chosen), default=0.0),
         )
 
-    def lags(self, *, outside: Iterable[tuple[float, float]] = ()) -> list[float]:
-        """Seconds of lag of every sample while replicating, those within some stretches of time left out."""
-        stretches = list(outside)
+    def lags(
+        self,
+        *,
+        outside: Iterable[tuple[float, float]] = (),
+        inside: Iterable[tuple[float, float]] | None = None,
+    ) -> list[float]:
+        """Seconds of lag of every sample while replicating, outside of some stretches of time or within some."""
+        without, within = list(outside), None if inside is None else list(inside)
         return [
             sample.lag_seconds
             for sample in self.samples
-            if sample.phase == "replicating" and not any(a <= sample.at <= b for a, b in stretches)
+            if sample.phase == "replicating"
+            and not _in_any(sample.at, without)
+            and (within is None or _in_any(sample.at, within))
         ]
 
     def began(self, epoch: int) -> float | None:
@@ -115,6 +122,10 @@ class Watch:
                     self.samples.append(sample)
                 due = max(due + self._every_s, time.monotonic())
                 self._stopping.wait(due - time.monotonic())
+
+
+def _in_any(at: float, stretches: Iterable[tuple[float, float]]) -> bool:
+    return any(begin <= at <= end for begin, end in stretches)
 
 
 def look(sqlite: Callable[..., Any], postgres: Callable[..., Any]) -> Sample | None:

@@ -26,7 +26,7 @@ from migration.backfill import Backfill
 from migration.prepare import prepare
 
 BOUNDS = Bounds(p99_ms=1500)
-CALM = Measured(Verdict(acknowledged=5), 900.0, [("1, cutover", 60.0)], [0.002] * 99 + [4.0], 0)
+CALM = Measured(Verdict(acknowledged=5), 900.0, [("1, cutover", 60.0)], [0.002] * 99 + [4.0], [0.9], 0)
 TIMEOUT_S = 20.0
 
 
@@ -53,6 +53,7 @@ def test_a_calm_run_holds_and_every_bound_has_its_reason() -> None:
         (replace(CALM, pauses=[("2, rollback", 251.0)]), "pause: 2, rollback"),
         (replace(CALM, p99_ms=1501.0), "answers outside of switches, p99"),
         (replace(CALM, lags=[0.002] * 98 + [0.051] * 2), "lag, p99"),
+        (replace(CALM, near=[0.0, 1.1]), "lag while a switch's command runs, highest"),
     ],
 )
 def test_each_bound_notices_what_goes_beyond_it(measured: Measured, what: str) -> None:
@@ -68,6 +69,7 @@ def test_lags_are_those_of_replicating_outside_of_switches(tmp_path: Path) -> No
         Sample(4.0, "replicating", "postgres", 2, 0, 0.0),
     ]
     assert watch.lags(outside=[(2.9, 3.1)]) == [0.02, 0.0]
+    assert watch.lags(inside=[(2.9, 3.1)]) == [0.5]
     assert watch.began(2) == 4.0
     assert watch.highest_lag(phase="replicating") == (5, 0.5)
 

@@ -134,7 +134,7 @@ def test_the_report_is_one_file_that_fetches_nothing() -> None:
     samples = [Sample(100 + n * 0.1, "replicating", "sqlite", 1, n, n / 100) for n in range(50)]
     marks = [Mark("cutover", 1, 2), Mark("switch 1: 40 ms", 1.5, 1.54, strong=True)]
     drawings = charts(deliveries, samples, marks, 100.0, Bounds(p99_ms=1500))
-    near = close_ups(deliveries, marks, 100.0)
+    near = close_ups(deliveries, samples, marks, 100.0)
     assert len(near) == 1, "one for each switch"
     assert near[0].count("<circle") == sum(0 < n * 0.1 + (10 + n) / 1000 < 3.03 for n in range(50))
     rows = flat({"answer_ms": {"p99": 1234.5}, "profile": "steady", "left out": []})
