@@ -7,14 +7,15 @@ switch is called so much before a peak as its command took to get to the switch 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from app.db.settings import ShimSettings
-from loadtests.bounds import Check, Measured, checks
+from loadtests.bounds import Measured, checks
 from loadtests.figures import Latency, latency, pause, percentile
 from loadtests.ledger import Delivery, Ledger, read_ledgers
 from loadtests.oracle import Verdict, judge
+from loadtests.outcome import Outcome, Switch
 from loadtests.payloads import Signals
 from loadtests.processes import Backend, Broken, Result
 from loadtests.profiles import PROFILES, Profile
@@ -33,39 +34,6 @@ STOP_S = 40.0
 SHARE = 0.7  # of what the machine carries that the peak may ask for
 DUAL_WRITE = str(ShimSettings.model_fields["dual_write"].default)
 SWITCHES = ("cutover", "rollback", "cutover")
-
-
-@dataclass
-class Switch:
-    """One switch: when it was, what the tool reported, and what the senders noticed, in ms.
-
-    `command`: when its command was called and when it had ended, with what it does before and after.
-    """
-
-    name: str
-    begin: float
-    end: float
-    command: tuple[float, float]
-    reported_ms: float
-    gap_ms: float = 0.0
-    slowest_ms: float = 0.0
-
-
-@dataclass
-class Outcome:
-    """What a run has shown; `problems` are what no bound names, such as a command that failed."""
-
-    switches: list[Switch] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-    deliveries: list[Delivery] = field(default_factory=list)
-
-    @property
-    def held(self) -> bool:
-        """Whether every bound held and nothing else went wrong."""
-        return bool(self.checks) and not self.problems and all(check.held for check in self.checks)
 
 
 class UnderLoad:
