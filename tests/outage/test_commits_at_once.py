@@ -86,3 +86,27 @@ def test_only_the_round_of_a_commit_is_in_a_hurry(
     assert isinstance(applier, Applier)
     assert applier.sqlite._deadline is applier.postgres._deadline is None
     assert getattr(applier.postgres.connection, "deadline", 0) is None
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_server_that_forgot_the_last_rounds_gets_them_again_without_another_write(
+    replicating: TestPair, backend: MakeRuntime, mode: str
+) -> None:
+    """A crash undoes rounds that did not wait for the disk; nobody may need to write for that to be noticed."""
+    with small_rounds_at_once():
+        backend(replicating, dual_write=mode)
+        write("kept")
+        wait_until(lambda: "kept" in names(replicating, Side.POSTGRES))
+        position = replicating.pg.execute("SELECT position FROM st_watermark").fetchone()
+        write("forgotten")
+        wait_until(lambda: "forgotten" in names(replicating, Side.POSTGRES))
+        with replicating.pg.transaction():
+            replicating.pg.execute("SELECT set_config('st.applying', epoch::text, true) FROM st_control")
+            replicating.pg.execute("DELETE FROM owner WHERE name = 'forgotten'")
+            replicating.pg.execute("UPDATE st_watermark SET position = %s", position)
+        replicating.pg.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'st-replicator'"
+        )
+        wait_until(lambda: "forgotten" in names(replicating, Side.POSTGRES), seconds=15)
+    replicating.assert_same()

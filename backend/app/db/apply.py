@@ -301,6 +301,10 @@ class Applier:
         if schema != self._schema:  # statements are remembered by table: an equal one may stay
             self._schema = schema
 
+    def forget_standpoint(self) -> None:
+        """Take an ordinary round next, which asks the shadow where it is."""
+        self._standpoint = None
+
     def forget_schema(self) -> None:
         """Read the schema again at the next round."""
         self._schema_version = self._schema_stamp = None

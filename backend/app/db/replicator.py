@@ -229,6 +229,7 @@ class Replicator:
                 failures += 1
                 self._failed(error)
                 self._stopping.wait(_pause(failures))
+                self._asked.set()  # a server that crashed may have forgotten rounds: the next turn looks
         with self._rounds:
             if self._applier is not None:
                 self._applier.sqlite.close()
@@ -316,6 +317,8 @@ class Replicator:
         elif text != self._error:
             log.warning("apply stands still: %s", text)
         metrics.ROUNDS.labels("failed").inc()
+        if self._applier is not None:
+            self._applier.forget_standpoint()
         with self._changed:
             self._error = text
             if not isinstance(error, NotPrepared):
