@@ -151,7 +151,7 @@ class Applier:
         wanted = primary.log_end() if primary.side is Side.SQLITE and not (durable or settle) else None
         with shadow.target(durable=durable, careful=careful) as target:
             failpoint(Failpoint.APPLY_LOCKED)
-            if target.position != self._position:
+            if others := target.position != self._position:
                 self._disturbed_at = started
             self._note(target.control, target.position)
             if target.control.primary is shadow.side:
@@ -161,7 +161,8 @@ class Applier:
             if target.control.paused and not even_if_paused:
                 return Standing("paused")
             self.shed_foreign_keys(target)
-            if wanted is not None and target.covers(wanted):
+            # Not beyond the log's end now: a file that was put back from a backup is found out below.
+            if others and wanted is not None and target.covers(wanted, primary.log_end()):
                 self._stand(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source() as source:

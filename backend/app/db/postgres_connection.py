@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,10 @@ class PatientConnection(psycopg.Connection[Any]):
         if self.deadline is not None:
             left.append(max(0.001, self.deadline - now))
         return min(left)
+
+
+# The driver raises the first error of a pipeline, and then warns that the statements after it were skipped.
+logging.getLogger("psycopg").addFilter(lambda record: "terminating" not in str(record.msg))
 
 
 def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> PatientConnection:

@@ -108,9 +108,9 @@ class PostgresTarget:
         """Whether nothing stood, or stands, in quarantine or announced."""
         return not self._quarantined and not self._announced
 
-    def covers(self, position: str) -> bool:
-        """Whether the shadow has everything up to a position of SQLite's log, and nothing is left to settle."""
-        return self.is_clean and int(self.position) >= int(position)
+    def covers(self, position: str, end: str) -> bool:
+        """Whether the shadow has everything up to a position of SQLite's log, which has this end, and nothing is left to settle."""
+        return self.is_clean and int(position) <= int(self.position) <= int(end)
 
     def burst(self, entries: int) -> None:
         """Send a small round's statements, and its commit, in one go; a large one uses COPY, which cannot be pipelined."""

@@ -1,7 +1,7 @@
 """The applier in the backend: follows the primary, and lets commits wait for it.
 
 One applier per process, used by one thread at a time. A thread of its own, started only when there is a
-shadow, looks for changes every 20 ms, finishes what a dead coordinator left, and trims the log. In sync
+shadow, looks for changes every 25 ms, finishes what a dead coordinator left, and trims the log. In sync
 mode a commit waits for a round that began after it. It runs that round itself, in its own thread, unless
 another commit just does: then it waits for that one to end, and the next round carries all commits that
 waited meanwhile (group commit). A large backlog is left to the thread. When the shadow does not answer in
@@ -38,6 +38,7 @@ from app.db.urls import Pair, Side
 log = logging.getLogger("sigma.db")
 
 POLL_S = 0.025  # how soon a change is noticed by the process that applies
+LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
 REST_S = 0.1  # how long the other processes leave it to that one before they look again
 RECOVER_S = 0.25
 PATIENCE_S = 120.0  # for one answer; longer than any statement of a huge round needs
@@ -183,9 +184,14 @@ class Replicator:
                 self._degrade("the shadow did not answer in time")
 
     def _lead(self, deadline: float) -> bool:
-        """Run one round in a committing thread; False if there is more to do than a commit may wait for."""
+        """Run one round in a committing thread; False if that is better left to the thread.
+
+        That is so if there is more to do than a commit may wait for, or hardly any time is left: a round that
+        runs out of time gives its connection up.
+        """
         applier = self._applier
-        if applier is None:
+        least = self._settings.dual_write_timeout_ms / 1000 * LEAST_SHARE
+        if applier is None or deadline - time.monotonic() < least:
             return False
         applier.hurry(deadline)
         try:
@@ -227,7 +233,8 @@ class Replicator:
                     log.info("recovery and trimming are left to st-migrate worker: %s", error)
                     break
                 failures += 1
-                self._failed(error)
+                with self._rounds:
+                    self._failed(error)
                 self._stopping.wait(_pause(failures))
                 self._asked.set()  # a server that crashed may have forgotten rounds: the next turn looks
         with self._rounds:
@@ -321,8 +328,10 @@ class Replicator:
             self._applier.forget_standpoint()
         with self._changed:
             self._error = text
+            self._standing = True  # until a round takes place again, no commit waits for one
             if not isinstance(error, NotPrepared):
                 self._degrade(text)
+            self._changed.notify_all()
         self._measure_lag()
 
     def _measure_lag(self) -> None:

@@ -89,8 +89,8 @@ class Target(Protocol):
     control: Control
     position: str
 
-    def covers(self, position: str) -> bool:
-        """Whether nothing up to a position of the primary's log is missing here."""
+    def covers(self, position: str, end: str) -> bool:
+        """Whether nothing up to a position of the primary's log, which has this end, is missing here."""
 
     def burst(self, entries: int) -> None:
         """Prepare for the writes of a round of so many log entries, the last of this transaction."""

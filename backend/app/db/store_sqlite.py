@@ -270,7 +270,7 @@ class SqliteTarget:
             0
         ]
 
-    def covers(self, position: str) -> bool:
+    def covers(self, position: str, end: str) -> bool:
         """Not asked: PostgreSQL's positions have no order."""
         return False
 
@@ -335,6 +335,7 @@ class SqliteStore:
         self._busy_timeout_ms = busy_timeout_ms
         self._turn = turn_at(path)
         self._deadline: float | None = None
+        self.pressing = False  # whether others wait for what is written here
 
     def hurry(self, until: float | None) -> None:
         """Wait for the write lock no longer than to this moment of `time.monotonic`; None: as usual."""
@@ -362,7 +363,7 @@ class SqliteStore:
         patience = self._busy_timeout_ms
         if self._deadline is not None:
             patience = max(0, min(patience, int((self._deadline - time.monotonic()) * 1000)))
-        self._turn.begin(self.connection, patience)
+        self._turn.begin(self.connection, patience, pressing=self.pressing)
         try:
             yield self.connection
             self.connection.execute("COMMIT")

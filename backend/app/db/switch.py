@@ -111,6 +111,7 @@ class Coordinator:
             self._begin(control)
             # From here on nobody may wait long for a server that is silent: writers are being held.
             self._postgres.be_patient(self._budget + ATTEMPT_GRACE_S)
+            self._sqlite.pressing = True
             self._fence(control)
             return self._finish(to, control, dirty)
         except _Abort as abort:
@@ -124,6 +125,7 @@ class Coordinator:
             raise
         finally:
             self._postgres.be_patient(None)
+            self._sqlite.pressing = False
 
     def _catch_up(self) -> DirtyKeys:
         """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""
