@@ -8,7 +8,10 @@ nothing is beyond the watermark, so the last call settles all of them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from app.db.apply import Applier
@@ -21,8 +24,18 @@ from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteSource, SqliteStore
 from app.db.urls import Side
 
-_STEP = 1_000
+_STEP = 200  # keys for which the applier is held out at a time: commits wait for it in sync mode
+_BREATH_S = 0.002  # and how long it is let in between
 T = TypeVar("T")
+
+
+@dataclass
+class _Sweep:
+    """One call's work: the position it covers, what is left to compare, whether a table has to wait."""
+
+    upto: str | None = None
+    left: list[tuple[Table, list[RawKey]]] = field(default_factory=list)
+    postponed: bool = False
 
 
 class DirtyKeys:
@@ -44,40 +57,57 @@ class DirtyKeys:
     def check_rest(self) -> list[Mismatch]:
         """Compare every key that changed since the last call and has been applied.
 
+        A key that changes while this goes on is left to the next call, as it is beyond the position at
+        which this one began.
+
         Raises:
             StaleAttempt: the sides were switched since this was made, so its position means nothing now.
         """
-        return with_shadow_held(self._applier, self._check)
+        sweep, found = _Sweep(), list[Mismatch]()
+        while sweep.upto is None or sweep.left:
+            if sweep.upto is not None:
+                time.sleep(_BREATH_S)
+            found += with_shadow_held(self._applier, partial(self._check, sweep))
+        if not sweep.postponed:
+            self._since = sweep.upto
+        return found
 
-    def _check(self, primary: Source, shadow: Source, position: str) -> list[Mismatch]:
+    def _check(self, sweep: _Sweep, primary: Source, shadow: Source, position: str) -> list[Mismatch]:
         if primary.control.epoch != self._epoch:
             raise StaleAttempt("the sides were switched meanwhile", hint="see st-migrate status")
-        schema = self._applier.schema()
-        found: list[Mismatch] = []
+        if sweep.upto is None:
+            sweep.upto, sweep.left = position, self._changed(primary)
         announced = shadow.announced_keys()
-        postponed = False
-        for name in primary.backlog(self._since).counts:
-            table = schema[name]
-            later = [key for keys in primary.changed_keys(table, position) for key in keys]
+        found: list[Mismatch] = []
+        done = 0
+        while sweep.left and done < _STEP:
+            table, keys = sweep.left.pop()
+            later = [key for part in primary.changed_keys(table, position) for key in part]
             if None in later:
-                postponed = True
+                sweep.postponed = True
                 continue
-            unsettled = {*map(str, later), *announced.get(name, ())}
-            # Read to the end before anything else is asked: a connection to PostgreSQL streams one query.
-            changed = [key for keys in primary.changed_keys(table, self._since) for key in keys]
-            settled = [key for key in changed if key is not None and str(key) not in unsettled]
+            unsettled = {*map(str, later), *announced.get(table.name, ())}
+            settled = [key for key in keys if str(key) not in unsettled]
             found += self.compare(table, settled, primary, shadow)
-        if not postponed:
-            self._since = position
+            done += len(keys)
         return found
+
+    def _changed(self, primary: Source) -> list[tuple[Table, list[RawKey]]]:
+        """The keys changed since the last call, in portions of one table."""
+        schema = self._applier.schema()
+        portions = []
+        for name in primary.backlog(self._since).counts:
+            # Read to the end before anything else is asked: a connection to PostgreSQL streams one query.
+            keys = [
+                k for part in primary.changed_keys(schema[name], self._since) for k in part if k is not None
+            ]
+            portions += [(schema[name], keys[n : n + _STEP]) for n in range(0, max(1, len(keys)), _STEP)]
+        return portions
 
     def compare(self, table: Table, keys: list[RawKey], primary: Source, shadow: Source) -> list[Mismatch]:
         """Compare some keys of one table, quarantined rows left out."""
-        found: list[Mismatch] = []
-        for start in range(0, len(keys), _STEP):
-            part = keys[start : start + _STEP]
-            self.checked += len(part)
-            found += compare_sides(table, primary.rows_of(table, part), shadow.rows_of(table, part), primary)
+        self.checked += len(keys)
+        found = compare_sides(table, primary.rows_of(table, keys), shadow.rows_of(table, keys), primary)
         return without_quarantined(self._applier, found) if found else []
 
 
