@@ -1,7 +1,7 @@
 """The applier in the backend: follows the primary, and lets commits wait for it.
 
 One applier per process, used by one thread at a time. A thread of its own, started only when there is a
-shadow, looks for changes every 25 ms, finishes what a dead coordinator left, and trims the log. In sync
+shadow, looks for changes every 20 ms, finishes what a dead coordinator left, and trims the log. In sync
 mode a commit waits for a round that began after it. It runs that round itself, in its own thread, unless
 another commit just does: then it waits for that one to end, and the next round carries all commits that
 waited meanwhile (group commit). A large backlog is left to the thread. When the shadow does not answer in
@@ -37,7 +37,7 @@ from app.db.urls import Pair, Side
 
 log = logging.getLogger("sigma.db")
 
-POLL_S = 0.025  # how soon a change is noticed by the process that applies
+POLL_S = 0.02  # how soon a change is noticed by the process that applies
 LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
 REST_S = 0.1  # how long the other processes leave it to that one before they look again
 RECOVER_S = 0.25
