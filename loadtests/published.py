@@ -2,8 +2,8 @@
 
     python -m loadtests.published
 
-renews docs/load.md and the section Capacity of docs/scaling.md from the committed figures; figures that
-are not there are left out. `make load` calls it after a full run; call it after `make bench` as well.
+renews docs/load.md, the section Capacity of docs/scaling.md and the tables of README from the committed figures; figures that
+are not there are left out. A full `make load` and a full `make bench` call it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.bench.tables import number
+from loadtests.headline import demo_table, headline_table
 from loadtests.processes import REPO
 
 Json = dict[str, Any]
@@ -26,7 +27,7 @@ AT_REST = 1  # clients of the row of the benchmark that shows the time of a sing
 
 
 def main() -> int:
-    """Renew both documents; returns the exit code."""
+    """Renew the documents; returns the exit code."""
     for path, text in renewed(REPO / "docs", FIGURES).items():
         path.write_text(text, encoding="utf-8")
     return 0
@@ -170,6 +171,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "load": ("load.md", lambda figures: load_table(figures, "sync")),
     "load_async": ("load.md", lambda figures: load_table(figures, "async")),
     "capacity": ("scaling.md", capacity_table),
+    "headline": ("../README.md", headline_table),
+    "demo": ("../README.md", demo_table),
 }
 
 

@@ -3,7 +3,7 @@
     python -m loadtests.bench [--quick] [--only copy,verify,...] [--out DIR]
 
 Writes DIR/NAME.json and DIR/NAME.svg for each part. A full run writes to docs/figures and renews the
-tables of docs/performance.md; a quick one writes to .bench and leaves the documents alone.
+tables of docs/performance.md and docs/scaling.md; a quick one writes to .bench and leaves the documents alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from loadtests import published
 from loadtests.bench import changes, copy, sessions, switching, verify, webhook
 from loadtests.bench.figures import Part
 from loadtests.bench.lab import FULL, QUICK, TINY, Lab, Sizes, machine, sizes_as_json
@@ -47,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = "tiny" if options.tiny else "quick" if options.quick else "full"
     out = options.out or (PUBLISHED if size == "full" else REPO / ".bench")
     out.mkdir(parents=True, exist_ok=True)
-    results = [measure(name, SIZES[size], options.seed, size, out) for name in names]
-    if out == PUBLISHED:
-        DOCUMENT.write_text(insert(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
-    for result in results:
-        print(f"\n{table(result)}")
+    for name in names:
+        result = measure(name, SIZES[size], options.seed, size, out)
+        if out == PUBLISHED:
+            DOCUMENT.write_text(insert(DOCUMENT.read_text(encoding="utf-8"), [result]), encoding="utf-8")
+            published.main()
+        print(f"\n{table(result)}", flush=True)
     return 0
 
 

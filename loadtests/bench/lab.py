@@ -57,11 +57,11 @@ class Sizes:
 
 FULL = Sizes(
     repeats=3, long_repeats=2, candles=2_000_000, sample=True, growth=(1_000_000, 5_000_000, 20_000_000),
-    commits=1_200, threads=(1, 8, 32), capture_rows=100_000, backlog=1_000_000, burst=2_000, requests=240,
+    commits=400, threads=(1, 8), capture_rows=100_000, backlog=1_000_000, burst=1_000, requests=160,
     clients=(1, 8, 32, 64), workers=(1, 4), switches=30,
 )  # fmt: skip
 QUICK = Sizes(
-    repeats=2, long_repeats=1, candles=100_000, sample=True, growth=(), commits=200, threads=(1, 8, 32),
+    repeats=2, long_repeats=1, candles=100_000, sample=True, growth=(), commits=100, threads=(1, 8),
     capture_rows=10_000, backlog=50_000, burst=300, requests=100, clients=(1, 8), workers=(2,), switches=6,
 )  # fmt: skip
 TINY = Sizes(

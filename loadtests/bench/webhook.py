@@ -24,6 +24,7 @@ from loadtests.sender import deliver
 
 SECRET = "bench-webhook-secret"
 WARM_UP = 4
+ONLY_WITHOUT_HTTP = ("SQLite, capture only", "PostgreSQL, reverse async")
 TIMEOUT_S = 30.0
 _runs = itertools.count(1)
 
@@ -38,7 +39,7 @@ def run(lab: Lab) -> Part:
     """Every mode with every number of workers and clients."""
     part = Part("webhook", "Webhook deliveries over HTTP in each mode")
     field = Field(lab)
-    names = [ALONE, NAIVE, *(mode.name for mode in MODES)]
+    names = [ALONE, NAIVE, *(mode.name for mode in MODES if mode.name not in ONLY_WITHOUT_HTTP)]
     for workers in lab.sizes.workers:
         groups = {
             clients: Samples(
