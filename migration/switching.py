@@ -82,9 +82,12 @@ def switch(applier: Applier, to: Side, max_pause_ms: int, report: Report) -> Mov
             return found
         gates.require(found)
         try:
-            return Coordinator(applier, max_pause_ms=max_pause_ms, report=report).move(to)
+            done = Coordinator(applier, max_pause_ms=max_pause_ms, report=report).move(to)
         except StaleAttempt as ended:
             return Aborted(ended.message, retryable=True)
+        if isinstance(done, Aborted) and (now := applier.postgres.read_control()).primary is to:
+            return Already(to, now.epoch)  # somebody else has done it meanwhile
+        return done
 
     def again(state: RetryCallState) -> None:
         report(f"attempt {state.attempt_number} ended without a switch, trying again")

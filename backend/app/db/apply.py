@@ -131,6 +131,7 @@ class Applier:
         if begin is None:
             return None
         started = time.monotonic()
+        self.sqlite.mend_log()
         done = small_round(self.sqlite, self.postgres, self.schema, begin)
         if done is None:
             self._disturbed_at = started
@@ -147,8 +148,11 @@ class Applier:
         started = time.monotonic()
         self._standpoint = None
         primary, shadow = self.directions()
-        # Behind the lock another process may just have carried what this round was called for.
-        wanted = primary.log_end() if primary.side is Side.SQLITE and not (durable or settle) else None
+        wanted = None
+        if isinstance(primary, SqliteStore):
+            primary.mend_log()
+            # Behind the lock another process may just have carried what this round was called for.
+            wanted = None if durable or settle else primary.log_tip()
         with shadow.target(durable=durable, careful=careful) as target:
             failpoint(Failpoint.APPLY_LOCKED)
             if others := target.position != self._position:
@@ -162,7 +166,7 @@ class Applier:
                 return Standing("paused")
             self.shed_foreign_keys(target)
             # Not beyond the log's end now: a file that was put back from a backup is found out below.
-            if others and wanted is not None and target.covers(wanted, primary.log_end()):
+            if others and wanted is not None and target.covers(wanted, self.sqlite.log_end()):
                 self._stand(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source() as source:

@@ -68,10 +68,11 @@ def small_round(
         if source.control.primary is not Side.SQLITE or source.control.epoch != begin.epoch:
             return None
         entries = source.entries(begin.position, SMALL + 1)
+        position = source.log_end()
         if not entries:
-            return SmallRound(0, 0, begin.position, None) if source.log_end() == begin.position else None
+            return SmallRound(0, 0, begin.position, None) if position == begin.position else None
         keys = _by_table(entries, tables)
-        if len(entries) > SMALL or keys is None:
+        if len(entries) > SMALL or keys is None or int(position) < entries[-1].seq:
             return None
         rows = {
             name: [row for part in source.changed_rows(tables[name], begin.position) for row in part]
@@ -79,7 +80,7 @@ def small_round(
         }
     failpoint(Failpoint.APPLY_READ)
     connection = postgres.connection
-    refused, position = 0, str(entries[-1].seq)
+    refused = 0
     target = PostgresTarget(
         connection, begin.position, source.control, quarantined=False, careful=False, announced=False
     )

@@ -96,6 +96,16 @@ def log_end(connection: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
+def log_tip(connection: sqlite3.Connection) -> int:
+    """The highest number in use: `log_end`, or that of entries which a statement left beyond it.
+
+    SQLite counts AUTOINCREMENT on at the end of a statement. One that stops halfway without undoing what
+    it did (OR FAIL) leaves entries whose numbers have not been counted, see `SqliteStore.mend_log`.
+    """
+    row = connection.execute("SELECT max(seq) FROM st_change_log").fetchone()
+    return max(log_end(connection), row[0] or 0)
+
+
 def key_columns(table: Table) -> str:
     """The left side of `... IN (select keys)`."""
     names = ", ".join(quote(name) for name in table.key_names)
@@ -387,6 +397,26 @@ class SqliteStore:
     def log_end(self) -> str:
         return str(log_end(self.connection))
 
+    def log_tip(self) -> str:
+        """The highest number in use, see the function."""
+        return str(log_tip(self.connection))
+
+    def mend_log(self) -> None:
+        """Count entries that a statement left uncounted, so that their numbers are not given out again.
+
+        A position beyond the count would cover the entries that get those numbers once these are trimmed.
+        """
+        if log_tip(self.connection) == log_end(self.connection):
+            return
+        with self.write() as connection:
+            tip = log_tip(connection)
+            if not connection.execute(
+                "UPDATE sqlite_sequence SET seq = ? WHERE name = 'st_change_log'", (tip,)
+            ).rowcount:
+                connection.execute(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES ('st_change_log', ?)", (tip,)
+                )
+
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
         """Delete at most `limit` log entries that all these positions cover; returns how many went."""
         return self.connection.execute(
@@ -405,7 +435,7 @@ class SqliteStore:
 
     def has_changes(self, after: str) -> bool:
         """Whether the log stands anywhere else than at a position."""
-        return self.log_end() != after
+        return self.log_tip() != after
 
     def close(self) -> None:
         self.connection.close()
