@@ -44,7 +44,7 @@ from app.db.urls import Side
 SCHEMA_S = 5.0  # how long a schema that was read is believed
 # How long no other applier may have come between before a small round is tried, in seconds; doubled each
 # time one came between all the same.
-UNDISTURBED_S = (1.0, 60.0)
+UNDISTURBED_S = (0.25, 60.0)
 
 
 @dataclass(frozen=True)
