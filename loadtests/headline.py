@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from loadtests.bench.tables import number
@@ -54,17 +55,26 @@ def _median(values: Values, group: str, who: str, quantity: str) -> float:
     return float(values[group, who][quantity]["median"])
 
 
+def _times(values: Values, group: str, who: str, than: str, quantity: str) -> float:
+    """How many times as much, repeat by repeat; the median of that."""
+    pairs = zip(
+        values[group, who][quantity]["samples"], values[group, than][quantity]["samples"], strict=True
+    )
+    return median(ours / theirs for ours, theirs in pairs)
+
+
 def _groups(values: Values, who: str) -> Iterator[str]:
     return (group for group, name in values if name == who)
 
 
 def _copy(values: Values) -> Iterator[str]:
     for group in _groups(values, "COPY of a text file"):
-        ours = _median(values, group, "this tool", "time")
-        limit = _median(values, group, "COPY of a text file", "time")
-        text = f"{number(ours)} s, {ours / limit:.2f} times a bare COPY of a ready text file"
+        times = _times(values, group, "this tool", "COPY of a text file", "time")
+        seconds = number(_median(values, group, "this tool", "time"))
+        text = f"{seconds} s, {times:.2f} times a bare COPY of a ready text file"
         if (group, "pgloader") in values:
-            text += f"; pgloader takes {_median(values, group, 'pgloader', 'time') / ours:.1f} times as long"
+            longer = _times(values, group, "pgloader", "this tool", "time")
+            text += f"; pgloader takes {longer:.1f} times as long"
         yield f"| copying {group.partition(' (')[0]} | {text} |"
     sizes = [who for group, who in values if group == "growth of the copy"]
     if sizes:
@@ -84,12 +94,17 @@ def _verify(values: Values) -> Iterator[str]:
 
 def _sessions(values: Values) -> Iterator[str]:
     for group in _groups(values, ALONE):
-        alone = _median(values, group, ALONE, "p50")
-        modes = ", ".join(
-            f"{mode} {number(_median(values, group, f'SQLite, {mode}', 'p50'))}" for mode in ("async", "sync")
+        quantity, unit = ("p50", "ms, median") if group == "1 thread" else ("commits", "per second")
+        shown = ", ".join(
+            f"{label} {number(_median(values, group, who, quantity))}"
+            for label, who in (
+                ("SQLite alone", ALONE),
+                ("async", "SQLite, async"),
+                ("sync", "SQLite, sync"),
+                ("two commits in a row", "naive dual-writer"),
+            )
         )
-        naive = _median(values, group, "naive dual-writer", "p50")
-        yield f"| a commit, {group} | median {number(alone)} ms on SQLite alone, {modes}, two commits in a row {number(naive)} |"
+        yield f"| commits, {group}, {unit} | {shown} |"
 
 
 def _changes(values: Values) -> Iterator[str]:
