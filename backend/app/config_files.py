@@ -68,7 +68,7 @@ class _Kept(Generic[Value]):
 
     def _state(self) -> _State:
         path = os.path.join(_config_folder(), self._name)  # noqa: PTH118 - a Path costs more than the look
-        found = os.stat(path)  # noqa: PTH116
+        found = os.stat(path)  # noqa: PTH116 - likewise
         return path, found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -80,7 +80,7 @@ def test_claim_takes_the_oldest_runnable_job(db: Session, enqueue: Callable[...,
     assert claim is not None and (claim.job.id, claim.claimed_at) == (first.id, NOW)
     assert (claim.job.status, claim.job.locked_by, claim.job.locked_at) == ("RUNNING", "w", NOW)
     assert claim.job.attempts == 0
-    assert claim_next_job(db, worker_id="w", now=NOW).job.id == second.id  # type: ignore[union-attr]
+    assert claim_next_job(db, worker_id="w", now=NOW).job.id == second.id
     assert claim_next_job(db, worker_id="w", now=NOW) is None
 
 

@@ -221,7 +221,7 @@ def test_move_to_waiting(logged_in: TestClient, db: Session, user: User) -> None
         f"boom Requeued to Waiting Queue as order #{copy['id']}. "
         f"Requeued to Waiting Queue as order #{again['id']}."
     )
-    assert db.get(Order, copy["id"]).client_order_id is None  # type: ignore[union-attr]
+    assert db.get(Order, copy["id"]).client_order_id is None
     event = db.scalars(select(SystemEvent).order_by(SystemEvent.id)).first()
     assert event is not None and event.message == "Order requeued to waiting queue"
 

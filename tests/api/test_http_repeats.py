@@ -102,7 +102,7 @@ def test_the_window_can_be_set(
 def test_a_window_that_is_none_is_refused_at_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ST_WEBHOOK_DEDUPE_WINDOW_S", value)
     with pytest.raises(ValidationError, match="webhook_dedupe_window_s"):
-        Settings(_env_file=None)  # type: ignore[call-arg]
+        Settings(_env_file=None)
 
 
 def test_simultaneous_copies_of_a_repeated_signal_are_stored_once(

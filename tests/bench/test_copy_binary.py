@@ -100,7 +100,7 @@ def test_one_unusual_column_among_ordinary_ones(server: Any, data: st.DataObject
     cast = data.draw(st.sampled_from(list(CASTS)))
     values = data.draw(st.lists(st.none() | VALUES[cast], min_size=2, max_size=10))
     rows = [tuple(value if name == cast else ORDINARY[name] for name in CASTS) for value in values]
-    test = test_same_rows_by_both_formats.hypothesis.inner_test  # type: ignore[attr-defined]
+    test = test_same_rows_by_both_formats.hypothesis.inner_test
     test(server, rows, data.draw(st.booleans()), 1)
 
 

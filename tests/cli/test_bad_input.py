@@ -200,7 +200,7 @@ def test_a_file_that_cannot_be_written(at_stage: AtStage, monkeypatch: pytest.Mo
     connect = sqlite3.connect
 
     def read_only(target: str, **options: object) -> sqlite3.Connection:
-        return connect(target.replace("mode=rw", "mode=ro"), **options)  # type: ignore[call-overload]
+        return connect(target.replace("mode=rw", "mode=ro"), **options)
 
     monkeypatch.setattr("app.db.store_sqlite.sqlite3.connect", read_only)
     answer = sides.run("prepare")

@@ -89,7 +89,7 @@ def test_its_commands_exist(command: list[str]) -> None:
     elif program == "st-migrate":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         assert program in project["project"]["scripts"]
-        assert first in get_command(cli).commands  # type: ignore[attr-defined]
+        assert first in get_command(cli).commands
     else:
         assert program == "postgres"
         assert first == "-c"

@@ -95,7 +95,7 @@ class Clock:
 
         class Stopped(datetime):
             @classmethod
-            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            def now(cls, tz: tzinfo | None = None) -> datetime:
                 return clock.now.replace(tzinfo=tz)
 
         stack = mock.patch.multiple("app.core.time_utils", datetime=Stopped)

@@ -139,7 +139,7 @@ def on_both(made: Made, tmp_path: Path, settings: Settings) -> Iterator[Dual]:
     pair = TestPair(tmp_path / "pair.db", url)
     lite = made.sqlite(pair.path, "pair")
     wishes = {"dual_write": "sync", "dual_write_timeout_ms": 20_000, "cutover_hold_ms": 20_000}
-    runtime = make_runtime(lite, ShimSettings(shadow_database_url=url, **wishes))  # type: ignore[arg-type]
+    runtime = make_runtime(lite, ShimSettings(shadow_database_url=url, **wishes))
     former = runtimes.use(runtime)
     runtime.start()
     wait_until(lambda: runtime.replicator.health().phase is not None)

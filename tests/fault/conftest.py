@@ -11,3 +11,4 @@ from tests.support.fixtures import (  # noqa: F401
     templates,
     zygote,
 )
+from tests.support.perishable import mortal, victim  # noqa: F401 - fixtures

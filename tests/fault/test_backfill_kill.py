@@ -25,7 +25,7 @@ COPY = [point for point in Failpoint if point.startswith("copy.")]
 
 
 def _phase(pair: TestPair) -> str:
-    return str(pair.pg.execute("SELECT phase FROM st_control").fetchone()[0])  # type: ignore[index]
+    return str(pair.pg.execute("SELECT phase FROM st_control").fetchone()[0])
 
 
 def _indexes(pair: TestPair) -> set[str]:

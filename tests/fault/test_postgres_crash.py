@@ -6,9 +6,6 @@ The server is this module's own, and it dies by SIGQUIT: no shutdown, recovery a
 from __future__ import annotations
 
 import signal
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -19,24 +16,7 @@ from app.db.recover import Recovered
 from app.db.switch import Aborted
 from app.db.urls import Side
 from loadtests.embedded import EmbeddedPostgres
-from tests.support.pairs import TestPair, new_sqlite
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(settings={"fsync": "off"}) as server:
-        yield server
-
-
-@pytest.fixture
-def victim(mortal: EmbeddedPostgres, tmp_path: Path) -> Iterator[TestPair]:
-    """A copied pair on the server that will die."""
-    new_sqlite(tmp_path / "victim.db")
-    pair = TestPair(tmp_path / "victim.db", mortal.create_database(f"v_{uuid.uuid4().hex[:8]}"))
-    pair.prepare()
-    pair.backfill()
-    yield pair
-    pair.close()
+from tests.support.pairs import TestPair
 
 
 def _sqlite_takes_writes(pair: TestPair) -> bool:
@@ -127,14 +107,14 @@ def test_acknowledgement_of_the_commit_record_is_lost(victim: TestPair) -> None:
                 return context.__enter__()
 
             def __exit__(self, *exc: object) -> None:
-                context.__exit__(*exc)  # type: ignore[arg-type]
+                context.__exit__(*exc)
                 deaf.armed = False
                 connection.close()
                 raise psycopg.OperationalError("the connection is lost")
 
         return Lossy()
 
-    victim.applier.postgres.write = write  # type: ignore[method-assign, assignment]
+    victim.applier.postgres.write = write
     with arm(Failpoint.SWITCH_COMMITTING, lambda: setattr(deaf, "armed", True)):
         moved = victim.moved(Side.POSTGRES)
     assert moved.epoch == 2

@@ -361,7 +361,7 @@ def test_writers_during_many_switches(pair: TestPair, primary: Side) -> None:
             before = acknowledged[to]
             assert isinstance(pair.move(to, applier=coordinator), Moved)
             moves += 1
-            wait_until(lambda to=to, before=before: acknowledged[to] > before + 5)  # type: ignore[misc]
+            wait_until(lambda to=to, before=before: acknowledged[to] > before + 5)
     finally:
         stop.set()
         for thread in threads:

@@ -75,7 +75,7 @@ def test_a_five_megabyte_text(pair: TestPair, primary: Side) -> None:
 
 def test_a_database_with_other_defaults_reads_the_same(clone: object) -> None:
     """Dates and floats are read as text on the way to SQLite; their form must not be the server's choice."""
-    pair: TestPair = clone("promoted")  # type: ignore[operator]
+    pair: TestPair = clone("promoted")
     for setting in ("DateStyle = 'German'", "extra_float_digits = 0", "TimeZone = 'Asia/Kolkata'"):
         pair.pg.execute(f"ALTER DATABASE {pair.pair.postgres.database} SET {setting}".encode())
     pair.pg.execute("UPDATE kinds SET f = 0.1::float8 + 0.2, ts = '2026-02-01 03:04:05.6', d = '2026-02-01'")
@@ -278,5 +278,5 @@ def test_infinity_is_a_number_and_nan_is_not_lost_silently(promoted: TestPair) -
     promoted.pg.execute("UPDATE kinds SET f = 'NaN' WHERE id = 1")
     promoted.drain()
     outcome = promoted.move(Side.SQLITE)
-    assert [item.columns for item in outcome.mismatches] == [("f",)]  # type: ignore[union-attr]
+    assert [item.columns for item in outcome.mismatches] == [("f",)]
     assert promoted.writable_sides() == {Side.POSTGRES}

@@ -214,7 +214,7 @@ def shared(templates: object, tmp_path_factory: pytest.TempPathFactory) -> Calla
             made[stage] = templates.clone(stage, Path(tmp_path_factory.mktemp(stage)) / "shared.db")
         return made[stage]
 
-    yield get  # type: ignore[misc]
+    yield get
     for pair in made.values():
         pair.close()
         templates.server.drop_database(str(pair.pair.postgres.database))

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from app.db.runtime import Runtime
 from app.db.session import SessionLocal
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
 from tests.outage.proxy import Proxy
-from tests.session.conftest import MakeRuntime, Owner, backend  # noqa: F401
-from tests.support.fixtures import (  # noqa: F401
+from tests.session.conftest import MakeRuntime, Owner, backend  # noqa: F401 - fixtures
+from tests.support.fixtures import (  # noqa: F401 - fixtures
     Templates,
     clone,
     copying,
@@ -26,7 +23,8 @@ from tests.support.fixtures import (  # noqa: F401
     templates,
     zygote,
 )
-from tests.support.pairs import TestPair, new_sqlite, wait_until
+from tests.support.pairs import TestPair, wait_until
+from tests.support.perishable import mortal, victim  # noqa: F401 - fixtures
 
 
 def write(name: str) -> float:
@@ -78,21 +76,3 @@ def through(proxy: Proxy, templates: Templates) -> Iterator[Through]:  # noqa: F
     yield make
     for item in made:
         item.close()
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[EmbeddedPostgres]:
-    """A server of the module's own, which may be stopped."""
-    with EmbeddedPostgres(settings={"fsync": "off"}) as server:
-        yield server
-
-
-@pytest.fixture
-def victim(mortal: EmbeddedPostgres, tmp_path: Path) -> Iterator[TestPair]:
-    """A copied pair on that server."""
-    new_sqlite(tmp_path / "victim.db")
-    made = TestPair(tmp_path / "victim.db", mortal.create_database(f"v_{uuid.uuid4().hex[:8]}"))
-    made.prepare()
-    made.backfill()
-    yield made
-    made.close()

@@ -161,7 +161,7 @@ def test_the_application_s_own_lost_acknowledgement_is_one_effect(
 
 
 def _applied(pair: TestPair) -> int:
-    return int(pair.pg.execute("SELECT changes FROM st_watermark").fetchone()[0])  # type: ignore[index]
+    return int(pair.pg.execute("SELECT changes FROM st_watermark").fetchone()[0])
 
 
 def test_apply_s_acknowledgement_is_lost(replicating: TestPair, through: Through, proxy: Proxy) -> None:
@@ -174,7 +174,7 @@ def test_apply_s_acknowledgement_is_lost(replicating: TestPair, through: Through
     assert proxy.lost.is_set()
     after = _applied(replicating)
     assert after > before
-    assert applier.drain().changes == 0  # type: ignore[union-attr]
+    assert applier.drain().changes == 0
     assert _applied(replicating) == after
     replicating.assert_same()
 
@@ -256,7 +256,7 @@ def test_a_host_that_is_gone_is_noticed_by_the_kernel(replicating: TestPair, bac
     store = PostgresStore(replicating.pair.postgres, load_settings())
     raw = current.engine(Side.POSTGRES).raw_connection()
     try:
-        for fd in (store.connection.fileno(), raw.driver_connection.fileno()):  # type: ignore[union-attr]
+        for fd in (store.connection.fileno(), raw.driver_connection.fileno()):
             with socket.socket(fileno=os.dup(fd)) as sock:
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from loadtests.embedded import EmbeddedPostgres
 from tests.outage.conftest import names, settled, write
 from tests.session.conftest import MakeRuntime
 from tests.support.pairs import TestPair, new_sqlite, wait_until
+from tests.support.perishable import small_file_system
 
 
 def _keep_writing(current: object, pair: TestPair, count: int = 10) -> None:
@@ -31,7 +31,7 @@ def _keep_writing(current: object, pair: TestPair, count: int = 10) -> None:
 
 
 def _errs(current: object) -> bool:
-    return current.replicator.health().error is not None  # type: ignore[attr-defined]
+    return current.replicator.health().error is not None
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
@@ -204,18 +204,8 @@ def _release(connections: list[psycopg.Connection[object]]) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that fills up quickly."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300m,mode=755", "tmpfs", str(mount)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"no file system of its own can be mounted here: {done.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
+    with small_file_system(tmp_path / "disk", "size=300m,mode=755") as mount:
+        yield mount
 
 
 def _fill(mount: Path) -> Path:

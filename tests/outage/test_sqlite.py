@@ -28,6 +28,7 @@ from app.db.urls import Side
 from tests.outage.conftest import names, settled, write
 from tests.session.conftest import MakeRuntime
 from tests.support.pairs import TestPair
+from tests.support.perishable import small_file_system
 
 _HOLD = """
 import sqlite3, sys
@@ -115,18 +116,8 @@ def test_file_that_cannot_be_written(replicating: TestPair, backend: MakeRuntime
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"no file system of its own can be mounted here: {done.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
+    with small_file_system(tmp_path / "disk", "size=4m") as mount:
+        yield mount
 
 
 def test_disk_full(replicating: TestPair, small_disk: Path, backend: MakeRuntime) -> None:

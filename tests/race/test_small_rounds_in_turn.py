@@ -34,7 +34,7 @@ def once(action: Callable[[], object]) -> Callable[[], None]:
 
 
 def changes(pair: TestPair) -> int:
-    return int(pair.pg.execute("SELECT changes FROM st_watermark").fetchone()[0])  # type: ignore[index]
+    return int(pair.pg.execute("SELECT changes FROM st_watermark").fetchone()[0])
 
 
 def test_another_applier_came_between_the_reading_and_the_sending(

@@ -119,7 +119,7 @@ class Traffic:
 
 def settle(applier: Applier) -> None:
     """Apply until nothing is left."""
-    wait_until(lambda: not applier.round().changes)  # type: ignore[union-attr]
+    wait_until(lambda: not applier.round().changes)
 
 
 def mismatches(applier: Applier) -> list[Mismatch]:

@@ -98,7 +98,7 @@ def started(count: int, work: Callable[[], None], errors: list[Exception]) -> li
         ready.wait()
         try:
             work()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the test looks at it
             errors.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(count)]

@@ -40,7 +40,7 @@ def head_revision() -> str:
 def _make_postgres_tables(url: str) -> None:
     """Takes Alembic's place in prepare: plain DDL, harmless to repeat as a migration is."""
     with connect(url) as connection:
-        if not connection.execute("SELECT to_regclass('item')").fetchone()[0]:  # type: ignore[index]
+        if not connection.execute("SELECT to_regclass('item')").fetchone()[0]:
             with connection.transaction():
                 connection.execute(POSTGRES_DDL.encode())
 
@@ -195,9 +195,7 @@ class TestPair:
         return True
 
     def epochs(self) -> tuple[int, int]:
-        return tuple(  # type: ignore[return-value]
-            self.app(side).execute("SELECT epoch FROM st_control").fetchone()[0] for side in Side
-        )
+        return tuple(self.app(side).execute("SELECT epoch FROM st_control").fetchone()[0] for side in Side)
 
     def log_size(self, side: Side) -> int:
         return int(self.app(side).execute("SELECT count(*) FROM st_change_log").fetchone()[0])

@@ -78,7 +78,7 @@ class Hammer:
         try:
             while not self._stop.is_set():
                 self.rounds += isinstance(applier.round(), Round)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the test looks at it
             self.errors.append(error)
         finally:
             applier.sqlite.close()

@@ -44,7 +44,7 @@ def _opened(
 ) -> AbstractContextManager[Session]:
     if inspect.isgeneratorfunction(make):
         return contextmanager(make)()
-    return nullcontext(make())  # type: ignore[arg-type]
+    return nullcontext(make())  # type: ignore[arg-type]  # no generator, as just seen
 
 
 async def request_settings(request: Request) -> Settings:

@@ -87,13 +87,17 @@ class Gate:
 
     def _route_with_care(self) -> tuple[Side, bool]:
         """The same where there is no control row, or none that can be read."""
-        try:
-            control = self.control()
-        except (sqlite3.Error, OSError):
-            control = self._ask_arbiter()
+        control = self._control_of_somebody()
         if control is not None:
             return control.primary, True
         return (Side.POSTGRES if self._retired else self._desired), False
+
+    def _control_of_somebody(self) -> Control | None:
+        """SQLite's control row, or the arbiter's if the file cannot be read."""
+        try:
+            return self.control()
+        except (sqlite3.Error, OSError):
+            return self._ask_arbiter()
 
     def primary(self) -> Side:
         """The side that reads and writes go to now."""
@@ -139,10 +143,7 @@ class Gate:
             FENCE_WAIT_SECONDS.observe(time.monotonic() - started)
 
     def _is_over(self, refused_by: Side, may_write: Callable[[], bool]) -> bool:
-        try:
-            control = self.control()
-        except (sqlite3.Error, OSError):
-            control = self._ask_arbiter()
+        control = self._control_of_somebody()
         if control is None or control.primary is not refused_by:
             return True
         return control.writable if refused_by is Side.SQLITE else may_write()

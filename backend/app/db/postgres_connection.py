@@ -77,7 +77,9 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 # The driver raises the first error of a pipeline, and then warns that the statements after it were skipped.
-logging.getLogger("psycopg").addFilter(lambda record: "terminating" not in str(record.msg))
+logging.getLogger("psycopg").addFilter(
+    lambda record: not str(record.msg).startswith("error ignored terminating")
+)
 
 
 def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> PatientConnection:

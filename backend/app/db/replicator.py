@@ -139,24 +139,26 @@ class Replicator:
             self._asked.set()
             return False
         began = time.monotonic()
-        with self._changed:
-            self._commits += 1
-            ticket = self._commits
+        ticket = self._next_ticket()
         self._carry(ticket, began + self._settings.dual_write_timeout_ms / 1000)
         metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
         return self._covered >= ticket
 
     def catch_up(self) -> bool:
         """Wait, in any mode and within the time-out, for a round that begins now; whether there was one."""
-        with self._changed:
-            self._commits += 1
-            ticket = self._commits
+        ticket = self._next_ticket()
         self._asked.set()
         with self._changed:
             self._changed.wait_for(
                 lambda: self._covered >= ticket, timeout=self._settings.dual_write_timeout_ms / 1000
             )
         return self._covered >= ticket
+
+    def _next_ticket(self) -> int:
+        """Count a commit; a round that begins from now on covers it."""
+        with self._changed:
+            self._commits += 1
+            return self._commits
 
     def _worth_waiting(self) -> bool:
         return self._phase == Phase.REPLICATING and not (self._degraded or self._standing)

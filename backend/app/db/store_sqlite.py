@@ -102,8 +102,16 @@ def log_tip(connection: sqlite3.Connection) -> int:
     SQLite counts AUTOINCREMENT on at the end of a statement. One that stops halfway without undoing what
     it did (OR FAIL) leaves entries whose numbers have not been counted, see `SqliteStore.mend_log`.
     """
-    row = connection.execute("SELECT max(seq) FROM st_change_log").fetchone()
-    return max(log_end(connection), row[0] or 0)
+    return max(_log_numbers(connection))
+
+
+def _log_numbers(connection: sqlite3.Connection) -> tuple[int, int]:
+    """What SQLite has counted, and the newest entry's number."""
+    row = connection.execute(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'), 0), "
+        "coalesce((SELECT max(seq) FROM st_change_log), 0)"
+    ).fetchone()
+    return int(row[0]), int(row[1])
 
 
 def key_columns(table: Table) -> str:
@@ -406,7 +414,8 @@ class SqliteStore:
 
         A position beyond the count would cover the entries that get those numbers once these are trimmed.
         """
-        if log_tip(self.connection) == log_end(self.connection):
+        counted, newest = _log_numbers(self.connection)
+        if newest <= counted:
             return
         with self.write() as connection:
             tip = log_tip(connection)

@@ -24,13 +24,7 @@ def add_system_event(
     details: Mapping[str, Any] | None = None,
 ) -> SystemEvent:
     """Put an event into the caller's transaction; it is stored when the caller commits."""
-    event = SystemEvent(
-        level=level.upper(),
-        category=category,
-        message=message,
-        details=_text(details),
-        correlation_id=correlation_id,
-    )
+    event = SystemEvent(**_row(level, category, message, correlation_id, details))
     db.add(event)
     return event
 
@@ -45,18 +39,19 @@ def insert_system_event(
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """`add_system_event` at once and without an object: where many are written, that is a third of its cost."""
-    values = {
+    db.execute(_INSERT, _row(level, category, message, correlation_id, details))
+
+
+def _row(
+    level: str, category: str, message: str, correlation_id: str | None, details: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    return {
         "level": level.upper(),
         "category": category,
         "message": message,
-        "details": _text(details),
+        "details": json.dumps(details, ensure_ascii=False, default=str) if details else None,
         "correlation_id": correlation_id,
     }
-    db.execute(_INSERT, values)
-
-
-def _text(details: Mapping[str, Any] | None) -> str | None:
-    return json.dumps(details, ensure_ascii=False, default=str) if details else None
 
 
 def record_system_event(
