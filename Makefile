@@ -60,7 +60,7 @@ load: setup  ## Whole moves under every load profile, with verdict and reports (
 HOURS ?= 1
 
 soak: setup  ## Random kill -9 over full runs, then random histories, each for half of HOURS
-	PYTHONPATH=backend:. $(BIN)/python -m tests.soak.kills --hours $$($(BIN)/python -c "print($(HOURS) / 2)")
-	PYTHONPATH=backend:. $(BIN)/python -m tests.history.run --hours $$($(BIN)/python -c "print($(HOURS) / 2)")
+	PYTHONPATH=backend:. $(BIN)/python -m tests.core.random.kills --hours $$($(BIN)/python -c "print($(HOURS) / 2)")
+	PYTHONPATH=backend:. $(BIN)/python -m tests.core.random.history.run --hours $$($(BIN)/python -c "print($(HOURS) / 2)")
 
 .PHONY: soak

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db import SessionLocal
-from app.db.errors import SwitchError
+from app.db.common.errors import SwitchError
 from app.models import Candle, StrategyDeployment, StrategyDeploymentJob, User
 from app.services.deployment_jobs import claim_next_job, enqueue_job, mark_job_done
 from loadtests.ledger import Fact, Ledger

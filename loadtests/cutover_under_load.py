@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.db.settings import DualWrite
+from app.db.common.settings import DualWrite
 from loadtests import published
 from loadtests.bench.lab import machine
 from loadtests.processes import REPO, Broken

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import create_engine, insert
 
 from app.core.auth import hash_password
-from app.db.migrations import upgrade_head
+from app.db.revisions.chain import upgrade_head
 from app.models import Alert
 
 REPO = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from app.db.settings import ShimSettings
+from app.db.common.settings import ShimSettings
 from loadtests.bounds import Measured, checks
 from loadtests.figures import Latency, latency, pause, percentile
 from loadtests.ledger import Delivery, Ledger, read_ledgers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from migration.cli import main
+from migration.verbs.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

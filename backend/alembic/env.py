@@ -16,9 +16,9 @@ from alembic.util import CommandError
 import app.models  # noqa: F401 - fills Base.metadata
 from app.core.config import get_settings
 from app.db.base import Base
-from app.db.migration_pair import migrate
-from app.db.migration_runner import Run
-from app.db.urls import parse_url
+from app.db.common.urls import parse_url
+from app.db.revisions.pair import migrate
+from app.db.revisions.runner import Run
 
 config = context.config
 

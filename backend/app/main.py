@@ -18,7 +18,7 @@ from app.core.logging import RequestContextMiddleware, configure_logging
 from app.core.request_guard import RequestGuardMiddleware
 from app.db import SessionLocal
 from app.db import http as db_http
-from app.db.migrations import upgrade_head
+from app.db.revisions.chain import upgrade_head
 from app.services.deployment_runtime import DeploymentRuntime
 from app.services.stranded_orders import StrandedOrdersWatch
 from app.services.users import ensure_default_admin

@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 from alembic.script import ScriptDirectory
 
-import migration.prepare as preparing
-from app.db.migrations import alembic_config
-from app.db.urls import connect_arguments, parse_url
+import migration.fill.prepare as preparing
+from app.db.common.urls import connect_arguments, parse_url
+from app.db.revisions.chain import alembic_config
 
 NAMES = ("id", "symbol", "exchange", "timeframe", "ts", "open", "high", "low", "close", "volume")
 PER_SYMBOL = 20_000

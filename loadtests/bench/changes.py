@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from app.db.apply import Applier, Round
-from app.db.settings import DualWrite
-from app.db.switch import Coordinator, Moved
-from app.db.urls import Side
+from app.db.apply.round import Applier, Round
+from app.db.common.settings import DualWrite
+from app.db.common.urls import Side
+from app.db.switch.coordinator import Coordinator, Moved
 from loadtests.bench import candles
 from loadtests.bench.copy import prepare_candles
 from loadtests.bench.figures import Figure, Part, Samples
@@ -24,7 +24,7 @@ from loadtests.bench.lab import Lab, close_applier, make_applier, remove, timed
 from loadtests.bench.modes import PAUSE_MS, Field, Mode
 from loadtests.bench.sessions import spend
 from loadtests.figures import percentile
-from migration.backfill import Backfill
+from migration.fill.backfill import Backfill
 
 PLAIN, CAPTURED = "without capture", "with capture"
 BURST_THREADS = 8

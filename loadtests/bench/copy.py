@@ -18,16 +18,17 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from app.db import deferred, tables
-from app.db.catalog import postgres_columns, quote
-from app.db.migrations import upgrade_head
-from app.db.urls import Side
+from app.db.common.urls import Side
+from app.db.revisions.chain import upgrade_head
+from app.db.rows.catalog import postgres_columns, quote
+from app.db.sides import tables
+from app.db.sides.postgres import deferred
 from loadtests import sample
 from loadtests.bench import candles
 from loadtests.bench.figures import Figure, Part, Samples
 from loadtests.bench.lab import ROLE, Lab, close_applier, make_applier, remove, timed
 from loadtests.processes import REPO, python_env
-from migration.prepare import prepare
+from migration.fill.prepare import prepare
 
 T = TypeVar("T")
 BLOCK = 1 << 20

@@ -7,10 +7,10 @@ import resource
 import sys
 import time
 
-from app.db.urls import Pair, parse_url
-from migration import copying
-from migration.backfill import Throttle
-from migration.sides import open_applier
+from app.db.common.urls import Pair, parse_url
+from migration.common.sides import open_applier
+from migration.fill import run as copying
+from migration.fill.backfill import Throttle
 
 
 def main(sqlite: str, postgres: str) -> None:

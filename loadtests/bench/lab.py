@@ -20,11 +20,11 @@ from typing import Any, Self
 
 import psutil
 
-from app.db.apply import Applier
-from app.db.settings import load_settings
-from app.db.store_postgres import PostgresStore
-from app.db.store_sqlite import SqliteStore
-from app.db.urls import Pair, make_pair, parse_url
+from app.db.apply.round import Applier
+from app.db.common.settings import load_settings
+from app.db.common.urls import Pair, make_pair, parse_url
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
 from loadtests.bench import candles
 from loadtests.embedded import EmbeddedPostgres
 

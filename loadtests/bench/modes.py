@@ -17,16 +17,16 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import SessionLocal
-from app.db.migrations import upgrade_head
-from app.db.runtime import Runtime, make_runtime, use
-from app.db.settings import DualWrite, ShimSettings
-from app.db.switch import Coordinator, Moved
-from app.db.urls import Side
+from app.db.common.settings import DualWrite, ShimSettings
+from app.db.common.urls import Side
+from app.db.revisions.chain import upgrade_head
+from app.db.session.runtime import Runtime, make_runtime, use
+from app.db.switch.coordinator import Coordinator, Moved
 from app.models import User
 from loadtests.bench.copy import prepare_sample
 from loadtests.bench.lab import Lab, close_applier, make_applier
-from migration.backfill import Backfill
-from migration.verify import Verify
+from migration.fill.backfill import Backfill
+from migration.verify.run import Verify
 
 Factory = Callable[[], Session]
 ALONE = "SQLite alone, before the shim"

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.session import SessionFactory
+from app.db.session.routed import SessionFactory
 from loadtests.bench.modes import NaiveSession, plain_engine
 
 _first = plain_engine(get_settings().database_url)

@@ -6,8 +6,8 @@ import itertools
 import time
 from contextlib import closing
 
-from app.db.switch import Coordinator, Moved
-from app.db.urls import Side
+from app.db.common.urls import Side
+from app.db.switch.coordinator import Coordinator, Moved
 from loadtests.bench.figures import Part, Samples
 from loadtests.bench.lab import Lab, close_applier, make_applier
 from loadtests.figures import pause
@@ -15,9 +15,9 @@ from loadtests.ledger import Ledger, Outcome
 from loadtests.payloads import Signals
 from loadtests.sender import Sender
 from loadtests.stage import DATABASE, WEBHOOK_SECRET, Stage
-from migration.backfill import Backfill
-from migration.prepare import prepare
-from migration.verify import Verify
+from migration.fill.backfill import Backfill
+from migration.fill.prepare import prepare
+from migration.verify.run import Verify
 
 MAX_PAUSE_MS = 1_500
 BETWEEN_S = 0.5

@@ -9,15 +9,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.db.apply import Applier
-from app.db.catalog import Schema, quote
+from app.db.apply.round import Applier
+from app.db.rows.catalog import Schema, quote
 from loadtests import sample
 from loadtests.bench import candles
 from loadtests.bench.copy import prepare_candles, prepare_sample
 from loadtests.bench.figures import Figure, Part, Samples
 from loadtests.bench.lab import Lab, close_applier, make_applier, remove, timed
-from migration.backfill import Backfill
-from migration.verify import Verify
+from migration.fill.backfill import Backfill
+from migration.verify.run import Verify
 
 FETCH = 2_000
 OURS, FLOOR = "verify, both sides", "bare scan of SQLite"

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db.urls import Side
+from app.db.common.urls import Side
 from loadtests.embedded import EmbeddedPostgres
+from tests.support.dying.zygote import Zygote
 from tests.support.pairs import TestPair, new_sqlite
-from tests.support.zygote import Zygote
 
 STAGES = ("fresh", "copying", "replicating", "promoted")
 

@@ -14,16 +14,16 @@ from uuid import UUID
 import psycopg
 from alembic.script import ScriptDirectory
 
-import migration.prepare as preparing
-from app.db.apply import Applier, Round
-from app.db.migrations import alembic_config
-from app.db.recover import Recovered, recover
-from app.db.settings import load_settings
-from app.db.store_postgres import PostgresStore
-from app.db.store_sqlite import SqliteStore
-from app.db.switch import Aborted, Coordinator, Moved
-from app.db.urls import Pair, Side, connect_arguments, make_pair, parse_url
-from migration.backfill import Backfill
+import migration.fill.prepare as preparing
+from app.db.apply.round import Applier, Round
+from app.db.common.settings import load_settings
+from app.db.common.urls import Pair, Side, connect_arguments, make_pair, parse_url
+from app.db.revisions.chain import alembic_config
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+from app.db.switch.coordinator import Aborted, Coordinator, Moved
+from app.db.switch.recover import Recovered, recover
+from migration.fill.backfill import Backfill
 from tests.support.contents import Contents, difference, postgres_contents, sqlite_contents
 from tests.support.shapes import POSTGRES_DDL, TABLES, write_sqlite
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.db import apply, apply_small
-from app.db.apply import Applier
-from app.db.apply_small import SmallRound
+from app.db.apply import round as apply
+from app.db.apply import small as apply_small
+from app.db.apply.round import Applier
+from app.db.apply.small import SmallRound
 from tests.support.pairs import TestPair
 
 

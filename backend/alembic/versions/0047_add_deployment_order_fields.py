@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from app.db.guards import missing
+from app.db.revisions.guards import missing
 
 revision = "0047"
 down_revision = "0046_add_strategy_deployment_job_queue"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from app.db.guards import missing
+from app.db.revisions.guards import missing
 
 revision = "0050"
 down_revision = "0049"

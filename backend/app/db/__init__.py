@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.db.base import Base
-from app.db.ddl import install_portable_defaults
+from app.db.revisions.ddl import install_portable_defaults
 from app.db.types import UTCDateTime
 
 install_portable_defaults()

@@ -21,9 +21,9 @@ from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from app.db.autoswitch import switch_at_start
-from app.db.errors import SwitchError
-from app.db.runtime import Runtime, runtime
+from app.db.common.errors import SwitchError
+from app.db.session.at_start import switch_at_start
+from app.db.session.runtime import Runtime, runtime
 
 log = logging.getLogger("sigma.db")
 RETRY_AFTER_S = "2"

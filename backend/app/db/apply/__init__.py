@@ -1,0 +1,1 @@
+"""Apply: rounds that bring the shadow to a committed state of the primary."""

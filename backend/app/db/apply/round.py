@@ -1,0 +1,389 @@
+"""Apply: bring the shadow to a consistent state of the primary, one round at a time.
+
+A round, in this order, because the order is what makes it safe:
+
+1. open the shadow's transaction and take the applier's lock (one applier at a time, on any host);
+2. check that this shadow still is the shadow, at the epoch both control rows name;
+3. open one read transaction on the primary: the log beyond the watermark, and the present rows of the
+   keys it names;
+4. on the shadow bring those keys to those rows: a few by update or insert, and where they collide (rows
+   that swap unique values) or are many, by deleting all of them first; many changes of one row are one
+   write, and doing it twice is harmless;
+5. advance the watermark in the same transaction, commit.
+
+Because the primary is read after the lock, no two rounds can overtake each other, and because a round
+takes all of the log up to its snapshot, the shadow is always exactly some committed state of the
+primary. A crash at any instruction leaves the shadow at the previous round; a lost acknowledgement of the
+commit only means that the next round finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from psycopg import errors as pg_errors
+
+from app.db.apply.small import Standpoint, age, small_round
+from app.db.common.errors import ApplyFailed, NotPrepared, SchemaDrift
+from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.urls import Side
+from app.db.rows.catalog import Schema, Table, read_schema
+from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
+from app.db.sides.capture.triggers import check_inventory
+from app.db.sides.contract import Backlog, Control, RawKey, Source, Target
+from app.db.sides.phase import APPLYING_PHASES, Phase
+from app.db.sides.postgres import deferred
+from app.db.sides.postgres.connection import ROW_ERRORS
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.postgres.target import COPY_FROM, PostgresTarget
+from app.db.sides.sqlite.store import SqliteStore
+
+SCHEMA_S = 5.0  # how long a schema that was read is believed
+# How long no other applier may have come between before a small round is tried, in seconds; doubled each
+# time one came between all the same.
+UNDISTURBED_S = (0.25, 60.0)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did.
+
+    `changes` counts log entries, `refused` rows that went to quarantine, `position` is the shadow's new
+    watermark, `lag` the age in seconds of the oldest entry when it was applied.
+    """
+
+    changes: int
+    refused: int
+    position: str
+    lag: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """No round took place, and why: paused, not in a phase that applies, or the sides are switching."""
+
+    reason: str
+
+
+TOO_MUCH = Standing("more changes than asked for")
+
+
+class Applier:
+    """Carries changes from the primary to the shadow, for one thread at a time.
+
+    Args:
+        sqlite, postgres: the two sides, each with a connection of this applier's own.
+    """
+
+    def __init__(self, sqlite: SqliteStore, postgres: PostgresStore) -> None:
+        self.sqlite = sqlite
+        self.postgres = postgres
+        self._schema: Schema = {}
+        self._schema_version: int | None = None
+        self._schema_stamp: tuple[int, str] | None = None
+        self._schema_until = 0.0
+        self._shed_epoch: int | None = None
+        self._position: str | None = None
+        self._standpoint: Standpoint | None = None
+        self._disturbed_at = time.monotonic()
+        self._undisturbed_s = UNDISTURBED_S[0]
+        self.phase: str | None = None
+        self.primary: Side | None = None
+        self.epoch = 0
+
+    def round(
+        self,
+        *,
+        durable: bool = False,
+        even_if_paused: bool = False,
+        settle: bool = False,
+        at_most: int | None = None,
+    ) -> Round | Standing:
+        """Apply everything that the primary has committed by now.
+
+        Args:
+            durable: the shadow's commit waits for its disk.
+            even_if_paused: the cutover drains a paused applier too.
+            settle: no transaction is in flight on the primary, so whatever strict mode announced and
+                nobody committed is undone.
+            at_most: leave a backlog of more entries alone; the answer is then `TOO_MUCH`.
+
+        Raises:
+            SchemaDrift: the sides differ, or capture is incomplete; nothing was applied.
+            ApplyFailed: the shadow refused the round for a reason that waiting does not mend.
+            ShadowUnavailable, psycopg.OperationalError, sqlite3.OperationalError: try again later.
+        """
+        try:
+            plain = not (durable or even_if_paused or settle)
+            if plain and (outcome := self._resume()) is not None:
+                return outcome
+            return self._round(durable, even_if_paused, settle, at_most, careful=False)
+        except ROW_ERRORS:
+            return self._round(durable, even_if_paused, settle, at_most, careful=True)
+
+    def _resume(self) -> Round | None:
+        """A small round from where the last one ended; None if it takes an ordinary one."""
+        begin, self._standpoint = self._standpoint, None
+        if begin is None:
+            return None
+        started = time.monotonic()
+        self.sqlite.mend_log()
+        done = small_round(self.sqlite, self.postgres, self.schema, begin)
+        if done is None:
+            self._disturbed_at = started
+            self._undisturbed_s = min(2 * self._undisturbed_s, UNDISTURBED_S[1])
+            return None
+        self._position = done.position
+        if not done.refused:
+            self._standpoint = replace(begin, position=done.position)
+        return Round(done.changes, done.refused, done.position, age(done.oldest), time.monotonic() - started)
+
+    def _round(
+        self, durable: bool, even_if_paused: bool, settle: bool, at_most: int | None, *, careful: bool
+    ) -> Round | Standing:
+        started = time.monotonic()
+        self._standpoint = None
+        primary, shadow = self.directions()
+        wanted = None
+        if isinstance(primary, SqliteStore):
+            primary.mend_log()
+            # Behind the lock another process may just have carried what this round was called for.
+            wanted = None if durable or settle else primary.log_tip()
+        with shadow.target(durable=durable, careful=careful) as target:
+            failpoint(Failpoint.APPLY_LOCKED)
+            if others := target.position != self._position:
+                self._disturbed_at = started
+            self._note(target.control, target.position)
+            if target.control.primary is shadow.side:
+                return Standing("the sides have just been switched")
+            if shadow.side is Side.POSTGRES and target.control.phase not in APPLYING_PHASES:
+                return Standing(f"phase {target.control.phase} does not apply")
+            if target.control.paused and not even_if_paused:
+                return Standing("paused")
+            self.shed_foreign_keys(target)
+            # Not beyond the log's end now: a file that was put back from a backup is found out below.
+            if others and wanted is not None and target.covers(wanted, self.sqlite.log_end()):
+                self._stand(target, target.position)
+                return Round(0, 0, target.position, 0.0, time.monotonic() - started)
+            with primary.source() as source:
+                _same_epoch(source.control, target.control)
+                schema = self.schema()
+                backlog = source.backlog(target.position)
+                announced = _settled(source, target, settle)
+                if at_most is not None and backlog.entries > at_most:
+                    return TOO_MUCH
+                if not backlog.counts and not announced and backlog.upto == target.position:
+                    self._stand(target, target.position)
+                    return Round(0, 0, target.position, 0.0, time.monotonic() - started)
+                failpoint(Failpoint.APPLY_READ)
+                refused = self._carry(schema, source, target, backlog, announced)
+            failpoint(Failpoint.APPLY_BEFORE_COMMIT)
+        failpoint(Failpoint.APPLY_AFTER_COMMIT)
+        self._position = backlog.upto
+        self._stand(target, backlog.upto)
+        return Round(backlog.entries, refused, backlog.upto, age(backlog.oldest), time.monotonic() - started)
+
+    def _stand(self, target: Target, position: str) -> None:
+        """Remember where a round left the shadow, if a small one may and is likely to begin from there."""
+        control = target.control
+        alone = time.monotonic() - self._disturbed_at > self._undisturbed_s
+        ready = alone and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch
+        if isinstance(target, PostgresTarget) and target.is_clean and ready:
+            self._standpoint = Standpoint(position, control.pair, control.epoch)
+
+    def _note(self, control: Control, position: str) -> None:
+        """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
+        self.primary, self.epoch, self._position = control.primary, control.epoch, position
+        self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
+
+    def hurry(self, until: float | None) -> None:
+        """Give a round up when it is not done at this moment of `time.monotonic`; None: be as patient as usual."""
+        self.sqlite.hurry(until)
+        self.postgres.hurry(until)
+
+    def has_news(self) -> bool:
+        """Whether the primary holds changes beyond the last known watermark; cheap, takes no lock."""
+        primary, _ = self.directions()
+        return (
+            self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
+        )
+
+    def was_disturbed(self, within: float) -> bool:
+        """Whether another applier has come between this one's rounds in the last so many seconds."""
+        return time.monotonic() - self._disturbed_at < within
+
+    def is_followed(self, within: float) -> bool:
+        """Whether another applier has brought changes to the shadow in the last so many seconds."""
+        _, shadow = self.directions()
+        position, applied_at = shadow.read_watermark()
+        return position != self._position and time.time() - applied_at < within
+
+    def behind(self) -> tuple[int, float]:
+        """Log entries beyond the last known watermark and the age in seconds of the oldest; asks the primary only."""
+        primary, _ = self.directions()
+        if self._position is None or primary.side is not self.primary:
+            return 0, 0.0
+        with primary.source() as source:
+            backlog = source.backlog(self._position)
+        return backlog.entries, age(backlog.oldest)
+
+    def shed_foreign_keys(self, target: Target) -> None:
+        """Drop PostgreSQL's foreign keys if it has just become the shadow, before any row is replaced there.
+
+        Replacing a row deletes it first, and a key that cascades would take its children along, which
+        nothing brings back: they did not change on the primary, so no log names them.
+        """
+        if not isinstance(target, PostgresTarget) or self._shed_epoch == target.control.epoch:
+            return
+        # Remembered only once none stood: the drop itself may yet be rolled back with its round.
+        if not deferred.drop_foreign_keys(target.connection):
+            self._shed_epoch = target.control.epoch
+
+    def directions(self) -> tuple[SqliteStore | PostgresStore, SqliteStore | PostgresStore]:
+        """Primary and shadow, as SQLite's control row has it."""
+        if self.sqlite.read_control().primary is Side.SQLITE:
+            return self.sqlite, self.postgres
+        return self.postgres, self.sqlite
+
+    def _carry(
+        self,
+        schema: Schema,
+        source: Source,
+        target: Target,
+        backlog: Backlog,
+        announced: dict[str, list[RawKey]],
+    ) -> int:
+        refused = 0
+        position, table_name, op = target.position, None, "read"
+        try:
+            entries = backlog.entries + sum(map(len, announced.values()))
+            carry = _carry_few if entries < COPY_FROM else _carry_table
+            target.burst(entries)
+            for table_name in sorted(backlog.counts.keys() | announced.keys()):
+                table = schema.get(table_name)
+                if table is None:
+                    raise SchemaDrift(f"the log names table {table_name}, which the sides do not share")
+                op = "write"
+                refused += carry(table, source, target, position, announced.get(table_name, []))
+            target.forget_announced(announced)
+            op = "advance"
+            target.advance(backlog.upto, backlog.entries)
+        except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, sqlite3.IntegrityError) as error:
+            if isinstance(error, pg_errors.UniqueViolation) and not _is_careful(target):
+                raise
+            raise ApplyFailed(
+                str(error).splitlines()[0],
+                op=op,
+                table=table_name,
+                log_range=f"{position}, {backlog.upto}",
+                hint=f"run st-migrate verify --table {table_name}",
+            ) from error
+        return refused
+
+    def schema(self) -> Schema:
+        """The tables of the pair.
+
+        They are read again, and capture is checked on both sides, when either side's schema has changed.
+        SQLite counts its changes; PostgreSQL has no counter, so its catalog is stamped every few seconds.
+        """
+        version = int(self.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
+        if version != self._schema_version or time.monotonic() > self._schema_until:
+            stamp = (version, postgres_stamp(self.postgres.connection))
+            if stamp != self._schema_stamp:
+                self._read_schema()
+            self._schema_stamp, self._schema_version = stamp, version
+            self._schema_until = time.monotonic() + SCHEMA_S
+        return self._schema
+
+    def _read_schema(self) -> None:
+        schema = read_schema(self.sqlite.connection, self.postgres.connection)
+        check_inventory(self.sqlite.connection, schema)
+        check_postgres_inventory(self.postgres.connection, schema)
+        if schema != self._schema:  # statements are remembered by table: an equal one may stay
+            self._schema = schema
+
+    def forget_standpoint(self) -> None:
+        """Take an ordinary round next, which asks the shadow where it is."""
+        self._standpoint = None
+
+    def forget_schema(self) -> None:
+        """Read the schema again at the next round."""
+        self._schema_version = self._schema_stamp = None
+
+    def drain(self, until: Callable[[], bool] = lambda: False) -> Round | Standing:
+        """Rounds for as long as each leaves less to do, or until `until` says so.
+
+        The last one took everything committed before it; under steady writes none would find nothing.
+        """
+        before: int | None = None
+        while True:
+            outcome = self.round(durable=True, even_if_paused=True)
+            if isinstance(outcome, Standing) or outcome.changes == 0 or until():
+                return outcome
+            if before is not None and outcome.changes >= before:
+                return outcome
+            before = outcome.changes
+
+
+def _is_careful(target: Target) -> bool:
+    """Whether the round writes row by row, so that a row that collides can go to quarantine alone."""
+    return isinstance(target, PostgresTarget) and target.careful
+
+
+def _settled(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:
+    """Announced keys whose transaction has ended on the primary; the others are still its own."""
+    keys: dict[str, list[RawKey]] = {}
+    for table, key, token in target.announced():
+        if everything or source.has_ended(token):
+            keys.setdefault(table, []).append(key)
+    return keys
+
+
+def _same_epoch(primary: Control, shadow: Control) -> None:
+    if primary.pair != shadow.pair:
+        raise NotPrepared(
+            "the two databases belong to different pairs",
+            hint="check both URLs; each was prepared with another partner",
+        )
+    if primary.epoch != shadow.epoch or primary.primary is not shadow.primary:
+        raise NotPrepared(
+            f"the control rows disagree (epochs {primary.epoch} and {shadow.epoch})",
+            hint="run st-migrate recover",
+        )
+
+
+def _carry_table(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
+    """Replace the changed rows of one table, streaming. All deletes come first: no two rows collide."""
+    whole = False
+    for keys in source.changed_keys(table, after):
+        whole = whole or None in keys
+        target.delete(table, [key for key in keys if key is not None])
+    if announced:
+        target.delete(table, announced)
+    if whole:
+        target.clear(table)
+        return target.insert(table, source.all_rows(table))
+    refused = target.insert(table, source.changed_rows(table, after))
+    if announced:
+        # A key may be both announced and logged; its row is then inserted once, by the log.
+        logged = {str(key) for keys in source.changed_keys(table, after) for key in keys}
+        only_announced = [key for key in announced if str(key) not in logged]
+        if rows := source.rows_of(table, only_announced):
+            refused += target.insert(table, [rows])
+    return refused
+
+
+def _carry_few(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
+    """Replace a handful of changed rows of one table, with as few statements as may be."""
+    keys = [key for part in source.changed_keys(table, after) for key in part]
+    if None in keys:
+        return _carry_table(table, source, target, after, announced)
+    rows = [row for part in source.changed_rows(table, after) for row in part]
+    logged = set(map(str, keys))
+    if only_announced := [key for key in announced if str(key) not in logged]:
+        rows += source.rows_of(table, only_announced)
+    return target.replace(table, keys + only_announced, rows)

@@ -1,0 +1,117 @@
+"""A small round in one round trip: read the primary first, then find out whether that was allowed.
+
+An ordinary round takes the shadow's lock before it reads the primary, so it asks PostgreSQL twice and
+commits with a third message. A small one, from SQLite to PostgreSQL, begins where its own applier left the
+shadow: it reads the primary from that watermark on and sends everything at once, as one implicit
+transaction. The first statement takes the same lock and compares the watermark, the pair and the epoch with
+what the reading began from. If they are the same, no other round came between, and the result is that of
+an ordinary round; if not, nothing is written and an ordinary round follows. Positions only grow, so a
+watermark that reads the same is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import errors as pg_errors
+
+from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.urls import Side
+from app.db.rows.catalog import Schema
+from app.db.sides.capture.triggers import OVERTAKEN_SQLSTATE
+from app.db.sides.contract import RawKey
+from app.db.sides.postgres.connection import all_or_nothing, give_up
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.postgres.target import PostgresTarget
+from app.db.sides.sqlite.store import Entry, SqliteStore, findable
+
+SMALL = 300  # log entries at most; beyond, what one round trip costs no longer matters
+_RESUME = b"SELECT st_resume_round(%s, %s, %s)"
+
+
+@dataclass(frozen=True)
+class Standpoint:
+    """Where a round left the shadow, and on which record of the pair."""
+
+    position: str
+    pair: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class SmallRound:
+    """What a small round carried: log entries, rows refused, the new watermark, time of the oldest entry."""
+
+    changes: int
+    refused: int
+    position: str
+    oldest: float | None
+
+
+def small_round(
+    sqlite: SqliteStore, postgres: PostgresStore, schema: Callable[[], Schema], begin: Standpoint
+) -> SmallRound | None:
+    """Apply what SQLite has logged since a standpoint, if that is little and the shadow still is there.
+
+    Returns:
+        None if an ordinary round has to look; nothing was applied then.
+
+    Raises:
+        psycopg.Error, sqlite3.Error: as an ordinary round; nothing was applied, or it was and only the
+            acknowledgement is missing.
+    """
+    tables = schema()
+    with sqlite.source() as source:
+        if source.control.primary is not Side.SQLITE or source.control.epoch != begin.epoch:
+            return None
+        entries = source.entries(begin.position, SMALL + 1)
+        position = source.log_end()
+        if not entries:
+            return SmallRound(0, 0, begin.position, None) if position == begin.position else None
+        keys = _by_table(entries, tables)
+        if len(entries) > SMALL or keys is None or int(position) < entries[-1].seq:
+            return None
+        rows = {
+            name: [row for part in source.changed_rows(tables[name], begin.position) for row in part]
+            for name in keys
+        }
+    failpoint(Failpoint.APPLY_READ)
+    connection = postgres.connection
+    refused = 0
+    target = PostgresTarget(
+        connection, begin.position, source.control, quarantined=False, careful=False, announced=False
+    )
+    try:
+        with all_or_nothing(connection):
+            connection.execute(_RESUME, (begin.position, begin.pair, begin.epoch))
+            for name in sorted(keys):
+                refused += target.replace(tables[name], keys[name], rows[name])
+            target.advance(position, len(entries))
+            failpoint(Failpoint.APPLY_BEFORE_COMMIT)
+    except psycopg.DatabaseError as error:
+        give_up(connection)
+        if error.sqlstate == OVERTAKEN_SQLSTATE or isinstance(error, pg_errors.UndefinedFunction):
+            return None  # or the pair was prepared by an older version
+        raise
+    failpoint(Failpoint.APPLY_AFTER_COMMIT)
+    return SmallRound(len(entries), refused, position, min(entry.at for entry in entries))
+
+
+def _by_table(entries: list[Entry], tables: Schema) -> dict[str, list[RawKey]] | None:
+    """Each table's distinct keys; None if one is unknown or cannot be looked up."""
+    keys: dict[str, dict[RawKey, None]] = {}
+    for entry in entries:
+        table = tables.get(entry.table)
+        key = None if table is None else findable(table, entry.key)
+        if key is None:
+            return None
+        keys.setdefault(entry.table, {})[key] = None
+    return {name: list(of_table) for name, of_table in keys.items()}
+
+
+def age(oldest: float | None) -> float:
+    """Seconds since a log entry was made; 0 if there was none."""
+    return max(0.0, time.time() - oldest) if oldest else 0.0

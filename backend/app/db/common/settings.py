@@ -1,0 +1,97 @@
+"""The session layer's own settings: the operator's toggles, all with the prefix ST_.
+
+The application's `get_settings().database_url` (ST_DATABASE_URL) says which side this deployment wants
+as primary. Everything else about the pair of databases is here, so that these files work in any
+checkout whose own settings know nothing of it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.db.common.errors import ConfigurationError
+
+_BACKEND = Path(__file__).resolve().parents[3]
+
+
+class DualWrite(StrEnum):
+    """How closely a commit is coupled to the shadow."""
+
+    OFF = "off"  # changes are captured in the log; nobody applies them from here
+    ASYNC = "async"  # a background applier follows
+    SYNC = "sync"  # a commit also waits, within a limit, until the shadow has it
+    STRICT = "strict"  # the shadow takes the change before the primary commits
+
+
+class Cutover(StrEnum):
+    """What a start does when ST_DATABASE_URL names the side that is not primary."""
+
+    MANUAL = "manual"  # follow the control row and say so loudly
+    AUTO = "auto"  # perform the guarded switch if its gates are met
+
+
+class ShadowReads(StrEnum):
+    """Whether a share of the reads is repeated on the shadow and compared."""
+
+    OFF = "off"
+    COMPARE = "compare"
+
+
+class Pooler(StrEnum):
+    """What stands between this process and PostgreSQL."""
+
+    NONE = "none"  # a server session is ours: start-up options and prepared statements work
+    TRANSACTION = "transaction"  # PgBouncer in transaction pooling: neither may be used
+
+
+class ShimSettings(BaseSettings):
+    """Settings of the session layer, read from the environment and the backend's .env files."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ST_",
+        env_file=(_BACKEND.parent / ".env", _BACKEND / ".env"),
+        env_file_encoding="utf-8",
+        extra="ignore",
+    )
+
+    shadow_database_url: str = ""
+    dual_write: DualWrite = DualWrite.SYNC
+    dual_write_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 500
+    cutover: Cutover = Cutover.MANUAL
+    cutover_hold_ms: Annotated[int, Field(ge=0, le=60_000)] = 1500
+    shadow_reads: ShadowReads = ShadowReads.OFF
+    shadow_read_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    pg_pooler: Pooler = Pooler.NONE
+    pg_pool_size: Annotated[int, Field(ge=1, le=1000)] = 20
+    pg_connect_timeout_s: Annotated[int, Field(ge=1, le=300)] = 5
+    pg_lock_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
+    pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
+    sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
+
+
+def load_settings() -> ShimSettings:
+    """Read the settings afresh.
+
+    Raises:
+        ConfigurationError: a variable has a value it cannot have; names the variable.
+    """
+    try:
+        return ShimSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "ST_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(
+            f"{name} is {first['input']!r}: {first['msg']}", hint="see .env.example for what it may be"
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def shim_settings() -> ShimSettings:
+    """The settings of this process, read once."""
+    return load_settings()

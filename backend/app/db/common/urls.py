@@ -1,0 +1,103 @@
+"""Database URLs: which side one names, how to connect to it, and how to show it without its password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import ArgumentError
+
+from app.db.common.errors import ConfigurationError
+
+
+class Side(StrEnum):
+    """One of the two databases of the pair."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
+    @property
+    def other(self) -> Side:
+        return Side.POSTGRES if self is Side.SQLITE else Side.SQLITE
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two databases that take part in the move."""
+
+    sqlite: URL
+    postgres: URL
+
+    def url(self, side: Side) -> URL:
+        return self.sqlite if side is Side.SQLITE else self.postgres
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return Path(str(self.sqlite.database))
+
+
+def parse_url(text: str, *, name: str) -> URL:
+    """Turn a configured URL into SQLAlchemy's form, with psycopg 3 as PostgreSQL's driver.
+
+    Args:
+        text: the URL as the operator wrote it.
+        name: the variable or option it came from, for the error.
+
+    Raises:
+        ConfigurationError: not a URL, neither SQLite nor PostgreSQL, or without a database name.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # ValueError: the port; its text would hold part of a password
+        raise ConfigurationError(
+            f"{name} is not a database URL",
+            hint="sqlite:////path/to/file.db or postgresql://user@host/database",
+        ) from None
+    backend = url.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    elif backend == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise ConfigurationError(f"{name} names no SQLite file", hint="sqlite:////path/to/file.db")
+    else:
+        raise ConfigurationError(
+            f"{name} names a {backend} database", hint="only SQLite and PostgreSQL take part"
+        )
+    return url
+
+
+def side_of(url: URL) -> Side:
+    """Which side a parsed URL names."""
+    return Side.SQLITE if url.get_backend_name() == "sqlite" else Side.POSTGRES
+
+
+def make_pair(first: URL, second: URL) -> Pair:
+    """The pair that two URLs form, in either order.
+
+    Raises:
+        ConfigurationError: both name the same kind of database.
+    """
+    if side_of(first) is side_of(second):
+        raise ConfigurationError(
+            f"both database URLs name {side_of(first)}",
+            hint="ST_DATABASE_URL and ST_SHADOW_DATABASE_URL must name one SQLite file and one PostgreSQL database",
+        )
+    return Pair(first, second) if side_of(first) is Side.SQLITE else Pair(second, first)
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """What psycopg.connect needs for this URL, several hosts and query options included."""
+    dialect: Dialect = url.get_dialect()()
+    _, arguments = dialect.create_connect_args(url)
+    arguments.pop("context", None)
+    return dict(arguments)
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed: never with its password."""
+    return url.render_as_string(hide_password=True)

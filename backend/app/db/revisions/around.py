@@ -1,0 +1,239 @@
+"""What surrounds the revisions on each side of a prepared pair, within the transaction that runs them.
+
+The shadow is migrated first, while its fence is up for everybody but the migrating transaction, which lowers
+it where nobody else can see. What the revisions write there is captured like any write, and announced: the
+next round of apply takes these keys from the primary, so that rows which come out differently on the two
+sides (an id from a sequence, a default with the current time) end up as the primary has them.
+On the primary what the revisions write is captured and applied like any write.
+
+PostgreSQL's transaction also puts the foreign keys back for the revisions and forgets the last verify. In the end
+SQLite's schema version is made to move, because that is what tells every applier to read the schema again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+from app.db.common.errors import Refused
+from app.db.common.urls import Side
+from app.db.revisions.runner import Hooks
+from app.db.rows.catalog import postgres_keys, sqlite_keys
+from app.db.sides.capture.recapture import PostgresCapture, SqliteCapture, keep, require_keys
+from app.db.sides.capture.triggers import fence_message, set_fence_message
+from app.db.sides.contract import Control
+from app.db.sides.phase import record
+from app.db.sides.postgres import deferred
+from app.db.sides.postgres.connection import postgres_control
+from app.db.sides.sqlite.store import SqliteStore, sqlite_control
+
+# Tokens of transactions that have ended, whatever the primary is: a log position and a transaction id.
+_ENDED = {Side.SQLITE: "0", Side.POSTGRES: "3"}
+_LOCK_WAIT = "60s"  # for the applier's lock: a round of many rows takes seconds
+_SQLITE_WAIT_MS = 30_000
+# Bookkeeping that names tables, besides the log; each has the name in `tbl`.
+_OF_TABLES = (
+    "st_change_log",
+    "st_pending",
+    "st_quarantine",
+    "st_mismatch",
+    "st_verify_progress",
+    "st_copy_range",
+    "st_deferred_ddl",
+)
+
+
+def require_unchanged(now: Control, planned: Control) -> None:
+    """Make sure that no switch has begun or taken place since the migration was planned.
+
+    Raises:
+        Refused: one has; nothing was changed on this side.
+    """
+    if now.attempt is not None or (now.pair, now.epoch) != (planned.pair, planned.epoch):
+        raise Refused(
+            "the sides are being switched, or were while the migration began",
+            hint="repeat the command; if it stays so, run st-migrate recover",
+        )
+
+
+class SqliteHooks(Hooks):
+    """SQLite's side, in its one transaction under the write lock.
+
+    Args:
+        arbiter: PostgreSQL's control row when the migration was planned.
+    """
+
+    def __init__(self, arbiter: Control) -> None:
+        self._arbiter = arbiter
+        self._is_shadow = arbiter.primary is Side.POSTGRES
+        self._tables: set[str] = set()
+        self._log_end = 0
+
+    def before_steps(self, connection: sa.Connection) -> None:
+        raw = _sqlite(connection)
+        require_unchanged(sqlite_control(raw), self._arbiter)
+        self._tables = set(sqlite_keys(raw))
+        self._log_end = raw.execute("SELECT coalesce(max(seq), 0) FROM st_change_log").fetchone()[0]
+        if self._is_shadow:
+            raw.execute("UPDATE st_control SET writable = 1 WHERE id = 1")
+        keep(connection, self._capture(raw))
+
+    def after_revision(self, connection: sa.Connection) -> None:
+        """Nothing to widen on SQLite."""
+
+    def after_steps(self, connection: sa.Connection) -> None:
+        raw = _sqlite(connection)
+        self._capture(raw).restore()
+        schema = sqlite_keys(raw)
+        require_keys(schema)
+        for table in ("st_change_log", "st_pending"):
+            raw.execute(
+                f"DELETE FROM {table} WHERE tbl NOT IN (SELECT name FROM sqlite_master WHERE type = 'table')"
+            )
+        if self._is_shadow:
+            self._announce(raw)
+        else:
+            raw.executemany(
+                "INSERT INTO st_change_log (tbl, k, at) VALUES (?, NULL, ?)",
+                [(table, time.time()) for table in sorted(schema.keys() - self._tables)],
+            )
+
+    def _capture(self, raw: sqlite3.Connection) -> SqliteCapture:
+        return SqliteCapture(raw, fence_message(self._arbiter.primary, self._arbiter.epoch))
+
+    def _announce(self, raw: sqlite3.Connection) -> None:
+        raw.execute(
+            "INSERT OR REPLACE INTO st_pending (tbl, k, token) "
+            "SELECT DISTINCT tbl, CAST(k AS TEXT), ? FROM st_change_log WHERE seq > ? AND k IS NOT NULL",
+            (_ENDED[Side.POSTGRES], self._log_end),
+        )
+        raw.execute("DELETE FROM st_change_log WHERE seq > ?", (self._log_end,))
+        raw.execute("UPDATE st_control SET writable = 0 WHERE id = 1")
+
+
+class PostgresHooks(Hooks):
+    """What both roles of PostgreSQL need.
+
+    Args:
+        arbiter: PostgreSQL's control row when the migration was planned.
+        sqlite: the other side's file.
+    """
+
+    def __init__(self, arbiter: Control, sqlite: Path) -> None:
+        self._arbiter = arbiter
+        self._sqlite = sqlite
+        self._tables: set[str] = set()
+        self._missing: set[tuple[str, str]] = set()
+
+    def _begin(self, raw: psycopg.Connection[Any]) -> None:
+        self._tables = set(postgres_keys(raw))
+        self._missing = _missing(raw)
+
+    def _end(self, raw: psycopg.Connection[Any]) -> None:
+        """Capture and bookkeeping fit the new tables, and a new verify is asked for."""
+        PostgresCapture(raw).restore()
+        require_keys(postgres_keys(raw))
+        for name, table in _missing(raw) - self._missing:  # dropped by a revision, so never to be built again
+            raw.execute("DELETE FROM st_deferred_ddl WHERE name = %s AND tbl = %s", (name, table))
+        gone = {table: _forget_dropped(raw, table) for table in _OF_TABLES}
+        raw.execute("DELETE FROM st_verify")
+        versions = [row[0] for row in raw.execute("SELECT version_num FROM alembic_version").fetchall()]
+        evidence = {"revision": versions, "dropped": {table: n for table, n in gone.items() if n}}
+        record(raw, "schema migrated", self._arbiter.epoch, evidence)
+
+    def _touch_sqlite(self) -> None:
+        """Have every applier read the schema again."""
+        store = SqliteStore(self._sqlite, busy_timeout_ms=_SQLITE_WAIT_MS)
+        try:
+            with store.write() as connection:
+                control = sqlite_control(connection)
+                set_fence_message(connection, fence_message(control.primary, control.epoch))
+        finally:
+            store.close()
+
+
+class PostgresShadowHooks(PostgresHooks):
+    """PostgreSQL as the shadow: one transaction that holds the applier's lock."""
+
+    one_transaction = True
+
+    def before_steps(self, connection: sa.Connection) -> None:
+        raw = _postgres(connection)
+        with raw.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_WAIT,))
+            cursor.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+            cursor.execute("SET LOCAL lock_timeout = '5s'")
+        require_unchanged(postgres_control(raw, lock=True), self._arbiter)
+        raw.execute("UPDATE st_control SET writable = true WHERE id = 1")
+        deferred.add_foreign_keys(raw)
+        raw.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks pending cannot be altered
+        deferred.advance_sequences(raw, 0)
+        self._begin(raw)
+        keep(connection, PostgresCapture(raw))
+
+    def after_steps(self, connection: sa.Connection) -> None:
+        raw = _postgres(connection)
+        self._end(raw)
+        raw.execute(
+            "INSERT INTO st_pending (tbl, k, token) SELECT DISTINCT tbl, k, %s FROM st_change_log "
+            "WHERE xid = pg_current_xact_id() AND k IS NOT NULL "
+            "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token",
+            (_ENDED[Side.SQLITE],),
+        )
+        raw.execute("DELETE FROM st_change_log WHERE xid = pg_current_xact_id()")
+        deferred.drop_foreign_keys(raw)
+        raw.execute("UPDATE st_control SET writable = false WHERE id = 1")
+        self._touch_sqlite()
+
+
+class PostgresPrimaryHooks(PostgresHooks):
+    """PostgreSQL as the primary: each revision commits by itself, captured, between the application's writes."""
+
+    def before_steps(self, connection: sa.Connection) -> None:
+        raw = _postgres(connection)
+        self._begin(raw)
+        keep(connection, PostgresCapture(raw))
+
+    def after_revision(self, connection: sa.Connection) -> None:
+        super().after_revision(connection)
+        raw = _postgres(connection)
+        self._end(raw)
+        present = set(postgres_keys(raw))
+        for table in sorted(present - self._tables):
+            raw.execute("INSERT INTO st_change_log (tbl, k) VALUES (%s, NULL)", (table,))
+        self._tables = present
+        raw.execute("SELECT 1 FROM st_control WHERE id = 1 FOR SHARE")
+        require_unchanged(postgres_control(raw), self._arbiter)
+
+    def after_steps(self, connection: sa.Connection) -> None:
+        # Not within a revision: a round of apply owns SQLite while it waits for a table that is being changed.
+        self._touch_sqlite()
+
+
+def _sqlite(connection: sa.Connection) -> sqlite3.Connection:
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
+
+
+def _postgres(connection: sa.Connection) -> psycopg.Connection[Any]:
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, psycopg.Connection)
+    return raw
+
+
+def _missing(raw: psycopg.Connection[Any]) -> set[tuple[str, str]]:
+    return {(name, table) for name, table, *_ in deferred.missing(raw, "index", "constraint", "foreign_key")}
+
+
+def _forget_dropped(raw: psycopg.Connection[Any], bookkeeping: str) -> int:
+    """Delete what is kept about tables that no longer exist; returns how much it was."""
+    return raw.execute(
+        f"DELETE FROM {bookkeeping} AS b WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relname = b.tbl "
+        "AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p'))".encode()
+    ).rowcount

@@ -1,0 +1,56 @@
+"""Alembic from within the application: where its files are, and what runs around its revisions.
+
+`upgrade_head` does not execute env.py, so that a chain that brings its own comes out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+
+import app
+from app.db.common.urls import parse_url
+from app.db.revisions.pair import migrate
+from app.db.revisions.runner import Run
+
+ALEMBIC_INI = Path(app.__file__).resolve().parents[1] / "alembic.ini"
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for the backend's chain and the database at `url`, from any directory."""
+    config = Config(ALEMBIC_INI)
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    scripts = ALEMBIC_INI.parent / (config.get_main_option("script_location") or "alembic")
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    return config
+
+
+def upgrade_head(url: str, revision: str = "head", *, config: Config | None = None) -> None:
+    """Bring a database up to a revision; nothing happens if it is there already.
+
+    If it is one of a prepared pair, its partner is brought there as well, see `app.db.revisions.pair`.
+
+    Args:
+        url: SQLAlchemy URL with its password, as configured.
+        revision: where to stop.
+        config: another chain than the backend's.
+
+    Raises:
+        alembic.util.CommandError: the database is at a revision that the chain does not know.
+        SwitchError: it is one of a pair, which cannot be migrated now; says why.
+        sqlalchemy.exc.DBAPIError: a statement failed; what the failing revision did is undone.
+    """
+    config = config or alembic_config(url)
+    scripts = ScriptDirectory.from_config(config)
+
+    def steps(current: Any, _: Any) -> Sequence[Any]:
+        # What Alembic's own upgrade command plans with; there is no public name for it.
+        return scripts._upgrade_revs(revision, current)
+
+    with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
+        migrate(Run(environment), parse_url(url, name="the database to migrate"))

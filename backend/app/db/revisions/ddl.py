@@ -1,0 +1,187 @@
+"""What makes an Alembic chain that was written for SQLite come out right on PostgreSQL.
+
+SQLite enforces neither the length of a text nor the range of an integer, and it takes 0 and 1 for Booleans.
+PostgreSQL has to accept the same values, so:
+
+1. while tables are described (`install_portable_defaults`), Boolean defaults are spelt for each database,
+   and on PostgreSQL integers are 64 bits wide and values are bound as SQLite would store them;
+2. after each revision (`normalise_postgres`), the columns that the revision made are widened in place.
+
+Both leave SQLite exactly as it is, and neither needs a change in the chain or in the models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ClauseElement
+
+from app.db.revisions.binding import NumberOrNull, WallClock
+
+UTC_NOW = "timezone('utc', now())"
+_POSTGRES = sa.URL.create("postgresql+psycopg").get_dialect()()
+
+
+class BooleanDefault(ClauseElement):
+    """The default 0 or 1 of a Boolean: as it was written, but `false` or `true` on PostgreSQL."""
+
+    inherit_cache = False
+
+    def __init__(self, written: str, value: bool) -> None:
+        self.written = written
+        self.value = value
+
+
+@compiles(BooleanDefault)
+def _as_written(element: BooleanDefault, compiler: SQLCompiler, **_: Any) -> str:
+    return element.written
+
+
+@compiles(BooleanDefault, "postgresql")
+def _as_boolean(element: BooleanDefault, compiler: SQLCompiler, **_: Any) -> str:
+    return "true" if element.value else "false"
+
+
+def install_portable_defaults() -> None:
+    """Adapt every column from now on when it joins its table. Calling it again changes nothing."""
+    if not event.contains(sa.Column, "after_parent_attach", _adapt):
+        event.listen(sa.Column, "after_parent_attach", _adapt)
+
+
+def _adapt(column: sa.Column[Any], parent: object) -> None:
+    kind = column.type
+    if isinstance(kind, sa.Boolean):
+        _adapt_boolean_default(column)
+        return
+    variant = _variant(kind)
+    if variant and not isinstance(kind.dialect_impl(_POSTGRES), type(variant)):
+        column.type = kind.with_variant(variant, "postgresql")
+
+
+def _variant(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any] | None:
+    """The type that takes a column's place on PostgreSQL."""
+    match kind:
+        case sa.Integer():
+            # The driver casts what it binds to the declared width, whatever the column can hold.
+            return sa.BigInteger()
+        case sa.DateTime():
+            return WallClock()
+        case sa.Float():
+            return NumberOrNull()
+    return None
+
+
+def _adapt_boolean_default(column: sa.Column[Any]) -> None:
+    default = column.server_default
+    if not isinstance(default, sa.DefaultClause):
+        return
+    if isinstance(default.arg, str) and default.arg in ("0", "1"):
+        column.server_default = sa.DefaultClause(BooleanDefault(f"'{default.arg}'", default.arg == "1"))
+    elif isinstance(default.arg, sa.TextClause) and default.arg.text in ("0", "1"):
+        column.server_default = sa.DefaultClause(BooleanDefault(default.arg.text, default.arg.text == "1"))
+
+
+def ensure_version_table(connection: sa.Connection) -> None:
+    """Create Alembic's version table on PostgreSQL, wide enough for ids of any length, if it is missing."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            'CREATE TABLE IF NOT EXISTS alembic_version (version_num text COLLATE "C" NOT NULL,'
+            " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+        )
+
+
+# Columns of the tables in the current schema that this role owns, without our own and extensions' tables.
+_COLUMNS = r"""
+SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
+       format('%I', a.attname) AS column_name,
+       t.typname AS type_name,
+       a.atttypmod AS modifier,
+       co.collname IS NOT DISTINCT FROM 'C' AS bytewise,
+       pg_get_expr(d.adbin, d.adrelid) AS default_text,
+       (SELECT s.seqrelid::regclass::text
+          FROM pg_depend dep JOIN pg_sequence s ON s.seqrelid = dep.objid
+         WHERE dep.classid = 'pg_class'::regclass AND dep.refclassid = 'pg_class'::regclass
+           AND dep.refobjid = c.oid AND dep.refobjsubid = a.attnum AND dep.deptype = 'a'
+           AND s.seqtypid <> 'bigint'::regtype LIMIT 1) AS narrow_sequence
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_collation co ON co.oid = a.attcollation
+  LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+ WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
+   AND a.attinhcount = 0 AND a.attgenerated = ''
+   AND NOT starts_with(c.relname, 'st_') AND pg_has_role(c.relowner, 'MEMBER')
+   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                      AND e.objid = c.oid AND e.deptype = 'e')
+ ORDER BY c.oid, a.attnum
+"""
+
+# The current time in any spelling that the catalog shows, with the casts around it.
+_CURRENT_TIME = re.compile(
+    r"\(*(?:now\(\)|(?:transaction|statement|clock)_timestamp\(\)|'now'::text"
+    r"|(?:CURRENT_TIMESTAMP|LOCALTIMESTAMP)(?:\(\d\))?)"
+    r"(?:\)|::timestamp(?:\(\d\))? with(?:out)? time zone)*"
+)
+
+
+def normalise_postgres(connection: sa.Connection) -> list[str]:
+    """Widen what PostgreSQL would refuse and SQLite accepts, in all application tables of the schema.
+
+    Texts lose their limit and sort by bytes, integers get 64 bits, floats double precision, times hold UTC
+    without a zone and default to the current time in UTC whatever the session's zone.
+
+    Returns:
+        The statements that were run; none if there was nothing to do, or on another database.
+    """
+    if connection.dialect.name != "postgresql":
+        return []
+    statements = []
+    columns = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
+    for table, rows in groupby(columns, key=lambda row: row.table_name):
+        found = list(rows)
+        actions = [action for row in found for action in _actions(row)]
+        if actions:
+            statements.append(f"ALTER TABLE {table} " + ", ".join(actions))
+        statements += [f"ALTER SEQUENCE {r.narrow_sequence} AS bigint" for r in found if r.narrow_sequence]
+    for statement in statements:
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+    return statements
+
+
+def _actions(row: sa.Row[Any]) -> Iterator[str]:
+    """The parts of ALTER TABLE that one column needs."""
+    column = f"ALTER COLUMN {row.column_name}"
+    target = _target_type(row)
+    if target:
+        yield f"{column} TYPE {target}"
+    if row.default_text is None or row.type_name not in ("timestamp", "timestamptz"):
+        return
+    if _CURRENT_TIME.fullmatch(row.default_text):
+        yield f"{column} SET DEFAULT {UTC_NOW}"
+    elif row.type_name == "timestamptz":
+        yield f"{column} SET DEFAULT ({row.default_text}) AT TIME ZONE 'UTC'"
+
+
+def _target_type(row: sa.Row[Any]) -> str | None:
+    match row.type_name:
+        case "varchar" | "bpchar":
+            return 'text COLLATE "C"'
+        case "text" if not row.bytewise:
+            return 'text COLLATE "C"'
+        case "int2" | "int4":
+            return "bigint"
+        case "float4":
+            return "double precision"
+        case "timestamptz":
+            return f"timestamp without time zone USING {row.column_name} AT TIME ZONE 'UTC'"
+        case "timestamp" if row.modifier != -1:
+            return "timestamp without time zone"
+    return None

@@ -1,0 +1,163 @@
+"""A schema migration in the middle of the move: both sides, by one command.
+
+Order: the shadow first, then the primary. While only the shadow is migrated apply stands still with
+SchemaDrift (nothing is lost, the log keeps everything) and goes on by itself afterwards. A failure on the
+shadow has changed nothing on the primary; a crash between the two is finished by the same command. Two
+runners wait for each other at PostgreSQL's lock, and the second finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.core.config import get_settings
+from app.db.common.errors import ConfigurationError, NotPrepared, Refused, ShadowUnavailable
+from app.db.common.settings import load_settings
+from app.db.common.urls import Pair, Side, make_pair, parse_url, shown, side_of
+from app.db.revisions.around import (
+    PostgresPrimaryHooks,
+    PostgresShadowHooks,
+    SqliteHooks,
+    require_unchanged,
+)
+from app.db.revisions.runner import Hooks, Run, only_runner
+from app.db.rows.catalog import read_schema
+from app.db.sides.capture import triggers as capture
+from app.db.sides.contract import Control
+from app.db.sides.phase import Phase
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore, open_sqlite, sqlite_control
+
+
+class _Preparing(Hooks):
+    """PostgreSQL while `prepare` builds it: a fence that is up already lets the revisions pass."""
+
+    def __init__(self, epoch: int) -> None:
+        self.settings = {"st.applying": str(epoch)}
+
+
+def migrate(run: Run, url: sa.URL) -> None:
+    """Do what Alembic was asked for on a database, and on its partner if it is one of a prepared pair.
+
+    Raises:
+        ConfigurationError: the partner is not configured, or another database is.
+        Refused: the pair is at a point at which its schema cannot change.
+        ShadowUnavailable: the partner cannot be reached.
+        SchemaDrift: the chain makes tables that the pair cannot hold.
+        sqlalchemy.exc.DBAPIError: a statement failed; what the failing revision did is undone.
+    """
+    control = None if run.only_reads else control_of(url)
+    if control is None:
+        _alone(run, url, Hooks())
+    elif side_of(url) is Side.POSTGRES and control.phase == Phase.PREPARING:
+        _alone(run, url, _Preparing(control.epoch))
+    else:
+        _migrate_member(run, url, control)
+
+
+def _alone(run: Run, url: sa.URL, hooks: Hooks) -> None:
+    with only_runner(url):
+        run.on_url(url, hooks)
+
+
+def control_of(url: sa.URL) -> Control | None:
+    """The control row of a database; None if it has none."""
+    settings = load_settings()
+    try:
+        if side_of(url) is Side.SQLITE:
+            path = Path(str(url.database))
+            if not path.is_file():
+                return None
+            connection = open_sqlite(path, busy_timeout_ms=settings.sqlite_busy_timeout_ms, read_only=True)
+            try:
+                return sqlite_control(connection)
+            finally:
+                connection.close()
+        store = PostgresStore(url, settings, application_name="st-migrate")
+        try:
+            return store.read_control()
+        finally:
+            store.close()
+    except NotPrepared:
+        return None
+
+
+def _migrate_member(run: Run, url: sa.URL, control: Control) -> None:
+    """The database is one of a pair. Without anything to do here, its partner may be missing or away."""
+    due = run.has_steps(url)
+    try:
+        other, theirs = _partner(url, control)
+    except (ConfigurationError, ShadowUnavailable):
+        if due:
+            raise
+        return
+    pair = make_pair(url, other)
+    arbiter = control if side_of(url) is Side.POSTGRES else theirs
+    if not due and not run.has_steps(other):
+        return
+    if arbiter.phase == Phase.PREPARING:  # PostgreSQL gets its tables from prepare
+        run.on_url(pair.sqlite, SqliteHooks(arbiter))
+        return
+    _require_replicating(arbiter, theirs if arbiter is control else control)
+    with only_runner(pair.postgres):
+        sides = {
+            Side.SQLITE: SqliteHooks(arbiter),
+            Side.POSTGRES: PostgresPrimaryHooks(arbiter, pair.path)
+            if arbiter.primary is Side.POSTGRES
+            else PostgresShadowHooks(arbiter, pair.path),
+        }
+        for side in (arbiter.primary.other, arbiter.primary):
+            run.on_url(pair.url(side), sides[side])
+    _check(pair)
+
+
+def _partner(url: sa.URL, control: Control) -> tuple[sa.URL, Control]:
+    """The other side's URL and control row."""
+    other_side = side_of(url).other
+    configured = {
+        "ST_SHADOW_DATABASE_URL": load_settings().shadow_database_url.strip(),
+        "ST_DATABASE_URL": get_settings().database_url,
+    }
+    for name, text in configured.items():
+        if text and side_of(other := parse_url(text, name=name)) is other_side:
+            break
+    else:
+        raise ConfigurationError(
+            f"{shown(url)} is one of a prepared pair, and its schema can only change on both sides together",
+            hint=f"set ST_SHADOW_DATABASE_URL (or ST_DATABASE_URL) to the {other_side} side and repeat, "
+            "or end the move first with st-migrate complete or abort",
+        )
+    theirs = control_of(other)
+    if theirs is None or theirs.pair != control.pair:
+        raise ConfigurationError(
+            f"{name} names {shown(other)}, which is not the database that {shown(url)} is paired with",
+            hint="correct the variable; st-migrate status shows the pair",
+        )
+    return other, theirs
+
+
+def _require_replicating(arbiter: Control, sqlite_or_other: Control) -> None:
+    if arbiter.phase != Phase.REPLICATING:
+        raise Refused(
+            f"the schema cannot change in phase {arbiter.phase}",
+            hint="finish it first: "
+            + ("st-migrate backfill" if arbiter.phase == Phase.COPYING else "st-migrate complete or abort"),
+        )
+    require_unchanged(arbiter, sqlite_or_other)
+
+
+def _check(pair: Pair) -> None:
+    """Both sides have the same tables now, and SQLite's triggers are those that appliers expect."""
+    settings = load_settings()
+    sqlite = SqliteStore(pair.path, busy_timeout_ms=settings.sqlite_busy_timeout_ms)
+    postgres = PostgresStore(pair.postgres, settings, application_name="st-migrate")
+    try:
+        schema = read_schema(sqlite.connection, postgres.connection)
+        with sqlite.write() as connection:
+            control = sqlite.read_control()
+            capture.install_sqlite(connection, schema, capture.fence_message(control.primary, control.epoch))
+    finally:
+        sqlite.close()
+        postgres.close()

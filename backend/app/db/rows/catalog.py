@@ -1,0 +1,255 @@
+"""What tables there are on each side, read from the databases themselves and compared.
+
+The databases are the truth, not the models: the same code serves any application, and a migration
+that ran on one side only shows as drift. Bookkeeping tables start with `st_` and are left out, as is
+Alembic's version table.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import psycopg
+
+from app.db.common.errors import SchemaDrift
+from app.db.rows.canonical import POSTGRES_KINDS, Kind
+
+BOOKKEEPING_PREFIX = "st_"
+VERSION_TABLE = "alembic_version"
+_KEY_KINDS = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it.
+
+    The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
+    assignment to such a column refuses it.
+    """
+
+    name: str
+    kind: Kind
+    cast: str
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that takes part.
+
+    `uniques` are the column lists of SQLite's unique keys other than the primary key.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[Column, ...]
+    uniques: tuple[tuple[str, ...], ...] = field(default=())
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @cached_property
+    def key_positions(self) -> tuple[int, ...]:
+        """Where the key's columns stand among the columns."""
+        return tuple(self.columns.index(column) for column in self.key)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.key)
+
+    @property
+    def integer_key(self) -> bool:
+        """Whether the key is one integer column, which can be cut into ranges."""
+        return len(self.key) == 1 and self.key[0].kind is Kind.INTEGER
+
+
+Schema = dict[str, Table]
+# Equal tables are one object, so that statements remembered by table are found at once.
+_known: dict[Table, Table] = {}
+
+
+def quote(name: str) -> str:
+    """An identifier quoted for both databases."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_with_parameters(name: str) -> str:
+    """An identifier for a PostgreSQL statement with parameters, where a percent sign has a meaning."""
+    return quote(name).replace("%", "%%")
+
+
+def literal(text: str) -> str:
+    """A text quoted as an SQL literal for both databases."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def takes_part(name: str) -> bool:
+    """Whether a table holds application data."""
+    return not name.startswith((BOOKKEEPING_PREFIX, "sqlite_")) and name != VERSION_TABLE
+
+
+def sqlite_columns(connection: sqlite3.Connection) -> dict[str, dict[str, tuple[str, bool, int]]]:
+    """Every application table of the SQLite file: column name to (declared type, nullable, key position)."""
+    tables = [
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        if takes_part(name)
+    ]
+    return {
+        table: {
+            name: (declared, not not_null, position)
+            for _, name, declared, not_null, _, position, hidden in connection.execute(
+                f"PRAGMA table_xinfo({quote(table)})"
+            )
+            if hidden != 1
+        }
+        for table in tables
+    }
+
+
+def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[tuple[str, ...], ...]:
+    """Column lists of a table's unique indexes other than the primary key.
+
+    Raises:
+        SchemaDrift: a unique index over an expression or one that does not compare bytes: capture could
+            not see its collisions, and PostgreSQL would not have them.
+    """
+    found = []
+    for _, name, unique, origin, _ in connection.execute(f"PRAGMA index_list({quote(table)})").fetchall():
+        if not unique:
+            continue
+        details = connection.execute(f"PRAGMA index_xinfo({quote(name)})").fetchall()
+        columns = [(column, collation) for _, _, column, _, collation, is_key in details if is_key]
+        if any(column is None or collation != "BINARY" for column, collation in columns):
+            raise SchemaDrift(
+                f"unique index {name} on {table} covers an expression or has a collation of its own",
+                hint="make it a unique index over columns, compared as they are",
+            )
+        if origin != "pk":
+            found.append(tuple(column for column, _ in columns))
+    return tuple(sorted(set(found)))
+
+
+POSTGRES_COLUMNS = """
+SELECT c.relname, a.attname, format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod),
+       NOT a.attnotnull, t.typtype = 'e',
+       coalesce(array_position(i.indkey::int2[], a.attnum), -1)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+ORDER BY c.relname, a.attnum
+"""
+
+
+def postgres_columns(
+    connection: psycopg.Connection[Any],
+) -> dict[str, list[tuple[str, str, str, bool, bool, int]]]:
+    """Every application table of the PostgreSQL schema: (name, base type, full type, nullable, enum, key)."""
+    tables: dict[str, list[tuple[str, str, str, bool, bool, int]]] = {}
+    for table, *column in connection.execute(POSTGRES_COLUMNS).fetchall():
+        if takes_part(table):
+            tables.setdefault(table, []).append(tuple(column))
+    return tables
+
+
+def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> Schema:
+    """The tables of the pair, columns in PostgreSQL's order.
+
+    Raises:
+        SchemaDrift: tables or columns that only one side has, a column of a type that has no canonical
+            form, or a table without a usable primary key.
+    """
+    ours, theirs = sqlite_columns(sqlite), postgres_columns(postgres)
+    problems = [f"table {name} is only on SQLite" for name in sorted(ours.keys() - theirs.keys())]
+    problems += [f"table {name} is only on PostgreSQL" for name in sorted(theirs.keys() - ours.keys())]
+    schema: Schema = {}
+    for name in sorted(ours.keys() & theirs.keys()):
+        columns = _columns(name, ours[name], theirs[name], problems)
+        key = _key(name, ours[name], theirs[name], columns, problems)
+        table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
+        schema[name] = _known.setdefault(table, table)
+    if problems:
+        raise SchemaDrift(
+            "the two sides differ: " + "; ".join(problems[:10]) + (" ..." if len(problems) > 10 else ""),
+            hint="bring both sides to the same revision (alembic upgrade head with both URLs set)",
+        )
+    return schema
+
+
+def _columns(
+    table: str,
+    ours: dict[str, tuple[str, bool, int]],
+    theirs: list[tuple[str, str, str, bool, bool, int]],
+    problems: list[str],
+) -> dict[str, Column]:
+    names = {column[0] for column in theirs}
+    problems += [f"column {table}.{name} is only on SQLite" for name in ours if name not in names]
+    columns: dict[str, Column] = {}
+    for name, base, full, nullable, enum, _ in theirs:
+        kind = Kind.TEXT if enum else POSTGRES_KINDS.get(base)
+        if name not in ours:
+            problems.append(f"column {table}.{name} is only on PostgreSQL")
+        elif kind is None:
+            problems.append(
+                f"column {table}.{name} has type {full} on PostgreSQL, which has no canonical form"
+            )
+        else:
+            columns[name] = Column(name, kind, base, nullable)
+    return columns
+
+
+def _key(
+    table: str,
+    ours: dict[str, tuple[str, bool, int]],
+    theirs: list[tuple[str, str, str, bool, bool, int]],
+    columns: dict[str, Column],
+    problems: list[str],
+) -> tuple[Column, ...]:
+    on_sqlite = [name for name, (_, _, position) in sorted(ours.items(), key=lambda c: c[1][2]) if position]
+    on_postgres = [column[0] for column in sorted(theirs, key=lambda column: column[5]) if column[5] >= 0]
+    if not on_sqlite or set(on_sqlite) != set(on_postgres):
+        problems.append(f"table {table} has no primary key, or not the same on both sides")
+        return ()
+    key = tuple(columns[name] for name in on_postgres if name in columns)
+    problems += [
+        f"key column {table}.{column.name} is a {column.kind}, and a key must be integer, text or uuid"
+        for column in key
+        if column.kind not in _KEY_KINDS
+    ]
+    return key
+
+
+def sqlite_keys(connection: sqlite3.Connection) -> Schema:
+    """What capture on SQLite has to know, from SQLite alone: keys and unique keys.
+
+    Columns that are not part of the key are left out, and kinds mean nothing. A table without a primary
+    key has an empty one.
+    """
+    schema: Schema = {}
+    for name, columns in sqlite_columns(connection).items():
+        positions = sorted((position, column) for column, (_, _, position) in columns.items() if position)
+        key = tuple(Column(column, Kind.TEXT, "text", False) for _, column in positions)
+        schema[name] = Table(name, key, key, sqlite_uniques(connection, name))
+    return schema
+
+
+def postgres_keys(connection: psycopg.Connection[Any]) -> Schema:
+    """What capture on PostgreSQL has to know, from PostgreSQL alone; see `sqlite_keys`."""
+    schema: Schema = {}
+    for name, columns in postgres_columns(connection).items():
+        positions = sorted((position, column) for column, *_, position in columns if position >= 0)
+        key = tuple(Column(column, Kind.TEXT, "text", False) for _, column in positions)
+        schema[name] = Table(name, key, key)
+    return schema
+
+
+def normal_declared(declared: str) -> str:
+    """A declared SQLite type without its length."""
+    return re.sub(r"\s*\(.*", "", declared).upper()

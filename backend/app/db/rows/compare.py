@@ -1,0 +1,91 @@
+"""Exact comparison of rows of the two sides, in canonical form.
+
+Used by verify for whole tables and by the switch for the keys that changed since. Rows are first
+compared as they come, in one C-level step; only where they are not equal at once is each value brought
+to its canonical form, and only what differs there is a mismatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.db.common.errors import UnsupportedValue
+from app.db.rows.canonical import encode
+from app.db.rows.catalog import Column, Table
+from app.db.rows.policy import encode_cell
+from app.db.rows.refused import join_key, row_key
+from app.db.sides.contract import Row
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One key at which the sides differ.
+
+    `kind`: different, missing (on the shadow) or extra (on the shadow); `columns`: which, for different.
+    """
+
+    table: str
+    key: tuple[str | None, ...]
+    kind: str
+    columns: tuple[str, ...] = ()
+
+    def key_text(self) -> str:
+        """The key as bookkeeping stores it."""
+        return join_key(self.key)
+
+
+def canonical_key(table: Table, row: Row) -> tuple[str | None, ...]:
+    """A row's key in canonical form, whichever side it comes from."""
+    values = dict(zip((column.name for column in table.columns), row, strict=True))
+    try:
+        key = tuple(encode(column.kind, values[column.name]) for column in table.key)
+    except UnsupportedValue:
+        return row_key(table, row)
+    return row_key(table, row) if None in key else key
+
+
+def compare_rows(table: Table, sqlite_rows: Iterable[Row], postgres_rows: Iterable[Row]) -> list[Mismatch]:
+    """Compare two sets of rows of one table by key.
+
+    Args:
+        sqlite_rows: as SQLite stores them.
+        postgres_rows: as the PostgreSQL store's select list yields them.
+
+    Returns:
+        Mismatches with `missing` and `extra` seen from SQLite: missing on PostgreSQL, extra there.
+    """
+    ours = {canonical_key(table, row): row for row in sqlite_rows}
+    theirs = {canonical_key(table, row): row for row in postgres_rows}
+    found = [Mismatch(table.name, key, "missing") for key in ours.keys() - theirs.keys()]
+    found += [Mismatch(table.name, key, "extra") for key in theirs.keys() - ours.keys()]
+    for key in ours.keys() & theirs.keys():
+        if columns := differing_columns(table, ours[key], theirs[key]):
+            found.append(Mismatch(table.name, key, "different", columns))
+    return found
+
+
+def differing_columns(table: Table, sqlite_row: Row, postgres_row: Row) -> tuple[str, ...]:
+    """Names of the columns in which two rows of the same key differ."""
+    return tuple(
+        column.name
+        for column, ours, theirs in zip(table.columns, sqlite_row, postgres_row, strict=True)
+        if ours != theirs and _canonical(table, column, ours) != _canonical(table, column, theirs)
+    )
+
+
+def _canonical(table: Table, column: Column, value: Any) -> str | None:
+    """The canonical text, or a text no canonical form can equal where there is none."""
+    try:
+        return encode_cell(table, column, value)
+    except UnsupportedValue as error:
+        return f"\x00{error}"
+
+
+def by_table(mismatches: Sequence[Mismatch]) -> Mapping[str, int]:
+    """How many mismatches each table has."""
+    counts: dict[str, int] = {}
+    for item in mismatches:
+        counts[item.table] = counts.get(item.table, 0) + 1
+    return counts

@@ -1,0 +1,131 @@
+"""Engines: how each side is opened for the application, and what makes the two behave alike.
+
+SQLite: reads open no transaction; the first write or savepoint opens one with BEGIN IMMEDIATE. That is
+closest to READ COMMITTED on PostgreSQL, it makes savepoints real (with the driver's default a released
+savepoint commits), and a transaction that reads before it writes can no longer fail at once because
+another writer came between.
+
+PostgreSQL: a UTC session, limits on every kind of waiting, connections checked before use. (What a value
+means there is the column types' affair, see `ddl` and `binding`.)
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+
+from psycopg.pq import TransactionStatus
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+
+from app.db.common.errors import Fenced
+from app.db.common.settings import Pooler, ShimSettings
+from app.db.common.urls import Side, side_of
+from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
+from app.db.sides.postgres.connection import KEEPALIVE, PatientConnection
+
+SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
+
+_READS = re.compile(
+    r"\s*(?:--[^\n]*\n\s*)*(SELECT|VALUES|PRAGMA|EXPLAIN|SHOW|RELEASE|ROLLBACK|COMMIT|SET)\b", re.I
+)
+_WITH = re.compile(r"\s*WITH\b", re.I)
+_WRITES_WITHIN = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.I)
+
+
+def is_write(statement: str, context: Any = None) -> bool:
+    """Whether a statement may write; a doubtful one counts as a write."""
+    compiled = getattr(context, "compiled", None) is not None
+    if compiled and (context.isinsert or context.isupdate or context.isdelete):
+        return True
+    if _READS.match(statement):
+        return False
+    return not _WITH.match(statement) or _WRITES_WITHIN.search(statement) is not None
+
+
+def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engine:
+    """An engine for one side, with everything above in place."""
+    if side_of(url) is Side.SQLITE:
+        engine = create_engine(
+            url,
+            echo=echo,
+            connect_args={"check_same_thread": False, "timeout": settings.sqlite_busy_timeout_ms / 1000},
+        )
+        event.listen(engine, "connect", _sqlite_connected)
+        event.listen(engine, "before_cursor_execute", begin_before_write)
+    else:
+        engine = create_engine(
+            url,
+            echo=echo,
+            pool_pre_ping=True,
+            pool_size=settings.pg_pool_size,
+            max_overflow=settings.pg_pool_size,
+            pool_recycle=1800,
+            connect_args=_postgres_arguments(url, settings),
+        )
+        event.listen(engine, "do_connect", _connect_patiently)
+        if settings.pg_statement_timeout_ms:
+            patience = settings.pg_statement_timeout_ms / 1000 + SILENCE_S
+            event.listen(engine, "connect", lambda raw, record: setattr(raw, "patience", patience))
+    event.listen(engine, "handle_error", _name_the_fence)
+    event.listen(engine, "checkin", _leave_no_transaction)
+    return engine
+
+
+def _postgres_arguments(url: URL, settings: ShimSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {name: n for name, n in KEEPALIVE.items() if name not in url.query}
+    if "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = settings.pg_connect_timeout_s
+    if "application_name" not in url.query:
+        arguments["application_name"] = "sigmatrader"
+    if settings.pg_pooler is Pooler.TRANSACTION:
+        arguments["prepare_threshold"] = None
+    elif "options" not in url.query:
+        arguments["options"] = (
+            f"-c TimeZone=UTC -c lock_timeout={settings.pg_lock_timeout_ms} "
+            f"-c statement_timeout={settings.pg_statement_timeout_ms} "
+            "-c idle_in_transaction_session_timeout=60000"
+        )
+    return arguments
+
+
+def _connect_patiently(dialect: Any, record: Any, arguments: Any, options: Any) -> PatientConnection:
+    return PatientConnection.connect(*arguments, **options)
+
+
+def _sqlite_connected(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # no transaction but those that begin_before_write opens
+
+
+def begin_before_write(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> None:
+    """Open the transaction with the write lock in hand, before the first write or savepoint."""
+    raw = connection.connection.dbapi_connection
+    if isinstance(raw, sqlite3.Connection) and not raw.in_transaction and is_write(statement, context):
+        raw.execute("BEGIN IMMEDIATE")
+
+
+def _leave_no_transaction(connection: Any, record: Any) -> None:
+    """Roll back what a failed COMMIT left open: SQLAlchemy takes such a transaction for ended.
+
+    Without this the next user of the pooled connection would commit it along with its own.
+    """
+    if connection is None:
+        return
+    raw = getattr(connection, "driver_connection", connection)
+    if isinstance(raw, sqlite3.Connection):
+        if raw.in_transaction:
+            raw.rollback()
+    elif not raw.closed and raw.info.transaction_status is not TransactionStatus.IDLE:
+        raw.rollback()
+
+
+def _name_the_fence(context: ExceptionContext) -> None:
+    """A write that the fence refused raises `Fenced`, whichever side and driver it came from."""
+    original = context.original_exception
+    if getattr(original, "sqlstate", None) == FENCED_SQLSTATE or (
+        isinstance(original, sqlite3.IntegrityError) and FENCED_TEXT in str(original)
+    ):
+        raise Fenced(str(original).splitlines()[0], hint="the primary has moved; try again") from original

@@ -1,0 +1,149 @@
+"""The gate: which side is primary now, and the place where transactions wait while that changes.
+
+SQLite's control row is the routing hint, read at the start of every transaction: it is local, costs
+microseconds, and is brought up to date right after the commit record of a switch, before any writer of
+the new primary can have been acknowledged. It is only a hint; the fence inside each database is what
+holds. If the file cannot be read, PostgreSQL's own row is asked.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+
+from app.db.common.errors import NotPrepared, PrimaryUnavailable
+from app.db.common.metrics import FENCE_WAIT_SECONDS, FENCE_WAITS
+from app.db.common.settings import ShimSettings
+from app.db.common.urls import Pair, Side
+from app.db.sides.contract import Control
+from app.db.sides.sqlite.store import open_sqlite, sqlite_control
+
+_ROUTE = "SELECT primary_side FROM st_control WHERE id = 1"
+_POLL_S = 0.002
+_UNPREPARED_S = 0.1  # how long "no control row" is believed
+
+
+class Gate:
+    """Routes and holds the transactions of one process.
+
+    Args:
+        pair: both sides.
+        desired: the side that ST_DATABASE_URL names; it serves while nothing is prepared.
+        settings: how long a transaction is held.
+        ask_arbiter: reads PostgreSQL's control row, for when SQLite's cannot be read.
+    """
+
+    def __init__(
+        self, pair: Pair, desired: Side, settings: ShimSettings, ask_arbiter: Callable[[], Control]
+    ) -> None:
+        self._path = pair.path
+        self._desired = desired
+        self._settings = settings
+        self._ask_arbiter = ask_arbiter
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._unprepared_until = 0.0
+        self._retired = False
+        self._line = threading.Lock()  # of those that wait at a fence: only the first of them looks
+
+    def control(self) -> Control | None:
+        """SQLite's control row as it is now; None while nothing is prepared."""
+        if time.monotonic() < self._unprepared_until:
+            return None
+        try:
+            return sqlite_control(self._connection())
+        except NotPrepared:
+            self._unprepared_until = time.monotonic() + _UNPREPARED_S
+            self._retired = self._sqlite_retired()
+            return None
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = open_sqlite(
+                self._path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms, read_only=True
+            )
+            self._local.connection = connection
+            self._opened.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close the connections of all threads; the gate opens new ones if it is used again."""
+        self._local = threading.local()
+        while self._opened:
+            self._opened.pop().close()
+
+    def route(self) -> tuple[Side, bool]:
+        """The side that reads and writes go to now, and whether that is so because a control row says so."""
+        try:
+            if time.monotonic() >= self._unprepared_until:
+                row = self._connection().execute(_ROUTE).fetchone()
+                return Side(row[0]), True
+        except (sqlite3.Error, OSError, TypeError):
+            pass
+        return self._route_with_care()
+
+    def _route_with_care(self) -> tuple[Side, bool]:
+        """The same where there is no control row, or none that can be read."""
+        control = self._control_of_somebody()
+        if control is not None:
+            return control.primary, True
+        return (Side.POSTGRES if self._retired else self._desired), False
+
+    def _control_of_somebody(self) -> Control | None:
+        """SQLite's control row, or the arbiter's if the file cannot be read."""
+        try:
+            return self.control()
+        except (sqlite3.Error, OSError):
+            return self._ask_arbiter()
+
+    def primary(self) -> Side:
+        """The side that reads and writes go to now."""
+        return self.route()[0]
+
+    def _sqlite_retired(self) -> bool:
+        """Whether the move was completed and this file is the archive it left, whatever the URL names."""
+        row = self._connection().execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*' LIMIT 1"
+        )
+        return row.fetchone() is not None
+
+    @property
+    def prepared(self) -> bool:
+        return self.control() is not None
+
+    def hold(self, refused_by: Side, may_write: Callable[[], bool], deadline: float) -> None:
+        """Wait after a refusal until the primary has moved or takes writes again.
+
+        Args:
+            refused_by: the side whose fence is up.
+            may_write: asks PostgreSQL whether it takes writes again (an attempt was aborted); what SQLite
+                says is in its control row.
+            deadline: the moment of `time.monotonic` at which this transaction has waited long enough.
+
+        Raises:
+            PrimaryUnavailable: that moment came.
+        """
+        FENCE_WAITS.inc()
+        started = time.monotonic()
+        in_line = self._line.acquire(timeout=max(0.0, deadline - started))
+        try:
+            while not (in_line and self._is_over(refused_by, may_write)):
+                if time.monotonic() >= deadline:
+                    raise PrimaryUnavailable(
+                        f"{refused_by} has taken no writes for {self._settings.cutover_hold_ms} ms",
+                        hint="a switch is under way; send the request again",
+                    )
+                time.sleep(_POLL_S)
+        finally:
+            if in_line:
+                self._line.release()
+            FENCE_WAIT_SECONDS.observe(time.monotonic() - started)
+
+    def _is_over(self, refused_by: Side, may_write: Callable[[], bool]) -> bool:
+        control = self._control_of_somebody()
+        if control is None or control.primary is not refused_by:
+            return True
+        return control.writable if refused_by is Side.SQLITE else may_write()

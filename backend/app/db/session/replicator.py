@@ -1,0 +1,380 @@
+"""The applier in the backend: follows the primary, and lets commits wait for it.
+
+One applier per process, used by one thread at a time. A thread of its own, started only when there is a
+shadow, looks for changes every 20 ms, finishes what a dead coordinator left, and trims the log. In sync
+mode a commit waits for a round that began after it. It runs that round itself, in its own thread, unless
+another commit just does: then it waits for that one to end, and the next round carries all commits that
+waited meanwhile (group commit). A large backlog is left to the thread. When the shadow does not answer in
+time the breaker opens: commits stop waiting, the thread goes on trying with growing pauses, and closes the
+breaker itself once the shadow has caught up.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import errors as pg_errors
+from tenacity import RetryCallState, wait_random_exponential
+
+from app.db.apply.round import TOO_MUCH, Applier, Round, Standing
+from app.db.apply.small import SMALL
+from app.db.apply.trim import Trimmer
+from app.db.common import metrics
+from app.db.common.errors import NotPrepared, SwitchError
+from app.db.common.settings import DualWrite, ShimSettings
+from app.db.common.urls import Pair, Side
+from app.db.sides.phase import Phase
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+from app.db.switch.recover import recover
+
+log = logging.getLogger("sigma.db")
+
+POLL_S = 0.02  # how soon a change is noticed by the process that applies
+LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
+REST_S = 0.1  # how long the other processes leave it to that one before they look again
+RECOVER_S = 0.25
+PATIENCE_S = 120.0  # for one answer; longer than any statement of a huge round needs
+COUNT_S = 2.0
+DEGRADED_S = 1.0  # at least: a slow shadow must not cost one time-out after the other
+WARM_UP_S = 60.0
+CAUGHT_UP_S = 1.0  # a round shorter than this makes a degraded process trust the shadow again
+_FAILURES = (psycopg.Error, sqlite3.Error, SwitchError, OSError)
+_NOT_OURS = pg_errors.InsufficientPrivilege  # a role that may write the application's tables only
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the thread last saw; for /health/ready and the metrics."""
+
+    running: bool
+    degraded: bool
+    phase: str | None
+    lag_seconds: float
+    lag_changes: int
+    error: str | None
+
+
+class Replicator:
+    """Background apply for one process.
+
+    Args:
+        pair: both sides.
+        settings: mode and limits.
+        warm_up: opens connections that a switch will need; called now and then while the pair replicates.
+    """
+
+    def __init__(self, pair: Pair, settings: ShimSettings, warm_up: Callable[[], None]) -> None:
+        self._pair = pair
+        self._warm_up = warm_up
+        self._next_warm_up = 0.0
+        self._warming: threading.Thread | None = None
+        self._degraded_since = 0.0
+        self._settings = settings
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._rounds = threading.Lock()  # who holds it may use the applier
+        self._changed = threading.Condition()  # for commits that wait
+        self._asked = threading.Event()  # for the thread
+        self._commits = 0  # of this process, counted as soon as the primary has them
+        self._covered = 0  # how many of those the shadow is known to have
+        self._degraded = False
+        self._standing = False  # the last round did not take place: paused, or the sides were switching
+        self._phase: str | None = None
+        self._lag_seconds = 0.0
+        self._lag_changes = 0
+        self._error: str | None = None
+        self._next_recover = 0.0
+        self._next_count = 0.0
+        self._poll = POLL_S
+        self._applied_at = 0.0  # when a round of this process last found changes
+        self._applier: Applier | None = None
+        self._shown: object = None
+
+    # -- called by request threads ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread if it does not run; harmless to repeat."""
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():
+                self._stopping.clear()
+                self._asked.set()
+                self._thread = threading.Thread(target=self._run, name="st-replicator", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread after its present round."""
+        self._stopping.set()
+        self._asked.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+            self._thread = None
+        if self._warming is not None:
+            self._warming.join(timeout=10)  # it holds connections of a pool that is closed next
+
+    def committed(self) -> bool:
+        """A transaction of this process has committed on the primary.
+
+        In sync and strict mode this waits until the shadow has it or the breaker opens.
+
+        Returns:
+            Whether the shadow is known to have it.
+        """
+        mode = self._settings.dual_write
+        if mode is DualWrite.OFF:
+            return False
+        self.start()
+        if mode is DualWrite.ASYNC:
+            return (
+                False  # the thread looks soon by itself; a round per commit would take its time from commits
+            )
+        if not self._worth_waiting():
+            self._asked.set()
+            return False
+        began = time.monotonic()
+        ticket = self._next_ticket()
+        self._carry(ticket, began + self._settings.dual_write_timeout_ms / 1000)
+        metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
+        return self._covered >= ticket
+
+    def catch_up(self) -> bool:
+        """Wait, in any mode and within the time-out, for a round that begins now; whether there was one."""
+        ticket = self._next_ticket()
+        self._asked.set()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._covered >= ticket, timeout=self._settings.dual_write_timeout_ms / 1000
+            )
+        return self._covered >= ticket
+
+    def _next_ticket(self) -> int:
+        """Count a commit; a round that begins from now on covers it."""
+        with self._changed:
+            self._commits += 1
+            return self._commits
+
+    def _worth_waiting(self) -> bool:
+        return self._phase == Phase.REPLICATING and not (self._degraded or self._standing)
+
+    def _carry(self, ticket: int, deadline: float) -> None:
+        """See to it that a commit reaches the shadow: by a round of this thread or of another."""
+        while self._covered < ticket and self._worth_waiting():
+            if not self._rounds.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                break
+            try:
+                done = self._covered >= ticket or not self._worth_waiting() or self._lead(deadline)
+            finally:
+                self._rounds.release()
+            if not done:
+                self._asked.set()
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._covered >= ticket or not self._worth_waiting(),
+                        timeout=max(0.0, deadline - time.monotonic()),
+                    )
+            if time.monotonic() >= deadline:
+                break
+        if self._covered < ticket and self._worth_waiting():
+            with self._changed:
+                self._degrade("the shadow did not answer in time")
+
+    def _lead(self, deadline: float) -> bool:
+        """Run one round in a committing thread; False if that is better left to the thread.
+
+        That is so if there is more to do than a commit may wait for, or hardly any time is left: a round that
+        runs out of time gives its connection up.
+        """
+        applier = self._applier
+        least = self._settings.dual_write_timeout_ms / 1000 * LEAST_SHARE
+        if applier is None or deadline - time.monotonic() < least:
+            return False
+        applier.hurry(deadline)
+        try:
+            return self._round(applier, at_most=SMALL) is not TOO_MUCH
+        except Exception as error:  # the transaction is committed, and its caller must hear that
+            self._failed(error)
+            return True
+        finally:
+            applier.hurry(None)
+
+    def health(self) -> Health:
+        """What the thread last saw."""
+        running = self._thread is not None and self._thread.is_alive()
+        return Health(running, self._degraded, self._phase, self._lag_seconds, self._lag_changes, self._error)
+
+    def _degrade(self, why: str) -> None:
+        """Open the breaker; the caller holds the condition."""
+        if not self._degraded and self._settings.dual_write in (DualWrite.SYNC, DualWrite.STRICT):
+            self._degraded = True
+            self._degraded_since = time.monotonic()
+            metrics.DEGRADED.set(1)
+            log.warning("dual write degraded to async: %s", why)
+            self._changed.notify_all()
+
+    # -- the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        failures = 0
+        trimmer = Trimmer()
+        while not self._stopping.is_set():
+            requested = self._asked.wait(self._poll)
+            self._asked.clear()
+            try:
+                with self._rounds:
+                    self._turn(trimmer, requested)
+                failures = 0
+            except _FAILURES as error:
+                if self._settings.dual_write is DualWrite.OFF and isinstance(error, _NOT_OURS):
+                    log.info("recovery and trimming are left to st-migrate worker: %s", error)
+                    break
+                failures += 1
+                with self._rounds:
+                    self._failed(error)
+                self._stopping.wait(_pause(failures))
+                self._asked.set()  # a server that crashed may have forgotten rounds: the next turn looks
+        with self._rounds:
+            if self._applier is not None:
+                self._applier.sqlite.close()
+                self._applier.postgres.close()
+                self._applier = None
+
+    def _turn(self, trimmer: Trimmer, requested: bool) -> None:
+        """What the thread does each time it looks."""
+        if self._stopping.is_set():
+            return
+        applier = self._open()
+        self._recover_if_due(applier)
+        mode = self._settings.dual_write
+        if mode is not DualWrite.OFF and (requested or self._asked.is_set() or self._is_mine(applier)):
+            self._round(applier)
+        trimmer.trim_if_due(applier)
+        self._count_quarantine_if_due(applier)
+
+    def _is_mine(self, applier: Applier) -> bool:
+        """Whether there are changes, and no other process is at them."""
+        if not applier.has_news():
+            return False
+        at_it = self._settings.dual_write is DualWrite.ASYNC and time.monotonic() - self._applied_at < REST_S
+        alone = at_it and not applier.was_disturbed(REST_S)  # of two at it, the last to apply goes on
+        busy = not alone and applier.is_followed(REST_S)
+        self._poll = REST_S if busy else POLL_S
+        return not busy
+
+    def _open(self) -> Applier:
+        if self._applier is None:
+            self._applier = Applier(
+                SqliteStore(self._pair.path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms),
+                PostgresStore(self._pair.postgres, self._settings, application_name="st-replicator"),
+            )
+            self._applier.postgres.be_patient(PATIENCE_S)
+        return self._applier
+
+    def _round(self, applier: Applier, at_most: int | None = None) -> Round | Standing:
+        """One round for all commits so far; the caller holds the applier."""
+        commits = self._commits
+        outcome = applier.round(at_most=at_most)
+        if outcome is TOO_MUCH:
+            return outcome
+        with self._changed:
+            if isinstance(outcome, Round):
+                self._covered = max(self._covered, commits)
+            self._standing = not isinstance(outcome, Round)
+            self._seen(applier, outcome)
+            self._changed.notify_all()
+        return outcome
+
+    def _seen(self, applier: Applier, outcome: object) -> None:
+        self._error = None
+        self._phase = applier.phase
+        if isinstance(outcome, Round):
+            self._lag_seconds, self._lag_changes = outcome.lag, outcome.changes
+            metrics.ROUNDS.labels("applied" if outcome.changes else "empty").inc()
+            metrics.APPLIED.inc(outcome.changes)
+            metrics.LAG_SECONDS.set(outcome.lag)
+            metrics.LAG_CHANGES.set(0)
+            if outcome.changes:
+                self._applied_at = time.monotonic()
+                metrics.ROUND_SECONDS.observe(outcome.seconds)
+            # A round takes all there was when it began, so a short one, or no news since, is up to date.
+            rested = time.monotonic() - self._degraded_since > DEGRADED_S
+            if self._degraded and rested and (outcome.seconds < CAUGHT_UP_S or not applier.has_news()):
+                self._degraded = False
+                metrics.DEGRADED.set(0)
+                log.warning("dual write is back: the shadow has caught up")
+        else:
+            metrics.ROUNDS.labels("standing").inc()
+        standing = (applier.epoch, applier.primary, applier.phase)
+        if standing != self._shown:
+            self._shown = standing
+            metrics.EPOCH.set(applier.epoch)
+            for side in Side:
+                metrics.PRIMARY.labels(side).set(int(applier.primary is side))
+            for phase in Phase:
+                metrics.PHASE.labels(phase).set(int(applier.phase == phase))
+
+    def _failed(self, error: Exception) -> None:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, NotPrepared):
+            self._next_recover = 0.0
+        elif text != self._error:
+            log.warning("apply stands still: %s", text)
+        metrics.ROUNDS.labels("failed").inc()
+        if self._applier is not None:
+            self._applier.forget_standpoint()
+        with self._changed:
+            self._error = text
+            self._standing = True  # until a round takes place again, no commit waits for one
+            if not isinstance(error, NotPrepared):
+                self._degrade(text)
+            self._changed.notify_all()
+        self._measure_lag()
+
+    def _measure_lag(self) -> None:
+        """What the shadow lacks, while no round tells; unknown if the primary cannot be asked either."""
+        with suppress(*_FAILURES):
+            if self._applier is not None:
+                self._lag_changes, self._lag_seconds = self._applier.behind()
+                metrics.LAG_CHANGES.set(self._lag_changes)
+                metrics.LAG_SECONDS.set(self._lag_seconds)
+
+    def _count_quarantine_if_due(self, applier: Applier) -> None:
+        now = time.monotonic()
+        if now >= self._next_count:
+            self._next_count = now + COUNT_S
+            rows = applier.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
+            metrics.QUARANTINED.set(rows[0] if rows else 0)
+
+    def _recover_if_due(self, applier: Applier) -> None:
+        now = time.monotonic()
+        if now < self._next_recover:
+            return
+        self._next_recover = now + RECOVER_S
+        if self._phase != Phase.REPLICATING or self._degraded:
+            self._asked.set()  # nothing else tells that the copy is done, or the shadow back
+        elif now >= self._next_warm_up:
+            self._next_warm_up = now + WARM_UP_S
+            self._warming = threading.Thread(target=self._warm_up, name="st-warm-up", daemon=True)
+            self._warming.start()
+        control = applier.sqlite.read_control()
+        # With PostgreSQL primary an attempt shows on its row only, so it is asked every time.
+        if control.attempt is not None or self._error is not None or control.primary is Side.POSTGRES:
+            outcome = recover(applier)
+            if outcome not in ("nothing_to_do", "attempt_in_progress"):
+                log.warning("recovered from an interrupted switch: %s", outcome)
+
+
+_backoff = wait_random_exponential(multiplier=0.05, max=3.0)
+
+
+def _pause(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: random, growing, bounded."""
+    state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # the strategy reads the count only
+    state.attempt_number = failures
+    return _backoff(state)

@@ -1,0 +1,181 @@
+"""Sessions: the only place where they are made, and where each is routed, admitted and waited for.
+
+    read  -> the side that is primary when the transaction begins; the control row is read once, there
+    first write -> admit: on the primary's own connection take what blocks a fence (SQLite: the write
+                   lock, PostgreSQL: the shared writers' lock) and look at the fence; if it is up, let go,
+                   wait at the gate, and try again wherever the primary is then
+    commit -> on the primary; then, in sync mode, wait until the shadow has it
+
+A transaction that has only read may thus begin on one side and write on the other: at the moment of a
+switch both hold the same. With no shadow configured `SessionLocal` makes plain SQLAlchemy sessions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker
+
+from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.settings import DualWrite
+from app.db.common.settings import ShadowReads as ShadowReadMode
+from app.db.common.urls import Side
+from app.db.session.engines import is_write
+from app.db.session.runtime import Runtime, runtime
+
+_ADMIT_SQLITE = "SELECT writable FROM st_control WHERE id = 1"
+_ADMIT_POSTGRES = "SELECT st_may_write()"
+
+
+class RoutedSession(Session):
+    """A session of a pair of databases."""
+
+    def __init__(self, *arguments: Any, pair: Runtime, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pair = pair
+        self._side: Side | None = None
+        self._prepared = False
+        self._admitted = False
+        self._compare_reads = pair.settings.shadow_reads is ShadowReadMode.COMPARE
+
+    def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
+        """The engine of the primary; the same one for the whole transaction unless a write had to move."""
+        return self._pair.engine(self._side or self._routed())
+
+    def _routed(self) -> Side:
+        self._side, self._prepared = self._pair.gate.route()
+        return self._side
+
+    def admit(self) -> None:
+        """Make sure that this transaction may write where it is, or move it to where it may.
+
+        Raises:
+            PrimaryUnavailable: the fence stayed up for longer than a transaction may be held.
+        """
+        if self._admitted:
+            return
+        side = self._side or self._routed()
+        if not self._prepared:
+            return
+        deadline: float | None = None
+        while not self._try():
+            deadline = deadline or time.monotonic() + self._pair.settings.cutover_hold_ms / 1000
+            self._pair.gate.hold(side, self._try, deadline)
+            side = self._routed()
+        self._admitted = True
+
+    def _try(self) -> bool:
+        return admit_connection(self.connection(), self._pair)
+
+    def begin_nested(self) -> SessionTransaction:
+        self.admit()
+        return super().begin_nested()
+
+    def bulk_save_objects(self, *arguments: Any, **options: Any) -> None:
+        self.admit()
+        super().bulk_save_objects(*arguments, **options)
+
+    def bulk_insert_mappings(self, *arguments: Any, **options: Any) -> None:
+        self.admit()
+        super().bulk_insert_mappings(*arguments, **options)
+
+    def bulk_update_mappings(self, *arguments: Any, **options: Any) -> None:
+        self.admit()
+        super().bulk_update_mappings(*arguments, **options)
+
+
+def admit_connection(connection: Connection, pair: Runtime) -> bool:
+    """Take what blocks a fence on this connection's side, then look at the fence.
+
+    On a refusal everything taken is let go again, so that nobody waits for a transaction that waits.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        if not raw.in_transaction:
+            if not connection.info.get("st_foreign_keys"):
+                raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
+                connection.info["st_foreign_keys"] = True
+            pair.write_turn.begin(raw, pair.settings.sqlite_busy_timeout_ms)
+        if raw.execute(_ADMIT_SQLITE).fetchone()[0]:
+            return True
+        raw.rollback()
+        pair.write_turn.let_go()
+        return False
+    if connection.execute(text(_ADMIT_POSTGRES)).scalar_one():
+        return True
+    raw.rollback()
+    return False
+
+
+@event.listens_for(RoutedSession, "before_flush")
+def _admit_flush(session: RoutedSession, context: Any, instances: Any) -> None:
+    if session.new or session.deleted or any(map(session.is_modified, session.dirty)):
+        session.admit()
+
+
+@event.listens_for(RoutedSession, "do_orm_execute")
+def _admit_statement(state: ORMExecuteState) -> None:
+    session = state.session
+    assert isinstance(session, RoutedSession)
+    if state.is_insert or state.is_update or state.is_delete:
+        session.admit()
+    elif state.is_select:
+        if getattr(state.statement, "_for_update_arg", None) is not None:
+            session.admit()
+        elif session._compare_reads:
+            session._pair.shadow_reads.offer(state.statement, state.parameters)
+    elif is_write(getattr(state.statement, "text", None) or str(state.statement)):
+        session.admit()
+
+
+@event.listens_for(RoutedSession, "before_commit")
+def _before_commit(session: RoutedSession) -> None:
+    if session.in_nested_transaction():
+        return
+    if session._pair.settings.dual_write is DualWrite.STRICT:
+        session.flush()
+        if session._admitted:
+            session._pair.strict.announce(session.connection())
+    failpoint(Failpoint.COMMIT_BEFORE)
+
+
+@event.listens_for(RoutedSession, "after_commit")
+def _wait_for_shadow(session: RoutedSession) -> None:
+    if session._admitted and not session.in_nested_transaction():
+        failpoint(Failpoint.COMMIT_AFTER)
+        session._pair.write_turn.let_go()  # now, not when the shadow has it too
+        session._pair.replicator.committed()
+
+
+@event.listens_for(RoutedSession, "after_transaction_end")
+def _forget(session: RoutedSession, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        if session._admitted:
+            session._pair.write_turn.let_go()
+        session._side = None
+        session._admitted = False
+
+
+class SessionFactory(sessionmaker[Session]):
+    """Makes sessions of whatever runtime the process has, routed ones when there is a pair."""
+
+    def __call__(self, **local: Any) -> Session:
+        if "bind" in local or self.kw.get("bind") is not None:
+            return super().__call__(**local)
+        current = runtime()
+        options: Mapping[str, Any] = {k: v for k, v in self.kw.items() if k != "bind"} | local
+        if current.pair is None:
+            return Session(bind=current.engine(current.desired), **options)
+        return RoutedSession(pair=current, **options)
+
+
+SessionLocal = SessionFactory(autoflush=False, expire_on_commit=False)
+
+
+def get_db() -> Iterator[Session]:
+    """Request dependency: one session, closed afterwards; no commit, no rollback."""
+    with SessionLocal() as session:
+        yield session

@@ -1,0 +1,179 @@
+"""What one process holds of the pair: settings, engines, gate, replicator. Made once, on first use.
+
+With no shadow configured there is one engine and nothing else: no control row is read, no trigger
+exists, no thread runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.config import get_settings
+from app.db.apply.round import Applier
+from app.db.common.settings import ShimSettings, shim_settings
+from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
+from app.db.session.engines import make_engine
+from app.db.session.hold import Gate
+from app.db.session.replicator import Replicator
+from app.db.session.shadow_reads import ShadowReads
+from app.db.session.strict import StrictWriter
+from app.db.sides.contract import Control
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.sqlite.turn import WriteTurn, turn_at
+
+log = logging.getLogger("sigma.db")
+
+WARM_CONNECTIONS = 10
+
+
+@dataclass
+class Runtime:
+    """The databases of this process.
+
+    `url` is ST_DATABASE_URL; `pair` is None in single mode.
+    """
+
+    url: URL
+    settings: ShimSettings
+    pair: Pair | None = None
+    echo: bool = False
+    _engines: dict[Side, Engine] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def desired(self) -> Side:
+        """The side that this deployment wants as primary."""
+        return side_of(self.url)
+
+    def engine(self, side: Side) -> Engine:
+        """The engine of one side, made on first use."""
+        with self._lock:
+            if side not in self._engines:
+                url = self.pair.url(side) if self.pair else self.url
+                self._engines[side] = make_engine(url, self.settings, echo=self.echo)
+            return self._engines[side]
+
+    @cached_property
+    def gate(self) -> Gate:
+        """Routing; in dual mode only."""
+        assert self.pair is not None
+        return Gate(self.pair, self.desired, self.settings, self._ask_arbiter)
+
+    @cached_property
+    def write_turn(self) -> WriteTurn:
+        """The line in front of the write lock of SQLite's file; in dual mode only."""
+        assert self.pair is not None
+        return turn_at(self.pair.path)
+
+    @cached_property
+    def replicator(self) -> Replicator:
+        """Background apply; in dual mode only."""
+        assert self.pair is not None
+        return Replicator(self.pair, self.settings, self._warm_up)
+
+    def _warm_up(self) -> None:
+        """Have connections to PostgreSQL ready: requests held by a switch must not all open their first one."""
+        engine = self.engine(Side.POSTGRES)
+        with ExitStack() as held, suppress(SQLAlchemyError):  # nothing depends on it
+            for _ in range(min(WARM_CONNECTIONS, self.settings.pg_pool_size)):
+                held.enter_context(engine.connect())
+
+    @cached_property
+    def strict(self) -> StrictWriter:
+        """Writes the shadow before the primary commits; in strict mode only."""
+        return StrictWriter(self.applier)
+
+    @cached_property
+    def shadow_reads(self) -> ShadowReads:
+        """Repeats a share of the reads on the shadow; with ST_SHADOW_READS=compare only."""
+        return ShadowReads(
+            self.settings.shadow_read_rate, self.engine, self.primary, self.replicator.catch_up
+        )
+
+    def applier(self, name: str = "st-shim") -> Applier:
+        """A new applier with connections of its own; the caller closes it."""
+        assert self.pair is not None
+        return Applier(
+            SqliteStore(self.pair.path, busy_timeout_ms=self.settings.sqlite_busy_timeout_ms),
+            PostgresStore(self.pair.postgres, self.settings, application_name=name),
+        )
+
+    def _ask_arbiter(self) -> Control:
+        assert self.pair is not None
+        store = PostgresStore(self.pair.postgres, self.settings)
+        try:
+            return store.read_control()
+        finally:
+            store.close()
+
+    def primary(self) -> Side:
+        """The side that serves now."""
+        return self.gate.primary() if self.pair else self.desired
+
+    def start(self) -> None:
+        """Start what runs in the background; nothing in single mode."""
+        if self.pair is not None:
+            self.replicator.start()
+            if self.gate.prepared and self.primary() is not self.desired:
+                log.warning(
+                    "ST_DATABASE_URL names %s, but %s is primary; following the control row. "
+                    "Set ST_CUTOVER=auto to switch at start, or run st-migrate cutover",
+                    self.desired,
+                    self.primary(),
+                )
+
+    def stop(self) -> None:
+        """Stop the background thread and close all pools."""
+        if self.pair is not None and "replicator" in self.__dict__:
+            self.replicator.stop()
+        if self.pair is not None and "strict" in self.__dict__:
+            self.strict.close()
+        if self.pair is not None and "gate" in self.__dict__:
+            self.gate.close()
+        for engine in self._engines.values():
+            engine.dispose()
+
+
+def make_runtime(database_url: str, settings: ShimSettings, *, echo: bool = False) -> Runtime:
+    """The runtime for a database URL and the shim's settings.
+
+    Raises:
+        ConfigurationError: a URL is wrong, or both name the same kind of database.
+    """
+    url = parse_url(database_url, name="ST_DATABASE_URL")
+    pair = None
+    if settings.shadow_database_url.strip():
+        pair = make_pair(url, parse_url(settings.shadow_database_url.strip(), name="ST_SHADOW_DATABASE_URL"))
+    return Runtime(url, settings, pair, echo)
+
+
+_runtime: Runtime | None = None
+_making = threading.Lock()
+
+
+def runtime() -> Runtime:
+    """The runtime of this process."""
+    global _runtime
+    with _making:
+        if _runtime is None:
+            settings = get_settings()
+            _runtime = make_runtime(
+                settings.database_url, shim_settings(), echo=bool(getattr(settings, "database_echo", False))
+            )
+        return _runtime
+
+
+def use(replacement: Runtime | None) -> Runtime | None:
+    """Replace the runtime of this process (tests, scripts); returns the former one, which keeps running."""
+    global _runtime
+    with _making:
+        former, _runtime = _runtime, replacement
+        return former

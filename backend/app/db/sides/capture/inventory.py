@@ -1,0 +1,65 @@
+"""Whether PostgreSQL still has every capture trigger; `capture.check_inventory` says so for SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from app.db.common.errors import SchemaDrift
+from app.db.rows.catalog import POSTGRES_COLUMNS, Schema, literal
+from app.db.sides.capture.triggers import postgres_function
+
+_INSERT = "st_capture_insert"
+# Trigger name to the event bit of pg_trigger.tgtype; AFTER and FOR EACH STATEMENT are zero there.
+_EVENTS = {_INSERT: 4, "st_capture_delete": 8, "st_capture_update": 16, "st_capture_truncate": 32}
+# The phase comes with each trigger, so that both are of one instant: the last step of the copy puts the
+# insert triggers in place and changes the phase in one transaction.
+_TRIGGERS = """
+SELECT c.relname, t.tgname, (SELECT phase FROM st_control WHERE id = 1) IN ('preparing', 'copying'),
+       t.tgtype::int, t.tgenabled IN ('O', 'A'), p.proname, p.prosrc
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE c.relnamespace = current_schema()::regnamespace AND p.pronamespace = c.relnamespace
+AND t.tgname LIKE 'st\\_capture\\_%' AND NOT t.tgisinternal
+"""
+
+
+_STAMP = f"""
+SELECT md5(concat(
+  (SELECT string_agg(c::text, ' ') FROM ({POSTGRES_COLUMNS}) AS c),
+  (SELECT string_agg(t::text, ' ' ORDER BY t.relname, t.tgname) FROM ({_TRIGGERS}) AS t)))
+"""
+
+
+def postgres_stamp(connection: psycopg.Connection[Any]) -> str:
+    """A text that changes whenever PostgreSQL's tables or its capture change; made by the server, in some ms."""
+    row = connection.execute(_STAMP.encode()).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema) -> None:
+    """Make sure that every write on PostgreSQL is captured.
+
+    While it is being filled the insert triggers may be absent: nobody else may insert then.
+
+    Raises:
+        SchemaDrift: a trigger is missing, disabled, or does not call the function that belongs to its table.
+    """
+    rows = connection.execute(_TRIGGERS.encode()).fetchall()
+    found = {(row[0], row[1]): tuple(row[3:]) for row in rows}
+    being_filled = any(row[2] for row in rows)
+    wrong = []
+    for table in schema.values():
+        for trigger, event in _EVENTS.items():
+            if being_filled and trigger == _INSERT and (table.name, trigger) not in found:
+                continue
+            kind, enabled, function, body = found.get((table.name, trigger), (0, False, "", ""))
+            captures = "st_admit()" in body and f"SELECT {literal(table.name)}, " in body
+            if not (kind == event and enabled and function == postgres_function(table) and captures):
+                wrong.append(f"{trigger} on {table.name}")
+    if wrong:
+        raise SchemaDrift(
+            f"{len(wrong)} capture triggers are missing or changed on PostgreSQL, {wrong[0]} among them",
+            hint="run st-migrate prepare, which installs them again, then st-migrate verify --repair",
+        )

@@ -1,0 +1,231 @@
+"""Capture and fence: triggers on every table, on both sides.
+
+A trigger logs (table, key) in the writer's own transaction, whoever the writer is. The log itself
+refuses while the side takes no application writes, so a write that cannot be logged cannot happen.
+Installing replaces what is there, so it is also the repair for triggers that a table recreation dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from typing import Any
+
+import psycopg
+
+from app.db.common.errors import SchemaDrift
+from app.db.common.urls import Side
+from app.db.rows.catalog import Schema, Table, literal, quote
+from app.db.sides import tables
+from app.db.sides.capture.blocks import blocks
+
+FENCED_SQLSTATE = "ST001"
+OVERTAKEN_SQLSTATE = (
+    "ST002"  # a small round that read the primary before it held the shadow, and was too late
+)
+FENCED_TEXT = "takes no application writes"  # SQLite has no error code of our own, only this text
+# The lock that every writer on PostgreSQL shares: (class, object), class spelling "ST".
+WRITER_LOCK = (0x5354, 1)
+
+_NOW = "(julianday('now') - 2440587.5) * 86400.0"
+
+
+def fence_message(primary: Side, epoch: int) -> str:
+    """What a refused writer on SQLite reads."""
+    if primary is Side.SQLITE:
+        return f"sqlite {FENCED_TEXT}: a switch away from it is under way (epoch {epoch})"
+    return f"sqlite {FENCED_TEXT}: the primary is postgres (epoch {epoch})"
+
+
+def _key(table: Table, row: str) -> str:
+    fields = [f"{row}{quote(name)}" for name in table.key_names]
+    return fields[0] if len(fields) == 1 else f"json_array({', '.join(fields)})"
+
+
+def _prefix(table: Table) -> str:
+    return f"st_capture_{table.name}"
+
+
+def sqlite_triggers(schema: Schema) -> dict[str, str]:
+    """Every capture trigger by name, as SQL."""
+    sql = blocks("sqlite.sql")
+    triggers: dict[str, str] = {}
+    for table in schema.values():
+        same = {
+            "prefix": quote(_prefix(table))[:-1],
+            "table": quote(table.name),
+            "name": literal(table.name),
+            "now": _NOW,
+            "new_key": _key(table, "NEW."),
+            "old_key": _key(table, "OLD."),
+            "row_key": _key(table, ""),
+            "key_moved": " OR ".join(f"NEW.{quote(n)} IS NOT OLD.{quote(n)}" for n in table.key_names),
+            "is_old_row": " AND ".join(f"{quote(n)} IS OLD.{quote(n)}" for n in table.key_names),
+        }
+        for event in ("insert", "update", "delete"):
+            triggers[f"{_prefix(table)}_{event}"] = _fill(sql[event], f"_{event}", same)
+        for n, unique in enumerate(table.uniques):
+            values = {
+                **same,
+                "n": str(n),
+                "columns": ", ".join(map(quote, unique)),
+                "same_values": " AND ".join(f"{quote(c)} = NEW.{quote(c)}" for c in unique),
+            }
+            for event in ("collide_insert", "collide_update"):
+                triggers[f"{_prefix(table)}_{event}{n}"] = _fill(sql[event], f"_{event}{{n}}", values)
+    return triggers
+
+
+def _fill(block: str, suffix: str, values: dict[str, str]) -> str:
+    """A trigger's SQL without its comment; the quoted name closes after the suffix."""
+    text = "\n".join(line for line in block.splitlines() if not line.startswith("--"))
+    return text.replace("{prefix}" + suffix, "{prefix}" + suffix + '"').format(**values)
+
+
+def _existing(connection: sqlite3.Connection) -> dict[str, str]:
+    return dict(
+        connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' "
+            "AND (name GLOB 'st_capture_*' OR name = 'st_fence')"
+        ).fetchall()
+    )
+
+
+def install_sqlite(connection: sqlite3.Connection, schema: Schema, message: str) -> bool:
+    """Put every capture trigger and the fence in place, in the caller's write transaction.
+
+    Returns:
+        Whether anything had to be changed.
+    """
+    wanted = sqlite_triggers(schema)
+    existing = _existing(connection)
+    wanted["st_fence"] = _fence(message)
+    stale = [name for name, sql in existing.items() if wanted.get(name) != sql]
+    for name in stale:
+        connection.execute(f"DROP TRIGGER {quote(name)}")
+        existing.pop(name)
+    missing = [name for name in wanted if name not in existing]
+    for name in missing:
+        connection.execute(wanted[name])
+    return bool(stale or missing)
+
+
+def _fence(message: str) -> str:
+    return _fill(blocks("sqlite.sql")["fence"], "\0", {"message": literal(message)})
+
+
+def set_fence_message(connection: sqlite3.Connection, message: str) -> None:
+    """Change what a refused writer reads, in the caller's write transaction."""
+    connection.execute("DROP TRIGGER IF EXISTS st_fence")
+    connection.execute(_fence(message))
+
+
+def remove_sqlite(connection: sqlite3.Connection) -> None:
+    """Remove every trigger and bookkeeping table, in the caller's write transaction."""
+    for name in _existing(connection):
+        connection.execute(f"DROP TRIGGER {quote(name)}")
+    for name in tables.names(Side.SQLITE):
+        connection.execute(f"DROP TABLE IF EXISTS {quote(name)}")
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'st_change_log'")
+
+
+def check_inventory(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Make sure that every write on SQLite is captured.
+
+    Raises:
+        SchemaDrift: a trigger is missing or is not the one that belongs there.
+    """
+    existing = _existing(connection)
+    wrong = [name for name, sql in sqlite_triggers(schema).items() if existing.get(name) != sql]
+    if "st_fence" not in existing:
+        wrong.append("st_fence")
+    if wrong:
+        raise SchemaDrift(
+            f"{len(wrong)} capture triggers are missing or changed on SQLite, {wrong[0]} among them",
+            hint="run st-migrate prepare, which installs them again, then verify --repair",
+        )
+
+
+def postgres_function(table: Table) -> str:
+    """Name of a table's capture function, within PostgreSQL's 63 bytes."""
+    name = f"st_capture_{table.name}"
+    if len(name.encode()) <= 63:
+        return name
+    return f"st_capture_{hashlib.sha256(table.name.encode()).hexdigest()[:40]}"
+
+
+def postgres_key(table: Table) -> str:
+    """The expression that a table's capture function logs as the key."""
+    fields = ", ".join(map(quote, table.key_names))
+    return f"{fields}::text" if len(table.key) == 1 else f"jsonb_build_array({fields})::text"
+
+
+def install_postgres(connection: psycopg.Connection[Any], schema: Schema, *, inserts: bool = True) -> None:
+    """Put functions and triggers in place, in the caller's transaction.
+
+    Args:
+        inserts: whether inserts are captured, too. Nobody but copy and apply may insert while PostgreSQL is
+            being filled, and handing every row to a trigger takes a third of the server's time.
+    """
+    values = _postgres_values(connection)
+    sql = blocks("postgres.sql")
+    for block in ("admit", "may_write", "fence_function", "open_round", "resume_round"):
+        connection.execute(_statement(sql[block], values))
+    kinds = ("insert", "update", "delete", "truncate") if inserts else ("update", "delete", "truncate")
+    for table in schema.values():
+        for block in ("fence", "capture", *kinds):
+            connection.execute(_statement(sql[block], {**values, **_of_table(table, values)}))
+
+
+def capture_inserts(connection: psycopg.Connection[Any], schema: Schema) -> None:
+    """Put in place what `install_postgres` left out, in the caller's transaction."""
+    values = _postgres_values(connection)
+    block = blocks("postgres.sql")["insert"]
+    with connection.pipeline():
+        for table in schema.values():
+            connection.execute(_statement(block, {**values, **_of_table(table, values)}))
+
+
+def _postgres_values(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """What all blocks are filled with."""
+    row = connection.execute("SELECT current_schema()").fetchone()
+    assert row is not None
+    return {
+        "schema": quote(row[0]),
+        "lock_class": str(WRITER_LOCK[0]),
+        "lock_object": str(WRITER_LOCK[1]),
+        "fenced": FENCED_SQLSTATE,
+        "overtaken": OVERTAKEN_SQLSTATE,
+    }
+
+
+def _of_table(table: Table, values: dict[str, str]) -> dict[str, str]:
+    """What the blocks of one table are filled with besides."""
+    return {
+        "function": quote(postgres_function(table)),
+        "table": f"{values['schema']}.{quote(table.name)}",
+        "name": literal(table.name),
+        "key": postgres_key(table),
+    }
+
+
+def _statement(block: str, values: dict[str, str]) -> bytes:
+    """A block filled in one pass, so that braces in the name of a table stay what they are."""
+    text = "\n".join(line for line in block.splitlines() if not line.startswith("--"))
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text).encode()
+
+
+_POSTGRES_OBJECTS = """
+SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure)
+FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
+AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence', 'st_open_round', 'st_resume_round') OR p.proname LIKE 'st\\_capture\\_%')
+"""
+
+
+def remove_postgres(connection: psycopg.Connection[Any]) -> None:
+    """Remove every trigger, function and bookkeeping table, in the caller's transaction."""
+    for (statement,) in connection.execute(_POSTGRES_OBJECTS.encode()).fetchall():
+        connection.execute(statement.encode())
+    for name in tables.names(Side.POSTGRES):
+        connection.execute(f"DROP TABLE IF EXISTS {quote(name)}".encode())

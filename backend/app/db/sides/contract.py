@@ -1,0 +1,144 @@
+"""What a side must be able to do to be applied from or applied to.
+
+Two short files implement it, `store_sqlite` and `store_postgres`; they hold only what truly differs
+between the engines. A `Source` is one read transaction on the primary: a consistent state and its log
+position. A `Target` is one write transaction on the shadow, holding the applier's lock since before the
+source was opened; leaving it without an error commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.db.common.urls import Side
+from app.db.rows.catalog import Table
+
+RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
+Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
+START = "0"  # the position before the first change, on either side
+CONTROL_QUERY = (
+    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
+    "FROM st_control WHERE id = 1"
+)
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control row of one side, as it was read."""
+
+    pair: str
+    primary: Side
+    epoch: int
+    phase: str
+    writable: bool
+    paused: bool
+    attempt: str | None
+    attempt_state: str | None
+    attempt_deadline: float | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What of the log a source holds beyond a position.
+
+    `upto` is the position that covers all of it; `counts` says how many entries each table has;
+    `oldest` is the time of the oldest entry in seconds since 1970, by the primary's clock.
+    """
+
+    upto: str
+    counts: dict[str, int]
+    oldest: float | None
+
+    @property
+    def entries(self) -> int:
+        return sum(self.counts.values())
+
+
+class Source(Protocol):
+    """One consistent state of the primary."""
+
+    control: Control
+
+    def backlog(self, after: str) -> Backlog: ...
+
+    def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
+        """The distinct changed keys in lists; None as a key stands for the whole table."""
+
+    def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
+        """The present rows of the changed keys."""
+
+    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
+        """The present rows of some keys, which either side may have logged."""
+
+    def has_ended(self, token: str) -> bool:
+        """Whether the transaction that a token of strict mode names is no longer in flight."""
+
+    def announced_keys(self) -> dict[str, set[str]]:
+        """Keys that strict mode wrote to this side and no round has cleared, by table, as text."""
+
+    def all_rows(self, table: Table) -> Iterator[list[Row]]: ...
+
+
+class Target(Protocol):
+    """One transaction of the applier on the shadow."""
+
+    control: Control
+    position: str
+
+    def covers(self, position: str, end: str) -> bool:
+        """Whether nothing up to a position of the primary's log, which has this end, is missing here."""
+
+    def burst(self, entries: int) -> None:
+        """Prepare for the writes of a round of so many log entries, the last of this transaction."""
+
+    def announced(self) -> list[tuple[str, RawKey, str]]:
+        """(table, key, token) of what strict mode wrote here ahead of the primary."""
+
+    def clear(self, table: Table) -> None: ...
+
+    def delete(self, table: Table, keys: Sequence[RawKey]) -> None: ...
+
+    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+        """Bring a few keys to the rows given, which are all that exist of them; returns rows refused."""
+
+    def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
+        """Insert rows; those that this side cannot hold are quarantined. Returns how many were refused."""
+
+    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+        """Remember keys that strict mode writes here before the primary commits them."""
+
+    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None: ...
+
+    def advance(self, position: str, changes: int) -> None: ...
+
+
+class Store(Protocol):
+    """One side of the pair, for one thread at a time."""
+
+    side: Side
+
+    def source(self) -> AbstractContextManager[Source]: ...
+
+    def target(self, *, durable: bool = False, careful: bool = False) -> AbstractContextManager[Target]: ...
+
+    def read_control(self) -> Control: ...
+
+    def read_position(self) -> str:
+        """How far the other side's log has been applied here."""
+
+    def read_watermark(self) -> tuple[str, float]:
+        """The same, and when that was, in seconds since 1970 by the applier's clock; 0 if never."""
+
+    def log_end(self) -> str: ...
+
+    def trim(self, covered_by: Sequence[str], limit: int) -> int: ...
+
+    def log_size(self, limit: int) -> int: ...
+
+    def has_changes(self, after: str) -> bool: ...
+
+    def close(self) -> None: ...

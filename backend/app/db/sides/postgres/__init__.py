@@ -1,0 +1,1 @@
+"""PostgreSQL as primary and as shadow."""

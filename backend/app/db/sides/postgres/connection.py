@@ -1,0 +1,164 @@
+"""Connections to PostgreSQL for copy, apply and verify: how they are opened and what their errors mean."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg_errors
+from psycopg import pq
+from sqlalchemy import URL
+
+from app.db.common.errors import ConfigurationError, NotPrepared, ShadowUnavailable
+from app.db.common.settings import Pooler, ShimSettings
+from app.db.common.urls import connect_arguments, shown
+from app.db.sides.contract import CONTROL_QUERY, Control
+from app.db.sides.sqlite.store import control_from_row
+
+Connection = psycopg.Connection[Any]
+
+# A host that is gone without a word is noticed after some 25 s; settings in the URL come first.
+KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
+_RETRYABLE = (
+    pg_errors.OperationalError,
+    pg_errors.InterfaceError,
+    pg_errors.ReadOnlySqlTransaction,
+    pg_errors.QueryCanceled,
+    pg_errors.LockNotAvailable,
+    pg_errors.SerializationFailure,
+    pg_errors.DeadlockDetected,
+    pg_errors.DiskFull,
+)
+# What the server answers to a single row that it cannot hold; the last is a text too long for an index.
+ROW_ERRORS = (pg_errors.DataError, pg_errors.IntegrityError, pg_errors.ProgramLimitExceeded)
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that is given up when a statement has had no answer for `patience` seconds.
+
+    Keep-alive probes find a host that is gone. A stopped server or a frozen proxy answers them, and
+    nothing else; without a limit a thread would wait there for as long as that lasts. `deadline` is a moment
+    of `time.monotonic` that ends the waiting, too.
+    """
+
+    patience: float | None = None
+    deadline: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        if timeout is not None or (self.patience is None and self.deadline is None):
+            return super().wait(gen, interval, timeout)
+        started = time.monotonic()
+        allowed = self._allowed(started)
+        try:
+            return super().wait(gen, interval, allowed)
+        except pg_errors.OperationalError as error:
+            if error.sqlstate is not None or time.monotonic() - started < allowed:
+                raise
+            self.close()
+            raise pg_errors.OperationalError(
+                f"PostgreSQL has not answered for {allowed:g} s; the connection was given up"
+            ) from error
+
+    def _allowed(self, now: float) -> float:
+        left = [self.patience] if self.patience is not None else []
+        if self.deadline is not None:
+            left.append(max(0.001, self.deadline - now))
+        return min(left)
+
+
+# The driver raises the first error of a pipeline, and then warns that the statements after it were skipped.
+logging.getLogger("psycopg").addFilter(
+    lambda record: not str(record.msg).startswith("error ignored terminating")
+)
+
+
+def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> PatientConnection:
+    """Connect in autocommit mode, marked as ours, with a UTC session and limits on waiting.
+
+    Raises:
+        ShadowUnavailable: the server cannot be reached now.
+        ConfigurationError: it can, and says no (user, password, database).
+    """
+    arguments = {**KEEPALIVE, **connect_arguments(url)}
+    arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
+    arguments.setdefault("application_name", application_name)
+    if settings.pg_pooler is Pooler.NONE:
+        ours = (
+            f"-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 "
+            f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000"
+        )
+        arguments["options"] = f"{arguments.get('options', '')} {ours}".strip()
+    else:
+        arguments["prepare_threshold"] = None
+    try:
+        return PatientConnection.connect(autocommit=True, **arguments)
+    except psycopg.OperationalError as error:
+        text = str(error).strip().splitlines()[-1]
+        state = error.sqlstate or ""
+        if state.startswith(("28", "3D")) or "authentication failed" in text or "does not exist" in text:
+            raise ConfigurationError(
+                f"{shown(url)} refuses the connection: {text}", hint="check user, password and database name"
+            ) from None
+        raise ShadowUnavailable(
+            f"{shown(url)} cannot be reached: {text}", hint="start PostgreSQL or check host and port"
+        ) from None
+
+
+@contextmanager
+def all_or_nothing(connection: Connection) -> Iterator[None]:
+    """A pipeline as one implicit transaction, which the server commits as a whole or not at all.
+
+    Leaving a pipeline commits what has been sent, also after an error of our own. Only a connection that
+    is closed before commits nothing.
+    """
+    with connection.pipeline():
+        try:
+            yield
+        except BaseException as error:
+            if getattr(error, "sqlstate", None) is None:
+                connection.close()
+            raise
+
+
+def give_up(connection: Connection) -> None:
+    """Roll back, and make the driver forget its prepared statements.
+
+    What the server skipped after an error in a pipeline was not prepared there. The driver forgets this in
+    its own `rollback`, which does nothing outside of a transaction; on a ROLLBACK that is executed it does
+    so the first time only.
+    """
+    if connection.broken or connection.closed:
+        return
+    if connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        connection.execute("BEGIN")
+    connection.rollback()
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether waiting may mend an error, by SQLSTATE class, never by its text."""
+    return isinstance(error, (*_RETRYABLE, ShadowUnavailable)) and not isinstance(error, ROW_ERRORS)
+
+
+def postgres_control(connection: Connection, *, lock: bool = False) -> Control:
+    """The control row of the PostgreSQL side, optionally locked for the rest of the transaction.
+
+    Raises:
+        NotPrepared: there is none.
+    """
+    try:
+        row = connection.execute(CONTROL_QUERY + (" FOR UPDATE" if lock else "")).fetchone()
+    except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName):
+        row = None
+    if row is None:
+        raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
+    return control_from_row(row)

@@ -1,0 +1,225 @@
+"""Indexes and foreign keys on PostgreSQL that stand only at certain times.
+
+While PostgreSQL is being filled it has no secondary indexes; while it is the shadow it has no foreign
+keys, because apply deletes and inserts rows in any order and nothing may reject or cascade there. The
+definitions are kept in `st_deferred_ddl` before the first is dropped, in the same transaction, so no
+crash can lose one. Foreign keys come back at promotion, NOT VALID (a catalog change, no scan), and are
+validated afterwards; one that old orphans violate stays NOT VALID: new writes are checked, old rows are
+neither lost nor altered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg_errors
+
+from app.db.common.errors import Refused
+from app.db.common.failpoints import Failpoint, failpoint
+from app.db.rows.catalog import literal, quote, takes_part
+
+Connection = psycopg.Connection[Any]
+_BUILD_LOCK = (0x5354, 2)  # (class, object), class spelling "ST"
+# What a crash of the server undoes is missing afterwards, and built again.
+_BUILDING = (
+    "SELECT set_config('lock_timeout', '0', true), set_config('maintenance_work_mem', '256MB', true), "
+    "set_config('synchronous_commit', 'off', true)"
+)
+
+# Unique constraints carry their own definition; plain indexes are those no constraint owns.
+_INDEXES = """
+SELECT c.conname, t.relname, 'constraint', pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+WHERE c.contype = 'u' AND t.relnamespace = current_schema()::regnamespace
+UNION ALL
+SELECT ic.relname, t.relname, 'index', pg_get_indexdef(i.indexrelid)
+FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_class ic ON ic.oid = i.indexrelid
+WHERE t.relnamespace = current_schema()::regnamespace AND NOT i.indisprimary
+AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('u', 'p', 'x'))
+"""
+_FOREIGN_KEYS = """
+SELECT c.conname, t.relname, 'foreign_key', pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+WHERE c.contype = 'f' AND c.conparentid = 0 AND t.relnamespace = current_schema()::regnamespace
+"""
+
+
+def _remember(connection: Connection, query: str) -> list[tuple[str, str, str]]:
+    """Store what a catalog query finds; returns (name, table, kind) of it."""
+    found = [row for row in connection.execute(query.encode()).fetchall() if takes_part(row[1])]
+    for name, table, kind, definition in found:
+        plain = definition.removesuffix(" NOT VALID")
+        connection.execute(
+            "INSERT INTO st_deferred_ddl (name, tbl, kind, definition) VALUES (%s, %s, %s, %s) "
+            "ON CONFLICT (name, tbl) DO UPDATE SET kind = excluded.kind, definition = excluded.definition",
+            (name, table, kind, plain),
+        )
+    return [(name, table, kind) for name, table, kind, _ in found]
+
+
+def drop_foreign_keys(connection: Connection) -> int:
+    """Remember and drop every foreign key, in the caller's transaction; returns how many there were."""
+    return _drop(connection, _FOREIGN_KEYS)
+
+
+def drop_indexes(connection: Connection) -> int:
+    """Remember and drop every secondary index and unique constraint, in the caller's transaction."""
+    return _drop(connection, _INDEXES)
+
+
+def _drop(connection: Connection, query: str) -> int:
+    found = _remember(connection, query)
+    for name, table, kind in found:
+        connection.execute(
+            f"DROP INDEX {quote(name)}".encode()
+            if kind == "index"
+            else f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}".encode()
+        )
+    return len(found)
+
+
+def missing(connection: Connection, *kinds: str, name: str | None = None) -> list[tuple[str, str, str, str]]:
+    """Remembered definitions of these kinds that do not stand now: (name, table, kind, definition).
+
+    Args:
+        name: only those of this name.
+    """
+    rows = connection.execute(
+        """
+        SELECT d.name, d.tbl, d.kind, d.definition FROM st_deferred_ddl d
+        WHERE d.kind = ANY(%s) AND d.name = coalesce(%s, d.name) AND NOT EXISTS (
+            SELECT 1 FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+            WHERE c.conname = d.name AND t.relname = d.tbl AND t.relnamespace = current_schema()::regnamespace)
+        AND NOT EXISTS (
+            SELECT 1 FROM pg_class i JOIN pg_index x ON x.indexrelid = i.oid AND x.indisvalid
+            WHERE i.relname = d.name AND i.relnamespace = current_schema()::regnamespace AND d.kind = 'index')
+        ORDER BY d.tbl, d.name
+        """,
+        (list(kinds), name),
+    ).fetchall()
+    return [tuple(row) for row in rows]
+
+
+def build_indexes(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Build every missing index and unique constraint, each in its own transaction, yielding its name first.
+
+    Raises:
+        Refused: rows are equal under a unique key, or too long for an index; they are named, and stay.
+    """
+    for name, table, kind, definition in missing(connection, "index", "constraint"):
+        yield name, table
+        try:
+            with connection.transaction():
+                connection.execute(_BUILDING)
+                # Several backfills may come to their end at once: one builds, the others find it done.
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILD_LOCK)
+                if table not in {row[1] for row in missing(connection, kind, name=name)}:
+                    continue
+                connection.execute(
+                    definition.encode()
+                    if kind == "index"
+                    else f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}".encode()
+                )
+        except pg_errors.UniqueViolation as error:
+            raise _duplicates(connection, name, table, error) from None
+        except pg_errors.ProgramLimitExceeded as error:
+            raise Refused(
+                f"index {name} on {table} cannot be built: {error.diag.message_primary}",
+                hint="shorten the indexed texts on SQLite (preflight names the rows), then repeat",
+            ) from None
+        failpoint(Failpoint.COPY_INDEX)
+
+
+_SHOWN = 10
+# "Key (a, "B c")=(1, x) is duplicated.": the columns as the server quotes them.
+_KEY_DETAIL = re.compile(r"Key \((.*?)\)=\(", re.DOTALL)
+
+
+def _duplicates(connection: Connection, name: str, table: str, error: pg_errors.UniqueViolation) -> Refused:
+    """The refusal that names the rows which are equal under a unique key."""
+    detail = error.diag.message_detail or ""
+    found = _KEY_DETAIL.match(detail)
+    rows = _equal_rows(connection, table, found.group(1)) if found else []
+    shown = "; ".join(rows[:_SHOWN]) + ("; ..." if len(rows) > _SHOWN else "")
+    return Refused(
+        f"unique key {name} on {table} cannot be built: {detail}"
+        + (f" Rows with keys {shown} are equal there" if rows else ""),
+        reasons=tuple(rows[:_SHOWN]),
+        hint="change or delete all but one of them on SQLite, then repeat; nothing is copied again",
+    )
+
+
+def _equal_rows(connection: Connection, table: str, columns: str) -> list[str]:
+    """Keys of rows that share the values of some columns, one more than are shown."""
+    keys = connection.execute(
+        "SELECT quote_ident(a.attname) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY(i.indkey) WHERE i.indisprimary AND i.indrelid = %s::regclass ORDER BY a.attnum",
+        (quote(table),),
+    ).fetchall()
+    key = ", ".join(row[0] for row in keys)
+    present = f"num_nulls({columns}) = 0"
+    rows = connection.execute(
+        f"SELECT concat_ws(', ', {key}) FROM (SELECT {key}, count(*) OVER (PARTITION BY {columns}) AS n "
+        f"FROM {quote(table)} WHERE {present}) AS counted WHERE n > 1 LIMIT {_SHOWN + 1}".encode()
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def add_foreign_keys(connection: Connection) -> int:
+    """Add every missing foreign key NOT VALID, in the caller's transaction; returns how many."""
+    wanted = missing(connection, "foreign_key")
+    with connection.pipeline():
+        for name, table, _, definition in wanted:
+            connection.execute(
+                f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition} NOT VALID".encode()
+            )
+    return len(wanted)
+
+
+def validate_foreign_keys(connection: Connection) -> list[str]:
+    """Validate what can be validated, each key in its own transaction; writers are not blocked.
+
+    Returns:
+        The keys that orphans keep from being valid.
+    """
+    rows = connection.execute(
+        "SELECT c.conname, t.relname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
+        "WHERE c.contype = 'f' AND NOT c.convalidated AND t.relnamespace = current_schema()::regnamespace"
+    ).fetchall()
+    violated: list[str] = []
+    for name, table in rows:
+        try:
+            connection.execute(f"ALTER TABLE {quote(table)} VALIDATE CONSTRAINT {quote(name)}".encode())
+        except pg_errors.ForeignKeyViolation:
+            violated.append(f"{table}.{name}")
+    return violated
+
+
+_SEQUENCES = """
+SELECT t.relname, a.attname, s.oid::regclass::text
+FROM pg_class s
+JOIN pg_depend d ON d.objid = s.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+JOIN pg_class t ON t.oid = d.refobjid
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+WHERE s.relkind = 'S' AND t.relnamespace = current_schema()::regnamespace
+"""
+
+
+def advance_sequences(connection: Connection, gap: int) -> int:
+    """Set every owned sequence beyond the largest value in its column and beyond itself.
+
+    Args:
+        gap: how many numbers to leave free, so that an id that was handed out but never committed on
+            the old side is not handed out again.
+    """
+    owned = [row for row in connection.execute(_SEQUENCES).fetchall() if takes_part(row[0])]
+    with connection.pipeline():
+        for table, column, sequence in owned:
+            connection.execute(
+                f"SELECT setval({literal(sequence)}, greatest((SELECT coalesce(max({quote(column)}), 0) "
+                f"FROM {quote(table)}), (SELECT last_value FROM {sequence})) + {gap})".encode()
+            )
+    return len(owned)

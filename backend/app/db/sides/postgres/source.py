@@ -1,0 +1,143 @@
+"""Reading PostgreSQL as the primary: one consistent state and what changed since a position.
+
+Sequence numbers are not commit order, so a position is a `pg_snapshot`: the changes of every transaction
+that it can see have been applied. The next round takes what is visible now and was not visible then,
+whatever the order of sequence numbers, and no long transaction holds it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import psycopg
+
+from app.db.common.errors import NotPrepared
+from app.db.rows.canonical import Kind
+from app.db.rows.catalog import Table, quote_with_parameters
+from app.db.sides.contract import START, Backlog, RawKey, Row
+from app.db.sides.postgres.connection import Connection, postgres_control
+from app.db.sides.postgres.target import canonical_parts
+from app.db.sides.sqlite.store import FETCH
+
+# Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
+_AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
+
+
+class PostgresSource:
+    """One read transaction (REPEATABLE READ) on PostgreSQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.control = postgres_control(connection)
+
+    # What a round after snapshot %(after)s has to look at; the first comparison can use the index.
+    NEW = "(%(after)s = '0' OR xid >= pg_snapshot_xmin(%(snap)s::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, %(snap)s::pg_snapshot))"
+
+    @staticmethod
+    def parameters(after: str, **more: Any) -> dict[str, Any]:
+        return {"after": after, "snap": None if after == START else after, **more}
+
+    def backlog(self, after: str) -> Backlog:
+        rows = self._connection.execute(
+            f"SELECT tbl, count(*), min(at) FROM st_change_log WHERE {self.NEW} GROUP BY tbl".encode(),
+            self.parameters(after),
+        ).fetchall()
+        if not rows:
+            self._check_not_older(after)
+            return Backlog(after, {}, None)
+        snapshot = self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        assert snapshot is not None
+        return Backlog(snapshot[0], {row[0]: row[1] for row in rows}, min(row[2] for row in rows))
+
+    def _check_not_older(self, after: str) -> None:
+        row = self._connection.execute(
+            "SELECT pg_snapshot_xmax(%s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())",
+            (None if after == START else after,),
+        ).fetchone()
+        if row is not None and row[0]:
+            raise NotPrepared(
+                "PostgreSQL is older than what has been applied from it: a backup was put back",
+                hint="decide which side is right, then st-migrate abort on it, prepare and backfill anew",
+            )
+
+    def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
+        keys = self._stream(
+            f"SELECT DISTINCT k FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s",
+            self.parameters(after, tbl=table.name),
+        )
+        integer = table.integer_key
+        for rows in keys:
+            yield [int(row[0]) if integer and row[0] is not None else row[0] for row in rows]
+
+    def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
+        names = ", ".join(map(quote_with_parameters, table.key_names))
+        yield from self._stream(
+            f"{select_list(table)} WHERE ({names}) IN (SELECT {logged_key_fields(table)} FROM st_change_log "
+            f"WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
+            self.parameters(after, tbl=table.name),
+        )
+
+    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
+        known = (canonical_parts(table, key) for key in keys)
+        return rows_by_key(self._connection, table, [parts for parts in known if parts is not None])
+
+    def has_ended(self, token: str) -> bool:
+        """A token is a transaction id; what the snapshot can judge has committed or rolled back."""
+        row = self._connection.execute(
+            "SELECT pg_visible_in_snapshot(%s::xid8, pg_current_snapshot())", (token,)
+        ).fetchone()
+        return row is not None and bool(row[0])
+
+    def announced_keys(self) -> dict[str, set[str]]:
+        keys: dict[str, set[str]] = {}
+        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
+            keys.setdefault(table, set()).add(str(key))
+        return keys
+
+    def all_rows(self, table: Table) -> Iterator[list[Row]]:
+        yield from self._stream(select_list(table), {})
+
+    def _stream(self, statement: str, parameters: dict[str, Any]) -> Iterator[list[Row]]:
+        with self._connection.cursor() as cursor:
+            stream = cursor.stream(statement.encode(), parameters, size=_AT_ONCE)
+            while rows := list(islice(stream, FETCH)):
+                yield rows
+
+
+def logged_key_fields(table: Table) -> str:
+    """A key logged on PostgreSQL taken apart into its typed columns."""
+    if len(table.key) == 1:
+        return f"k::{table.key[0].cast}"
+    return ", ".join(f"(k::jsonb ->> {n})::{column.cast}" for n, column in enumerate(table.key))
+
+
+def select_list(table: Table) -> str:
+    """SELECT of all columns in the form that `canonical.to_sqlite` takes: the time kinds as text.
+
+    For execution with parameters, be there none: percent signs in names are doubled.
+    """
+    as_text = (Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC, Kind.UUID)
+    fields = ", ".join(
+        f"{quote_with_parameters(column.name)}::text"
+        if column.kind in as_text or column.cast == "json"
+        else quote_with_parameters(column.name)
+        for column in table.columns
+    )
+    return f"SELECT {fields} FROM {quote_with_parameters(table.name)}"
+
+
+def rows_by_key(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[Row]:
+    """The rows of some keys, in no particular order; keys hold one value per key column."""
+    if not keys:
+        return []
+    columns = [[None if v is None else str(v) for v in column] for column in zip(*keys, strict=True)]
+    arrays = ", ".join(["%s::text[]"] * len(table.key))
+    aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
+    typed = ", ".join(f"c{n}::{column.cast}" for n, column in enumerate(table.key))
+    names = ", ".join(map(quote_with_parameters, table.key_names))
+    return connection.execute(
+        f"{select_list(table)} WHERE ({names}) IN (SELECT {typed} FROM unnest({arrays}) AS u({aliases}))".encode(),
+        columns,
+    ).fetchall()

@@ -1,0 +1,171 @@
+"""The PostgreSQL side of the pair.
+
+As shadow: one row lock (`st_watermark`) is the applier's lock; it is taken before the primary is read,
+and the control row is read after it was granted, so a round that waited behind a promotion sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from psycopg import errors as pg_errors
+from sqlalchemy import URL
+
+from app.db.common.errors import NotPrepared
+from app.db.common.settings import ShimSettings
+from app.db.common.urls import Side
+from app.db.sides.contract import START, Control
+from app.db.sides.postgres.connection import (
+    Connection,
+    PatientConnection,
+    give_up,
+    open_postgres,
+    postgres_control,
+)
+from app.db.sides.postgres.source import PostgresSource
+from app.db.sides.postgres.target import PostgresTarget
+from app.db.sides.sqlite.store import control_from_row
+
+
+class PostgresStore:
+    """The PostgreSQL side, through one connection that is made anew when it was lost."""
+
+    side = Side.POSTGRES
+
+    def __init__(self, url: URL, settings: ShimSettings, *, application_name: str = "st-shim") -> None:
+        self._url = url
+        self._settings = settings
+        self._name = application_name
+        self._connection: PatientConnection | None = None
+        self._patience: float | None = None
+        self._deadline: float | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, opened if it is not.
+
+        Raises:
+            ShadowUnavailable, ConfigurationError: see `open_postgres`.
+        """
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._connection = open_postgres(self._url, self._settings, application_name=self._name)
+            self._connection.patience, self._connection.deadline = self._patience, self._deadline
+        return self._connection
+
+    def be_patient(self, seconds: float | None) -> None:
+        """Give the connection up when a statement has no answer for so long; None: wait for ever."""
+        self._patience = seconds
+        if self._connection is not None:
+            self._connection.patience = seconds
+
+    def hurry(self, until: float | None) -> None:
+        """Give the connection up when a statement has no answer by this moment of `time.monotonic`."""
+        self._deadline = until
+        if self._connection is not None:
+            self._connection.deadline = until
+
+    @contextmanager
+    def source(self) -> Iterator[PostgresSource]:
+        connection = self.connection
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield PostgresSource(connection)
+        finally:
+            if not connection.broken:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[PostgresTarget]:
+        """The applier's transaction.
+
+        Args:
+            durable: wait for the disk at commit. Otherwise a crash of the server may undo the last
+                rounds together with the watermark that covers them, and the log still has them.
+            careful: see `PostgresTarget`.
+        """
+        connection = self.connection
+        try:
+            with ExitStack() as burst:
+                target = self._locked(connection, durable, careful)
+                target.stack = burst
+                yield target
+                connection.execute("COMMIT")
+        except BaseException:
+            give_up(connection)
+            raise
+
+    @staticmethod
+    def _locked(connection: Connection, durable: bool, careful: bool) -> PostgresTarget:
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                cursor = connection.execute("SELECT * FROM st_open_round(%s)", (durable,))
+            row = cursor.fetchone()
+        except pg_errors.UndefinedFunction:
+            row = None
+        if row is None:
+            raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
+        position, quarantined, announced, *control = row
+        return PostgresTarget(
+            connection,
+            position,
+            control_from_row(control),
+            quarantined=quarantined,
+            careful=careful,
+            announced=announced,
+        )
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed on a normal exit, else rolled back."""
+        with self.connection.transaction():
+            yield self.connection
+
+    def read_control(self) -> Control:
+        return postgres_control(self.connection)
+
+    def read_position(self) -> str:
+        return self.read_watermark()[0]
+
+    def read_watermark(self) -> tuple[str, float]:
+        row = self.connection.execute("SELECT position, applied_at FROM st_watermark WHERE id = 1").fetchone()
+        if row is None:
+            raise NotPrepared("the PostgreSQL database carries no watermark", hint="run st-migrate prepare")
+        return str(row[0]), row[1] or 0.0
+
+    def log_end(self) -> str:
+        row = self.connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def trim(self, covered_by: Sequence[str], limit: int) -> int:
+        """Delete at most `limit` log entries that all these positions cover; returns how many went."""
+        if START in covered_by:
+            return 0
+        covered = " AND ".join(["pg_visible_in_snapshot(xid, %s::pg_snapshot)"] * len(covered_by))
+        return self.connection.execute(
+            f"DELETE FROM st_change_log WHERE seq IN (SELECT seq FROM st_change_log WHERE {covered} LIMIT %s)".encode(),
+            (*covered_by, limit),
+        ).rowcount
+
+    def log_size(self, limit: int) -> int:
+        """Log entries, counted up to a limit."""
+        row = self.connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM st_change_log LIMIT %s) AS entries", (limit,)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def has_changes(self, after: str) -> bool:
+        """Whether the log holds anything beyond a position."""
+        return (
+            self.connection.execute(
+                f"SELECT 1 FROM st_change_log WHERE {PostgresSource.NEW} LIMIT 1".encode(),
+                PostgresSource.parameters(after),
+            ).fetchone()
+            is not None
+        )
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()

@@ -1,0 +1,341 @@
+"""Writing PostgreSQL as the shadow: rows in canonical form, a few in one statement or many by COPY.
+
+What PostgreSQL cannot hold is set aside with its reason in the same transaction, never dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg_errors
+from psycopg import pq
+
+from app.db.common.errors import UnsupportedValue
+from app.db.rows.canonical import Kind, encode, encode_column
+from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
+from app.db.rows.policy import encode_cell
+from app.db.rows.refused import Rejected, content_of, join_key, key_part
+from app.db.sides.contract import Control, RawKey, Row
+from app.db.sides.postgres.connection import ROW_ERRORS, Connection
+from app.db.sides.sqlite.store import split_key
+
+COPY_FROM = 500  # rows from which COPY is faster than one INSERT with array parameters
+FEW = 4  # rows up to which looking at each value by itself is cheaper than at a column
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def copy_text(columns: Sequence[Sequence[str | None]]) -> str:
+    """Rows of canonical columns in COPY's text format."""
+    escaped = [_escaped(column) for column in columns]
+    return "\n".join(map("\t".join, zip(*escaped, strict=True))) + "\n"
+
+
+def _escaped(column: Sequence[str | None]) -> Sequence[str]:
+    if None in column:
+        return ["\\N" if text is None else text.translate(_ESCAPES) for text in column]
+    joined = "".join(column)  # type: ignore[arg-type]  # no None in it, as just seen
+    if any(mark in joined for mark in "\\\t\n\r"):
+        return [text.translate(_ESCAPES) for text in column]  # type: ignore[union-attr]  # likewise
+    return column  # type: ignore[return-value]  # likewise
+
+
+def encode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[str | None]], list[Rejected]]:
+    """Rows as SQLite holds them, as canonical columns; those that have no canonical form come apart.
+
+    Returns:
+        The columns of the good rows, and the refused rows.
+    """
+    columns = list(zip(*rows, strict=True))
+    encoded: list[Sequence[str | None]] = []
+    refused: dict[int, UnsupportedValue] = {}
+    for column, values in zip(table.columns, columns, strict=True):
+        texts = encode_column(column.kind, values) if len(rows) > FEW else None
+        if texts is None:
+            texts = []
+            for n, value in enumerate(values):
+                try:
+                    texts.append(encode_cell(table, column, value))
+                except UnsupportedValue as error:
+                    refused.setdefault(n, error)
+                    texts.append(None)
+        if not column.nullable and None in texts:
+            for n, text in enumerate(texts):
+                if text is None:
+                    refused.setdefault(n, UnsupportedValue(column.name, "NULL in a column that takes none"))
+        encoded.append(texts)
+    if not refused:
+        return encoded, []
+    rejected = [Rejected(table, rows[n], error.column, error.reason) for n, error in sorted(refused.items())]
+    return [[text for n, text in enumerate(column) if n not in refused] for column in encoded], rejected
+
+
+class PostgresTarget:
+    """One transaction of the applier on PostgreSQL, or of the backfill.
+
+    Args:
+        careful: write every row under its own savepoint, so that a row which only the server can tell
+            is bad (a check, a value out of range) is quarantined instead of failing the round. Slow;
+            used to repeat a round that failed.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        position: str,
+        control: Control,
+        *,
+        quarantined: bool,
+        careful: bool,
+        announced: bool = True,
+    ) -> None:
+        self._announced = announced
+        self.connection = connection
+        self.control = control
+        self.position = position
+        self._quarantined = quarantined
+        self.careful = careful
+        self.stack = ExitStack()  # what has to end right after the commit was sent
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing stood, or stands, in quarantine or announced."""
+        return not self._quarantined and not self._announced
+
+    def covers(self, position: str, end: str) -> bool:
+        """Whether the shadow has everything up to a position of SQLite's log, which has this end, and nothing is left to settle."""
+        return self.is_clean and int(position) <= int(self.position) <= int(end)
+
+    def burst(self, entries: int) -> None:
+        """Send a small round's statements, and its commit, in one go; a large one uses COPY, which cannot be pipelined."""
+        if entries < COPY_FROM and not self.careful:
+            self.stack.enter_context(self.connection.pipeline())
+
+    def announced(self) -> list[tuple[str, RawKey, str]]:
+        if not self._announced:
+            return []
+        return self.connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
+
+    def clear(self, table: Table) -> None:
+        self.connection.execute(f"DELETE FROM {quote(table.name)}".encode())
+        if self._quarantined:
+            self.connection.execute("DELETE FROM st_quarantine WHERE tbl = %s", (table.name,))
+
+    def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
+        self._delete(table, canonical_keys(table, keys))
+        self._release(table, keys)
+
+    def _delete(self, table: Table, columns: Sequence[Sequence[str | None]]) -> None:
+        if columns and columns[0]:
+            self.connection.execute(statements(table).delete, [array_text(column) for column in columns])
+
+    def _release(self, table: Table, keys: Sequence[RawKey]) -> None:
+        """What was quarantined under these keys is judged anew."""
+        if self._quarantined:
+            self.connection.execute(
+                "DELETE FROM st_quarantine WHERE tbl = %s AND k = ANY(%s::text[])",
+                (table.name, [_key_text(table, key) for key in keys]),
+            )
+
+    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+        """Bring a few keys to the rows given: update or insert those, delete the keys that have none.
+
+        Rows that swap unique values collide here; the round is then repeated carefully, deletes first.
+        """
+        if self.careful:
+            self.delete(table, keys)
+            return self.insert(table, [rows] if rows else [])
+        self._release(table, keys)
+        columns, rejected = encode_rows(table, rows) if rows else ([], [])
+        present = set(zip(*(columns[n] for n in table.key_positions), strict=True)) if rows else set()
+        parts = (canonical_parts(table, key) for key in keys)
+        gone = [key for key in parts if key is not None and key not in present]
+        self._delete(table, list(zip(*gone, strict=True)))
+        if len(present) == 1 == len(columns[0]):
+            self.connection.execute(statements(table).upsert_one, [column[0] for column in columns])
+        elif present:
+            self.connection.execute(statements(table).upsert, list(map(array_text, columns)))
+        self.quarantine(rejected)
+        return len(rejected)
+
+    def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
+        refused = 0
+        for batch in rows:
+            columns, rejected = encode_rows(table, batch)
+            if rejected:
+                self.quarantine(rejected)
+                refused += len(rejected)
+                gone = {id(item.row) for item in rejected}
+                batch = [row for row in batch if id(row) not in gone]
+            if self.careful:
+                refused += self._one_by_one(table, batch)
+            elif batch:
+                self._put(table, columns)
+        return refused
+
+    def _one_by_one(self, table: Table, rows: list[Row]) -> int:
+        """Write rows each under a savepoint, and quarantine those that the server itself refuses."""
+        refused: list[Rejected] = []
+        for row in rows:
+            columns, _ = encode_rows(table, [row])
+            try:
+                with self.connection.transaction():
+                    self._put(table, columns)
+            except pg_errors.ForeignKeyViolation:
+                raise  # not the row's fault: the shadow is not what apply may assume
+            except ROW_ERRORS as error:
+                if isinstance(error, pg_errors.UniqueViolation) and _shares_keys(table):
+                    raise
+                column = error.diag.column_name or error.diag.constraint_name or ""
+                refused.append(Rejected(table, row, column, _server_reason(error)))
+        self.quarantine(refused)
+        return len(refused)
+
+    def _put(self, table: Table, columns: list[Sequence[str | None]]) -> None:
+        if len(columns[0]) >= COPY_FROM and self._may_copy():
+            names = ", ".join(quote(column.name) for column in table.columns)
+            with self.connection.cursor().copy(
+                f"COPY {quote(table.name)} ({names}) FROM STDIN".encode()
+            ) as copy:
+                copy.write(copy_text(columns))
+            return
+        self.connection.execute(statements(table).insert, list(map(array_text, columns)))
+
+    def _may_copy(self) -> bool:
+        """Not within a pipeline: one log entry may stand for a whole table, so a small round can be large."""
+        return self.connection.pgconn.pipeline_status == pq.PipelineStatus.OFF
+
+    def quarantine(self, rejected: Sequence[Rejected]) -> None:
+        """Keep refused rows with their exact content and the reason; they block the cutover."""
+        for item in rejected:
+            self.connection.execute(
+                "INSERT INTO st_quarantine (tbl, k, col, reason, content, at) VALUES (%s, %s, %s, %s, %s, %s) "
+                "ON CONFLICT (tbl, k) DO UPDATE SET col = excluded.col, reason = excluded.reason, "
+                "content = excluded.content, at = excluded.at, accepted_by = NULL, accepted_at = NULL",
+                (item.table.name, item.key_text(), item.column, item.reason, content_of(item), time.time()),
+            )
+            self._quarantined = True
+
+    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None:
+        for table, of_table in keys.items():
+            self.connection.execute(
+                "DELETE FROM st_pending WHERE tbl = %s AND k = ANY(%s::text[])", (table, of_table)
+            )
+
+    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+        """Remember keys that strict mode writes here before the primary commits them."""
+        self.connection.execute(
+            "INSERT INTO st_pending (tbl, k, token) SELECT %s, k, %s FROM unnest(%s::text[]) AS k "
+            "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token",
+            (table.name, token, [str(key) for key in keys]),
+        )
+
+    def advance(self, position: str, changes: int) -> None:
+        self.connection.execute(
+            "UPDATE st_watermark SET position = %s, changes = changes + %s, applied_at = %s WHERE id = 1",
+            (position, changes, time.time()),
+        )
+
+
+def canonical_parts(table: Table, key: RawKey) -> tuple[str | None, ...] | None:
+    """A logged key in canonical form; None if it has none, so that PostgreSQL cannot hold its row."""
+    try:
+        return tuple(
+            encode(column.kind, _number(column, value), column.name)
+            for column, value in zip(table.key, split_key(table, key), strict=True)
+        )
+    except UnsupportedValue:
+        return None
+
+
+def canonical_keys(table: Table, keys: Sequence[RawKey]) -> list[Sequence[str | None]]:
+    """Logged keys in canonical form, a list for each key column; those that have none are left out."""
+    values = [keys] if len(table.key) == 1 else list(zip(*map(json.loads, keys), strict=True))
+    columns = [encode_column(column.kind, part) for column, part in zip(table.key, values, strict=False)]
+    if None not in columns:
+        return columns  # type: ignore[return-value]  # as just seen
+    known = [parts for key in keys if (parts := canonical_parts(table, key)) is not None]
+    return list(zip(*known, strict=True))
+
+
+def _number(column: Column, value: Any) -> Any:
+    """An integer of a key that was stored as text, as strict mode's announcements are."""
+    if column.kind is Kind.INTEGER and type(value) is str and value.lstrip("-").isdecimal():
+        return int(value)
+    return value
+
+
+def _key_text(table: Table, key: RawKey) -> str:
+    """A logged key as quarantine stores it."""
+    parts = split_key(table, key)
+    return join_key([key_part(c, _number(c, value)) for c, value in zip(table.key, parts, strict=True)])
+
+
+def _shares_keys(table: Table) -> bool:
+    """Whether two rows of SQLite may have one key here: only a uuid has several spellings."""
+    return any(column.kind is Kind.UUID for column in table.key)
+
+
+def _server_reason(error: psycopg.Error) -> str:
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return f"PostgreSQL: {error.diag.message_primary}{detail}"[:500]
+
+
+def array_text(column: Sequence[str | None]) -> str:
+    """A column of texts as PostgreSQL spells an array; much cheaper than the driver's array parameters."""
+    return "{" + ",".join("NULL" if text is None else _array_item(text) for text in column) + "}"
+
+
+def _array_item(text: str) -> str:
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+@dataclass(frozen=True)
+class Statements:
+    """One table's statements with array parameters."""
+
+    delete: bytes
+    insert: bytes
+    upsert: bytes
+    upsert_one: bytes  # a row's values themselves: half the time of arrays of one
+
+
+@cache
+def statements(table: Table) -> Statements:
+    """The statements of a table, made once."""
+    name = quote_with_parameters(table.name)
+    match = " AND ".join(
+        f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast}" for n, c in enumerate(table.key)
+    )
+    names = [quote_with_parameters(column.name) for column in table.columns]
+    fields = ", ".join(f"u.c{n}::{column.cast}" for n, column in enumerate(table.columns))
+    into = f"INSERT INTO {name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
+    insert = f"{into} SELECT {fields} FROM {_unnested(len(names))}"
+    one = ", ".join(f"%s::text::{column.cast}" for column in table.columns)
+    key = ", ".join(quote_with_parameters(column) for column in table.key_names)
+    others = ", ".join(
+        f"{quote_with_parameters(c.name)} = excluded.{quote_with_parameters(c.name)}"
+        for c in table.columns
+        if c not in table.key
+    )
+    action = f"DO UPDATE SET {others}" if others else "DO NOTHING"
+    return Statements(
+        delete=f"DELETE FROM {name} AS t USING {_unnested(len(table.key))} WHERE {match}".encode(),
+        insert=insert.encode(),
+        upsert=f"{insert} ON CONFLICT ({key}) {action}".encode(),
+        upsert_one=f"{into} VALUES ({one}) ON CONFLICT ({key}) {action}".encode(),
+    )
+
+
+def _unnested(columns: int) -> str:
+    """Array parameters as a row source `u` with columns c0, c1, ..."""
+    arrays = ", ".join(["%s::text[]"] * columns)
+    return f"unnest({arrays}) AS u({', '.join(f'c{n}' for n in range(columns))})"

@@ -1,0 +1,1 @@
+"""SQLite as primary and as shadow."""

@@ -1,0 +1,194 @@
+"""The bookkeeping tables, once for both sides.
+
+Four stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
+of the other side's log has been applied here), `st_change_log` (what changed here) and `st_pending`
+(strict mode: what was written here before the primary committed it). The rest stands on PostgreSQL,
+the arbiter.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from app.db.common.urls import Side
+
+both = MetaData()
+arbiter = MetaData()
+
+# One row. `writable` is the fence: false refuses application writes on this side. `applying` is true
+# only inside an applier's own SQLite transaction, where nobody else can see it.
+control = Table(
+    "st_control",
+    both,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("pair", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("primary_side", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("writable", Boolean, nullable=False),
+    Column("applying", Boolean, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("attempt", Text),
+    Column("attempt_state", Text),
+    Column("attempt_deadline", Double),
+    Column("note", Text),
+)
+
+# One row, written by every round of apply. Position: a seq of SQLite's log when it stands on
+# PostgreSQL, a pg_snapshot when it stands on SQLite.
+watermark = Table(
+    "st_watermark",
+    both,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("position", Text, nullable=False),
+    Column("changes", BigInteger, nullable=False),
+    Column("applied_at", Double, nullable=False),
+)
+
+# `k` has no declared type on SQLite so that an integer key stays an integer. NULL: the whole table
+# (TRUNCATE). A key of several columns is a JSON array.
+_LOG = {
+    Side.SQLITE: (
+        "CREATE TABLE IF NOT EXISTS st_change_log ("
+        "seq INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, k, at REAL NOT NULL)",
+    ),
+    Side.POSTGRES: (
+        "CREATE TABLE IF NOT EXISTS st_change_log ("
+        "seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+        "xid xid8 NOT NULL DEFAULT pg_current_xact_id(), "
+        'tbl text NOT NULL COLLATE "C", k text COLLATE "C", '
+        "at double precision NOT NULL DEFAULT extract(epoch FROM clock_timestamp()))",
+        "CREATE INDEX IF NOT EXISTS st_change_log_xid ON st_change_log (xid)",
+    ),
+}
+
+pending = Table(
+    "st_pending",
+    both,
+    Column("tbl", Text, primary_key=True),
+    Column("k", Text, primary_key=True),
+    Column("token", Text, nullable=False),  # the primary transaction that announced it
+)
+
+copy_range = Table(
+    "st_copy_range",
+    arbiter,
+    Column("tbl", Text, primary_key=True),
+    Column("n", Integer, primary_key=True),
+    Column("after", Text),  # exclusive lower bound, JSON; NULL: from the start
+    Column("upto", Text),  # inclusive upper bound, JSON; NULL: to the end
+    Column("cursor", Text),  # last key copied, JSON
+    Column("rows", BigInteger, nullable=False, server_default=text("0")),
+    Column("expected", BigInteger, nullable=False, server_default=text("0")),
+    Column("done", Boolean, nullable=False, server_default=text("false")),
+)
+
+# Indexes, unique constraints and foreign keys that stand only at certain times; `present` is advice,
+# the catalog is the truth.
+deferred_ddl = Table(
+    "st_deferred_ddl",
+    arbiter,
+    Column("name", Text, primary_key=True),
+    Column("tbl", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # index, constraint, foreign_key
+    Column("definition", Text, nullable=False),
+    Column("orphans", BigInteger, nullable=False, server_default=text("0")),
+)
+
+quarantine = Table(
+    "st_quarantine",
+    arbiter,
+    Column("tbl", Text, primary_key=True),
+    Column("k", Text, primary_key=True),
+    Column("col", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("content", Text, nullable=False),  # JSON, every value with its storage class, bytes in hex
+    Column("at", Double, nullable=False),
+    Column("accepted_by", Text),
+    Column("accepted_at", Double),
+)
+
+verify_run = Table(
+    "st_verify",
+    arbiter,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("run", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("position", Text, nullable=False),  # the primary's log position when the run began
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("tables", Text, nullable=False),  # JSON list: what was compared
+    Column("rows", BigInteger, nullable=False),
+    Column("mismatches", BigInteger, nullable=False),
+)
+
+verify_progress = Table(
+    "st_verify_progress",
+    arbiter,
+    Column("tbl", Text, primary_key=True),
+    Column("cursor", Text),
+    Column("rows", BigInteger, nullable=False),
+    Column("done", Boolean, nullable=False),
+)
+
+mismatch = Table(
+    "st_mismatch",
+    arbiter,
+    Column("tbl", Text, primary_key=True),
+    Column("k", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # different, missing, extra
+    Column("columns", Text, nullable=False),  # JSON list
+    Column("found_at", Double, nullable=False),
+)
+
+history = Table(
+    "st_history",
+    arbiter,
+    Column("id", BigInteger, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("evidence", Text, nullable=False),  # JSON
+)
+
+Index("st_history_at", history.c.at)
+
+_DIALECTS: dict[Side, Dialect] = {
+    Side.SQLITE: URL.create("sqlite").get_dialect()(),
+    Side.POSTGRES: URL.create("postgresql+psycopg").get_dialect()(),
+}
+
+
+def create_statements(side: Side) -> list[str]:
+    """The DDL that makes the bookkeeping tables of one side, each statement harmless to repeat."""
+    metadatas = [both] if side is Side.SQLITE else [both, arbiter]
+    statements = list(_LOG[side])
+    for metadata in metadatas:
+        for table in metadata.sorted_tables:
+            statements.append(str(CreateTable(table, if_not_exists=True).compile(dialect=_DIALECTS[side])))
+            statements += [
+                str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECTS[side]))
+                for index in table.indexes
+            ]
+    return statements
+
+
+def names(side: Side) -> list[str]:
+    """The bookkeeping tables of one side."""
+    tables = list(both.tables) + (list(arbiter.tables) if side is Side.POSTGRES else [])
+    return ["st_change_log", *tables]

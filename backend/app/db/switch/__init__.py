@@ -1,0 +1,1 @@
+"""The switch: its gates, the attempt, and what a dead attempt leaves."""

@@ -1,0 +1,382 @@
+"""The switch: move the primary from one side to the other, in either direction, by one protocol.
+
+    gates -> begin (the attempt is on the arbiter's record) -> fence the old primary -> drain ->
+    check the keys changed since the last verify -> committing -> ONE commit in PostgreSQL's control row
+    -> SQLite's control row follows -> waiting transactions go on, on the new primary
+
+PostgreSQL's control row is the arbiter in both directions. Before its commit anything that goes wrong
+ends the attempt and lowers the fence; after it there is only forward. Every statement names the attempt
+token in its WHERE clause, so a coordinator that was declared dead and wakes up changes nothing. Until
+SQLite's row says `committing` a fenced SQLite can be released without asking PostgreSQL at all, because
+a coordinator may not commit before that row let it pass; from then on only PostgreSQL knows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psycopg
+
+from app.db.apply.changed import DirtyKeys
+from app.db.apply.round import Applier, Round
+from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError
+from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.urls import Side
+from app.db.rows.compare import Mismatch
+from app.db.sides.capture.triggers import WRITER_LOCK, fence_message, set_fence_message
+from app.db.sides.contract import Control
+from app.db.sides.phase import actor, record
+from app.db.sides.postgres import deferred
+from app.db.sides.postgres.connection import postgres_control
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+
+ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
+SEQUENCE_GAP = 100
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The new side is primary.
+
+    `pause_ms`: from the fence going up to the moment waiting writers could go on.
+    """
+
+    primary: Side
+    epoch: int
+    pause_ms: float
+    drained: int
+    checked_keys: int
+    not_valid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """The attempt ended before its commit; the old side is primary and takes writes."""
+
+    reason: str
+    retryable: bool
+    mismatches: tuple[Mismatch, ...] = ()
+    pause_ms: float = 0.0
+
+
+class _Abort(Exception):
+    def __init__(self, reason: str, *, retryable: bool, mismatches: tuple[Mismatch, ...] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
+        self.mismatches = mismatches
+
+
+class Coordinator:
+    """Performs one attempt to move the primary to the other side.
+
+    Args:
+        applier: the pair, through connections of this coordinator's own.
+        max_pause_ms: the attempt is aborted when writers would wait longer than this.
+        report: called with one line per step, for people who watch.
+    """
+
+    def __init__(
+        self, applier: Applier, *, max_pause_ms: int, report: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self._applier = applier
+        self._sqlite = applier.sqlite
+        self._postgres = applier.postgres
+        self._budget = max_pause_ms / 1000
+        self._report = report
+        self._token = uuid.uuid4().hex
+        self._fenced_at: float | None = None
+
+    def move(self, to: Side) -> Moved | Aborted:
+        """Make `to` the primary. The gates are the caller's affair; see `app.db.switch.gates`.
+
+        However this is left, the attempt is not: it has committed, or it is ended and the fence lowered,
+        as far as the databases can be reached.
+
+        Raises:
+            SwitchError: PostgreSQL went away at the final commit, so that its outcome is unknown or SQLite
+                does not follow it yet, or the attempt was ended by somebody else.
+        """
+        control = self._postgres.read_control()
+        if control.primary is to:
+            return Aborted(f"{to} already is primary at epoch {control.epoch}", retryable=False)
+        try:
+            dirty = self._catch_up()
+            self._begin(control)
+            # From here on nobody may wait long for a server that is silent: writers are being held.
+            self._postgres.be_patient(self._budget + ATTEMPT_GRACE_S)
+            self._sqlite.pressing = True
+            self._fence(control)
+            return self._finish(to, control, dirty)
+        except _Abort as abort:
+            return self._aborted(abort.reason, abort.retryable, abort.mismatches)
+        except (psycopg.Error, sqlite3.Error, ShadowUnavailable, ApplyFailed, OSError) as error:
+            return self._aborted(str(error).splitlines()[0], True, ())
+        except BaseException as error:
+            # Guarded by the token: after the commit, or if somebody else ended it, this only follows.
+            with suppress(psycopg.Error, sqlite3.Error, SwitchError):
+                end_attempt(self._applier, self._token, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._postgres.be_patient(None)
+            self._sqlite.pressing = False
+
+    def _catch_up(self) -> DirtyKeys:
+        """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""
+        self._applier.forget_schema()  # read it now, not inside the fence
+        self._applier.drain()
+        dirty = DirtyKeys(self._applier)
+        if found := dirty.check_rest():
+            raise _Abort(
+                f"{len(found)} rows differ from the primary", retryable=False, mismatches=tuple(found)
+            )
+        return dirty
+
+    def _begin(self, control: Control) -> None:
+        with self._postgres.write() as connection:
+            begun = connection.execute(
+                "UPDATE st_control SET attempt = %s, attempt_state = 'begun', "
+                "attempt_deadline = extract(epoch FROM clock_timestamp()) + %s, note = %s "
+                "WHERE id = 1 AND attempt IS NULL AND epoch = %s AND primary_side = %s AND phase = 'replicating'",
+                (self._token, 5 + self._budget + ATTEMPT_GRACE_S, actor(), control.epoch, control.primary),
+            ).rowcount
+            if begun:
+                record(
+                    connection,
+                    f"switch to {control.primary.other} begun",
+                    control.epoch,
+                    {"attempt": self._token},
+                )
+        if not begun:
+            now = self._postgres.read_control()
+            raise _Abort(
+                f"another attempt is under way ({now.note})" if now.attempt else "the pair changed meanwhile",
+                retryable=True,
+            )
+        failpoint(Failpoint.SWITCH_BEGUN)
+
+    def _fence(self, control: Control) -> None:
+        """Stop the old primary's writers; returns once none is in flight."""
+        deadline = time.time() + self._budget + ATTEMPT_GRACE_S
+        if control.primary is Side.SQLITE:
+            with self._sqlite.write() as connection:
+                self._fenced_at = time.monotonic()
+                fenced = connection.execute(
+                    "UPDATE st_control SET writable = 0, attempt = ?, attempt_state = 'draining', "
+                    "attempt_deadline = ? WHERE id = 1 AND epoch = ? AND attempt IS NULL AND writable = 1",
+                    (self._token, deadline, control.epoch),
+                ).rowcount
+        else:
+            with self._postgres.write() as connection:
+                self._fenced_at = time.monotonic()
+                connection.execute(
+                    f"SET LOCAL lock_timeout = '{max(1, int(self._budget * 1000))}ms'".encode()
+                )
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
+                fenced = connection.execute(
+                    "UPDATE st_control SET writable = false, attempt_state = 'draining' "
+                    "WHERE id = 1 AND epoch = %s AND attempt = %s AND writable",
+                    (control.epoch, self._token),
+                ).rowcount
+        if not fenced:
+            raise _Abort("the fence could not be raised: the pair changed meanwhile", retryable=True)
+        self._report("fence up")
+        failpoint(Failpoint.SWITCH_FENCED)
+
+    def _finish(self, to: Side, control: Control, dirty: DirtyKeys) -> Moved:
+        last = self._applier.round(durable=True, even_if_paused=True, settle=True)
+        if not isinstance(last, Round):
+            raise _Abort(last.reason, retryable=True)
+        self._in_time("drained")
+        failpoint(Failpoint.SWITCH_DRAINED)
+        if found := dirty.check_rest():
+            raise _Abort(
+                f"{len(found)} of the rows changed since the verify differ",
+                retryable=False,
+                mismatches=tuple(found),
+            )
+        self._in_time("checked")
+        failpoint(Failpoint.SWITCH_CHECKED)
+        if to is Side.POSTGRES:
+            self._mark_committing()
+        failpoint(Failpoint.SWITCH_COMMITTING)
+        self._commit(to, control)
+        failpoint(Failpoint.SWITCH_COMMITTED)
+        self._follow(to, control.epoch + 1)
+        pause = (time.monotonic() - (self._fenced_at or 0.0)) * 1000
+        self._report(f"{to} is primary at epoch {control.epoch + 1}, pause {pause:.0f} ms")
+        failpoint(Failpoint.SWITCH_DONE)
+        return Moved(to, control.epoch + 1, pause, last.changes, dirty.checked)
+
+    def _follow(self, to: Side, epoch: int) -> None:
+        try:
+            follow(self._applier)
+        except (psycopg.Error, sqlite3.Error, ShadowUnavailable) as error:
+            raise SwitchError(
+                f"{to} is primary at epoch {epoch}, but SQLite does not know yet ({str(error).splitlines()[0]})",
+                hint="any backend or st-migrate recover tells it as soon as both databases answer",
+            ) from error
+
+    def _in_time(self, step: str) -> None:
+        waited = time.monotonic() - (self._fenced_at or 0.0)
+        if waited > self._budget:
+            raise _Abort(
+                f"writers had waited {waited * 1000:.0f} ms when the shadow was {step}", retryable=True
+            )
+        self._report(f"{step} after {waited * 1000:.0f} ms")
+
+    def _mark_committing(self) -> None:
+        """The last moment at which SQLite could be released without asking PostgreSQL has passed."""
+        marked = self._sqlite.connection.execute(
+            "UPDATE st_control SET attempt_state = 'committing' WHERE id = 1 AND attempt = ?", (self._token,)
+        ).rowcount
+        if not marked:
+            raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
+
+    def _commit(self, to: Side, control: Control) -> None:
+        """The commit record. An error here leaves the outcome open; ask PostgreSQL until it answers."""
+        try:
+            with self._postgres.write() as connection:
+                left = self._budget - (time.monotonic() - (self._fenced_at or 0.0))
+                connection.execute(f"SET LOCAL lock_timeout = '{max(1, int(left * 1000))}ms'".encode())
+                # Whatever the server's default: SQLite follows a record that a crash may not take back.
+                connection.execute("SET LOCAL synchronous_commit = on")
+                connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+                if to is Side.POSTGRES:
+                    deferred.add_foreign_keys(connection)
+                    deferred.advance_sequences(connection, SEQUENCE_GAP)
+                    self._in_time("keyed")
+                moved = connection.execute(
+                    "UPDATE st_control SET primary_side = %s, epoch = epoch + 1, writable = %s, attempt = NULL, "
+                    "attempt_state = NULL, attempt_deadline = NULL, note = NULL "
+                    "WHERE id = 1 AND attempt = %s AND epoch = %s AND NOT writable",
+                    (to, to is Side.POSTGRES, self._token, control.epoch),
+                ).rowcount
+                if not moved:
+                    raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
+                connection.execute(
+                    "UPDATE st_verify SET epoch = %s, position = %s WHERE id = 1",
+                    (control.epoch + 1, self._store(to).log_end()),
+                )
+                record(connection, f"primary {to}", control.epoch + 1, {"attempt": self._token})
+        except psycopg.OperationalError as error:
+            self._resolve(to, control.epoch + 1, error)
+
+    def _store(self, side: Side) -> SqliteStore | PostgresStore:
+        return self._sqlite if side is Side.SQLITE else self._postgres
+
+    def _resolve(self, to: Side, epoch: int, error: psycopg.OperationalError) -> None:
+        deadline = time.monotonic() + self._budget + ATTEMPT_GRACE_S
+        while True:
+            try:
+                with self._postgres.write() as connection:
+                    # The lock waits for a commit that is still on its way, and the history knows this
+                    # attempt even if somebody has switched back meanwhile: the answer is final.
+                    postgres_control(connection, lock=True)
+                    moved = connection.execute(
+                        "SELECT 1 FROM st_history WHERE epoch = %s AND event = %s AND strpos(evidence, %s) > 0",
+                        (epoch, f"primary {to}", self._token),
+                    ).fetchone()
+                break
+            except (psycopg.OperationalError, ShadowUnavailable):
+                if time.monotonic() > deadline:
+                    raise SwitchError(
+                        f"PostgreSQL went away during the commit ({str(error).splitlines()[0]}), its outcome is unknown",
+                        hint="writers stay held until PostgreSQL is back; then any backend or st-migrate recover decides",
+                    ) from error
+                time.sleep(0.02)
+        if moved is None:
+            raise _Abort(f"the commit failed: {str(error).splitlines()[0]}", retryable=True) from error
+
+    def _aborted(self, reason: str, retryable: bool, mismatches: tuple[Mismatch, ...]) -> Aborted:
+        end_attempt(self._applier, self._token, reason)
+        if self._sqlite.read_control().attempt == self._token:
+            raise SwitchError(
+                f"the switch failed ({reason}) and PostgreSQL does not answer, so nobody knows whether it took place",
+                hint="writers stay held until PostgreSQL is back; then any backend or st-migrate recover decides",
+            )
+        pause = (time.monotonic() - self._fenced_at) * 1000 if self._fenced_at else 0.0
+        self._report(f"aborted: {reason}")
+        return Aborted(reason, retryable, mismatches, pause)
+
+
+def end_attempt(applier: Applier, token: str, reason: str) -> bool:
+    """End an attempt that has not committed: first on the arbiter's record, then lower the fence.
+
+    If PostgreSQL cannot be asked and the attempt has not reached `committing`, SQLite is released alone:
+    the attempt can no longer pass that mark.
+
+    Returns:
+        Whether the attempt was still on record.
+    """
+    try:
+        with applier.postgres.write() as connection:
+            ended = connection.execute(
+                "UPDATE st_control SET attempt = NULL, attempt_state = NULL, attempt_deadline = NULL, note = NULL, "
+                "writable = (primary_side = 'postgres') WHERE id = 1 AND attempt = %s RETURNING epoch",
+                (token,),
+            ).fetchone()
+            if ended:
+                record(connection, "attempt ended", ended[0], {"reason": reason})
+    except (psycopg.OperationalError, ShadowUnavailable):
+        return release_alone(applier, token)
+    failpoint(Failpoint.RECOVER_DECIDED)
+    follow(applier)
+    return ended is not None
+
+
+def release_alone(applier: Applier, token: str) -> bool:
+    """Lower SQLite's fence without PostgreSQL, which is safe only before `committing`."""
+    released = applier.sqlite.connection.execute(
+        "UPDATE st_control SET writable = 1, attempt = NULL, attempt_state = NULL, attempt_deadline = NULL "
+        "WHERE id = 1 AND attempt = ? AND attempt_state = 'draining'",
+        (token,),
+    ).rowcount
+    return bool(released)
+
+
+def follow(applier: Applier) -> bool:
+    """Bring SQLite's control row to what the arbiter says.
+
+    Only ever forward: an older epoch never overwrites a newer one, and the fence of a live attempt is
+    left alone.
+
+    Returns:
+        Whether SQLite's row was changed.
+    """
+    if _following(applier.postgres.read_control(), applier.sqlite.read_control()) is None:
+        return False
+    with applier.sqlite.write() as connection:
+        # Read again under the write lock: no attempt can raise the fence between here and the commit.
+        ours = applier.sqlite.read_control()
+        wanted = _following(applier.postgres.read_control(), ours)
+        if wanted is None:
+            return False
+        connection.execute(
+            "UPDATE st_control SET primary_side = ?, epoch = ?, writable = ?, attempt = NULL, attempt_state = NULL, "
+            "attempt_deadline = NULL WHERE id = 1",
+            (wanted.primary, wanted.epoch, wanted.primary is Side.SQLITE),
+        )
+        if ours.epoch != wanted.epoch:
+            set_fence_message(connection, fence_message(wanted.primary, wanted.epoch))
+    return True
+
+
+def _following(arbiter: Control, ours: Control) -> Control | None:
+    """The arbiter's row if SQLite's has to change to agree with it."""
+    if ours.pair != arbiter.pair or ours.epoch > arbiter.epoch:
+        return None
+    if arbiter.attempt is not None and arbiter.attempt == ours.attempt:
+        return None
+    agreed = (ours.epoch, ours.writable, ours.attempt) == (
+        arbiter.epoch,
+        arbiter.primary is Side.SQLITE,
+        None,
+    )
+    return None if agreed else arbiter

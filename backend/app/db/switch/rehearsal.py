@@ -1,0 +1,213 @@
+"""What the switch will rely on, tried beforehand in transactions that are always rolled back.
+
+The way back has to work from the first moment on: after the switch the new primary must log what is
+written there, and the old one must take the rows without logging them. One existing row serves as the
+probe: on the future primary it is updated to what it is, with the fence lowered inside the transaction;
+on the future shadow it is deleted and inserted as apply would do it. On PostgreSQL a number of the log's
+sequence stays consumed, which means nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from app.db.apply.round import Applier
+from app.db.common.urls import Side
+from app.db.rows.catalog import Schema, Table, quote
+from app.db.sides.contract import RawKey, Row
+from app.db.sides.postgres import deferred
+from app.db.sides.postgres.connection import Connection, postgres_control
+from app.db.sides.postgres.source import PostgresSource
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.postgres.target import PostgresTarget
+from app.db.sides.sqlite.store import SqliteSource, SqliteStore, SqliteTarget, split_key, sqlite_key
+
+LOCK_TIMEOUT = "250ms"  # nobody may wait for a rehearsal for longer
+CANDIDATES = 20
+Logged = list[tuple[str, RawKey]]
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A row that both sides have, `row` as the future primary holds it."""
+
+    table: Table
+    key: RawKey
+    row: Row
+
+
+def rehearse(applier: Applier, schema: Schema, to: Side) -> tuple[bool, str]:
+    """Try capture on the future primary and apply on the future shadow; says what was seen."""
+    probe = _probe(applier, schema, to)
+    if probe is None:
+        return True, "the tables are empty, there is no row to rehearse with"
+    if to is Side.POSTGRES:
+        logged = _captured_postgres(applier.postgres, probe)
+        leaked = _applied_sqlite(applier.sqlite, probe)
+    else:
+        logged = _captured_sqlite(applier.sqlite, probe)
+        leaked = _applied_postgres(applier.postgres, probe)
+    what = f"{probe.table.name} {probe.key}"
+    if logged != [(probe.table.name, probe.key)]:
+        return (
+            False,
+            f"an update of {what} on {to} left {len(logged)} log entries ({logged[:3]}), not its own one",
+        )
+    if leaked is not None:
+        return False, f"applying {what} to {to.other} {leaked}"
+    return True, f"{what}: logged on {to}, applied to {to.other}"
+
+
+def key_seconds(postgres: PostgresStore) -> tuple[int, float]:
+    """How many foreign keys the switch will have to add, and how long that takes."""
+    with _tried(postgres) as connection:
+        started = time.monotonic()
+        keys = deferred.add_foreign_keys(connection)
+        return keys, time.monotonic() - started
+
+
+@contextmanager
+def _tried(postgres: PostgresStore) -> Iterator[Connection]:
+    """A transaction that is rolled back, with the applier held out."""
+    connection = postgres.connection
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
+        connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+        yield connection
+
+
+@contextmanager
+def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
+    """A write transaction that is rolled back."""
+    sqlite.connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield sqlite.connection
+    finally:
+        sqlite.connection.execute("ROLLBACK")
+
+
+def _probe(applier: Applier, schema: Schema, to: Side) -> _Probe | None:
+    """A row that both sides have now, in a table with as few foreign keys as possible."""
+    sqlite, postgres = applier.sqlite.connection, applier.postgres.connection
+    ours, theirs = SqliteSource(sqlite), PostgresSource(postgres)
+    here, there = (theirs, ours) if to is Side.POSTGRES else (ours, theirs)
+    touching = _foreign_keys(postgres)
+    for table in sorted(schema.values(), key=lambda table: len(touching.get(table.name, ()))):
+        for key in _some_keys(applier, table, to):
+            if (rows := here.rows_of(table, [key])) and there.rows_of(table, [key]):
+                return _Probe(table, key, rows[0])
+    return None
+
+
+def _some_keys(applier: Applier, table: Table, side: Side) -> list[RawKey]:
+    """A few keys of a table as this side's triggers log them."""
+    names = ", ".join(map(quote, table.key_names))
+    one = len(table.key) == 1
+    if side is Side.SQLITE:
+        field = names if one else f"json_array({names})"
+        query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
+        return [row[0] for row in applier.sqlite.connection.execute(query)]
+    field = f"{names}::text" if one else f"jsonb_build_array({names})::text"
+    query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
+    keys = [row[0] for row in applier.postgres.connection.execute(query.encode())]
+    return list(map(int, keys)) if table.integer_key else keys
+
+
+def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
+    """The foreign keys that stand on PostgreSQL, (table, name), by each table they touch."""
+    touching: dict[str, list[tuple[str, str]]] = {}
+    for name, table, referenced in connection.execute(
+        "SELECT c.conname, t.relname, r.relname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
+        "JOIN pg_class r ON r.oid = c.confrelid WHERE c.contype = 'f' AND c.conparentid = 0 "
+        "AND t.relnamespace = current_schema()::regnamespace"
+    ).fetchall():
+        for touched in {table, referenced}:
+            touching.setdefault(touched, []).append((table, name))
+    return touching
+
+
+def _no_change(table: Table) -> str:
+    """An assignment that changes nothing, to a column outside the key where there is one."""
+    name = next((c.name for c in table.columns if c not in table.key), table.key_names[0])
+    return f"UPDATE {quote(table.name)} SET {quote(name)} = {quote(name)}"
+
+
+def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
+    table = probe.table
+    with _tried(postgres) as connection:
+        connection.execute("UPDATE st_control SET writable = true WHERE id = 1")
+        match = " AND ".join(f"{quote(c.name)} = %s::{c.cast}" for c in table.key)
+        values = [str(part) for part in split_key(table, probe.key)]
+        connection.execute(f"{_no_change(table)} WHERE {match}".encode(), values)
+        logged = _logged_here(connection)
+    return [(name, int(key) if table.integer_key and key else key) for name, key in logged]
+
+
+def _logged_here(connection: Connection) -> Logged:
+    return connection.execute(
+        "SELECT tbl, k FROM st_change_log WHERE xid = pg_current_xact_id() ORDER BY seq"
+    ).fetchall()
+
+
+def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
+    table = probe.table
+    with _tried_sqlite(sqlite) as connection:
+        connection.execute("UPDATE st_control SET writable = 1 WHERE id = 1")
+        before = int(sqlite.log_end())
+        match = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
+        connection.execute(f"{_no_change(table)} WHERE {match}", sqlite_key(table, probe.key))
+        return connection.execute(
+            "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
+        ).fetchall()
+
+
+def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
+    """Apply the probe to PostgreSQL; returns what went wrong."""
+    table = probe.table
+    with _tried(postgres) as connection:
+        for owner, name in _foreign_keys(connection).get(table.name, []):
+            connection.execute(f"ALTER TABLE {quote(owner)} DROP CONSTRAINT {quote(name)}".encode())
+        control = postgres_control(connection)
+        connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
+        target = PostgresTarget(connection, "", control, quarantined=False, careful=False)
+        try:
+            target.delete(table, [probe.key])
+            refused = target.insert(table, [[probe.row]])
+        except psycopg.IntegrityError as error:
+            return f"failed: {str(error).splitlines()[0]}"
+        if refused:
+            return "was refused: PostgreSQL cannot hold the row"
+        leaked = _logged_here(connection)
+        back = PostgresSource(connection).rows_of(table, [probe.key])
+    return _outcome(leaked, len(back))
+
+
+def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
+    """Apply the probe to SQLite; returns what went wrong."""
+    table = probe.table
+    with _tried_sqlite(sqlite) as connection:
+        connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
+        before = int(sqlite.log_end())
+        target = SqliteTarget(connection)
+        try:
+            target.delete(table, [probe.key])
+            target.insert(table, [[probe.row]])
+        except sqlite3.IntegrityError as error:
+            return f"failed: {error}"
+        leaked = connection.execute(
+            "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
+        ).fetchall()
+        back = SqliteSource(connection).rows_of(table, [probe.key])
+    return _outcome(leaked, len(back))
+
+
+def _outcome(leaked: Logged, rows: int) -> str | None:
+    if leaked:
+        return f"left {len(leaked)} log entries ({leaked[:3]}), there must be none"
+    return None if rows == 1 else f"left {rows} rows of that key, there must be one"

@@ -1,0 +1,143 @@
+"""Any exception as one line for the operator: what is wrong, why, what to do; and never a password.
+
+The session layer's own errors say it themselves. Driver errors are told apart by SQLSTATE and SQLite's
+error code, never by their text.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+import psycopg
+from psycopg import errors as pg_errors
+from pydantic import ValidationError
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+from app.db.common.errors import ConfigurationError, NotPrepared, Refused, SchemaDrift, SwitchError
+from migration.common.outcome import Exit, Outcome
+
+_AGAIN = "the same command goes on from there"
+_EXITS: tuple[tuple[type[SwitchError], Exit], ...] = (
+    (ConfigurationError, Exit.USAGE),
+    (NotPrepared, Exit.USAGE),
+    (Refused, Exit.FINDINGS),
+    (SchemaDrift, Exit.FINDINGS),
+)
+# SQLite's primary result codes: what it means for the operator, what to do, exit code.
+_SQLITE: dict[int, tuple[str, str, Exit]] = {
+    sqlite3.SQLITE_READONLY: (
+        "the SQLite file cannot be written",
+        "give this user write permission on the file and its folder",
+        Exit.USAGE,
+    ),
+    sqlite3.SQLITE_BUSY: (
+        "the SQLite file is locked by another program",
+        "find the long transaction or raise ST_SQLITE_BUSY_TIMEOUT_MS; " + _AGAIN,
+        Exit.FAILED,
+    ),
+    sqlite3.SQLITE_FULL: ("the disk of the SQLite file is full", f"make room; {_AGAIN}", Exit.FAILED),
+    sqlite3.SQLITE_CORRUPT: (
+        "the SQLite file is damaged",
+        "run PRAGMA integrity_check and restore it from a backup",
+        Exit.FAILED,
+    ),
+    sqlite3.SQLITE_NOTADB: ("the SQLite file is not a database", "check the path", Exit.USAGE),
+    sqlite3.SQLITE_CANTOPEN: ("the SQLite file cannot be opened", "check path and permissions", Exit.USAGE),
+}
+_POSTGRES: tuple[tuple[type[psycopg.Error], str, str, Exit], ...] = (
+    (
+        pg_errors.InsufficientPrivilege,
+        "the PostgreSQL user lacks a privilege",
+        "grant it (st-migrate preflight lists what is needed)",
+        Exit.USAGE,
+    ),
+    (pg_errors.DiskFull, "the disk of PostgreSQL is full", f"make room; {_AGAIN}", Exit.FAILED),
+    (pg_errors.ReadOnlySqlTransaction, "PostgreSQL is read-only", "name the primary server", Exit.USAGE),
+    (
+        pg_errors.LockNotAvailable,
+        "PostgreSQL did not grant a lock in time",
+        f"end the long transaction there; {_AGAIN}",
+        Exit.FAILED,
+    ),
+    (
+        psycopg.OperationalError,
+        "PostgreSQL went away or cannot be reached",
+        f"see that it runs; {_AGAIN}",
+        Exit.FAILED,
+    ),
+)
+
+
+def failure(error: BaseException, secrets: Iterable[str] = ()) -> Outcome:
+    """The outcome that stands for an exception.
+
+    Args:
+        secrets: texts that must not appear, whoever wrote them into the message.
+    """
+    message, hint, exit_code, reasons = _describe(error)
+    data = {
+        "error": type(_cause(error)).__name__,
+        "hint": hint and redact(hint, secrets),
+        "reasons": [redact(reason, secrets) for reason in reasons],
+    }
+    return Outcome("error", redact(message, secrets), exit_code, data)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's error where SQLAlchemy wrapped one; the wrapper's text holds SQL and parameters."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _describe(error: BaseException) -> tuple[str, str | None, Exit, tuple[str, ...]]:
+    error = _cause(error)
+    if isinstance(error, SwitchError):
+        exit_code = next((code for kind, code in _EXITS if isinstance(error, kind)), Exit.FAILED)
+        return error.message, error.hint, exit_code, getattr(error, "reasons", ())
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", _AGAIN, Exit.FAILED, ()
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        what, hint, exit_code = _SQLITE.get(code, ("SQLite refused a statement", _AGAIN, Exit.FAILED))
+        return f"{what}: {_first_line(error)}", hint, exit_code, ()
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        return f"ST_{name}: {first['msg']}", "see .env.example for what it may be", Exit.USAGE, ()
+    for kind, what, hint, exit_code in _POSTGRES:
+        if isinstance(error, kind):
+            return f"{what}: {_first_line(error)}", hint, exit_code, ()
+    return f"{type(error).__name__}: {_first_line(error)}", "--debug shows where", Exit.FAILED, ()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
+
+
+def secrets_of(*urls: URL | None) -> set[str]:
+    """Every form in which the passwords of some URLs may turn up in a message.
+
+    A password that is a word of every message anyway (the name of a side, the user, the database) is
+    left out: hiding it would garble the message and tell more than it hides.
+    """
+    found: set[str] = set()
+    for url in urls:
+        password = None if url is None else url.password
+        if url is None or not password or password in ("postgres", "sqlite", url.username, url.database):
+            continue
+        text = str(password)
+        found |= {text, quote(text, safe=""), quote_plus(text), repr(text)[1:-1], url.render_as_string(False)}
+    return found
+
+
+_URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s]*@")
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """A text without secrets, longest first because one may be part of another."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _URL_PASSWORD.sub(r"\1***@", text)

@@ -1,0 +1,98 @@
+"""Which two databases a command is about: the options, else the two environment variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL
+
+from app.core.config import get_settings
+from app.db.apply.round import Applier
+from app.db.common.errors import ConfigurationError
+from app.db.common.settings import load_settings
+from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+
+APPLICATION_NAME = "st-migrate"
+
+
+def sqlite_option(text: str) -> URL:
+    """What --sqlite names: a URL or the bare path of a file.
+
+    Raises:
+        ConfigurationError: it names another kind of database.
+    """
+    url = URL.create("sqlite", database=text) if "://" not in text else parse_url(text, name="--sqlite")
+    return _of_kind(url, Side.SQLITE, "--sqlite")
+
+
+def postgres_option(text: str) -> URL:
+    """What --postgres names.
+
+    Raises:
+        ConfigurationError: not a URL, or of another kind of database.
+    """
+    return _of_kind(parse_url(text, name="--postgres"), Side.POSTGRES, "--postgres")
+
+
+def _of_kind(url: URL, side: Side, option: str) -> URL:
+    if side_of(url) is not side:
+        raise ConfigurationError(
+            f"{option} names a {side_of(url)} database",
+            hint=f"give it the {side} side; the other has its own option",
+        )
+    return url
+
+
+def find_sides(sqlite: str | None, postgres: str | None) -> dict[Side, URL]:
+    """The sides that options and environment name, at most one URL each.
+
+    Raises:
+        ConfigurationError: a URL is wrong, or both variables name the same kind of database.
+    """
+    found: dict[Side, URL] = {}
+    if sqlite is not None:
+        found[Side.SQLITE] = sqlite_option(sqlite)
+    if postgres is not None:
+        found[Side.POSTGRES] = postgres_option(postgres)
+    if len(found) == 2:
+        return found
+    ours = parse_url(get_settings().database_url, name="ST_DATABASE_URL")
+    shadow = load_settings().shadow_database_url
+    theirs = parse_url(shadow, name="ST_SHADOW_DATABASE_URL") if shadow else None
+    if theirs is not None and not found:
+        make_pair(ours, theirs)
+    for url in filter(None, (ours, theirs)):
+        found.setdefault(side_of(url), url)
+    return found
+
+
+def find_pair(sqlite: str | None, postgres: str | None) -> Pair:
+    """Both sides.
+
+    Raises:
+        ConfigurationError: a side is not named anywhere, or see `find_sides`.
+    """
+    found = find_sides(sqlite, postgres)
+    for side in Side:
+        if side not in found:
+            raise ConfigurationError(
+                f"no {side} database is named",
+                hint=f"set ST_SHADOW_DATABASE_URL, or give --{side} URL",
+            )
+    return Pair(found[Side.SQLITE], found[Side.POSTGRES])
+
+
+@contextmanager
+def open_applier(pair: Pair) -> Iterator[Applier]:
+    """The pair through connections of this call's own; PostgreSQL is connected to at its first use."""
+    settings = load_settings()
+    sqlite = SqliteStore(pair.path, busy_timeout_ms=settings.sqlite_busy_timeout_ms)
+    postgres = PostgresStore(pair.postgres, settings, application_name=APPLICATION_NAME)
+    try:
+        yield Applier(sqlite, postgres)
+    finally:
+        postgres.close()
+        sqlite.close()

@@ -1,0 +1,1 @@
+"""Filling PostgreSQL: prepare, backfill, and the worker that applies."""

@@ -1,0 +1,337 @@
+"""Backfill: copy every row to PostgreSQL while the application goes on writing.
+
+A chunk is one transaction on PostgreSQL, in this order:
+
+1. take the range (SKIP LOCKED, so several workers share the work) and a shared lock on the watermark:
+   no round of apply can take place until this chunk is committed;
+2. open a read transaction on SQLite and read the chunk;
+3. let the chunks before this one go first, if other workers have them;
+4. delete what the shadow holds in that key interval (rows that apply inserted ahead of the copy), COPY,
+   and note the last key; commit.
+
+The chunk is read after the watermark was fixed, so it is never older than what has been applied:
+copy-then-update-then-apply, update-then-copy-then-apply and update-then-apply-then-copy all end with the
+newest row, and a row that was deleted meanwhile is either not read or deleted by the log. Rows that
+PostgreSQL cannot hold go to quarantine in the same transaction. Secondary indexes and unique constraints
+are built after the last chunk.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg_errors
+
+from app.db.apply.round import Applier
+from app.db.common.errors import Refused, StaleAttempt
+from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.urls import Side
+from app.db.rows.catalog import Table, quote, quote_with_parameters
+from app.db.sides.capture.inventory import check_postgres_inventory
+from app.db.sides.capture.triggers import capture_inserts
+from app.db.sides.contract import Row
+from app.db.sides.phase import Phase, advance
+from app.db.sides.postgres import deferred
+from app.db.sides.postgres.connection import ROW_ERRORS, postgres_control
+from app.db.sides.postgres.target import PostgresTarget, canonical_parts
+from app.db.sides.sqlite.store import key_columns, stream
+from migration.fill.binary import OutOfRange
+from migration.fill.stream import ChunkStream, read
+
+CHUNK_ROWS = 50_000  # a commit each: apply waits for as long, a third of a second
+TURN_S = 2  # how long a chunk waits for those before it: a worker may be slow, or stopped
+ROUND_S = 0.2  # between rounds of apply while indexes are built
+CAREFUL_ROWS = 200  # chunk size while looking for a row that only the server can tell is bad
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One committed chunk."""
+
+    table: str
+    rows: int
+    quarantined: int
+
+
+@dataclass
+class Throttle:
+    """What keeps the copy from harming the application.
+
+    `rate`: rows per second at most, None for no limit. `max_lag`: log entries beyond which the copy
+    stops to let apply catch up.
+    """
+
+    rate: float | None = None
+    max_lag: int = 50_000
+
+    def pace(self, rows: int, seconds: float) -> None:
+        """Wait for as long as the rate demands after a chunk."""
+        if self.rate:
+            time.sleep(max(0.0, rows / self.rate - seconds))
+
+
+@dataclass(frozen=True)
+class _Range:
+    table: str
+    n: int
+    cursor: str | None
+    upto: str | None
+
+
+class Backfill:
+    """Copies all ranges; may run in several processes at once, and again after any crash.
+
+    Args:
+        applier: the pair, through connections of this backfill's own.
+        throttle: limits.
+        chunk_rows: rows per transaction.
+        together: whether other processes copy at the same time. Chunks are then read and encoded before
+            they are sent, because they are sent one after the other.
+    """
+
+    def __init__(
+        self,
+        applier: Applier,
+        throttle: Throttle | None = None,
+        chunk_rows: int = CHUNK_ROWS,
+        *,
+        together: bool = False,
+    ) -> None:
+        self._applier = applier
+        self._throttle = throttle or Throttle()
+        self._chunk_rows = chunk_rows
+        self._together = together
+
+    def run(self, report: Callable[[Progress], None] = lambda progress: None) -> int:
+        """Copy what is left, then build the indexes and move to `replicating`.
+
+        Returns:
+            Rows copied by this call.
+
+        Raises:
+            Refused: the pair is not in a phase that copies.
+        """
+        phase = self._applier.postgres.read_control().phase
+        if phase == Phase.REPLICATING:
+            return 0
+        if phase != Phase.COPYING:
+            raise Refused(f"the pair is in phase {phase}", hint="run st-migrate prepare")
+        total = sum(progress.rows for progress in self._chunks(report))
+        self.finish()
+        return total
+
+    def _chunks(self, report: Callable[[Progress], None]) -> Iterator[Progress]:
+        careful = 0
+        while True:
+            self._wait_while_paused()
+            started = time.monotonic()
+            try:
+                progress = self._chunk(CAREFUL_ROWS if careful else self._chunk_rows, careful=careful > 0)
+            except (*ROW_ERRORS, OutOfRange) as error:
+                if careful:
+                    raise Refused(
+                        f"a row cannot be copied: {_told(error)}",
+                        hint="run st-migrate preflight, which names the rows",
+                    ) from error
+                careful = 1 + self._chunk_rows // CAREFUL_ROWS
+                continue
+            careful = max(0, careful - 1)
+            if progress is None:
+                return
+            failpoint(Failpoint.COPY_AFTER_COMMIT)
+            report(progress)
+            yield progress
+            self._let_apply_catch_up()
+            self._throttle.pace(progress.rows, time.monotonic() - started)
+
+    def _wait_while_paused(self) -> None:
+        while self._applier.postgres.read_control().paused:
+            time.sleep(0.2)
+
+    def _let_apply_catch_up(self) -> None:
+        entries = self._applier.sqlite.connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM st_change_log WHERE seq > ? LIMIT ?)",
+            (int(self._applier.postgres.read_position()), self._throttle.max_lag + 1),
+        ).fetchone()[0]
+        if entries > self._throttle.max_lag:
+            self._applier.round()
+
+    def _chunk(self, rows: int, *, careful: bool) -> Progress | None:
+        """Copy the next chunk of any range; None when no range is left to this worker."""
+        store = self._applier.postgres
+        with store.write() as connection:
+            row = connection.execute(
+                "SELECT tbl, n, cursor, upto FROM st_copy_range WHERE NOT done "
+                "ORDER BY tbl, n FOR UPDATE SKIP LOCKED LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            part = _Range(*row)
+            connection.execute("SET LOCAL synchronous_commit = off")
+            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR SHARE")
+            control = postgres_control(connection)
+            if control.phase != Phase.COPYING or control.primary is not Side.SQLITE:
+                raise StaleAttempt(f"the pair went to phase {control.phase}", hint="see st-migrate status")
+            connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
+            target = PostgresTarget(connection, "", control, quarantined=True, careful=careful)
+            table = self._applier.schema()[part.table]
+            copied, refused, last = self._copy(target, table, part, rows)
+            connection.execute(
+                "UPDATE st_copy_range SET cursor = %s, done = %s, rows = rows + %s WHERE tbl = %s AND n = %s",
+                (last if last is not None else part.cursor, last is None, copied, part.table, part.n),
+            )
+            failpoint(Failpoint.COPY_BEFORE_COMMIT)
+        return Progress(part.table, copied, refused)
+
+    def _copy(
+        self, target: PostgresTarget, table: Table, part: _Range, rows: int
+    ) -> tuple[int, int, str | None]:
+        """Copy one chunk; returns rows copied, rows refused and the last key, None at the range's end."""
+        sqlite = self._applier.sqlite.connection
+        sqlite.execute("BEGIN")
+        try:
+            last = self._chunk_end(table, part, rows)
+            upto = last if last is not None else part.upto
+            failpoint(Failpoint.COPY_CHUNK_READ)
+            batches = self._rows(table, part.cursor, upto)
+            if target.careful:
+                self._clear(target, table, part.cursor, upto)
+                copied, refused = _insert(target, table, batches)
+            else:
+                chunk = ChunkStream(table, batches)
+                if self._together:
+                    chunk.read_ahead()
+                    self._wait_for_turn(target, part)
+                self._clear(target, table, part.cursor, upto)
+                chunk.write(target)
+                copied, refused = chunk.copied, len(chunk.rejected)
+        finally:
+            sqlite.execute("ROLLBACK")
+        return copied, refused, last
+
+    @staticmethod
+    def _wait_for_turn(target: PostgresTarget, part: _Range) -> None:
+        """Wait until no other worker has an earlier part of the table in hand, or for TURN_S."""
+        if not part.n:
+            return
+        try:
+            with target.connection.transaction():
+                target.connection.execute(f"SET LOCAL lock_timeout = '{TURN_S}s'".encode())
+                target.connection.execute(
+                    "SELECT 1 FROM st_copy_range WHERE tbl = %s AND n < %s AND NOT done FOR KEY SHARE",
+                    (part.table, part.n),
+                )
+                target.connection.execute("SET LOCAL lock_timeout TO DEFAULT")
+        except pg_errors.LockNotAvailable:
+            pass  # only the order in which rows are laid out suffers
+
+    def _chunk_end(self, table: Table, part: _Range, rows: int) -> str | None:
+        """The key that ends a chunk of so many rows, as JSON; None if the range ends with it or before."""
+        if table.integer_key and part.cursor and part.upto:
+            (after,), (upto,) = json.loads(part.cursor), json.loads(part.upto)
+            if upto - after <= rows:
+                return None
+        where, parameters = _interval(table, part.cursor, part.upto)
+        names = ", ".join(map(quote, table.key_names))
+        following = stream(
+            self._applier.sqlite.connection,
+            f"SELECT {names} FROM {quote(table.name)} {where} ORDER BY {names} LIMIT -1 OFFSET {rows - 1}",
+            parameters,
+            fetch=1,
+        )
+        for (row,) in following:
+            key = row[0] if len(table.key) == 1 else json.dumps(list(row))
+            if None not in row and canonical_parts(table, key) is not None:
+                last = json.dumps(list(row))
+                return None if last == part.upto else last
+        return None
+
+    def _rows(self, table: Table, after: str | None, upto: str | None) -> Iterator[list[Row]]:
+        where, parameters = _interval(table, after, upto)
+        columns = ", ".join(quote(column.name) for column in table.columns)
+        return read(
+            self._applier.sqlite.connection, f"SELECT {columns} FROM {quote(table.name)} {where}", parameters
+        )
+
+    @staticmethod
+    def _clear(target: PostgresTarget, table: Table, after: str | None, upto: str | None) -> None:
+        """Remove what apply inserted ahead of the copy."""
+        parts, parameters = [], []
+        casts = ", ".join(f"%s::{column.cast}" for column in table.key)
+        for bound, sign in ((after, ">"), (upto, "<=")):
+            if bound is not None:
+                parts.append(f"({', '.join(map(quote_with_parameters, table.key_names))}) {sign} ({casts})")
+                parameters += json.loads(bound)
+        where = f"WHERE {' AND '.join(parts)}" if parts else ""
+        target.connection.execute(
+            f"DELETE FROM {quote_with_parameters(table.name)} {where}".encode(), parameters
+        )
+
+    def finish(self) -> None:
+        """Catch up, build indexes and unique constraints, move to `replicating`; harmless to repeat.
+
+        The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
+        """
+        store = self._applier.postgres
+        left = store.connection.execute("SELECT count(*) FROM st_copy_range WHERE NOT done").fetchone()
+        if left is None or left[0]:
+            return
+        self._applier.drain()
+        applied = 0.0
+        for _ in deferred.build_indexes(store.connection):
+            if time.monotonic() - applied > ROUND_S:
+                self._applier.round(even_if_paused=True)
+                applied = time.monotonic()
+        self._analyze()
+        with store.write() as connection:
+            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")  # no round meanwhile
+            control = postgres_control(connection, lock=True)
+            if control.phase == Phase.COPYING:
+                self._applier.forget_schema()
+                schema = self._applier.schema()
+                capture_inserts(connection, schema)
+                advance(connection, Phase.COPYING, Phase.REPLICATING, control.epoch)
+                check_postgres_inventory(connection, schema)
+        failpoint(Failpoint.COPY_DONE)
+
+    def _analyze(self) -> None:
+        """Statistics of what was copied; the rest is left to the server."""
+        if names := ", ".join(map(quote, self._applier.schema())):
+            with self._applier.postgres.write() as connection:
+                connection.execute("SET LOCAL synchronous_commit = off")
+                connection.execute(f"ANALYZE {names}".encode())
+
+
+def _insert(target: PostgresTarget, table: Table, batches: Iterator[list[Row]]) -> tuple[int, int]:
+    """Write a few rows one by one; returns rows copied and rows refused."""
+    rows = [row for batch in batches for row in batch]
+    refused = target.insert(table, [rows] if rows else [])
+    return len(rows) - refused, refused
+
+
+def _told(error: Exception) -> str:
+    if not isinstance(error, psycopg.Error):
+        return str(error)
+    return f"{error.diag.message_primary} {error.diag.message_detail or ''}"
+
+
+def _interval(table: Table, after: str | None, upto: str | None) -> tuple[str, tuple[Any, ...]]:
+    """WHERE clause and parameters of a key interval on SQLite, lower bound exclusive."""
+    parts: list[str] = []
+    parameters: list[Any] = []
+    marks = ", ".join("?" * len(table.key))
+    marks = f"({marks})" if len(table.key) > 1 else marks
+    for bound, sign in ((after, ">"), (upto, "<=")):
+        if bound is not None:
+            parts.append(f"{key_columns(table)} {sign} {marks}")
+            parameters += json.loads(bound)
+    where = " AND ".join(parts)
+    if where and after is None:
+        # SQLite lets NULL into keys; no comparison holds for it, so the first chunk takes those rows.
+        where = f"({where} OR {' OR '.join(f'{quote(name)} IS NULL' for name in table.key_names)})"
+    return (f"WHERE {where}" if where else ""), tuple(parameters)

@@ -1,0 +1,55 @@
+"""One more process of the copy: it takes ranges from the same list until none is left.
+
+`python -m migration.fill.process` is a program of its own, because a child of multiprocessing would first
+import all of the command line again, which takes longer than copying a hundred thousand rows. What it needs
+to know, passwords among it, comes by standard input as JSON; why it failed goes to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from app.db.common.urls import Pair, parse_url
+from migration.common.failures import failure, secrets_of
+from migration.common.sides import open_applier
+from migration.fill.backfill import Backfill, Throttle
+
+
+def start(pair: Pair, throttle: Throttle) -> subprocess.Popen[str]:
+    """Start such a process for a pair, with limits of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "migration.fill.process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    urls = [url.render_as_string(hide_password=False) for url in (pair.sqlite, pair.postgres)]
+    order, process.stdin = process.stdin, None
+    assert order is not None
+    with order:
+        json.dump({"urls": urls, "rate": throttle.rate, "max_lag": throttle.max_lag}, order)
+    return process
+
+
+def main() -> int:
+    """The process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one who started it, and ends it
+    order = json.load(sys.stdin)
+    sqlite, postgres = (parse_url(url, name="url") for url in order["urls"])
+    try:
+        with open_applier(Pair(sqlite, postgres)) as applier:
+            throttle = Throttle(rate=order["rate"], max_lag=order["max_lag"])
+            Backfill(applier, throttle, together=True).run()
+    except Exception as error:  # whatever it is, the process that started this one tells it
+        print(failure(error, secrets_of(postgres)).message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

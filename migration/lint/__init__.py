@@ -1,0 +1,1 @@
+"""`st-migrate lint`: dialect traps in code, by file and line."""

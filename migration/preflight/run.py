@@ -1,0 +1,123 @@
+"""Preflight: everything that would block the move or change a value's meaning, found before it starts.
+
+Reads SQLite through a read-only connection, every row once, and PostgreSQL, if it is given, in read-only
+transactions (behind a pooler in plain ones); writes to neither. What it finds is what copy and apply would find, because both judge a
+value by `app.db.rows.canonical` and by the same policy file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL
+
+from app.db.common.settings import Pooler, load_settings
+from app.db.rows.policy import Policy
+from app.db.sides.postgres.connection import open_postgres
+from app.db.sides.sqlite.store import open_sqlite
+from migration.preflight.file import file_findings
+from migration.preflight.report import Finding, Report, Severity, in_order
+from migration.preflight.rows import check_violations, duplicates, null_keys, orphans
+from migration.preflight.schema import database_findings, drift, policy_findings, table_findings
+from migration.preflight.server import server_findings
+from migration.preflight.shapes import Shape, models, read_shapes
+from migration.preflight.values.reading import one_state
+from migration.preflight.values.scan import check_values
+
+Progress = Callable[[str, int], None]  # table, rows read since the last call
+
+
+def _silent(table: str, rows: int) -> None:
+    """Nobody watches."""
+
+
+def run(sqlite_path: Path, postgres_url: URL | None, policy: Policy, progress: Progress = _silent) -> Report:
+    """Check one SQLite file and, if a URL is given, the PostgreSQL database that it is to move to.
+
+    Args:
+        progress: called after each batch of rows.
+
+    Raises:
+        ConfigurationError: the file is not a SQLite database, or the server refuses the connection.
+        ShadowUnavailable: the server cannot be reached.
+    """
+    settings = load_settings()
+    with closing(
+        open_sqlite(sqlite_path, busy_timeout_ms=settings.sqlite_busy_timeout_ms, read_only=True)
+    ) as sqlite:
+        if postgres_url is None:
+            return _run(sqlite, sqlite_path, None, policy, progress)
+        with closing(open_postgres(postgres_url, settings, application_name="st-preflight")) as postgres:
+            if settings.pg_pooler is Pooler.NONE:  # behind a pooler the next client would inherit it
+                postgres.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            return _run(sqlite, sqlite_path, postgres, policy, progress)
+
+
+def _run(
+    sqlite: sqlite3.Connection,
+    path: Path,
+    postgres: psycopg.Connection[Any] | None,
+    policy: Policy,
+    progress: Progress,
+) -> Report:
+    found: list[Finding] = []
+    try:
+        found += file_findings(sqlite, path)
+    except sqlite3.DatabaseError as error:
+        found.append(_unreadable(error))
+    shapes: dict[str, Shape] = {}
+    rows, seconds = 0, 0.0
+    if postgres is not None:
+        size = path.stat().st_size
+        found += server_findings(postgres, load_settings(), 2 * size)
+    with one_state(sqlite):
+        try:
+            shapes = read_shapes(sqlite, postgres, models())
+            found += database_findings(sqlite)
+            found += policy_findings(shapes, policy)
+            if postgres is not None:
+                found += drift(set(shapes), postgres)
+            for name, shape in shapes.items():
+                found += table_findings(sqlite, shape)
+                read, took = _rows(sqlite, name, shape, policy, progress, found)
+                rows, seconds = rows + read, seconds + took
+        except sqlite3.DatabaseError as error:
+            found.append(_unreadable(error))
+    return Report(in_order(found), len(shapes), rows, seconds)
+
+
+def _rows(
+    sqlite: sqlite3.Connection,
+    name: str,
+    shape: Shape,
+    policy: Policy,
+    progress: Progress,
+    found: list[Finding],
+) -> tuple[int, float]:
+    """Check the rows of one table; returns how many there are and the seconds that reading them took."""
+    if not shape.table.columns:
+        return 0, 0.0
+    started = time.monotonic()
+    check = check_values(sqlite, shape, policy, lambda read: progress(name, read))
+    seconds = time.monotonic() - started
+    found += check.findings()
+    found += null_keys(sqlite, shape)
+    found += duplicates(sqlite, shape, check.forms, policy)
+    found += orphans(sqlite, shape, policy)
+    found += check_violations(sqlite, shape)
+    return check.rows, seconds
+
+
+def _unreadable(error: sqlite3.DatabaseError) -> Finding:
+    return Finding(
+        "sqlite.unreadable",
+        Severity.BLOCKS,
+        f"SQLite cannot read the file: {error}",
+        "repeat when no other program holds it; if it is damaged, restore it from a backup",
+    )

@@ -1,0 +1,256 @@
+"""What of the SQLite schema PostgreSQL, capture or apply cannot follow."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import psycopg
+
+from app.db.common.urls import Side
+from app.db.rows.canonical import Kind
+from app.db.rows.catalog import BOOKKEEPING_PREFIX, postgres_columns, quote, takes_part
+from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
+from app.db.sides import tables
+from migration.preflight.report import Finding, Severity
+from migration.preflight.shapes import Shape
+
+NAME_BYTES = 63
+_SAME_REVISION = "bring both sides to the same revision (alembic upgrade head with both URLs set)"
+_KEY_KINDS = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
+
+
+def _blocks(code: str, reason: str, remedy: str, table: str = "", column: str = "") -> Finding:
+    return Finding(code, Severity.BLOCKS, reason, remedy, table=table, column=column)
+
+
+def table_findings(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:
+    """What stands in the way of one table."""
+    table = shape.table
+    if not table.key:
+        yield _blocks(
+            "schema.no_primary_key",
+            "the table has no primary key, so a changed row cannot be named",
+            "give it one in a migration",
+            table.name,
+        )
+    for column in table.key:
+        if column.kind not in _KEY_KINDS:
+            yield _blocks(
+                "schema.key_type",
+                f"a key column of kind {column.kind}; a key must be integer, text or uuid",
+                "give the table another primary key in a migration",
+                table.name,
+                column.name,
+            )
+    for column_name, kind in shape.unsupported.items():
+        yield _blocks(
+            "schema.type",
+            f"type {kind} of PostgreSQL has no canonical form",
+            "use a type that both databases have, such as text or JSON",
+            table.name,
+            column_name,
+        )
+    if shape.source == "declared":
+        yield Finding(
+            "schema.unknown_table",
+            Severity.WARNS,
+            "no model declares this table; prepare refuses it unless the Alembic chain makes it",
+            "drop it if it is a leftover, or add it to the chain",
+            table=table.name,
+        )
+    yield from _unknown_columns(shape)
+    yield from _index_findings(shape)
+    yield from _generated(sqlite, table.name)
+
+
+def _unknown_columns(shape: Shape) -> Iterator[Finding]:
+    """Columns that one side does not have, or no model."""
+    ours = {column.name for column in shape.table.columns} | shape.unsupported.keys()
+    if shape.source == "postgres":
+        for name in sorted(ours ^ shape.known):
+            yield _blocks(
+                "schema.drift",
+                f"the column is only on {'SQLite' if name in ours else 'PostgreSQL'}",
+                _SAME_REVISION,
+                shape.table.name,
+                name,
+            )
+    elif shape.source == "models":
+        for name in sorted(ours - shape.known):
+            yield Finding(
+                "schema.unknown_column",
+                Severity.WARNS,
+                "no model declares this column; prepare refuses it unless the Alembic chain makes it",
+                "drop it if it is a leftover, or add it to the chain",
+                table=shape.table.name,
+                column=name,
+            )
+
+
+def _index_findings(shape: Shape) -> Iterator[Finding]:
+    name = shape.table.name
+    for index in shape.indexes:
+        columns = ", ".join(index.columns)
+        if index.unique and index.expression:
+            yield _blocks(
+                "schema.expression_index",
+                f"unique index {index.name} covers an expression, whose collisions capture cannot see",
+                "make it a unique index over columns",
+                name,
+                columns,
+            )
+        if index.collation and index.name == "primary key":
+            yield _blocks(
+                "schema.key_collation",
+                f"the primary key collates {index.collation}: it is cut into ranges in byte order",
+                "let the key collate BINARY",
+                name,
+                columns,
+            )
+        elif index.collation:
+            yield Finding(
+                "schema.collation",
+                Severity.WARNS,
+                f"index {index.name} collates {index.collation}; PostgreSQL compares by bytes, "
+                "so values that differ in case become different there",
+                "make the application write one spelling",
+                table=name,
+                column=columns,
+            )
+        if index.partial and index.unique:
+            yield Finding(
+                "schema.partial_index",
+                Severity.WARNS,
+                f"unique index {index.name} is partial on SQLite; the chain must make it so on both sides",
+                "give the index both sqlite_where and postgresql_where",
+                table=name,
+                column=columns,
+            )
+
+
+def _generated(sqlite: sqlite3.Connection, table: str) -> Iterator[Finding]:
+    for row in sqlite.execute(f"PRAGMA table_xinfo({quote(table)})").fetchall():
+        if row[6] in (2, 3):
+            yield _blocks(
+                "schema.generated_column",
+                "a generated column cannot be written by apply",
+                "make it a plain column in a migration",
+                table,
+                row[1],
+            )
+
+
+def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
+    """Triggers, views, virtual and reserved tables, and names that PostgreSQL would cut."""
+    objects = sqlite.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+    ours = set(tables.names(Side.SQLITE))
+    for kind, name, table, sql in objects:
+        if kind == "trigger" and not name.startswith(BOOKKEEPING_PREFIX):
+            yield _blocks(
+                "schema.trigger",
+                f"trigger {name} exists on SQLite only, and would fire again when SQLite is the shadow",
+                "move its work into the application, or make it on both sides and guard it on SQLite with "
+                "WHEN (SELECT applying = 0 FROM st_control)",
+                table,
+            )
+        elif kind == "view":
+            yield Finding(
+                "schema.view",
+                Severity.INFO,
+                f"view {name} is not moved",
+                "if it is used, let the Alembic chain make it on both sides",
+                table=name,
+            )
+        elif kind == "table" and (sql or "").upper().startswith("CREATE VIRTUAL"):
+            yield _blocks(
+                "schema.virtual_table", "a virtual table cannot be moved", "drop it or replace it", name
+            )
+        elif kind == "table" and name.startswith(BOOKKEEPING_PREFIX) and name not in ours:
+            yield _blocks(
+                "schema.reserved_name",
+                "names that start with st_ are bookkeeping; this table would be left behind",
+                "rename it in a migration",
+                name,
+            )
+    yield from _names(sqlite, [(kind, name) for kind, name, _, _ in objects if kind in ("table", "index")])
+
+
+def _names(sqlite: sqlite3.Connection, names: list[tuple[str, str]]) -> Iterator[Finding]:
+    cut: dict[bytes, str] = {}
+    for kind, name in names:
+        if not takes_part(name):
+            continue
+        short = name.encode()[:NAME_BYTES]
+        if short in cut:
+            yield _blocks(
+                "schema.name_collision",
+                f"{kind} {name} and {cut[short]} are one name when cut to {NAME_BYTES} bytes",
+                "rename one of them in a migration",
+                name,
+            )
+        cut[short] = name
+        if len(name.encode()) > NAME_BYTES:
+            yield _blocks(
+                "schema.long_name", f"{kind} name of more than {NAME_BYTES} bytes", "shorten it", name
+            )
+        if kind == "table":
+            for row in sqlite.execute(f"PRAGMA table_xinfo({quote(name)})").fetchall():
+                if len(row[1].encode()) > NAME_BYTES:
+                    yield _blocks(
+                        "schema.long_name",
+                        f"column name of more than {NAME_BYTES} bytes",
+                        "shorten it",
+                        name,
+                        row[1],
+                    )
+
+
+def drift(sqlite_tables: set[str], postgres: psycopg.Connection[object]) -> Iterator[Finding]:
+    """Tables that only one side has, where PostgreSQL has any."""
+    theirs = set(postgres_columns(postgres))
+    if not theirs:
+        return
+    for name in sorted(sqlite_tables ^ theirs):
+        side = "SQLite" if name in sqlite_tables else "PostgreSQL"
+        yield _blocks(
+            "schema.drift",
+            f"the table is only on {side}",
+            _SAME_REVISION,
+            name,
+        )
+
+
+def policy_findings(shapes: dict[str, Shape], policy: Policy) -> Iterator[Finding]:
+    """Choices in the policy file that can never apply."""
+    for (table, column), names in policy.columns.items():
+        shape = shapes.get(table)
+        found = next((c for c in shape.table.columns if c.name == column), None) if shape else None
+        if shape is None or found is None:
+            yield _blocks(
+                "policy.unknown_column",
+                f"{policy.source} names a column that does not exist",
+                "correct the name",
+                table,
+                column,
+            )
+            continue
+        if column in shape.table.key_names:
+            yield _blocks(
+                "policy.key_column",
+                "values of a key are never converted: two rows could become one",
+                "change the keys on SQLite",
+                table,
+                column,
+            )
+        for name in names:
+            conversion = CONVERSIONS.get(name)
+            if name not in (REFUSE, ORPHANS_TO_NULL) and conversion and found.kind not in conversion.kinds:
+                yield _blocks(
+                    "policy.kind",
+                    f"{name} does not apply to a {found.kind} column",
+                    "choose another policy; findings list those that fit",
+                    table,
+                    column,
+                )

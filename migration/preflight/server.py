@@ -1,0 +1,182 @@
+"""The PostgreSQL server and the role that will be used there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from app.db.common.settings import ShimSettings
+from app.db.rows.catalog import postgres_columns, quote
+from migration.preflight.report import Finding, Severity
+
+MINIMUM_SERVER = 140_000
+_FACTS = """
+SELECT current_setting('server_version_num')::int AS version,
+       current_setting('server_version') AS version_text,
+       (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()) AS encoding,
+       (SELECT datcollate FROM pg_database WHERE datname = current_database()) AS collation,
+       current_schema() AS schema,
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
+       current_user AS role,
+       pg_is_in_recovery() AS standby,
+       (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on' AS read_only,
+       (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone') AS zone,
+       current_setting('max_connections')::int AS connections,
+       current_setting('superuser_reserved_connections')::int AS reserved,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS in_use,
+       current_setting('fsync') = 'on' AS fsync,
+       current_setting('full_page_writes') = 'on' AS full_page_writes,
+       current_setting('synchronous_commit') AS synchronous_commit,
+       (SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout') AS statement_timeout,
+       (SELECT setting::bigint * 1024 * 1024 FROM pg_settings WHERE name = 'max_wal_size') AS wal,
+       current_setting('wal_level') AS wal_level,
+       to_regclass('st_control') IS NOT NULL AS prepared
+"""
+_Facts = dict[str, Any]
+_Check = tuple[Callable[[_Facts], bool], str, Severity, str, str]
+
+_CHECKS: tuple[_Check, ...] = (
+    (
+        lambda f: f["version"] < MINIMUM_SERVER,
+        "postgres.version",
+        Severity.BLOCKS,
+        "PostgreSQL {version_text} is too old",
+        "use PostgreSQL 14 or newer",
+    ),
+    (
+        lambda f: f["encoding"] != "UTF8",
+        "postgres.encoding",
+        Severity.BLOCKS,
+        "the database is encoded in {encoding}",
+        "create it with ENCODING 'UTF8'",
+    ),
+    (
+        lambda f: f["standby"],
+        "postgres.standby",
+        Severity.BLOCKS,
+        "the server is a standby, which takes no writes",
+        "name the primary server in the URL",
+    ),
+    (
+        lambda f: f["read_only"] and not f["standby"],
+        "postgres.read_only",
+        Severity.BLOCKS,
+        "transactions are read-only by default (default_transaction_read_only)",
+        "ALTER ROLE {role} SET default_transaction_read_only = off, or the same for the database",
+    ),
+    (
+        lambda f: f["schema"] is None,
+        "postgres.schema",
+        Severity.BLOCKS,
+        "no schema of the search path exists or is visible to role {role}",
+        "create the schema, or set the role's search_path",
+    ),
+    (
+        lambda f: f["schema"] is not None and not f["may_create"],
+        "postgres.privilege",
+        Severity.BLOCKS,
+        "role {role} may not create tables in schema {schema}",
+        "GRANT CREATE ON SCHEMA {schema} TO {role}",
+    ),
+    (
+        lambda f: not f["fsync"] or not f["full_page_writes"],
+        "postgres.fsync",
+        Severity.WARNS,
+        "the server may lose committed data when it crashes (fsync or full_page_writes is off)",
+        "switch both on before the cutover",
+    ),
+    (
+        lambda f: f["synchronous_commit"] == "off",
+        "postgres.synchronous_commit",
+        Severity.WARNS,
+        "a commit does not wait for the disk: the last moments may be lost in a crash",
+        "SET synchronous_commit = on for the role, unless that is wanted",
+    ),
+    (
+        lambda f: 0 < f["statement_timeout"] < 600_000,
+        "postgres.statement_timeout",
+        Severity.WARNS,
+        "statement_timeout is {statement_timeout} ms; copying and building indexes may take longer",
+        "ALTER ROLE {role} SET statement_timeout = 0 for the time of the move",
+    ),
+    (
+        lambda f: f["collation"] not in ("C", "POSIX", "C.UTF-8", "C.utf8"),
+        "postgres.collation",
+        Severity.INFO,
+        "the database collates {collation}",
+        "nothing: text columns are made with byte order, as on SQLite",
+    ),
+    (
+        lambda f: f["zone"] not in ("UTC", "Etc/UTC", "GMT"),
+        "postgres.timezone",
+        Severity.INFO,
+        "the server's time zone is {zone}",
+        "nothing: sessions run in UTC and times are stored without a zone",
+    ),
+    (
+        lambda f: True,
+        "postgres.server",
+        Severity.INFO,
+        "PostgreSQL {version_text}, role {role}, superuser {superuser}, wal_level {wal_level}",
+        "nothing: no superuser is needed",
+    ),
+    (
+        lambda f: f["prepared"],
+        "postgres.prepared",
+        Severity.INFO,
+        "the database is already prepared",
+        "see st-migrate status",
+    ),
+)
+
+
+def server_findings(
+    connection: psycopg.Connection[Any], settings: ShimSettings, estimated_bytes: int
+) -> Iterator[Finding]:
+    """What of server, database and role stands in the way; reads only."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        facts = cursor.execute(_FACTS).fetchone()
+    assert facts is not None
+    for holds, code, severity, reason, remedy in _CHECKS:
+        if holds(facts):
+            yield Finding(code, severity, reason.format(**facts), remedy.format(**facts))
+    yield from _connections(facts, settings)
+    if estimated_bytes > facts["wal"]:
+        yield Finding(
+            "postgres.wal",
+            Severity.INFO,
+            f"copying writes some {estimated_bytes >> 20} MiB of WAL; max_wal_size: {facts['wal'] >> 20} MiB",
+            "raise max_wal_size for the copy if checkpoints slow it down",
+        )
+    if not facts["prepared"] and facts["schema"] is not None:
+        yield from _filled(connection)
+
+
+def _connections(facts: _Facts, settings: ShimSettings) -> Iterator[Finding]:
+    free = facts["connections"] - facts["reserved"] - facts["in_use"] + 1  # this one goes again
+    needed = settings.pg_pool_size + 4
+    if free < needed:
+        yield Finding(
+            "postgres.connections",
+            Severity.WARNS,
+            f"{free} of {facts['connections']} connections are free; a backend process needs up to {needed}",
+            "raise max_connections, lower ST_PG_POOL_SIZE or put PgBouncer in front",
+            count=free,
+        )
+
+
+def _filled(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    for table in postgres_columns(connection):
+        row = connection.execute(f"SELECT 1 FROM {quote(table)} LIMIT 1".encode()).fetchone()
+        if row is not None:
+            yield Finding(
+                "postgres.not_empty",
+                Severity.BLOCKS,
+                "the table already holds rows on PostgreSQL",
+                "name an empty database, or prepare with --discard-target to remove those rows",
+                table=table,
+            )

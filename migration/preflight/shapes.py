@@ -1,0 +1,193 @@
+"""What each table will be on PostgreSQL, told before it is there.
+
+The tables of PostgreSQL are the truth where they exist; before `prepare` the models are (their types
+compiled for PostgreSQL); a table that no model knows is judged by its declared SQLite types.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from app.db.base import Base
+from app.db.rows.canonical import POSTGRES_KINDS, Kind
+from app.db.rows.catalog import Column, Table, normal_declared, postgres_columns, quote, sqlite_columns
+
+_POSTGRES = PGDialect_psycopg()  # type: ignore[no-untyped-call]
+_ALIASES = {
+    "varchar": "text",
+    "char": "text",
+    "character": "text",
+    "float": "double precision",
+    "real": "double precision",
+    "timestamp": "timestamp without time zone",
+    "timestamp with time zone": "timestamp without time zone",  # prepare takes the zone off
+    "time": "time without time zone",
+    "decimal": "numeric",
+}
+_DECLARED = {
+    "DATETIME": Kind.TIMESTAMP,
+    "TIMESTAMP": Kind.TIMESTAMP,
+    "DATE": Kind.DATE,
+    "TIME": Kind.TIME,
+    "BOOLEAN": Kind.BOOLEAN,
+    "BOOL": Kind.BOOLEAN,
+    "JSON": Kind.TEXT,
+    "UUID": Kind.UUID,
+    "NUMERIC": Kind.NUMERIC,
+    "DECIMAL": Kind.NUMERIC,
+}
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index or unique key of the SQLite table.
+
+    `columns` are its plain columns; `expression` says that it has others. `collation` is the first of
+    its columns' collations that is not BINARY.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool = False
+    partial: bool = False
+    expression: bool = False
+    collation: str = ""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A table as the checks need it.
+
+    Args:
+        table: columns with their kinds, and the key (empty if there is none).
+        lengths: declared text lengths, which PostgreSQL drops.
+        narrow: integer columns that were declared with 32 bits.
+        indexes: all indexes, the primary key first.
+        unsupported: columns whose type has no canonical form, with that type.
+        source: where the kinds come from: postgres, models or declared.
+        known: the columns that the source has.
+    """
+
+    table: Table
+    lengths: dict[str, int]
+    narrow: frozenset[str]
+    indexes: tuple[Index, ...]
+    unsupported: dict[str, str] = field(default_factory=dict)
+    source: str = "declared"
+    known: frozenset[str] = frozenset()
+
+
+def models() -> sa.MetaData:
+    """The tables that the application's models declare."""
+    importlib.import_module("app.models")
+    return Base.metadata
+
+
+def kind_of(type_text: str) -> Kind | None:
+    """The kind of a PostgreSQL type as DDL or format_type() spells it; None if it has no canonical form."""
+    bare = re.sub(r"\s*\([^)]*\)", "", type_text).strip().lower()
+    return POSTGRES_KINDS.get(_ALIASES.get(bare, bare))
+
+
+def declared_kind(declared: str) -> Kind:
+    """The kind that a declared SQLite type stands for, by its name and else by SQLite's affinity rules."""
+    name = normal_declared(declared)
+    if name in _DECLARED:
+        return _DECLARED[name]
+    if "INT" in name:
+        return Kind.INTEGER
+    if any(word in name for word in ("CHAR", "CLOB", "TEXT")):
+        return Kind.TEXT
+    if "BLOB" in name or not name:
+        return Kind.BLOB
+    return Kind.FLOAT if any(word in name for word in ("REAL", "FLOA", "DOUB")) else Kind.NUMERIC
+
+
+def read_shapes(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None, metadata: sa.MetaData
+) -> dict[str, Shape]:
+    """The shape of every application table of the SQLite file."""
+    theirs = postgres_columns(postgres) if postgres is not None else {}
+    return {
+        name: _shape(sqlite, name, columns, _types(name, theirs, metadata))
+        for name, columns in sqlite_columns(sqlite).items()
+    }
+
+
+_Types = tuple[str, dict[str, tuple[str, bool | None]]]  # source, and per column: type, nullable if known
+
+
+def _types(
+    table: str, theirs: dict[str, list[tuple[str, str, str, bool, bool, int]]], metadata: sa.MetaData
+) -> _Types:
+    if table in theirs:
+        return "postgres", {
+            name: ("text" if enum else full, nullable) for name, _, full, nullable, enum, _ in theirs[table]
+        }
+    if table in metadata.tables:
+        return "models", {
+            column.name: (_compiled(column.type), None) for column in metadata.tables[table].columns
+        }
+    return "declared", {}
+
+
+def _compiled(kind: sa.types.TypeEngine[Any]) -> str:
+    return "text" if isinstance(kind, sa.Enum) else kind.compile(dialect=_POSTGRES)
+
+
+def _shape(
+    sqlite: sqlite3.Connection, name: str, columns: dict[str, tuple[str, bool, int]], types: _Types
+) -> Shape:
+    source, known = types
+    parts: dict[str, Column] = {}
+    unsupported: dict[str, str] = {}
+    for column, (declared, nullable, position) in columns.items():
+        text, known_nullable = known.get(column, ("", None))
+        kind = kind_of(text) if text else declared_kind(declared)
+        if kind is None:
+            unsupported[column] = text
+            continue
+        allowed = nullable if known_nullable is None else known_nullable
+        parts[column] = Column(column, kind, text or str(kind), allowed and not position)
+    key_names = [c for c, (_, _, position) in sorted(columns.items(), key=lambda c: c[1][2]) if position]
+    return Shape(
+        table=Table(name, tuple(parts.values()), tuple(parts[c] for c in key_names if c in parts)),
+        lengths={c: length for c, (declared, _, _) in columns.items() if (length := _length(declared))},
+        narrow=frozenset(
+            c for c, (declared, _, _) in columns.items() if normal_declared(declared) != "BIGINT"
+        ),
+        indexes=tuple(_indexes(sqlite, name, tuple(key_names))),
+        unsupported=unsupported,
+        source=source,
+        known=frozenset(known),
+    )
+
+
+def _length(declared: str) -> int | None:
+    found = re.fullmatch(r"[\w ]*CHAR\w*\s*\((\d+)\)", declared.strip(), re.IGNORECASE)
+    return int(found.group(1)) if found else None
+
+
+def _indexes(sqlite: sqlite3.Connection, table: str, key: tuple[str, ...]) -> Iterator[Index]:
+    listed = sqlite.execute(f"PRAGMA index_list({quote(table)})").fetchall()
+    if key and not any(row[3] == "pk" for row in listed):
+        yield Index("primary key", key, unique=True)  # the rowid itself, or WITHOUT ROWID
+    for _, name, unique, origin, partial in sorted(listed, key=lambda row: row[3] != "pk"):
+        parts = [row for row in sqlite.execute(f"PRAGMA index_xinfo({quote(name)})").fetchall() if row[5]]
+        yield Index(
+            "primary key" if origin == "pk" else name,
+            tuple(row[2] for row in parts if row[2] is not None),
+            unique=bool(unique),
+            partial=bool(partial),
+            expression=any(row[1] == -2 for row in parts),
+            collation=next((row[4] for row in parts if row[4].upper() != "BINARY"), ""),
+        )

@@ -1,0 +1,1 @@
+"""One pass over every value of a table, for preflight."""

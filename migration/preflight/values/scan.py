@@ -1,0 +1,230 @@
+"""One pass over a table: every value that PostgreSQL would refuse or that will look different there.
+
+A batch of rows is taken apart into columns and each column is judged whole by C-level checks
+(`canonical.is_plain`, set, min, max); only a column that fails them is looked at value by value. Memory
+holds one batch, and per kind of finding a count and the first keys.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from app.db.common.errors import UnsupportedValue
+from app.db.rows.canonical import Kind, encode, is_plain
+from app.db.rows.catalog import Column
+from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.policy import Policy, convert
+from app.db.rows.refused import join_key, row_key
+from app.db.sides.contract import Row
+from migration.preflight.report import Finding
+from migration.preflight.shapes import Shape
+from migration.preflight.values.reading import batches
+from migration.preflight.values.wording import Group, code_of, finding
+
+TRIED_VALUES = 1_000  # of one kind of finding, on how many values all conversions are tried
+INDEX_LIMIT = 2_700  # bytes of an index row that PostgreSQL takes, less its own few
+_INT32, _EXACT, _INFINITY = 2**31, 2**53, float("inf")
+_STORED: dict[Kind, type] = {
+    Kind.TEXT: str,
+    Kind.INTEGER: int,
+    Kind.FLOAT: float,
+    Kind.TIMESTAMP: str,
+    Kind.TIME: str,
+}
+
+
+class TableCheck:
+    """The checks of one table; feed it with `look`, then ask for `findings`.
+
+    `forms` says per time column how many spellings its values have, which is what makes duplicates
+    possible that SQLite does not see.
+    """
+
+    def __init__(self, shape: Shape, policy: Policy) -> None:
+        self._shape = shape
+        self._table = shape.table
+        self._policy = policy
+        self._groups: dict[tuple[str, str], Group] = {}
+        self._indexed = {name for index in shape.indexes for name in index.columns}
+        self.forms: dict[str, set[int]] = {}
+        self.rows = 0
+
+    def look(self, rows: Sequence[Row]) -> None:
+        """Check one batch of rows."""
+        self.rows += len(rows)
+        wide = False
+        for column, values in zip(self._table.columns, zip(*rows, strict=True), strict=True):
+            types = set(map(type, values))
+            present: Sequence[Any] = values
+            if type(None) in types:
+                types.discard(type(None))
+                present = [value for value in values if value is not None]
+                if not column.nullable and column.name not in self._table.key_names:
+                    self._each(column, "value.null", rows, values, lambda value: value is None)
+            if not types:
+                continue
+            if not is_plain(column.kind, types, present):
+                self._closely(column, rows, values)
+            usual = _STORED.get(column.kind)
+            if usual in types:
+                if len(types) > 1:
+                    present = [value for value in present if type(value) is usual]
+                wide |= self._notable(column, present, rows, values)
+        if wide:
+            self._index_rows(rows)
+
+    def _notable(
+        self, column: Column, present: Sequence[Any], rows: Sequence[Row], values: Sequence[Any]
+    ) -> bool:
+        """Note values that are fine and worth knowing; returns whether a text may be too long for an index.
+
+        Args:
+            present: the values in the storage class that the column's kind is kept in.
+        """
+
+        def note(code: str, concerns: Callable[[Any], bool], kept: type) -> None:
+            self._each(column, code, rows, values, lambda value: type(value) is kept and concerns(value))
+
+        if column.kind is Kind.TEXT:
+            longest = max(map(len, present))
+            limit = self._shape.lengths.get(column.name, longest)
+            if longest > limit:
+                note("value.long_text", lambda value: len(value) > limit, str)
+            return longest * 4 > INDEX_LIMIT and column.name in self._indexed
+        if column.kind is Kind.INTEGER:
+            low, high = min(present), max(present)
+            if column.name in self._shape.narrow and not -_INT32 <= low <= high < _INT32:
+                note(
+                    "value.integer_32",
+                    lambda value: -_EXACT <= value <= _EXACT and not -_INT32 <= value < _INT32,
+                    int,
+                )
+            if not -_EXACT <= low <= high <= _EXACT:
+                note("value.integer_53", lambda value: abs(value) > _EXACT, int)
+        elif column.kind is Kind.FLOAT:
+            if not -_INFINITY < min(present) <= max(present) < _INFINITY:
+                note("value.infinity", lambda value: abs(value) == _INFINITY, float)
+        else:
+            self.forms.setdefault(column.name, set()).update(map(len, present))
+        return False
+
+    def _each(
+        self,
+        column: Column,
+        code: str,
+        rows: Sequence[Row],
+        values: Sequence[Any],
+        concerns: Callable[[Any], bool],
+    ) -> None:
+        for row, value in zip(rows, values, strict=True):
+            if concerns(value):
+                group = self._group(column, code)
+                group.left += 1
+                group.add(self.key, row)
+
+    def _group(self, column: Column, code: str) -> Group:
+        return self._groups.setdefault((column.name, code), Group())
+
+    def key(self, row: Row) -> str:
+        """A row's key, as quarantine would show it."""
+        return join_key(row_key(self._table, row)) if self._table.key else ""
+
+    def _closely(self, column: Column, rows: Sequence[Row], values: Sequence[Any]) -> None:
+        """Look at each value of a column that is not plain."""
+        conversions = self._policy.conversions(self._table, column)
+        for row, value in zip(rows, values, strict=True):
+            if value is None:
+                continue
+            try:
+                text = encode(column.kind, value)
+            except UnsupportedValue as refusal:
+                group = self._group(column, code_of(column.kind, value))
+                group.add(self.key, row)
+                group.reason = group.reason or refusal.reason
+                if not (conversions and _accepts(column, convert(conversions, value))):
+                    group.left += 1
+                if group.count <= TRIED_VALUES:
+                    fitting = self._fitting(column, value)
+                    group.fits = fitting if group.fits is None else group.fits & fitting
+            else:
+                if column.kind is Kind.NUMERIC and _loses_digits(column.cast, text):
+                    self._each(column, "value.numeric_scale", [row], [value], lambda _: True)
+                elif column.kind is Kind.TIMESTAMP and " " not in value:
+                    self.forms.setdefault(column.name, set()).add(0)
+                    self._each(column, "value.other_spelling", [row], [value], lambda _: True)
+
+    def _fitting(self, column: Column, value: Any) -> set[str]:
+        if column.name in self._table.key_names:
+            return set()
+        return {
+            name
+            for name, conversion in CONVERSIONS.items()
+            if column.kind in conversion.kinds and _accepts(column, conversion(value))
+        }
+
+    def _index_rows(self, rows: Sequence[Row]) -> None:
+        """Texts of an index whose bytes PostgreSQL may not be able to put into one index row."""
+        places = {column.name: n for n, column in enumerate(self._table.columns)}
+        for index in self._shape.indexes:
+            at = [places[name] for name in index.columns if name in places]
+            for row in rows:
+                texts = [row[n] for n in at if isinstance(row[n], str)]
+                if sum(map(len, texts)) * 4 <= INDEX_LIMIT:
+                    continue
+                raw = "".join(texts).encode("utf-8", "surrogateescape")
+                if len(raw) > INDEX_LIMIT:
+                    fits = len(zlib.compress(raw)) * 2 < INDEX_LIMIT
+                    group = self._group(
+                        self._table.columns[at[0]], "value.index_wide" if fits else "value.index_size"
+                    )
+                    group.left += 1
+                    group.reason = f"text of more than {INDEX_LIMIT} bytes in index {index.name}"
+                    group.add(self.key, row)
+
+    def findings(self) -> Iterator[Finding]:
+        """What was found in the rows looked at."""
+        for (name, code), group in self._groups.items():
+            chosen = self._policy.chosen(self._table.name, name)
+            yield finding(self._table.name, name, code, group, chosen)
+
+
+def _accepts(column: Column, value: Any) -> bool:
+    """Whether a converted value has a canonical form that the column may hold."""
+    if value is None:
+        return column.nullable
+    try:
+        encode(column.kind, value)
+    except UnsupportedValue:
+        return False
+    return True
+
+
+def _loses_digits(cast: str, text: str | None) -> bool:
+    """Whether numeric(p, s) would round a number."""
+    if text is None or "(" not in cast:
+        return False
+    precision, _, scale = cast[cast.index("(") + 1 : cast.index(")")].partition(",")
+    number = Decimal(text)
+    exponent = number.as_tuple().exponent
+    return (isinstance(exponent, int) and -exponent > int(scale or 0)) or number.adjusted() >= int(
+        precision
+    ) - int(scale or 0)
+
+
+def check_values(
+    sqlite: sqlite3.Connection, shape: Shape, policy: Policy, progress: Callable[[int], None]
+) -> TableCheck:
+    """Read one table whole.
+
+    Args:
+        progress: called with the number of rows of each batch.
+    """
+    check = TableCheck(shape, policy)
+    for rows in batches(sqlite, shape.table):
+        check.look(rows)
+        progress(len(rows))
+    return check

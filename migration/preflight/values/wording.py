@@ -1,0 +1,114 @@
+"""How preflight names the values that it finds: codes, reasons, and what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.db.rows.canonical import Kind
+from app.db.sides.contract import Row
+from migration.preflight.report import SHOWN_KEYS, Finding, Severity
+
+# What is said of values that PostgreSQL takes as they are.
+_NOTES: dict[str, tuple[str, str]] = {
+    "value.long_text": ("text longer than declared", "nothing: texts have no length limit on PostgreSQL"),
+    "value.integer_32": ("integers beyond 32 bits", "nothing: integers have 64 bits on PostgreSQL"),
+    "value.integer_53": (
+        "integers beyond 2^53, which JavaScript and a float cannot hold exactly",
+        "nothing: they are exact on both sides",
+    ),
+    "value.infinity": ("infinite numbers", "nothing: PostgreSQL holds them; JSON answers do not"),
+    "value.other_spelling": (
+        "values spelt in another form than the application writes",
+        "nothing: they are equal in canonical form",
+    ),
+}
+_REFUSED: dict[str, str] = {
+    "value.null": "set a value, on SQLite",
+    "value.numeric_scale": "widen the column in a migration: PostgreSQL would round the number",
+    "value.index_size": "shorten the text on SQLite, or drop the index in a migration",
+}
+
+
+@dataclass
+class Group:
+    """The values of one column that share a finding.
+
+    `left` counts those that no chosen policy converts; `fits` names the conversions that fit all.
+    """
+
+    count: int = 0
+    left: int = 0
+    keys: list[str] = field(default_factory=list)
+    reason: str = ""
+    fits: set[str] | None = None
+
+    def add(self, key: Callable[[Row], str], row: Row) -> None:
+        """Count one more; the first few are named."""
+        self.count += 1
+        if len(self.keys) < SHOWN_KEYS:
+            self.keys.append(key(row))
+
+
+def code_of(kind: Kind, value: Any) -> str:
+    """The finding's code for a value that a column of this kind cannot hold."""
+    if value == "" and kind is not Kind.TEXT:
+        return "value.empty_text"
+    if isinstance(value, str):
+        if kind is Kind.TEXT:
+            return "value.nul" if "\x00" in value else "value.invalid_utf8"
+        return f"value.not_{kind.value}"
+    if kind is Kind.BOOLEAN and isinstance(value, (int, float)):
+        return "value.not_boolean"
+    if kind is Kind.INTEGER and isinstance(value, float):
+        return "value.real_in_integer"
+    return "value.storage_class"
+
+
+def finding(table: str, name: str, code: str, group: Group, chosen: tuple[str, ...]) -> Finding:
+    """What is said of one group of values."""
+    place: dict[str, Any] = {"table": table, "column": name, "keys": tuple(group.keys)}
+    if code in _NOTES:
+        reason, remedy = _NOTES[code]
+        return Finding(code, Severity.INFO, reason, remedy, count=group.count, **place)
+    if code == "value.index_wide":
+        remedy = "nothing if they compress well, as repetitive text does; else shorten them"
+        return Finding(code, Severity.WARNS, group.reason, remedy, count=group.count, **place)
+    fits = tuple(sorted(group.fits or ()))
+    if code == "value.null":
+        group.reason = "NULL in a column that takes none on PostgreSQL"
+    if code == "value.numeric_scale":
+        group.reason = "more digits than the numeric column keeps"
+    if not group.left:
+        remedy = f"nothing: converted by {', '.join(chosen)}"
+        return Finding(
+            code,
+            Severity.INFO,
+            group.reason,
+            remedy,
+            count=group.count,
+            policies=fits,
+            chosen=chosen,
+            **place,
+        )
+    remedy = _REFUSED.get(code) or _remedy(table, name, fits)
+    return Finding(
+        code,
+        Severity.BLOCKS,
+        group.reason,
+        remedy,
+        count=group.left,
+        policies=fits,
+        chosen=chosen,
+        **place,
+    )
+
+
+def _remedy(table: str, column: str, fits: tuple[str, ...]) -> str:
+    if not fits:
+        return "change the value on SQLite, or accept the row in quarantine by name"
+    return (
+        f"change the value on SQLite, or choose a policy: [tables.{table}] {column} = "
+        f"{' or '.join(repr(name) for name in fits)}"
+    )

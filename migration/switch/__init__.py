@@ -1,0 +1,1 @@
+"""Cutover, rollback and the ends of the move, as commands."""

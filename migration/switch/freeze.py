@@ -1,0 +1,99 @@
+"""The freeze of the offline copy: SQLite takes no writes while it is copied.
+
+It is an attempt like a switch's, on both control rows, so that nobody else begins one and nobody lowers
+the fence. Its deadline is a lease that the copy renews as it goes: when the copy dies, any backend or
+`recover` ends the attempt and SQLite takes writes again. Nothing is lost by that, because capture is on.
+The next copy waits for that lease to run out.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from app.db.apply.round import Applier
+from app.db.common.errors import Refused, StaleAttempt
+from app.db.sides.phase import actor, record
+from app.db.switch.coordinator import end_attempt
+from app.db.switch.recover import Recovered, recover
+
+LEASE_S = 30.0
+RENEW_S = 5.0
+Renew = Callable[[], None]
+
+
+@contextmanager
+def frozen(applier: Applier) -> Iterator[Renew]:
+    """Hold SQLite's fence up for the duration of a block; yields what renews the lease.
+
+    Raises:
+        Refused: a switch is under way, or SQLite is not the primary.
+        StaleAttempt: SQLite's row still carries an attempt that somebody left.
+    """
+    token = uuid.uuid4().hex
+    _await_lease(applier)
+    _begin(applier, token)
+    renewed = time.monotonic()
+
+    def renew() -> None:
+        nonlocal renewed
+        if time.monotonic() - renewed > RENEW_S:
+            renewed = time.monotonic()
+            _lease(applier, token)
+
+    try:
+        with applier.sqlite.write() as connection:
+            fenced = connection.execute(
+                "UPDATE st_control SET writable = 0, attempt = ?, attempt_state = 'draining', "
+                "attempt_deadline = ? WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite'",
+                (token, time.time() + LEASE_S),
+            ).rowcount
+        if not fenced:
+            raise StaleAttempt(
+                "another attempt holds the SQLite file", hint="run st-migrate recover and repeat"
+            )
+        yield renew
+    finally:
+        end_attempt(applier, token, "the offline copy ended its freeze")
+
+
+def _await_lease(applier: Applier) -> None:
+    attempts = Retrying(
+        retry=retry_if_result(lambda found: found is Recovered.WAIT),
+        wait=wait_fixed(0.5),
+        stop=stop_after_delay(LEASE_S + 5),
+        retry_error_callback=lambda state: None,
+    )
+    attempts(recover, applier)
+
+
+def _begin(applier: Applier, token: str) -> None:
+    with applier.postgres.write() as connection:
+        begun = connection.execute(
+            "UPDATE st_control SET attempt = %s, attempt_state = 'begun', note = %s, "
+            "attempt_deadline = extract(epoch FROM clock_timestamp()) + %s "
+            "WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite' RETURNING epoch",
+            (token, f"offline copy by {actor()}", LEASE_S),
+        ).fetchone()
+        if begun:
+            record(connection, "frozen for the offline copy", begun[0], {"attempt": token})
+    if not begun:
+        raise Refused("a switch or another copy is under way", hint="see st-migrate status")
+
+
+def _lease(applier: Applier, token: str) -> None:
+    with applier.postgres.write() as connection:
+        connection.execute(
+            "UPDATE st_control SET attempt_deadline = extract(epoch FROM clock_timestamp()) + %s "
+            "WHERE id = 1 AND attempt = %s",
+            (LEASE_S, token),
+        )
+    with applier.sqlite.write() as connection:
+        connection.execute(
+            "UPDATE st_control SET attempt_deadline = ? WHERE id = 1 AND attempt = ?",
+            (time.time() + LEASE_S, token),
+        )

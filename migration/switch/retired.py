@@ -1,0 +1,142 @@
+"""The permanent fence of a side that was left behind: its data stay readable, nobody can write them.
+
+After `complete` a process that never heard of the move may still write to the old side. Its triggers
+refuse every write, with the name of the primary and its epoch; the version table is fenced too, so that
+no migration can rebuild a table and lose its trigger. The refusal's text is the only record of the move
+that the retired side keeps.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+
+import psycopg
+
+from app.db.apply.round import Applier
+from app.db.common.errors import Refused
+from app.db.common.urls import Side
+from app.db.rows.catalog import VERSION_TABLE, literal, postgres_columns, quote, sqlite_columns
+from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
+
+_EVENTS = ("INSERT", "UPDATE", "DELETE")
+_EPOCH = re.compile(r"since epoch (\d+)")
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION st_retired() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = '{sqlstate}', MESSAGE = {message},
+    HINT = 'Point this process at the primary and restart it.';
+END
+$body$
+"""
+
+
+def message(retired: Side, epoch: int) -> str:
+    """What a refused writer reads."""
+    return f"{retired} {FENCED_TEXT}: it was retired, the primary is {retired.other} since epoch {epoch}"
+
+
+def retire_sqlite(connection: sqlite3.Connection, epoch: int) -> None:
+    """Fence every table for good, in the caller's write transaction."""
+    unfence_sqlite(connection)
+    refusal = literal(message(Side.SQLITE, epoch))
+    for table in [*sqlite_columns(connection), VERSION_TABLE]:
+        for event in _EVENTS:
+            name = quote(f"st_retired_{table}_{event.lower()}")
+            connection.execute(
+                f"CREATE TRIGGER {name} BEFORE {event} ON {quote(table)} "
+                f"BEGIN SELECT RAISE(ABORT, {refusal}); END"
+            )
+
+
+def unfence_sqlite(connection: sqlite3.Connection) -> bool:
+    """Remove the permanent fence, in the caller's write transaction; returns whether there was one."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*'"
+    ).fetchall()
+    for (name,) in names:
+        connection.execute(f"DROP TRIGGER {quote(name)}")
+    return bool(names)
+
+
+def sqlite_retired_at(connection: sqlite3.Connection) -> int | None:
+    """The epoch at which the file was retired, None if it was not."""
+    row = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*' LIMIT 1"
+    ).fetchone()
+    return _epoch(row)
+
+
+def retire_postgres(connection: psycopg.Connection[Any], epoch: int) -> None:
+    """Fence every table for good, in the caller's transaction."""
+    unfence_postgres(connection)
+    connection.execute(
+        _FUNCTION.format(sqlstate=FENCED_SQLSTATE, message=literal(message(Side.POSTGRES, epoch))).encode()
+    )
+    for table in [*postgres_columns(connection), VERSION_TABLE]:
+        connection.execute(
+            f"CREATE TRIGGER st_retired BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {quote(table)} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION st_retired()".encode()
+        )
+
+
+def unfence_postgres(connection: psycopg.Connection[Any]) -> bool:
+    """Remove the permanent fence, in the caller's transaction; returns whether there was one."""
+    if postgres_retired_at(connection) is None:
+        return False
+    connection.execute("DROP FUNCTION st_retired() CASCADE")
+    return True
+
+
+def postgres_retired_at(connection: psycopg.Connection[Any]) -> int | None:
+    """The epoch at which the database was retired, None if it was not."""
+    row = connection.execute(
+        "SELECT prosrc FROM pg_proc WHERE proname = 'st_retired' "
+        "AND pronamespace = current_schema()::regnamespace"
+    ).fetchone()
+    return _epoch(row)
+
+
+def _epoch(row: tuple[Any, ...] | None) -> int | None:
+    if row is None:
+        return None
+    found = _EPOCH.search(row[0])
+    return int(found[1]) if found else 0
+
+
+def _must_be_writable(connection: sqlite3.Connection) -> None:
+    """A write that is undone: BEGIN IMMEDIATE alone succeeds on a read-only file."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(f"PRAGMA user_version = {version}")
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def reopen(applier: Applier, *, discard: bool) -> None:
+    """Make sure that a move may begin here, before `prepare` changes anything.
+
+    Args:
+        discard: a PostgreSQL that was left behind may be filled anew, so its fence is removed.
+
+    Raises:
+        Refused: a side was retired: its data are older than the primary's.
+        sqlite3.OperationalError: the SQLite file cannot be written.
+    """
+    _must_be_writable(applier.sqlite.connection)
+    if (epoch := sqlite_retired_at(applier.sqlite.connection)) is not None:
+        raise Refused(
+            f"this SQLite file was retired, the primary is postgres since epoch {epoch}",
+            hint="a move starts from the primary; this file is only an archive",
+        )
+    if (epoch := postgres_retired_at(applier.postgres.connection)) is None:
+        return
+    if not discard:
+        raise Refused(
+            f"this PostgreSQL database was retired, the primary is sqlite since epoch {epoch}",
+            hint="name an empty database, or repeat with --discard-target to fill this one anew",
+        )
+    with applier.postgres.write() as connection:
+        unfence_postgres(connection)

@@ -1,0 +1,1 @@
+"""`st-migrate`: one short function per verb."""

@@ -1,0 +1,42 @@
+"""`st-migrate`: moves a live database from SQLite to PostgreSQL and back. Verbs are in verbs_*.py.
+
+preflight -> prepare -> backfill -> verify -> cutover <-> rollback -> complete
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+import typer
+
+from migration.verbs import frame
+from migration.verbs import lint as verbs_lint
+from migration.verbs import move as verbs_move
+from migration.verbs import switch as verbs_switch
+from migration.verbs import watch as verbs_watch
+
+app = typer.Typer(
+    name="st-migrate",
+    help="Move a live database from SQLite to PostgreSQL, and back. `status` always says what is next.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+verbs_move.register(app)
+verbs_switch.register(app)
+verbs_watch.register(app)
+verbs_lint.register(app)
+
+
+# Long reading and writing that can wait; requests that are being served meanwhile cannot.
+PATIENT_VERBS = ("preflight", "backfill", "verify")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The console script: runs one command line and returns its exit code."""
+    if arguments is None and any(verb in sys.argv[1:2] for verb in PATIENT_VERBS):
+        with suppress(OSError):
+            os.nice(5)
+    return frame.main(app, sys.argv[1:] if arguments is None else arguments)

@@ -1,0 +1,171 @@
+"""What every verb has in common: the sides, --json, --debug, and the boundary at which errors become lines.
+
+A verb is a function that takes its `Call` and its own options and returns an `Outcome`; `verb` turns it
+into a command with the common options added, so that no verb repeats them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from app.core.config import get_settings
+from app.db.apply.round import Applier
+from app.db.common.errors import ConfigurationError, NotPrepared, SwitchError
+from app.db.common.settings import load_settings
+from app.db.common.urls import Pair, parse_url
+from migration.common import sides
+from migration.common.failures import failure, redact, secrets_of
+from migration.common.outcome import Exit, Outcome
+from migration.common.render import Renderer
+
+SqliteOption = Annotated[
+    str | None,
+    typer.Option("--sqlite", metavar="URL", help="The SQLite side: a URL or the path of the file."),
+]
+PostgresOption = Annotated[
+    str | None, typer.Option("--postgres", metavar="URL", help="The PostgreSQL side: a URL.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print exactly one JSON object on stdout, everything else on stderr.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+
+_COMMON = [
+    inspect.Parameter("sqlite", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SqliteOption),
+    inspect.Parameter("postgres", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PostgresOption),
+    inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),
+    inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DebugOption),
+]
+
+
+class Call:
+    """One call of one verb.
+
+    Args:
+        command: the verb's name.
+        sqlite, postgres: the options, None where not given.
+    """
+
+    def __init__(
+        self, command: str, sqlite: str | None, postgres: str | None, *, as_json: bool, debug: bool
+    ) -> None:
+        self.command = command
+        self.sqlite = sqlite
+        self.postgres = postgres
+        self.as_json = as_json
+        self.debug = debug or os.environ.get("ST_DEBUG_TRACEBACK") == "1"
+        self.render = Renderer(as_json=as_json)
+
+    def pair(self) -> Pair:
+        """Both sides; raises ConfigurationError."""
+        return sides.find_pair(self.sqlite, self.postgres)
+
+    @contextmanager
+    def applier(self) -> Iterator[Applier]:
+        """Connections to both sides; raises ConfigurationError."""
+        with sides.open_applier(self.pair()) as applier:
+            yield applier
+
+    @contextmanager
+    def prepared(self) -> Iterator[Applier]:
+        """Connections to two sides that were prepared with each other.
+
+        Raises:
+            NotPrepared: a side carries no control row, or they belong to different pairs.
+            ShadowUnavailable: PostgreSQL cannot be reached.
+        """
+        with self.applier() as applier:
+            if applier.sqlite.read_control().pair != applier.postgres.read_control().pair:
+                raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
+            yield applier
+
+    def confirm(self, question: str, yes: bool) -> None:
+        """Ask before something that cannot be undone.
+
+        Raises:
+            ConfigurationError: nobody is there to ask, or the answer was no.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise ConfigurationError(
+                f"{question} Nobody can be asked here", hint="add --yes if that is meant"
+            )
+        if not typer.confirm(question, err=True):
+            raise ConfigurationError("not confirmed: nothing was done")
+
+    def report(self, line: str) -> None:
+        """One step, on stderr."""
+        self.render.line(redact(line, self._secrets()))
+
+    def run(self, body: Callable[[], Outcome]) -> int:
+        """Do the work; whatever happens, print one result and return the exit code."""
+        try:
+            outcome = body()
+        except (Exception, KeyboardInterrupt) as error:
+            outcome = failure(error, self._secrets())
+            if self.debug:
+                print(redact(traceback.format_exc(), self._secrets()), file=sys.stderr)
+        self.render.result(self.command, outcome)
+        return int(outcome.exit)
+
+    def _secrets(self) -> set[str]:
+        """Passwords of every URL that is in play, used or not."""
+        texts = [self.sqlite, self.postgres]
+        with suppress(SwitchError, ValidationError):  # the caller's own reading of the settings reports it
+            texts += [get_settings().database_url, load_settings().shadow_database_url]
+        urls = []
+        for text in filter(None, texts):
+            with suppress(SwitchError):
+                urls.append(parse_url(text, name="url"))
+        return secrets_of(*urls)
+
+
+def verb(
+    app: typer.Typer, name: str, *, group: str = ""
+) -> Callable[[Callable[..., Outcome]], Callable[..., Outcome]]:
+    """Register a function as the command `name`, with the common options added."""
+
+    def register(function: Callable[..., Outcome]) -> Callable[..., Outcome]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+        def command(
+            *, sqlite: str | None, postgres: str | None, as_json: bool, debug: bool, **options: Any
+        ) -> None:
+            call = Call(f"{group} {name}".strip(), sqlite, postgres, as_json=as_json, debug=debug)
+            raise typer.Exit(call.run(lambda: function(call, **options)))
+
+        parameters = [*own, *_COMMON]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by typer
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name, help=inspect.getdoc(function))(command)
+        return function
+
+    return register
+
+
+def main(app: typer.Typer, arguments: Sequence[str]) -> int:
+    """Run one command line; a wrong one is a result like any other."""
+    try:
+        code = app(args=list(arguments), prog_name="st-migrate", standalone_mode=False)
+    except typer.Abort:
+        return _usage_error(arguments, "not confirmed: nothing was done", Exit.USAGE)
+    except typer.TyperException as error:
+        return _usage_error(arguments, error.format_message(), Exit.USAGE)
+    return int(code or 0)
+
+
+def _usage_error(arguments: Sequence[str], message: str, exit_code: Exit) -> int:
+    data = {"error": "UsageError", "hint": "st-migrate COMMAND --help lists what it takes", "reasons": []}
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    Renderer(as_json="--json" in arguments).result(command, Outcome("error", message, exit_code, data))
+    return int(exit_code)

@@ -1,0 +1,245 @@
+"""Verbs that bring PostgreSQL to equality: preflight, prepare, backfill, worker, verify, run, copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.db.apply.round import Applier
+from app.db.common.errors import ConfigurationError
+from app.db.common.urls import Side
+from app.db.rows.policy import active_policy
+from app.db.sides.phase import Phase
+from app.db.sides.postgres import deferred
+from app.db.switch.coordinator import Moved
+from migration.common import sides
+from migration.common.outcome import Exit, Outcome
+from migration.fill import run as copying
+from migration.fill.backfill import Throttle
+from migration.fill.prepare import Prepared, prepare
+from migration.fill.worker import Worker, stop_on_signal
+from migration.preflight import run as preflight
+from migration.preflight.report import Finding, Severity
+from migration.switch import retired, teardown
+from migration.switch import run as switching
+from migration.switch.freeze import frozen
+from migration.verbs.frame import Call, verb
+from migration.verbs.switch import MaxPause, switched
+from migration.verify import checking
+
+DiscardTarget = Annotated[
+    bool, typer.Option("--discard-target", help="Remove the rows that PostgreSQL holds already.")
+]
+MaxLag = Annotated[
+    int, typer.Option("--max-lag", min=1, help="Log entries beyond which the copy lets apply catch up.")
+]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=1, help="Rows per second at most; without it no limit.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=64, help="Processes that copy; two for large files if not given."),
+]
+_MAX_LAG = 50_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    for name, function in (
+        ("preflight", preflight_verb),
+        ("prepare", prepare_verb),
+        ("backfill", backfill),
+        ("worker", worker),
+        ("verify", verify),
+        ("run", run),
+        ("copy", copy),
+    ):
+        verb(app, name)(function)
+
+
+def preflight_verb(call: Call) -> Outcome:
+    """Read everything, change nothing, list what would block the move or change meaning."""
+    found = sides.find_sides(call.sqlite, call.postgres)
+    if Side.SQLITE not in found:
+        raise ConfigurationError("no sqlite database is named", hint="give --sqlite URL")
+    path = Path(str(found[Side.SQLITE].database))
+    with call.render.progress("check") as advance:
+        report = preflight.run(
+            path, found.get(Side.POSTGRES), active_policy(), lambda table, rows: advance(table, rows, None)
+        )
+    lines = [line for finding in report.findings for line in _finding(finding)]
+    if not report.clean:
+        message = f"{len(report.blocking)} findings block the move"
+        return Outcome("blocked", message, Exit.FINDINGS, report.as_dict(), lines)
+    message = f"nothing blocks the move of {report.rows} rows; next: st-migrate prepare"
+    return Outcome("clean", message, data=report.as_dict(), lines=lines)
+
+
+def _finding(item: Finding) -> list[str]:
+    """A finding as people read it: where, what, which rows; what to do only where something is to do."""
+    place = f"{item.place}:" if item.place else ""
+    count = f"{item.count} {item.reason}" if item.keys else item.reason
+    more = " ..." if item.count > len(item.keys) else ""
+    keys = f"(keys {', '.join(item.keys)}{more})" if item.keys else ""
+    line = " ".join(filter(None, (f"{item.severity:6}", place, count, keys)))
+    remedy = [] if item.severity is Severity.INFO or not item.remedy else [f"       -> {item.remedy}"]
+    return [line, *remedy]
+
+
+def prepare_verb(call: Call, discard_target: DiscardTarget = False) -> Outcome:
+    """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
+    with call.applier() as applier:
+        retired.reopen(applier, discard=discard_target)
+        done = prepare(call.pair(), applier, discard_target=discard_target, report=call.report)
+    return _prepared(done)
+
+
+def _prepared(done: Prepared) -> Outcome:
+    data = {"tables": done.tables, "steps": done.steps}
+    if done.repaired:
+        return Outcome("repaired", "lost capture triggers were put back; verify again", data=data)
+    if done.already:
+        return Outcome("already_prepared", f"{done.tables} tables are prepared", data=data)
+    return Outcome("prepared", f"{done.tables} tables are prepared; next: st-migrate backfill", data=data)
+
+
+def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = None) -> Outcome:
+    """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
+    with call.prepared() as applier, call.render.progress("copy") as advance:
+        phase = applier.postgres.read_control().phase
+        rows = copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
+        now = copying.progress(applier.postgres)
+        after = applier.postgres.read_control().phase
+    data = {"rows": rows, "rows_in_all": now.rows, "phase": after}
+    if phase == Phase.REPLICATING:
+        return Outcome("already_copied", "every table is copied", data=data)
+    if after != Phase.REPLICATING:
+        return Outcome("others_at_work", f"{rows} rows copied; another backfill has the rest", data=data)
+    return Outcome("copied", f"{rows} rows copied; next: st-migrate verify", data=data)
+
+
+def worker(
+    call: Call,
+    until_drained: Annotated[
+        bool, typer.Option("--until-drained", help="End when nothing is left to apply.")
+    ] = False,
+) -> Outcome:
+    """Apply changes continuously; ends cleanly on SIGTERM."""
+    with call.prepared() as applier, stop_on_signal() as stop:
+        worked = Worker(applier, stop, until_drained, call.report).run()
+    name = "drained" if worked.drained else "stopped"
+    message = f"{name} after {worked.changes} changes in {worked.rounds} rounds"
+    return Outcome(name, message, data=vars(worked))
+
+
+def verify(
+    call: Call,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", metavar="NAME", help="Only this table; repeatable.")
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Log differing keys anew, apply them, verify again."),
+    ] = False,
+    rate: Rate = None,
+) -> Outcome:
+    """Compare every row of every table on both sides, under load."""
+    with call.prepared() as applier, call.render.progress("verify") as advance:
+        result = checking.verify(applier, table or None, rate, advance)
+        repaired = 0
+        if repair and not result.clean:
+            repaired, result = checking.repair_and_verify(applier, result, table or None, rate, advance)
+    data = {"repaired": repaired, **checking.result_json(result)}
+    if not result.clean:
+        return Outcome("mismatch", f"{data['mismatches']} rows differ", Exit.FINDINGS, data)
+    name = "repaired" if repaired else "clean"
+    return Outcome(name, f"{result.rows} rows in {len(result.tables)} tables are equal", data=data)
+
+
+def run(
+    call: Call,
+    cutover: Annotated[bool, typer.Option("--cutover", help="Go on with the cutover.")] = False,
+    discard_target: DiscardTarget = False,
+    max_lag: MaxLag = _MAX_LAG,
+    rate: Rate = None,
+    workers: Workers = None,
+    max_pause_ms: MaxPause = 1500,
+) -> Outcome:
+    """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
+    with call.applier() as applier:
+        primary = _prepared_side(call, applier, discard_target)
+        if primary is Side.POSTGRES:
+            return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
+        with call.render.progress("copy") as advance:
+            copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
+        applier.drain()
+        with call.render.progress("verify") as advance:
+            result = checking.verify(applier, None, None, advance)
+        data = {"verify": checking.result_json(result)}
+        if not result.clean:
+            return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
+        if not cutover:
+            return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
+        done = switching.switch(applier, Side.POSTGRES, max_pause_ms, call.report)
+        return switched(applier, done, call.report)
+
+
+def _prepared_side(call: Call, applier: Applier, discard: bool) -> Side:
+    """Prepare, unless that is done; returns the primary."""
+    retired.reopen(applier, discard=discard)
+    prepare(call.pair(), applier, discard_target=discard, report=call.report)
+    return applier.postgres.read_control().primary
+
+
+def copy(
+    call: Call,
+    discard_target: DiscardTarget = False,
+    workers: Workers = None,
+    unfence_retired: Annotated[
+        bool, typer.Option("--unfence-retired", help="Leave SQLite writable afterwards. Dangerous.")
+    ] = False,
+) -> Outcome:
+    """Move offline: SQLite takes no writes meanwhile, PostgreSQL is alone afterwards."""
+    with call.applier() as applier:
+        ours, theirs = teardown.controls(applier)
+        ending = theirs is not None and theirs.phase == Phase.COMPLETING
+        epoch = retired.sqlite_retired_at(applier.sqlite.connection)
+        if ours is None and theirs is None and epoch is not None:
+            return Outcome(
+                "already_complete", f"postgres is primary since epoch {epoch}", data={"epoch": epoch}
+            )
+        if not ending:
+            outcome = _copy_frozen(call, applier, discard_target, workers)
+            if outcome is not None:
+                return outcome
+        not_valid = [] if ending else deferred.validate_foreign_keys(applier.postgres.connection)
+        ended = teardown.end(applier, "complete", unfence=unfence_retired, report=call.report)
+    epoch = ended.plan.epoch if ended.plan else None
+    data = {"primary": "postgres", "epoch": epoch, "foreign_keys_not_valid": not_valid}
+    return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
+
+
+def _copy_frozen(call: Call, applier: Applier, discard: bool, workers: int | None) -> Outcome | None:
+    """Copy, verify and switch; returns an outcome only where it ends before the switch."""
+    if _prepared_side(call, applier, discard) is Side.POSTGRES:
+        return None
+    with frozen(applier) as renew, call.render.progress("copy") as advance:
+        call.report("SQLite takes no writes from here on")
+
+        def renewing(name: str, done: int, total: int | None) -> None:
+            renew()
+            advance(name, done, total)
+
+        copying.backfill(call.pair(), applier, Throttle(), workers, renewing)
+        applier.drain()
+        result = checking.verify(applier, None, None, advance, renew)
+    if not result.clean:
+        data = {"verify": checking.result_json(result)}
+        return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
+    done = switching.switch(applier, Side.POSTGRES, _OFFLINE_PAUSE_MS, call.report)
+    return None if isinstance(done, (Moved, switching.Already)) else switched(applier, done, call.report)
+
+
+_OFFLINE_PAUSE_MS = 60_000

@@ -1,0 +1,204 @@
+"""Verbs that decide who is primary: cutover, rollback, recover, complete, abort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from app.db.apply.round import Applier
+from app.db.common.urls import Side
+from app.db.switch import gates
+from app.db.switch.coordinator import Aborted, Moved
+from app.db.switch.recover import Recovered, recover
+from migration.common.outcome import Exit, Outcome
+from migration.switch import forced, teardown
+from migration.switch import run as switching
+from migration.verbs.frame import Call, verb
+from migration.verify.checking import mismatch_json
+
+MaxPause = Annotated[
+    int,
+    typer.Option(
+        "--max-pause-ms", min=1, max=600_000, help="Give up when writers would wait longer than this."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show gates and steps, change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Unfence = Annotated[
+    bool,
+    typer.Option("--unfence-retired", help="Leave the side that is left behind writable. Dangerous."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    for name, function in (
+        ("cutover", cutover),
+        ("rollback", rollback),
+        ("recover", recover_verb),
+        ("complete", complete),
+        ("abort", abort),
+    ):
+        verb(app, name)(function)
+
+
+def cutover(call: Call, dry_run: DryRun = False, max_pause_ms: MaxPause = 1500) -> Outcome:
+    """Make PostgreSQL the primary, in the running processes, without restart."""
+    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms)
+
+
+def rollback(
+    call: Call,
+    dry_run: DryRun = False,
+    max_pause_ms: MaxPause = 1500,
+    force: Annotated[
+        bool, typer.Option("--force", help="PostgreSQL is gone: make SQLite primary as it is.")
+    ] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="With --force: give up what PostgreSQL alone acknowledged.")
+    ] = False,
+) -> Outcome:
+    """Make SQLite the primary again, by the same protocol mirrored."""
+    if force:
+        return _force(call, accept_loss and not dry_run)
+    return _switch(call, Side.SQLITE, dry_run, max_pause_ms)
+
+
+def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int) -> Outcome:
+    with call.prepared() as applier:
+        if dry_run:
+            return _planned(switching.evaluate(applier, to, max_pause_ms), to)
+        return switched(applier, switching.switch(applier, to, max_pause_ms, call.report), call.report)
+
+
+def _planned(found: list[gates.Gate] | switching.Already, to: Side) -> Outcome:
+    if isinstance(found, switching.Already):
+        return _already(found, [])
+    closed = [gate for gate in found if not gate.ok]
+    data = {"to": str(to), "gates": [asdict(gate) for gate in found], "steps": switching.steps(to)}
+    if closed:
+        return Outcome("refused", f"{len(closed)} gates say no", Exit.FINDINGS, data)
+    return Outcome("ready", f"every gate agrees to make {to} primary", data=data)
+
+
+def _already(found: switching.Already, not_valid: list[str]) -> Outcome:
+    data = {"primary": str(found.primary), "epoch": found.epoch, "foreign_keys_not_valid": not_valid}
+    return Outcome("already_primary", f"{found.primary} is primary at epoch {found.epoch}", data=data)
+
+
+def switched(
+    applier: Applier, done: Moved | Aborted | switching.Already, report: Callable[[str], None]
+) -> Outcome:
+    """The outcome of a switch; validates PostgreSQL's foreign keys where it is primary."""
+    if isinstance(done, Aborted):
+        return _aborted(done)
+    on_postgres = done.primary is Side.POSTGRES
+    not_valid = switching.validate_keys(applier, report) if on_postgres else []
+    if isinstance(done, switching.Already):
+        return _already(done, not_valid)
+    data = {**asdict(done), "primary": str(done.primary), "foreign_keys_not_valid": not_valid}
+    del data["not_valid"]
+    message = f"{done.primary} is primary at epoch {done.epoch}; writers waited {done.pause_ms:.0f} ms"
+    return Outcome("moved", message, data=data)
+
+
+def _aborted(done: Aborted) -> Outcome:
+    data: dict[str, Any] = {
+        "retryable": done.retryable,
+        "pause_ms": done.pause_ms,
+        "keys": [mismatch_json(item) for item in done.mismatches],
+    }
+    message = f"not switched, the old primary takes writes: {done.reason}"
+    return Outcome("aborted", message, Exit.FAILED if done.retryable else Exit.FINDINGS, data)
+
+
+def _force(call: Call, accepted: bool) -> Outcome:
+    with call.applier() as applier:
+        examined = forced.examine(applier)
+        if examined is None:
+            epoch = applier.sqlite.read_control().epoch
+            return _already(switching.Already(Side.SQLITE, epoch), [])
+        control, loss = examined
+        data: dict[str, Any] = {"loss": {**asdict(loss), "statement": str(loss)}}
+        if not accepted:
+            message = f"{loss}. Repeat with --force --accept-loss to give that up"
+            return Outcome("loss_not_accepted", message, Exit.FINDINGS, data)
+        done = forced.force(applier, control, loss)
+    data |= {"primary": "sqlite", "epoch": done.epoch}
+    return Outcome("forced", f"sqlite is primary at epoch {done.epoch}; {loss}", data=data)
+
+
+_RECOVERED: dict[Recovered, tuple[str, Exit]] = {
+    Recovered.NOTHING: ("nothing was left behind", Exit.DONE),
+    Recovered.WAIT: ("a switch is under way and within its deadline; repeat later", Exit.FINDINGS),
+    Recovered.FOLLOWED: ("SQLite's control row follows PostgreSQL's again", Exit.DONE),
+    Recovered.ENDED: ("a dead switch was undone, the old primary takes writes", Exit.DONE),
+    Recovered.RELEASED: ("PostgreSQL is away; SQLite takes writes again", Exit.DONE),
+    Recovered.UNKNOWN: (
+        "only PostgreSQL knows whether the switch took place: start it and repeat",
+        Exit.FAILED,
+    ),
+    Recovered.SUPERSEDED: (
+        "PostgreSQL was left behind by a forced rollback and is fenced; next: st-migrate abort",
+        Exit.DONE,
+    ),
+}
+
+
+def recover_verb(call: Call) -> Outcome:
+    """Finish or undo what a dead process left between the two sides."""
+    with call.applier() as applier:
+        found = recover(applier)
+        control = applier.sqlite.read_control()
+    message, exit_code = _RECOVERED[found]
+    data = {"primary": str(control.primary), "epoch": control.epoch, "writable": control.writable}
+    return Outcome(str(found), message, exit_code, data)
+
+
+def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
+    """End dual-write on the current primary. There is no way back after it."""
+    with call.applier() as applier:
+        if any(teardown.controls(applier)):
+            call.confirm(
+                "End dual-write, give up the way back (does ST_DATABASE_URL name the primary everywhere)?",
+                yes,
+            )
+        ended = teardown.end(applier, "complete", unfence=unfence_retired, report=call.report)
+        return _ended(ended, "complete", applier)
+
+
+def abort(
+    call: Call,
+    unfence_retired: Unfence = False,
+    without_postgres: Annotated[
+        bool, typer.Option("--without-postgres", help="PostgreSQL is lost: clean SQLite alone.")
+    ] = False,
+) -> Outcome:
+    """Give the move up: back to single mode on the current primary."""
+    with call.applier() as applier:
+        if without_postgres:
+            return _ended(teardown.end_without_postgres(applier), "abort", applier)
+        ended = teardown.end(applier, "abort", unfence=unfence_retired, report=call.report)
+        return _ended(ended, "abort", applier)
+
+
+def _ended(ended: teardown.Ended, verb_name: str, applier: Applier) -> Outcome:
+    plan = ended.plan
+    if plan is None:
+        name = "already_complete" if verb_name == "complete" else "already_single"
+        return Outcome(name, "neither side carries anything of a move")
+    data = {
+        "primary": str(plan.primary),
+        "epoch": plan.epoch,
+        "retired": str(plan.primary.other),
+        "fenced": plan.fence,
+        "copy_dropped": plan.drop_copy,
+        "journal_mode": ended.journal_mode,
+        "not_standing": list(ended.not_standing),
+    }
+    name = "completed" if verb_name == "complete" else "aborted"
+    message = f"{plan.primary} is alone; restart everything with its URL and without ST_SHADOW_DATABASE_URL"
+    return Outcome(name, message, data=data)

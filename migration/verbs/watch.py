@@ -1,0 +1,143 @@
+"""Verbs that look and steer: status, history, pause, resume, quarantine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from migration.common.outcome import Outcome
+from migration.verbs.frame import Call, verb
+from migration.watch import quarantine, status
+from migration.watch.history import last_events
+from migration.watch.pausing import set_paused
+
+TableArgument = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Table of the row.")]
+KeyArgument = Annotated[
+    str | None, typer.Argument(metavar="[KEY]", help="Key as `quarantine list` shows it.")
+]
+All = Annotated[bool, typer.Option("--all", help="Every row in quarantine.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    for name, function in _VERBS.items():
+        verb(app, name)(function)
+    group = typer.Typer(no_args_is_help=True, help="Rows that PostgreSQL cannot hold.")
+    for name, function in _QUARANTINE.items():
+        verb(group, name, group="quarantine")(function)
+    app.add_typer(group, name="quarantine")
+
+
+def show_status(
+    call: Call,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again until interrupted.")
+    ] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 2.0,
+) -> Outcome:
+    """Where the move stands, what blocks it and which command is next."""
+    pair = call.pair()
+    while True:
+        with call.applier() as applier:
+            found = status.gather(pair, applier)
+        outcome = Outcome("status", _headline(found), data=found.as_json())
+        if not watch or call.as_json:
+            return outcome
+        call.render.screen(outcome)
+        try:
+            time.sleep(every)
+        except KeyboardInterrupt:
+            return outcome
+
+
+def _headline(found: status.Status) -> str:
+    primary = f", {found.primary} is primary" if found.primary else ""
+    return f"{found.state.replace('_', ' ')}{primary}"
+
+
+def history(
+    call: Call, limit: Annotated[int, typer.Option("--limit", min=1, help="Newest events to show.")] = 50
+) -> Outcome:
+    """What happened so far: who, when, what, with what evidence."""
+    with call.prepared() as applier:
+        events = last_events(applier.postgres, limit)
+    return Outcome("history", f"{len(events)} events", data={"events": events})
+
+
+def pause(call: Call) -> Outcome:
+    """Hold every worker and backfill, wherever they run."""
+    with call.prepared() as applier:
+        changed = set_paused(applier, True)
+    return Outcome("paused" if changed else "already_paused", "apply and backfill are paused")
+
+
+def resume(call: Call) -> Outcome:
+    """Let workers and backfills go on."""
+    with call.prepared() as applier:
+        changed = set_paused(applier, False)
+    return Outcome("resumed" if changed else "already_running", "apply and backfill go on")
+
+
+def quarantine_list(call: Call) -> Outcome:
+    """The rows in quarantine, with the reason and who accepted them."""
+    with call.prepared() as applier:
+        rows = quarantine.held_rows(applier.postgres)
+    data = {"rows": [row.summary() for row in rows]}
+    return Outcome("quarantine", f"{len(rows)} rows are in quarantine", data=data)
+
+
+def quarantine_show(
+    call: Call,
+    table: Annotated[str, typer.Argument(help="Table of the row.")],
+    key: Annotated[str, typer.Argument(help="Key as `quarantine list` shows it.")],
+) -> Outcome:
+    """One row in full: every value with its storage class, bytes in hex."""
+    with call.prepared() as applier:
+        row = quarantine.chosen(applier.postgres, table, key, everything=False)[0]
+    return Outcome(
+        "quarantined", f"{table} {key}: {row.reason}", data={**row.summary(), "content": row.content}
+    )
+
+
+def quarantine_accept(
+    call: Call,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who accepts that these rows stay behind.")],
+    table: TableArgument = None,
+    key: KeyArgument = None,
+    everything: All = False,
+) -> Outcome:
+    """Let the cutover go without these rows; they stay in quarantine, in full."""
+    with call.prepared() as applier:
+        rows = quarantine.chosen(applier.postgres, table, key, everything=everything)
+        accepted = quarantine.accept(applier.postgres, rows, by)
+    name = "accepted" if accepted else "already_accepted"
+    return Outcome(name, f"{accepted} rows accepted by {by}", data={"accepted": accepted, "by": by})
+
+
+def quarantine_retry(
+    call: Call, table: TableArgument = None, key: KeyArgument = None, everything: All = False
+) -> Outcome:
+    """Let apply take these rows up again, as they are on SQLite now."""
+    with call.prepared() as applier:
+        rows = quarantine.chosen(applier.postgres, table, key, everything=everything)
+        quarantine.retry(applier, rows)
+        left = [row for item in rows for row in quarantine.held_rows(applier.postgres, item.table, item.key)]
+    data = {"retried": len(rows), "still_held": [row.summary() for row in left]}
+    return Outcome("retried", f"{len(rows)} rows tried again, {len(left)} still do not fit", data=data)
+
+
+_VERBS: dict[str, Callable[..., Outcome]] = {
+    "status": show_status,
+    "history": history,
+    "pause": pause,
+    "resume": resume,
+}
+_QUARANTINE: dict[str, Callable[..., Outcome]] = {
+    "list": quarantine_list,
+    "show": quarantine_show,
+    "accept": quarantine_accept,
+    "retry": quarantine_retry,
+}

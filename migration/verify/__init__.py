@@ -1,0 +1,1 @@
+"""Verify: every row of every table compared on both sides."""

@@ -1,0 +1,68 @@
+"""Verify with a progress bar, and with --repair: log the differing keys anew, apply, compare again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from app.db.apply.round import Applier
+from app.db.rows.compare import Mismatch
+from migration.common.render import Advance
+from migration.verify.run import Verify, VerifyProgress, VerifyResult
+from migration.verify.settle import repair
+
+SHOWN = 100  # mismatches in a JSON object; the counts cover all
+
+
+def verify(
+    applier: Applier,
+    tables: list[str] | None,
+    rate: float | None,
+    advance: Advance,
+    renew: Callable[[], None] = lambda: None,
+) -> VerifyResult:
+    """Compare all tables, or some.
+
+    Args:
+        renew: called after each chunk.
+
+    Raises:
+        SwitchError: see `Verify.run`.
+    """
+    shown = 0
+
+    def report(now: VerifyProgress) -> None:
+        nonlocal shown
+        renew()
+        advance("rows", now.rows - shown, max(now.expected, now.rows))
+        shown = now.rows
+
+    return Verify(applier, tables=tables, rate=rate).run(report)
+
+
+def repair_and_verify(
+    applier: Applier, found: VerifyResult, tables: list[str] | None, rate: float | None, advance: Advance
+) -> tuple[int, VerifyResult]:
+    """Repair what a verify found and verify again; returns how many keys are equal now."""
+    repaired = repair(applier, found.mismatches)
+    return repaired, verify(applier, tables, rate, advance)
+
+
+def result_json(result: VerifyResult) -> dict[str, Any]:
+    """The part of a verb's JSON object that tells of a verify."""
+    return {
+        "tables": len(result.tables),
+        "rows": result.rows,
+        "seconds": round(result.seconds, 3),
+        "full": result.full,
+        "resumed": result.resumed,
+        "mismatches": sum(result.per_table.values()),
+        "per_table": [{"table": table, "mismatches": n} for table, n in result.per_table.items()],
+        "keys": [mismatch_json(item) for item in result.mismatches[:SHOWN]],
+    }
+
+
+def mismatch_json(item: Mismatch) -> dict[str, Any]:
+    """One differing key."""
+    return {**asdict(item), "key": item.key_text(), "columns": list(item.columns)}

@@ -1,0 +1,247 @@
+"""Reading one key range of a table from both sides at once, in a form that is equal when the rows are.
+
+No lock is taken: each side is one short read, so the two may see different moments, and what differs is
+only a suspicion that `verify_settle` has to confirm. The SELECT lists are chosen so that ordinary data
+comes out as equal Python objects on both sides and whole lists are compared in C: timestamps as PostgreSQL
+prints them, numbers in binary. Anything less ordinary is unequal at first sight and goes to the exact
+comparison of `app.db.rows.compare`.
+
+Ranges are half open, (after, upto], in the order of the key's bytes: text by code point on both sides.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.db.apply.round import Applier
+from app.db.common.errors import UnsupportedValue
+from app.db.common.urls import Side
+from app.db.rows.canonical import Kind, encode, to_sqlite
+from app.db.rows.catalog import Column, Table, quote
+from app.db.rows.compare import canonical_key, compare_rows
+from app.db.sides.contract import Row
+from app.db.sides.sqlite.store import stream
+
+Key = tuple[str | None, ...]  # a key in canonical form
+FIRST_ROWS = 64  # of a table with texts, until it is known how long they are
+CHUNK_BYTES = 8_000_000
+_SAMPLED = 32
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of one range, as each side held them a moment ago."""
+
+    sqlite: list[Row]
+    postgres: list[Row]
+
+
+class ChunkReader:
+    """Reads one table range by range.
+
+    Args:
+        applier: the pair.
+        table: the table.
+        primary: the side whose keys cut the ranges.
+        rows: rows per range at most; fewer where rows are long, so that memory stays constant.
+    """
+
+    def __init__(self, applier: Applier, table: Table, primary: Side, rows: int) -> None:
+        self._sqlite = applier.sqlite.connection
+        self._postgres = applier.postgres.connection
+        self._table = table
+        self._primary = primary
+        self._limit = rows
+        long = any(column.kind in (Kind.TEXT, Kind.BLOB, Kind.NUMERIC) for column in table.columns)
+        self._rows = min(rows, FIRST_ROWS) if long else rows
+        self._measured = long
+        name = quote(table.name)
+        self._ours = f"SELECT {', '.join(map(_sqlite_field, table.columns))} FROM {name}"
+        self._theirs = f"SELECT {', '.join(map(_postgres_field, table.columns))} FROM {name}"
+
+    def end(self, after: Key | None) -> Key | None:
+        """The key that ends the next range, None where the table ends before.
+
+        A key that only SQLite can hold cannot bound a range; the range is made longer then.
+        """
+        offset = self._rows - 1
+        while (found := self._key_at(after, offset)) is not None:
+            if (key := canonical(self._table, found)) is not None:
+                return key
+            offset += self._rows
+        return None
+
+    def read(self, after: Key | None, upto: Key | None) -> Chunk:
+        """Both sides' rows of a range; PostgreSQL works while SQLite is being read."""
+        with self._postgres.pipeline():
+            cursor = self._postgres.cursor(binary=True)
+            where, parameters = _postgres_range(self._table, after, upto)
+            cursor.execute(
+                f"{self._theirs} {where} ORDER BY {_postgres_order(self._table)}".encode(), parameters
+            )
+            where, parameters = _sqlite_range(self._table, after, upto)
+            statement = f"{self._ours} {where} ORDER BY {_sqlite_order(self._table)}"
+            ours = _all_rows(self._sqlite, statement, tuple(parameters))
+            theirs: list[Row] = cursor.fetchall()
+        if self._measured:
+            self._adapt(ours or theirs)
+        return Chunk(ours, theirs)
+
+    def _key_at(self, after: Key | None, offset: int) -> tuple[Any, ...] | None:
+        names = ", ".join(map(quote, self._table.key_names))
+        name = quote(self._table.name)
+        if self._primary is Side.SQLITE:
+            where, parameters = _sqlite_range(self._table, after, None)
+            order = _sqlite_order(self._table)
+            statement = f"SELECT {names} FROM {name} {where} ORDER BY {order} LIMIT 1 OFFSET {offset}"
+            found = [row for rows in stream(self._sqlite, statement, tuple(parameters)) for row in rows]
+            return tuple(found[0]) if found else None
+        where, parameters = _postgres_range(self._table, after, None)
+        names = ", ".join(map(_postgres_field, self._table.key))
+        order = _postgres_order(self._table)
+        return self._postgres.execute(
+            f"SELECT {names} FROM {name} {where} ORDER BY {order} LIMIT 1 OFFSET {offset}".encode(),
+            parameters,
+        ).fetchone()
+
+    def _adapt(self, rows: list[Row]) -> None:
+        """Choose the next range's length by the size of some of these rows."""
+        sample = rows[:: len(rows) // _SAMPLED + 1]
+        size = sum(len(value) for row in sample for value in row if isinstance(value, (str, bytes)))
+        fitting = CHUNK_BYTES * len(sample) // max(1, size)
+        self._rows = max(1, min(self._limit, fitting, self._rows * 4))
+
+
+def _all_rows(connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...]) -> list[Row]:
+    """The rows of a query in one step in C, or batch by batch where a text is not UTF-8."""
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    except sqlite3.OperationalError:
+        return [row for rows in stream(connection, statement, parameters) for row in rows]
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """What differs at first sight.
+
+    `keys` can be looked up on both sides. `unkeyed` are rows of SQLite whose key PostgreSQL cannot hold, by
+    the text under which quarantine knows them.
+    """
+
+    keys: set[Key]
+    unkeyed: frozenset[Key] = frozenset()
+
+
+def suspects(table: Table, chunk: Chunk) -> Suspects:
+    """Keys at which a chunk's two lists differ; usually none, found by one comparison in C."""
+    if chunk.sqlite == chunk.postgres:
+        return Suspects(set())
+    ours, theirs = set(map(tuple, chunk.sqlite)), set(map(tuple, chunk.postgres))
+    only_ours = ours - theirs
+    keys = {item.key for item in compare_rows(table, only_ours, theirs - ours)}
+    positions = [table.columns.index(column) for column in table.key]
+    unkeyed = frozenset(
+        canonical_key(table, row)
+        for row in only_ours
+        if canonical(table, [row[position] for position in positions]) is None
+    )
+    return Suspects(keys - unkeyed, unkeyed)
+
+
+def canonical(table: Table, values: Sequence[Any]) -> Key | None:
+    """The canonical form of a key, None if PostgreSQL cannot hold it."""
+    try:
+        key = tuple(
+            encode(column.kind, value, column.name) for column, value in zip(table.key, values, strict=True)
+        )
+    except UnsupportedValue:
+        return None
+    return None if None in key else key
+
+
+def key_to_json(key: Key | None) -> str | None:
+    """A cursor as bookkeeping stores it."""
+    return None if key is None else json.dumps(list(key))
+
+
+def key_from_json(text: str | None) -> Key | None:
+    """The cursor that `key_to_json` stored."""
+    return None if text is None else tuple(json.loads(text))
+
+
+def _sqlite_field(column: Column) -> str:
+    """A column such that the forms in which applications write a time are what PostgreSQL prints.
+
+    Six digits lose their trailing zeros; the patterns are strict, so that no other text changes.
+    """
+    name = quote(column.name)
+    start = {Kind.TIMESTAMP: 19, Kind.TIME: 8}.get(column.kind)
+    if start is None:
+        return name
+    return (
+        f"CASE WHEN substr({name}, {start + 1}) = '.000000' THEN substr({name}, 1, {start}) "
+        f"WHEN {name} GLOB '*.[0-9][0-9][0-9][0-9][0-9]0' AND typeof({name}) = 'text' "
+        f"THEN rtrim({name}, '0') ELSE {name} END"
+    )
+
+
+def _postgres_field(column: Column) -> str:
+    """A column in the form SQLite stores. Without the cast an enum would come in binary."""
+    name = quote(column.name)
+    if column.kind in (Kind.TEXT, Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC):
+        return f"{name}::text"
+    return f"replace({name}::text, '-', '')" if column.kind is Kind.UUID else name
+
+
+def _sqlite_keys(table: Table) -> list[str]:
+    return [
+        f"{quote(column.name)} COLLATE BINARY" if column.kind is Kind.TEXT else quote(column.name)
+        for column in table.key
+    ]
+
+
+def _postgres_keys(table: Table) -> list[str]:
+    return [
+        f'{quote(column.name)}::text COLLATE "C"' if column.kind is Kind.TEXT else quote(column.name)
+        for column in table.key
+    ]
+
+
+def _sqlite_order(table: Table) -> str:
+    return ", ".join(_sqlite_keys(table))
+
+
+def _postgres_order(table: Table) -> str:
+    return ", ".join(_postgres_keys(table))
+
+
+def _sqlite_range(table: Table, after: Key | None, upto: Key | None) -> tuple[str, list[Any]]:
+    def value(column: Column, text: str | None) -> Any:
+        return int(text or 0) if column.kind is Kind.INTEGER else to_sqlite(column.kind, text)
+
+    marks = ["?"] * len(table.key)
+    where, bounds = _range(_sqlite_keys(table), marks, after, upto)
+    return where, [value(c, text) for bound in bounds for c, text in zip(table.key, bound, strict=True)]
+
+
+_MARKS = {Kind.INTEGER: "%s::bigint", Kind.UUID: "%s::uuid"}
+
+
+def _postgres_range(table: Table, after: Key | None, upto: Key | None) -> tuple[str, list[Any]]:
+    marks = [_MARKS.get(column.kind, "%s::text") for column in table.key]
+    where, bounds = _range(_postgres_keys(table), marks, after, upto)
+    return where, [text for bound in bounds for text in bound]
+
+
+def _range(fields: list[str], marks: list[str], after: Key | None, upto: Key | None) -> tuple[str, list[Key]]:
+    """WHERE clause of a range and the bounds whose values it takes, in order."""
+    left, right = ", ".join(fields), ", ".join(marks)
+    if len(fields) > 1:
+        left, right = f"({left})", f"({right})"
+    parts = [(sign, bound) for sign, bound in ((">", after), ("<=", upto)) if bound is not None]
+    where = " AND ".join(f"{left} {sign} {right}" for sign, _ in parts)
+    return (f"WHERE {where}" if where else ""), [bound for _, bound in parts]

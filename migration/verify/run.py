@@ -1,0 +1,197 @@
+"""Verify: every row of every table compared on both sides, while the application goes on writing.
+
+Range by range, in this order:
+
+1. `verify_chunks` reads the range on both sides without a lock and compares the lists as they are;
+2. keys that differ are suspects; `verify_settle` decides on them at one instant, after they were applied;
+3. what really differs goes to `st_mismatch`, together with how far the run has come, in one transaction.
+
+The run's position is the primary's log position before the first row was read. Whatever changed since is
+compared again by the switch, inside the fence, so a clean verify and that check together cover every row.
+The log is not trimmed beyond the position. A killed run goes on where its last transaction left it; a run
+that is restricted to some tables keeps no record, because the switch may not rely on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from app.db.apply.round import Applier
+from app.db.common.errors import ConfigurationError, Refused, SchemaDrift
+from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.urls import Side
+from app.db.rows.catalog import Table
+from app.db.rows.compare import Mismatch
+from app.db.sides.contract import Control
+from app.db.sides.phase import Phase
+from migration.verify import state as verify_state
+from migration.verify.chunks import ChunkReader, Key, suspects
+from migration.verify.settle import Settler, repair
+
+__all__ = ["Verify", "VerifyProgress", "VerifyResult", "repair"]
+
+CHUNK_ROWS = 10_000
+SAVE_EVERY_S = 0.2
+SUSPECTS = 500  # settled at once from so many on
+
+
+@dataclass(frozen=True)
+class VerifyProgress:
+    """How far a run is, after each chunk.
+
+    `rows` and `mismatches` are those of the whole run; `expected` is the planner's estimate of all rows.
+    """
+
+    table: str
+    tables_done: int
+    tables: int
+    rows: int
+    expected: int
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What a finished run found.
+
+    `rows` counts the primary's rows; `mismatches` holds the first `verify_state.LISTED` of them, told as
+    seen on the shadow; `per_table` counts all; `full`: whether every table was compared, as the switch
+    demands; `resumed`: whether the run was begun by an earlier process; `seconds` are this process's own.
+    """
+
+    run: str
+    tables: tuple[str, ...]
+    rows: int
+    mismatches: tuple[Mismatch, ...]
+    per_table: dict[str, int]
+    seconds: float
+    full: bool
+    resumed: bool
+
+    @property
+    def clean(self) -> bool:
+        return not self.per_table
+
+
+@dataclass
+class _Tally:
+    """Counts of the run so far."""
+
+    rows: int
+    mismatches: int
+    tables_done: int
+    expected: int
+
+
+class Verify:
+    """Compares the two sides.
+
+    Args:
+        applier: the pair, through connections of this verify's own.
+        chunk_rows: rows per read at most.
+        tables: only these; None for all.
+        rate: rows per second at most, None for no limit.
+    """
+
+    def __init__(
+        self,
+        applier: Applier,
+        *,
+        chunk_rows: int = CHUNK_ROWS,
+        tables: list[str] | None = None,
+        rate: float | None = None,
+    ) -> None:
+        self._applier = applier
+        self._chunk_rows = chunk_rows
+        self._only = tables
+        self._rate = rate
+        self._settler = Settler(applier)
+
+    def run(self, report: Callable[[VerifyProgress], None] = lambda progress: None) -> VerifyResult:
+        """Compare everything, or go on with the run that an earlier process left.
+
+        Raises:
+            Refused: the pair is not in a phase in which both sides hold everything.
+            ConfigurationError: there is no such table.
+            StaleAttempt: the sides were switched meanwhile, or the run was ended by somebody else.
+            SchemaDrift: the tables changed meanwhile.
+        """
+        started = time.monotonic()
+        control = self._applier.postgres.read_control()
+        if control.phase != Phase.REPLICATING:
+            raise Refused(f"the pair is in phase {control.phase}", hint="run st-migrate backfill first")
+        schema = self._applier.schema()
+        names = self._names(list(schema))
+        if self._only is None:
+            record = verify_state.begin(self._applier, control, schema)
+        else:
+            record = verify_state.partial(self._applier, control, names)
+        tally = _Tally(
+            record.rows, record.mismatches, len(record.done), verify_state.expected(self._applier, names)
+        )
+        for name in names:
+            if name not in record.done:
+                for _ in self._table(schema[name], control, record, tally):
+                    report(
+                        VerifyProgress(
+                            name, tally.tables_done, len(names), tally.rows, tally.expected, tally.mismatches
+                        )
+                    )
+        if self._applier.schema() != schema:
+            raise SchemaDrift("the tables changed during the verify", hint="run st-migrate verify again")
+        record.finish(tally.rows, tally.mismatches)
+        listed, per_table = verify_state.found(self._applier, names)
+        return VerifyResult(
+            run=record.run,
+            tables=tuple(names),
+            rows=tally.rows,
+            mismatches=listed,
+            per_table=per_table,
+            seconds=time.monotonic() - started,
+            full=record.full,
+            resumed=record.resumed,
+        )
+
+    def _names(self, existing: list[str]) -> list[str]:
+        if self._only is None:
+            return sorted(existing)
+        if unknown := sorted(set(self._only) - set(existing)):
+            raise ConfigurationError(f"there is no table {', '.join(unknown)}", hint="see st-migrate status")
+        return sorted(set(self._only))
+
+    def _table(
+        self, table: Table, control: Control, record: verify_state.Record, tally: _Tally
+    ) -> Iterator[None]:
+        """Compare one table from where the record stands, yielding after each chunk."""
+        reader = ChunkReader(self._applier, table, control.primary, self._chunk_rows)
+        after, of_table = record.cursor(table.name)
+        keys: set[Key] = set()
+        unkeyed: set[Key] = set()
+        saved = time.monotonic()
+        while True:
+            began = time.monotonic()
+            upto = reader.end(after)
+            chunk = reader.read(after, upto)
+            rows = len(chunk.sqlite if control.primary is Side.SQLITE else chunk.postgres)
+            suspected = suspects(table, chunk)
+            keys |= suspected.keys
+            unkeyed |= suspected.unkeyed
+            of_table += rows
+            tally.rows += rows
+            after = upto
+            if upto is None or len(keys) >= SUSPECTS or time.monotonic() - saved >= SAVE_EVERY_S:
+                differing = self._settler.confirm(table, keys) + self._settler.unkeyed(table, unkeyed)
+                keys.clear()
+                unkeyed.clear()
+                tally.mismatches += len(differing)
+                tally.tables_done += upto is None
+                record.save(table.name, after, of_table, differing, tally.rows, tally.mismatches)
+                saved = time.monotonic()
+            failpoint(Failpoint.VERIFY_CHUNK)
+            yield
+            if upto is None:
+                return
+            if self._rate:
+                time.sleep(max(0.0, rows / self._rate - (time.monotonic() - began)))

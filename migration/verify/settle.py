@@ -1,0 +1,275 @@
+"""Whether suspected keys really differ, decided at one instant; and the repair of those that do.
+
+With the applier held out (its lock on the shadow is ours) and one read snapshot of the primary, the shadow
+equals the primary at the watermark. A key without log entries beyond it, and not announced by strict mode,
+must therefore be equal now. A key that is on its way is looked at again after a round of apply; one that
+is changed faster than that is compared as the next round will write it, in a transaction on the shadow
+that is rolled back. So every key settles, however often it changes.
+
+Repair writes the keys to the primary's change log, where the normal apply finds them: the primary's rows
+are never touched, the shadow's only by apply.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from psycopg import errors as pg_errors
+
+from app.db.apply.changed import without_quarantined
+from app.db.apply.round import Applier, Standing
+from app.db.common.errors import Refused, StaleAttempt, SwitchError
+from app.db.common.urls import Side
+from app.db.rows.canonical import Kind, to_sqlite
+from app.db.rows.catalog import Table
+from app.db.rows.compare import Mismatch, by_table, compare_rows
+from app.db.sides.contract import RawKey, Source, Target
+from app.db.sides.phase import record
+from app.db.sides.postgres.source import PostgresSource
+from app.db.sides.sqlite.store import SqliteSource, split_key
+from migration.verify.chunks import Key, canonical
+
+STEP = 500  # keys per hold: the applier waits for milliseconds
+PATIENT = 2  # looks that leave a moving key to the next round
+LOOKS = 25
+OTHERS_APPLY_S = 0.1
+SHOWN = 20  # keys named in the history
+_DIGITS = re.compile(r"-?\d+")
+
+
+class _Undo(Exception):
+    """Leaves the shadow's transaction without a trace."""
+
+
+class Settler:
+    """Confirms or clears suspected keys.
+
+    Args:
+        applier: the pair, through connections of this caller's own.
+    """
+
+    def __init__(self, applier: Applier) -> None:
+        self._applier = applier
+        self._may_write = True
+
+    def confirm(self, table: Table, keys: Collection[Key]) -> list[Mismatch]:
+        """Those keys that differ, in no particular order; quarantined rows left out.
+
+        Raises:
+            StaleAttempt: the sides were switched meanwhile.
+            SwitchError: a key collided with others in flight at every look.
+        """
+        found: list[Mismatch] = []
+        pending = list(keys)
+        for start in range(0, len(pending), STEP):
+            found += self._confirm_step(table, set(pending[start : start + STEP]))
+        return found
+
+    def unkeyed(self, table: Table, keys: Collection[Key]) -> list[Mismatch]:
+        """Rows of SQLite whose key PostgreSQL cannot hold and that are not in quarantine.
+
+        Their mismatches name the key's columns, because nothing can look such a key up, nor re-log it.
+        """
+        if not keys:
+            return []
+        self._apply()
+        primary, _ = self._applier.directions()
+        kind = "missing" if primary.side is Side.SQLITE else "extra"
+        found = [Mismatch(table.name, key, kind, table.key_names) for key in keys]
+        return without_quarantined(self._applier, found)
+
+    def _confirm_step(self, table: Table, waiting: set[Key]) -> list[Mismatch]:
+        found: list[Mismatch] = []
+        for look in range(LOOKS):
+            if look:
+                self._apply()
+            rehearse = look >= PATIENT and self._may_write
+            differing, waiting = self._look(table, waiting, rehearse=rehearse)
+            found += differing
+            if not waiting:
+                return found
+        raise SwitchError(
+            f"{len(waiting)} keys of {table.name} could not be compared: their changes collide with others",
+            hint="make sure that apply is not paused, then run the same command again",
+        )
+
+    def _apply(self) -> None:
+        """A round of apply; a role that may only read leaves that to others and gives them time."""
+        try:
+            self._applier.round()
+        except pg_errors.InsufficientPrivilege:
+            self._may_write = False
+            time.sleep(OTHERS_APPLY_S)
+
+    def _look(self, table: Table, keys: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
+        """Compare what can be compared now; returns the differing keys and those still on their way."""
+        primary, shadow = self._applier.directions()
+        moving: set[Key] = set()
+        found: list[Mismatch] = []
+        try:
+            with shadow.target() as target, primary.source() as source:
+                if target.control.primary is shadow.side or target.control.epoch != source.control.epoch:
+                    raise StaleAttempt("the sides were switched meanwhile", hint="run the same command again")
+                reader: Source = (
+                    SqliteSource(self._applier.sqlite.connection)
+                    if shadow.side is Side.SQLITE
+                    else PostgresSource(self._applier.postgres.connection)
+                )
+                moving = _moving(table, keys, source, target)
+                found = self._differing(table, keys - moving, source, reader)
+                if moving and rehearse:
+                    raws = [raw_key(table, key) for key in moving]
+                    target.delete(table, raws)
+                    target.insert(table, [rows] if (rows := source.rows_of(table, raws)) else [])
+                    found += self._differing(table, moving, source, reader)
+                    moving = set()
+                raise _Undo
+        except _Undo:
+            pass
+        except (pg_errors.IntegrityError, pg_errors.DataError, sqlite3.IntegrityError):
+            return found, moving
+        return found, moving
+
+    def _differing(self, table: Table, keys: set[Key], source: Source, shadow: Source) -> list[Mismatch]:
+        raws = [raw_key(table, key) for key in keys]
+        ours, theirs = source.rows_of(table, raws), shadow.rows_of(table, raws)
+        if source.control.primary is Side.SQLITE:
+            found = compare_rows(table, ours, theirs)
+        else:
+            found = [_seen_from_shadow(item) for item in compare_rows(table, theirs, ours)]
+        return without_quarantined(self._applier, found) if found else []
+
+
+def _seen_from_shadow(item: Mismatch) -> Mismatch:
+    kind = {"missing": "extra", "extra": "missing"}.get(item.kind, item.kind)
+    return Mismatch(item.table, item.key, kind, item.columns)
+
+
+def raw_key(table: Table, key: Key) -> RawKey:
+    """A canonical key as the log of either side may hold it."""
+    parts = [
+        int(part) if column.kind is Kind.INTEGER and part is not None else part
+        for column, part in zip(table.key, key, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else json.dumps(parts)
+
+
+def _logged(table: Table, raw: RawKey) -> Key | None:
+    """A key of either side's log in canonical form, None if it has none."""
+    parts = [
+        int(part)
+        if column.kind is Kind.INTEGER and isinstance(part, str) and _DIGITS.fullmatch(part)
+        else part
+        for column, part in zip(table.key, split_key(table, raw), strict=True)
+    ]
+    return canonical(table, parts)
+
+
+def _moving(table: Table, keys: set[Key], source: Source, target: Target) -> set[Key]:
+    """Keys that the log holds beyond the watermark, or that strict mode wrote ahead of the primary."""
+    announced = {_logged(table, raw) for name, raw, _ in target.announced() if name == table.name}
+    moving = {key for key in keys if key in announced}
+    if table.name not in source.backlog(target.position).counts:
+        return moving
+    # Read to the end in any case: PostgreSQL streams, and nothing else may be asked meanwhile.
+    for raws in source.changed_keys(table, target.position):
+        moving.update(keys if None in raws else keys.intersection(_logged(table, raw) or () for raw in raws))
+    return moving
+
+
+def repair(applier: Applier, mismatches: Iterable[Mismatch]) -> int:
+    """Re-log keys that differ, apply them, and compare them again.
+
+    Args:
+        applier: the pair.
+        mismatches: what a verify found. Rows whose key PostgreSQL cannot hold are left out.
+
+    Returns:
+        How many keys are equal now. The rest is still in `st_mismatch`, or in quarantine.
+
+    Raises:
+        Refused: a switch is under way, or apply is paused; what was re-logged is applied later.
+    """
+    wanted = [item for item in mismatches if item.kind == "different" or not item.columns]
+    if not wanted:
+        return 0
+    schema = applier.schema()
+    _log_again(applier, schema, wanted)
+    outcome = applier.round(durable=True)
+    if isinstance(outcome, Standing):
+        raise Refused(
+            f"{len(wanted)} keys were logged again, but apply stands still: {outcome.reason}",
+            hint="run st-migrate resume; the worker then repairs them",
+        )
+    settler = Settler(applier)
+    left: list[Mismatch] = []
+    for name in by_table(wanted):
+        left += settler.confirm(schema[name], {item.key for item in wanted if item.table == name})
+    return _conclude(applier, wanted, left)
+
+
+def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mismatch]) -> None:
+    """Write the keys to the primary's log in one transaction, and say so in the history."""
+    primary, _ = applier.directions()
+    control = applier.postgres.read_control()
+    evidence = {
+        "tables": by_table(wanted),
+        "first": [f"{item.table} {item.key_text()}" for item in wanted[:SHOWN]],
+    }
+    if primary.side is Side.POSTGRES:
+        with applier.postgres.write() as connection:
+            if connection.execute("SELECT st_may_write()").fetchone() != (True,):
+                raise Refused(
+                    "nothing was repaired: postgres takes no application writes now",
+                    hint="wait for the switch, then repeat",
+                )
+            for item in wanted:
+                connection.execute(
+                    "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
+                    (item.table, str(raw_key(schema[item.table], item.key))),
+                )
+            record(connection, "repair begun", control.epoch, evidence)
+        return
+    with applier.postgres.write() as connection:
+        record(connection, "repair begun", control.epoch, evidence)
+    try:
+        with applier.sqlite.write() as sqlite:
+            sqlite.executemany(
+                "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
+                [(item.table, _sqlite_raw(schema[item.table], item.key), time.time()) for item in wanted],
+            )
+    except sqlite3.IntegrityError as error:
+        raise Refused(f"nothing was repaired: {error}", hint="wait for the switch, then repeat") from error
+
+
+def _sqlite_raw(table: Table, key: Key) -> RawKey:
+    """A canonical key as SQLite's triggers would have logged it."""
+    parts = [
+        int(part) if column.kind is Kind.INTEGER and part is not None else to_sqlite(column.kind, part)
+        for column, part in zip(table.key, key, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else json.dumps(parts)
+
+
+def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Mismatch]) -> int:
+    """Take what is equal now off the list of mismatches and record the outcome."""
+    bad = {(item.table, item.key) for item in left}
+    equal = [item for item in wanted if (item.table, item.key) not in bad]
+    repaired = len(without_quarantined(applier, equal))
+    with applier.postgres.write() as connection:
+        connection.execute(
+            "DELETE FROM st_mismatch m USING unnest(%s::text[], %s::text[]) AS u(t, k) "
+            "WHERE m.tbl = u.t AND m.k = u.k",
+            ([item.table for item in equal], [item.key_text() for item in equal]),
+        )
+        record(
+            connection,
+            "repair",
+            applier.postgres.read_control().epoch,
+            {"repaired": repaired, "quarantined": len(equal) - repaired, "left": len(left)},
+        )
+    return repaired

@@ -1,0 +1,219 @@
+"""How far a verify has come and what it found, on PostgreSQL, so that a killed run can go on.
+
+`st_verify` holds the last full run only: who, at which epoch, from which log position on. Every statement
+names the run and the epoch, so a run that was replaced, or over which the sides were switched, writes
+nothing more. The end of a run's name stands for the schema it compared: after a migration a new run starts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from app.db.apply.round import Applier
+from app.db.common.errors import StaleAttempt
+from app.db.rows.catalog import Schema
+from app.db.rows.compare import Mismatch
+from app.db.sides.contract import Control
+from app.db.sides.phase import record as record_history
+from app.db.switch.gates import fingerprint
+from migration.verify.chunks import Key, key_from_json, key_to_json
+
+LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
+
+
+@dataclass
+class Record:
+    """The record of one run; that of a partial run (`full` is false) consists of its mismatches only."""
+
+    applier: Applier
+    run: str
+    epoch: int
+    full: bool
+    resumed: bool = False
+    rows: int = 0
+    mismatches: int = 0
+    done: frozenset[str] = frozenset()
+    cursors: dict[str, tuple[Key | None, int]] = field(default_factory=dict)
+
+    def cursor(self, table: str) -> tuple[Key | None, int]:
+        """The last key compared in a table, and how many rows came up to it."""
+        return self.cursors.get(table, (None, 0))
+
+    def save(
+        self,
+        table: str,
+        upto: Key | None,
+        of_table: int,
+        found: Sequence[Mismatch],
+        rows: int,
+        mismatches: int,
+    ) -> None:
+        """Keep what was found and how far the run is, in one transaction.
+
+        Args:
+            upto: the last key compared, None at the table's end.
+            of_table: rows compared in this table.
+            rows, mismatches: those of the whole run.
+
+        Raises:
+            StaleAttempt: the run is not (any more) the one on record.
+        """
+        with self.applier.postgres.write() as connection:
+            connection.execute("SET LOCAL synchronous_commit = off")
+            _store(connection, found)
+            if not self.full:
+                return
+            self._update(connection, "rows = %s, mismatches = %s", (rows, mismatches))
+            connection.execute(
+                "INSERT INTO st_verify_progress (tbl, cursor, rows, done) VALUES (%s, %s, %s, %s) "
+                "ON CONFLICT (tbl) DO UPDATE SET cursor = excluded.cursor, rows = excluded.rows, "
+                "done = excluded.done",
+                (table, key_to_json(upto), of_table, upto is None),
+            )
+
+    def finish(self, rows: int, mismatches: int) -> None:
+        """Mark the run as finished.
+
+        Raises:
+            StaleAttempt: the run is not (any more) the one on record.
+        """
+        with self.applier.postgres.write() as connection:
+            if self.full:
+                self._update(
+                    connection,
+                    "finished_at = %s, rows = %s, mismatches = %s",
+                    (time.time(), rows, mismatches),
+                )
+            evidence = {"run": self.run, "full": self.full, "rows": rows, "mismatches": mismatches}
+            record_history(connection, "verify", self.epoch, evidence)
+
+    def _update(self, connection: psycopg.Connection[Any], what: str, values: tuple[object, ...]) -> None:
+        updated = connection.execute(
+            f"UPDATE st_verify SET {what} WHERE id = 1 AND run = %s AND epoch = %s "
+            "AND finished_at IS NULL".encode(),
+            (*values, self.run, self.epoch),
+        ).rowcount
+        if not updated:
+            raise StaleAttempt(
+                "this verify is not the one on record any more: the sides were switched, its part of the log "
+                "was given up, or another verify took its place",
+                hint="run st-migrate verify again",
+            )
+
+
+def begin(applier: Applier, control: Control, schema: Schema) -> Record:
+    """Go on with the unfinished run of this epoch and schema, or start a new one.
+
+    A new run starts with no mismatches on record.
+    """
+    mark, tables = fingerprint(schema), json.dumps(sorted(schema))
+    with applier.postgres.write() as connection:
+        row = connection.execute(
+            "SELECT run, rows, mismatches FROM st_verify WHERE id = 1 AND epoch = %s AND tables = %s "
+            "AND run LIKE %s AND finished_at IS NULL FOR UPDATE",
+            (control.epoch, tables, f"%-{mark}"),
+        ).fetchone()
+        if row is not None:
+            return _resume(applier, connection, control, *row)
+        run = f"{uuid.uuid4().hex}-{mark}"
+        primary, _ = applier.directions()
+        connection.execute("DELETE FROM st_verify_progress")
+        connection.execute("DELETE FROM st_mismatch")
+        connection.execute(
+            "INSERT INTO st_verify (id, run, epoch, position, started_at, tables, rows, mismatches) "
+            "VALUES (1, %(run)s, %(epoch)s, %(position)s, %(now)s, %(tables)s, 0, 0) "
+            "ON CONFLICT (id) DO UPDATE SET run = excluded.run, epoch = excluded.epoch, "
+            "position = excluded.position, started_at = excluded.started_at, finished_at = NULL, "
+            "tables = excluded.tables, rows = 0, mismatches = 0",
+            {
+                "run": run,
+                "epoch": control.epoch,
+                "position": primary.log_end(),
+                "now": time.time(),
+                "tables": tables,
+            },
+        )
+    return Record(applier, run, control.epoch, full=True)
+
+
+def _resume(
+    applier: Applier,
+    connection: psycopg.Connection[Any],
+    control: Control,
+    run: str,
+    rows: int,
+    mismatches: int,
+) -> Record:
+    progress = connection.execute("SELECT tbl, cursor, rows, done FROM st_verify_progress").fetchall()
+    return Record(
+        applier,
+        run,
+        control.epoch,
+        full=True,
+        resumed=True,
+        rows=rows,
+        mismatches=mismatches,
+        done=frozenset(table for table, _, _, done in progress if done),
+        cursors={
+            table: (key_from_json(cursor), count) for table, cursor, count, done in progress if not done
+        },
+    )
+
+
+def partial(applier: Applier, control: Control, tables: Sequence[str]) -> Record:
+    """Start a run over some tables: forgets their mismatches and leaves the full run's record alone."""
+    with applier.postgres.write() as connection:
+        connection.execute("DELETE FROM st_mismatch WHERE tbl = ANY(%s::text[])", (list(tables),))
+    return Record(applier, uuid.uuid4().hex, control.epoch, full=False)
+
+
+def expected(applier: Applier, tables: Sequence[str]) -> int:
+    """About how many rows the tables have, by PostgreSQL's statistics."""
+    row = applier.postgres.connection.execute(
+        "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class "
+        "WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') "
+        "AND relname = ANY(%s::text[])",
+        (list(tables),),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def found(applier: Applier, tables: Sequence[str]) -> tuple[tuple[Mismatch, ...], dict[str, int]]:
+    """The first mismatches on record of these tables, and how many each table has."""
+    connection, names = applier.postgres.connection, list(tables)
+    rows = connection.execute(
+        "SELECT tbl, k, kind, columns FROM st_mismatch WHERE tbl = ANY(%s::text[]) ORDER BY tbl, k LIMIT %s",
+        (names, LISTED),
+    ).fetchall()
+    counts = connection.execute(
+        "SELECT tbl, count(*) FROM st_mismatch WHERE tbl = ANY(%s::text[]) GROUP BY tbl ORDER BY tbl",
+        (names,),
+    ).fetchall()
+    schema = applier.schema()
+    listed = tuple(
+        Mismatch(table, _key(key, len(schema[table].key)), kind, tuple(json.loads(columns)))
+        for table, key, kind, columns in rows
+    )
+    return listed, dict(counts)
+
+
+def _key(text: str, parts: int) -> Key:
+    return (text,) if parts == 1 else tuple(json.loads(text))
+
+
+def _store(connection: psycopg.Connection[Any], found: Sequence[Mismatch]) -> None:
+    now = time.time()
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO st_mismatch (tbl, k, kind, columns, found_at) VALUES (%s, %s, %s, %s, %s) "
+            "ON CONFLICT (tbl, k) DO UPDATE SET kind = excluded.kind, columns = excluded.columns, "
+            "found_at = excluded.found_at",
+            [(m.table, m.key_text(), m.kind, json.dumps(m.columns), now) for m in found],
+        )

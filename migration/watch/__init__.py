@@ -1,0 +1,1 @@
+"""Looking and steering: status, history, quarantine, pause."""

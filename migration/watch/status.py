@@ -1,0 +1,258 @@
+"""Where the move stands: what each side says, how far the copy and the shadow are, what blocks, what is next.
+
+Reads only, and as much as can be read: with PostgreSQL away SQLite's half is still shown, and before
+`prepare` there is little to say but that.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psycopg
+
+from app.db.apply.round import Applier
+from app.db.common.errors import NotPrepared, SwitchError
+from app.db.common.urls import Pair, Side, shown
+from app.db.sides.contract import Control
+from app.db.sides.phase import Phase
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+from migration.fill.run import CopyProgress, progress
+from migration.switch import retired
+from migration.verify import readiness
+from migration.watch.orphan_counts import unvalidated_keys
+
+LAG_WORTH_NAMING_S = 5.0
+
+
+@dataclass
+class SideStatus:
+    """One side: `error` says why it could not be read, `retired_at` is the epoch of its permanent fence."""
+
+    url: str
+    reachable: bool = True
+    error: str | None = None
+    control: Control | None = None
+    retired_at: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        control = self.control
+        return {
+            "url": self.url,
+            "reachable": self.reachable,
+            "error": self.error,
+            "prepared": control is not None,
+            "primary": control and str(control.primary),
+            "epoch": control and control.epoch,
+            "writable": control and control.writable,
+            "retired_at_epoch": self.retired_at,
+        }
+
+
+@dataclass
+class Status:
+    """Everything that status shows; None where it cannot be known or does not exist yet."""
+
+    sqlite: SideStatus
+    postgres: SideStatus
+    lag: readiness.Lag | None = None
+    copy: CopyProgress | None = None
+    verify: readiness.LastVerify | None = None
+    quarantine: tuple[int, int] | None = None
+    foreign_keys: list[dict[str, Any]] = field(default_factory=list)
+    problem: str | None = None
+
+    @property
+    def control(self) -> Control | None:
+        """What counts: PostgreSQL's row, SQLite's where that cannot be read or is behind."""
+        ours, theirs = self.sqlite.control, self.postgres.control
+        if ours is not None and (theirs is None or ours.epoch > theirs.epoch):
+            return ours
+        return theirs
+
+    @property
+    def state(self) -> str:
+        """One word for where the move stands."""
+        if self.control is None:
+            return "completed" if self.retired_at is not None else "not_prepared"
+        if not self.postgres.reachable:
+            return "postgres_unreachable"
+        if self.postgres.control is None:
+            return "mismatched"
+        if self.sqlite.control is None:
+            return (
+                str(self.postgres.control.phase)
+                if self.postgres.control.phase in _SQLITE_BARE
+                else "mismatched"
+            )
+        if self.sqlite.control.pair != self.postgres.control.pair:
+            return "mismatched"
+        if self.sqlite.control.epoch > self.postgres.control.epoch:
+            return "postgres_superseded"
+        return str(self.postgres.control.phase)
+
+    @property
+    def retired_at(self) -> int | None:
+        return self.sqlite.retired_at if self.sqlite.retired_at is not None else self.postgres.retired_at
+
+    @property
+    def primary(self) -> Side | None:
+        if self.control is not None:
+            return self.control.primary
+        if self.sqlite.retired_at is not None:
+            return Side.POSTGRES
+        return Side.SQLITE if self.postgres.retired_at is not None else None
+
+    @property
+    def attempt(self) -> dict[str, Any] | None:
+        """The switch that is under way."""
+        control = self.control
+        if control is None or control.attempt is None:
+            return None
+        left = None if control.attempt_deadline is None else control.attempt_deadline - time.time()
+        return {"by": control.note, "state": control.attempt_state, "seconds_left": left}
+
+    def as_json(self) -> dict[str, Any]:
+        control, verify, held = self.control, self.verify, self.quarantine
+        return {
+            "state": self.state,
+            "phase": control and self.postgres.control and self.postgres.control.phase,
+            "primary": self.primary and str(self.primary),
+            "epoch": control.epoch if control else self.retired_at,
+            "sides": {"sqlite": self.sqlite.as_json(), "postgres": self.postgres.as_json()},
+            "lag": self.lag and asdict(self.lag),
+            "copy": self.copy and self.copy.as_json(),
+            "verify": verify and {**asdict(verify), "clean": verify.clean},
+            "quarantine": held and {"rows": held[0], "unaccepted": held[1]},
+            "foreign_keys_not_valid": self.foreign_keys,
+            "paused": bool(control and control.paused),
+            "attempt": self.attempt,
+            "blocks": blocks(self),
+            "next": next_command(self),
+        }
+
+
+_SQLITE_BARE = (Phase.PREPARING, Phase.COMPLETING)  # phases in which SQLite may carry no control row
+
+
+def gather(pair: Pair, applier: Applier, *, count_orphans: bool = True) -> Status:
+    """Read both sides.
+
+    Args:
+        count_orphans: also count what keeps foreign keys from being valid, which reads tables.
+
+    Raises:
+        ConfigurationError: the SQLite file is missing or is none.
+    """
+    status = Status(SideStatus(shown(pair.sqlite)), SideStatus(shown(pair.postgres)))
+    _read_sqlite(applier.sqlite, status.sqlite)
+    _read_postgres(applier.postgres, status.postgres)
+    if status.postgres.control is None:
+        return status
+    try:
+        connection = applier.postgres.connection
+        status.copy = progress(applier.postgres)
+        status.verify = readiness.last_verify(connection)
+        status.quarantine = readiness.quarantined(connection)
+        if status.state in (Phase.COPYING, Phase.REPLICATING):
+            status.lag = readiness.lag(applier)
+            if count_orphans:
+                status.foreign_keys = unvalidated_keys(applier)
+    except (SwitchError, psycopg.Error) as error:
+        status.problem = str(error).splitlines()[0]
+    return status
+
+
+def _read_sqlite(store: SqliteStore, side: SideStatus) -> None:
+    side.retired_at = retired.sqlite_retired_at(store.connection)
+    try:
+        side.control = store.read_control()
+    except NotPrepared:
+        side.control = None
+
+
+def _read_postgres(store: PostgresStore, side: SideStatus) -> None:
+    try:
+        side.retired_at = retired.postgres_retired_at(store.connection)
+        side.control = store.read_control()
+    except NotPrepared:
+        side.control = None
+    except (SwitchError, psycopg.Error) as error:
+        side.reachable = False
+        side.error = str(error).splitlines()[0]
+
+
+def blocks(status: Status) -> list[str]:
+    """What keeps the move from going on, in the operator's words."""
+    found: list[str] = []
+    if not status.postgres.reachable:
+        found.append(f"PostgreSQL cannot be read: {status.postgres.error}")
+    if status.problem:
+        found.append(status.problem)
+    if status.state == "mismatched":
+        found.append("the two databases do not belong together, or one was replaced")
+    if status.state == "postgres_superseded":
+        found.append("a forced rollback left this PostgreSQL behind; it has to be filled anew")
+    control = status.control
+    if control is not None and control.attempt is not None:
+        found.append(f"a switch is under way ({control.attempt_state})")
+    if control is not None and control.paused:
+        found.append("apply and backfill are paused")
+    if status.state == Phase.REPLICATING and control is not None:
+        found += _before_a_switch(status, control)
+    return found
+
+
+def _before_a_switch(status: Status, control: Control) -> list[str]:
+    found: list[str] = []
+    verify = status.verify
+    if verify is None or verify.finished_at is None:
+        found.append("there is no finished verify")
+    elif not verify.clean:
+        found.append(f"the last verify found {verify.mismatches} mismatches")
+    elif verify.epoch != control.epoch:
+        found.append(f"the last verify belongs to epoch {verify.epoch}")
+    if status.quarantine and status.quarantine[1]:
+        found.append(f"{status.quarantine[1]} rows are in quarantine and not accepted")
+    if status.lag and status.lag.seconds > LAG_WORTH_NAMING_S:
+        found.append(f"the shadow is {status.lag.seconds:.0f} s behind; does a backend or a worker apply?")
+    return found
+
+
+def next_command(status: Status) -> str | None:
+    """What to run next, None where nothing is left to do."""
+    simple = {
+        "not_prepared": "preflight",
+        "completed": None,
+        "mismatched": None,
+        "postgres_unreachable": "recover" if status.attempt else None,
+        "postgres_superseded": "abort",
+        str(Phase.PREPARING): "prepare",
+        str(Phase.COPYING): "backfill",
+        str(Phase.COMPLETING): _under_way(status),
+    }
+    verb = simple[status.state] if status.state in simple else _while_replicating(status)
+    return verb and f"st-migrate {verb}"
+
+
+def _under_way(status: Status) -> str:
+    control = status.postgres.control
+    return str(json.loads(control.note)["verb"]) if control and control.note else "complete"
+
+
+def _while_replicating(status: Status) -> str:
+    control, verify = status.control, status.verify
+    if control is not None and control.attempt is not None:
+        return "recover"
+    if control is not None and control.paused:
+        return "resume"
+    if status.quarantine and status.quarantine[1]:
+        return "quarantine list"
+    if verify is None or verify.finished_at is None or control is None or verify.epoch != control.epoch:
+        return "verify"
+    if not verify.clean:
+        return "verify --repair"
+    return "cutover" if control.primary is Side.SQLITE else "complete"

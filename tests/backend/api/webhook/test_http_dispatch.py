@@ -1,0 +1,83 @@
+"""SELL alerts take what is held; AUTO alerts are dispatched, or put aside for a person."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.api import webhook as webhook_api
+from app.core.config import Settings
+from app.models import Order, SystemEvent, User
+from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from tests.backend.api.api_values import WEBHOOK_SECRET
+from tests.backend.api.fake_broker import FakeBroker
+
+SELL = {
+    "secret": WEBHOOK_SECRET, "st_user_id": "trader1", "strategy_name": "s", "symbol": "NSE:TCS",
+    "trade_details": {"order_action": "SELL", "quantity": 3, "product": "MIS"},
+}  # fmt: skip
+
+
+def test_sell_takes_the_quantity_of_the_holdings(client: TestClient, db: Session, broker: FakeBroker) -> None:
+    broker.holdings = [{"symbol": "TCS", "exchange": "nse", "qty": 12}]
+    assert client.post("/webhook", json=SELL).status_code == 201
+    order = db.scalars(select(Order)).one()
+    assert (order.qty, order.product, order.is_exit) == (12.0, "CNC", True)
+
+
+def test_sell_takes_the_quantity_of_the_positions(
+    client: TestClient, db: Session, broker: FakeBroker
+) -> None:
+    row = {"symbol": "TCS", "exchange": "NSE"}
+    broker.positions = [
+        row | {"product": product, "qty": qty} for product, qty in (("NRML", 6), ("CNC", 5), ("MIS", 0))
+    ]
+    client.post("/webhook", json=SELL)
+    order = db.scalars(select(Order)).one()
+    assert (order.qty, order.product, order.is_exit) == (5.0, "CNC", True)
+
+
+def test_unknown_sell_waits_for_review_even_in_auto_mode(
+    client: TestClient, db: Session, settings: Settings, broker: FakeBroker
+) -> None:
+    set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
+    assert client.post("/webhook", json=SELL).json()["status"] == "accepted"
+    order = db.scalars(select(Order)).one()
+    assert (order.mode, order.status, order.qty, order.is_exit) == ("MANUAL", "WAITING", 3.0, False)
+    assert (order.error_message or "").startswith("TV SELL needs review: SigmaTrader could not find")
+    assert broker.placed == []
+
+
+def test_auto_success(client: TestClient, db: Session, settings: Settings, broker: FakeBroker) -> None:
+    set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
+    body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}}
+    assert client.post("/webhook", json=body).json()["status"] == "accepted"
+    assert db.scalars(select(Order.status)).one() == "SENT"
+    messages = db.scalars(select(SystemEvent.message).order_by(SystemEvent.id)).all()
+    assert messages == ["Order sent to zerodha", "Alert ingested and order created"]
+    assert client.post("/webhook", json=body).json()["status"] == "deduped"
+    assert len(broker.placed) == 1
+
+
+def test_auto_without_fallback(client: TestClient, db: Session, user: User, settings: Settings) -> None:
+    config = TradingViewWebhookConfig(mode="AUTO", fallback_to_waiting_on_error=False)
+    set_tradingview_webhook_config(db, settings, config)
+    body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}}
+    answer = client.post("/webhook", json=body)
+    assert (answer.status_code, answer.json()) == (400, {"detail": "Zerodha is not connected."})
+    assert db.scalars(select(Order.status)).all() == ["WAITING"]
+
+
+def test_auto_paper_outside_market_hours(
+    client: TestClient, db: Session, user: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_api, "is_market_open_now", lambda: False)
+    config = TradingViewWebhookConfig(mode="AUTO", execution_target="PAPER")
+    set_tradingview_webhook_config(db, settings, config)
+    body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}}
+    assert client.post("/webhook", json=body).json()["status"] == "accepted"
+    order = db.scalars(select(Order)).one()
+    assert (order.mode, order.status) == ("MANUAL", "WAITING")
+    assert order.error_message == ("AUTO(PAPER) dispatch skipped: market is closed. Moved to Waiting Queue.")

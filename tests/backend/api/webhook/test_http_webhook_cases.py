@@ -1,0 +1,149 @@
+"""Every recorded webhook delivery gives the recorded answer and rows, on both databases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.models import Alert, Order, Position, Strategy, SystemEvent, User
+from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from tests.backend.api.api_values import FACTS
+
+CASES_FILE = FACTS / "webhook-payloads.json"
+RECORDED: dict[str, Any] = json.loads(CASES_FILE.read_text("utf-8")) if CASES_FILE.exists() else {}
+CASES: list[dict[str, Any]] = RECORDED.get("cases", [])
+
+NOT_RECORDED = object()  # any value will do
+# case -> (why, status, detail, what the rows become)
+DIFFERENCES: dict[str, tuple[str, int, object]] = {
+    "W30": ("a text body that is JSON but no object was an unhandled error", 400, NOT_RECORDED),
+    "W32": ("trade_details of a wrong type was an unhandled error", 400, NOT_RECORDED),
+    "W37": ("NUL characters are refused, because PostgreSQL cannot hold them", 400, NOT_RECORDED),
+}
+# The secret never reaches the database; the key hash still runs over the payload with the secret.
+REDACTED = ('"secret":"tv-secret-0001"', '"secret":"***"')
+# A request id of more than 64 characters is replaced by one of ours.
+REPLACED_REQUEST_ID = {"W39"}
+# These deliveries were unhandled before anything was stored; the refusal now leaves its usual event.
+NEW_EVENTS = {"W32": ["TradingView webhook rejected: invalid payload schema"]}
+
+
+@pytest.fixture
+def fixture_rows(db: Session, client: TestClient) -> dict[str, int]:
+    """The rows every case starts from, and the ids behind the placeholders."""
+    fixture = RECORDED["fixture"]
+    users = [User(password_hash="x", **row) for row in fixture["users"]]
+    strategies = [Strategy(**row) for row in fixture["strategies"]]
+    db.add_all([*users, *strategies, *(Position(**row) for row in fixture["positions"])])
+    db.commit()
+    ids = {f"<user:{user.username}>": user.id for user in users}
+    return ids | {f"<strategy:{strategy.name}>": strategy.id for strategy in strategies}
+
+
+def _filled(value: Any, ids: dict[str, int]) -> Any:
+    """The recorded value with placeholders replaced, also inside of longer texts."""
+    if isinstance(value, dict):
+        return {key: _filled(member, ids) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_filled(member, ids) for member in value]
+    if not isinstance(value, str):
+        return value
+    if value in ids:
+        return ids[value]
+    for placeholder, row_id in ids.items():
+        value = value.replace(placeholder, str(row_id))
+    return value
+
+
+def _shown(row: Any, names: list[str]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
+    if values.get("bar_time") is not None:
+        values["bar_time"] = values["bar_time"].isoformat()
+    if "details" in values and values["details"] is not None:
+        values["details"] = json.loads(values["details"])
+    return values
+
+
+def _send(client: TestClient, request: dict[str, Any]) -> Any:
+    headers = dict(request["headers"])
+    if request["content_type"] is not None:
+        headers["Content-Type"] = request["content_type"]
+    return client.request(
+        request["method"], request["path"], headers=headers, content=request["body"].encode()
+    )
+
+
+def _ids_of_new_rows(db: Session, ids: dict[str, int]) -> dict[str, int]:
+    found = dict(ids)
+    for label, model in (("alert", Alert), ("order", Order)):
+        for number, row_id in enumerate(db.scalars(select(model.id).order_by(model.id)), start=1):
+            found[f"<{label}:{number}>"] = row_id
+    return found
+
+
+def _expected_rows(case: dict[str, Any], ids: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
+    rows = {"alerts": [], "orders": []} if case["id"] in DIFFERENCES else dict(case["expected_rows"])
+    rows = _filled({name: rows[name] for name in ("alerts", "orders")}, ids)
+    for alert in rows["alerts"]:
+        alert["raw_payload"] = alert["raw_payload"].replace(*REDACTED)
+    return rows
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_recorded_case(
+    case: dict[str, Any], facts: Path, client: TestClient, db: Session, fixture_rows: dict[str, int],
+    settings: Any,
+) -> None:  # fmt: skip
+    if "setup" in case:
+        config = TradingViewWebhookConfig.from_dict(case["setup"]["webhook_config"])
+        set_tradingview_webhook_config(db, settings, config)
+    answers = [_send(client, request) for request in case["requests"]]
+    db.expire_all()
+    ids = _ids_of_new_rows(db, fixture_rows)
+
+    difference = DIFFERENCES.get(case["id"])
+    for request, answer in zip(case["requests"], answers, strict=True):
+        if difference:
+            assert answer.status_code == difference[1], difference[0]
+            continue
+        assert answer.status_code == request["expected_status"], answer.text
+        assert answer.json() == _filled(request["expected_body"], ids)
+
+    for name, model in (("alerts", Alert), ("orders", Order)):
+        expected = _expected_rows(case, ids)[name]
+        stored = db.scalars(select(model).order_by(model.id)).all()
+        assert [_shown(row, list(want)) for row, want in zip(stored, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_recorded_events(
+    case: dict[str, Any], facts: Path, client: TestClient, db: Session, fixture_rows: dict[str, int],
+    settings: Any,
+) -> None:  # fmt: skip
+    if "setup" in case:
+        config = TradingViewWebhookConfig.from_dict(case["setup"]["webhook_config"])
+        set_tradingview_webhook_config(db, settings, config)
+    for request in case["requests"]:
+        _send(client, request)
+    stored = db.scalars(select(SystemEvent).order_by(SystemEvent.id)).all()
+    if case["id"] in DIFFERENCES:
+        assert [event.message for event in stored] == NEW_EVENTS.get(case["id"], [])
+        return
+    expected = _filled(case["expected_rows"]["system_events"], _ids_of_new_rows(db, fixture_rows))
+    names = ["level", "category", "message", "details", "correlation_id"]
+    if case["id"] in REPLACED_REQUEST_ID:
+        names.remove("correlation_id")
+        expected = [{name: event[name] for name in names} for event in expected]
+        assert all(len(event.correlation_id or "") == 36 for event in stored)
+    assert [_shown(event, names) for event in stored] == expected
+
+
+def test_all_recorded_cases_are_here(facts: Path) -> None:
+    assert len(CASES) >= 40
+    assert set(DIFFERENCES) | REPLACED_REQUEST_ID <= {case["id"] for case in CASES}

@@ -1,0 +1,162 @@
+"""Databases made by the whole chain of revisions, holding the same rows, and the applications on them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url
+from sqlalchemy.orm import Session
+
+import migration.fill.prepare as preparing
+from app.core import auth
+from app.core.auth import create_session_token
+from app.core.config import Settings, get_settings
+from app.db.common.settings import ShimSettings
+from app.db.common.urls import Side
+from app.db.revisions.chain import upgrade_head
+from app.db.session import runtime as runtimes
+from app.db.session.engines import make_engine
+from app.db.session.runtime import Runtime, make_runtime
+from loadtests.embedded import EmbeddedPostgres
+from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
+from tests.backend.differential.backends import Backend, Clock, Twins, log_in
+from tests.backend.differential.seeds import plant
+from tests.support.pairs import TestPair, wait_until
+
+
+@dataclass(frozen=True)
+class Made:
+    """The databases that tests get copies of, and the id of the user who is logged in."""
+
+    folder: Path
+    server: EmbeddedPostgres
+    user_id: int
+
+    def sqlite(self, path: Path, kind: str = "plain") -> str:
+        shutil.copy(self.folder / f"{kind}.db", path)
+        return f"sqlite:///{path}"
+
+    def postgres(self, kind: str = "plain") -> tuple[str, str]:
+        """(name, URL) of a new copy."""
+        name = f"d_{uuid.uuid4().hex[:12]}"
+        return name, self.server.create_database(name, template=f"tpl_{kind}")
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """The database as the application opens it."""
+    engine = make_engine(make_url(url), ShimSettings())
+    yield engine
+    engine.dispose()
+
+
+def _planted(url: str) -> int:
+    here, there = Clock().patched()
+    with opened(url) as engine, Session(engine, autoflush=False) as db, here, there:
+        return plant(db)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """plain: seeded by hand on each side; pair: the seeded SQLite file moved to a PostgreSQL beside it."""
+    folder = tmp_path_factory.mktemp("made")
+    with EmbeddedPostgres(settings={"fsync": "off"}) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auth, "_ITERATIONS", 1_000)
+        urls = [f"sqlite:///{folder / 'plain.db'}", server.create_database("tpl_plain")]
+        ids = []
+        for url in urls:
+            upgrade_head(url)
+            ids.append(_planted(url))
+        assert ids[0] == ids[1]
+        shutil.copy(folder / "plain.db", folder / "pair.db")
+        pair = TestPair(folder / "pair.db", server.create_database("tpl_pair"))
+        try:
+            preparing.prepare(pair.pair, pair.applier, report=lambda _line: None)
+            pair.backfill()
+            pair.lite.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            pair.close()
+        yield Made(folder, server, ids[0])
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """The application's settings with the values of the recorded cases and an empty config folder."""
+    (tmp_path / "config").mkdir()
+    monkeypatch.setenv("ST_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setattr(auth, "_ITERATIONS", 1_000)
+    current = get_settings()
+    monkeypatch.setattr(current, "crypto_key", CRYPTO_KEY)
+    monkeypatch.setattr(current, "tradingview_webhook_secret", WEBHOOK_SECRET)
+    return current
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """The clock of both backends."""
+    clock = Clock()
+    here, there = clock.patched()
+    with here, there:
+        yield clock
+
+
+@pytest.fixture
+def on_sqlite(made: Made, tmp_path: Path) -> Iterator[Backend]:
+    with opened(made.sqlite(tmp_path / "own.db")) as engine:
+        yield Backend("SQLite", engine)
+
+
+@pytest.fixture
+def on_postgres(made: Made) -> Iterator[Backend]:
+    name, url = made.postgres()
+    with opened(url) as engine:
+        yield Backend("PostgreSQL", engine, sequences=engine)
+    made.server.drop_database(name)
+
+
+@dataclass(frozen=True)
+class Dual:
+    """A backend process on a pair, with what a test needs to look behind it."""
+
+    pair: TestPair
+    runtime: Runtime
+    backend: Backend
+
+    def engine(self, side: Side) -> Engine:
+        return self.runtime.engine(side)
+
+
+@pytest.fixture
+def on_both(made: Made, tmp_path: Path, settings: Settings) -> Iterator[Dual]:
+    """An application in dual write, SQLite being primary, each commit waiting for the shadow."""
+    name, url = made.postgres("pair")
+    pair = TestPair(tmp_path / "pair.db", url)
+    lite = made.sqlite(pair.path, "pair")
+    wishes = {"dual_write": "sync", "dual_write_timeout_ms": 20_000, "cutover_hold_ms": 20_000}
+    runtime = make_runtime(lite, ShimSettings(shadow_database_url=url, **wishes))
+    former = runtimes.use(runtime)
+    runtime.start()
+    wait_until(lambda: runtime.replicator.health().phase is not None)
+    backend = Backend("dual write", None, sequences=runtime.engine(Side.POSTGRES))
+    yield Dual(pair, runtime, backend)
+    runtime.stop()
+    runtimes.use(former)
+    pair.close()
+    made.server.drop_database(name)
+
+
+@pytest.fixture
+def compare(made: Made, settings: Settings, clock: Clock) -> Callable[..., Twins]:
+    """Logs the backends in and puts them side by side."""
+
+    def start(*backends: Backend) -> Twins:
+        log_in(backends, create_session_token(settings, made.user_id))
+        return Twins(backends, clock)
+
+    return start

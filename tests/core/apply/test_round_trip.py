@@ -1,0 +1,108 @@
+"""P6: there and back and there again without copying again; ids, foreign keys and sequences are right."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from app.db.common.urls import Side
+from app.db.sides.postgres import deferred
+from app.db.switch.coordinator import Aborted
+from tests.support.pairs import TestPair
+
+_NAMED = "INSERT INTO owner (name) VALUES ('{}') RETURNING id"
+
+
+def _foreign_keys(pair: TestPair) -> dict[str, bool]:
+    """Name of each foreign key on PostgreSQL, and whether it is validated."""
+    rows = pair.pg.execute(
+        "SELECT c.conrelid::regclass::text || '.' || c.conname, c.convalidated FROM pg_constraint c "
+        "WHERE c.contype = 'f'"
+    ).fetchall()
+    return dict(rows)
+
+
+def test_there_and_back_and_there_again(replicating: TestPair) -> None:
+    ids: list[int] = []
+    to = Side.SQLITE
+    for turn in range(5):
+        connection = replicating.app(to)
+        ids += connection.execute(_NAMED.format(f"owner {turn}")).fetchone()
+        connection.execute("UPDATE item SET qty = qty + 1")
+        connection.execute(f"DELETE FROM pairkey WHERE a = {turn}")
+        connection.execute(f"INSERT INTO pairkey VALUES ({turn}, 'turn', 'v')")
+        moved = replicating.moved(to.other)
+        assert moved.epoch == turn + 2
+        to = to.other
+        assert replicating.writable_sides() == {to}
+        replicating.assert_same()
+    assert len(set(ids)) == 5
+    assert replicating.pg.execute("SELECT count(*) FROM item WHERE qty = id * 10 + 5").fetchone() == (5,)
+
+
+def test_ids_do_not_collide_with_those_handed_out_before(promoted: TestPair) -> None:
+    """Every table with a sequence goes on above what it holds, deleted rows included."""
+    highest = promoted.lite.execute("SELECT max(id) FROM item").fetchone()[0]
+    new = promoted.pg.execute("INSERT INTO item (name) VALUES ('new') RETURNING id").fetchone()
+    assert new is not None
+    assert new[0] > highest
+    promoted.pg.execute("DELETE FROM item WHERE id = %s", new)
+    promoted.moved(Side.SQLITE)
+    promoted.lite.execute("INSERT INTO item (id, name) VALUES (1000000, 'far')")
+    promoted.moved(Side.POSTGRES)
+    again = promoted.pg.execute("INSERT INTO item (name) VALUES ('again') RETURNING id").fetchone()
+    assert again is not None
+    assert again[0] > 1_000_000
+
+
+def test_sequence_never_goes_back(promoted: TestPair) -> None:
+    before = promoted.pg.execute("SELECT nextval(pg_get_serial_sequence('item', 'id'))").fetchone()
+    promoted.moved(Side.SQLITE)
+    promoted.moved(Side.POSTGRES)
+    after = promoted.pg.execute("SELECT nextval(pg_get_serial_sequence('item', 'id'))").fetchone()
+    assert before is not None
+    assert after is not None
+    assert after[0] > before[0]
+
+
+def test_foreign_keys_check_from_the_promotion_on(replicating: TestPair) -> None:
+    """None while PostgreSQL is the shadow; all from the promotion on, those with orphans left not valid."""
+    assert _foreign_keys(replicating) == {}
+    for _ in range(2):
+        replicating.moved(Side.POSTGRES)
+        assert len(_foreign_keys(replicating)) == 6
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            replicating.pg.execute("INSERT INTO pet (owner_id) VALUES (4711)")
+        assert deferred.validate_foreign_keys(replicating.pg) == ["stray.stray_owner_id_fkey"]
+        assert [name for name, valid in _foreign_keys(replicating).items() if not valid] == [
+            "stray.stray_owner_id_fkey"
+        ]
+        assert replicating.pg.execute("SELECT owner_id FROM stray WHERE id = 2").fetchone() == (77,)
+        replicating.pg.execute("DELETE FROM loan WHERE owner_id = 3")
+        replicating.moved(Side.SQLITE)
+        replicating.lite.execute("UPDATE owner SET name = name || '!'")
+        replicating.drain()
+        assert _foreign_keys(replicating) == {}
+        replicating.assert_same()
+
+
+def test_replacing_a_parent_on_the_new_shadow_takes_no_children(promoted: TestPair) -> None:
+    """The first round after the way back deletes and inserts a parent row: nothing may cascade."""
+    promoted.moved(Side.SQLITE)
+    promoted.lite.execute("UPDATE owner SET name = 'renamed' WHERE id = 1")
+    promoted.drain()
+    promoted.assert_same()
+    assert promoted.pg.execute("SELECT count(*) FROM pet WHERE owner_id = 1").fetchone() == (2,)
+
+
+def test_switching_to_the_primary_is_refused(pair: TestPair, primary: Side) -> None:
+    outcome = pair.move(primary)
+    assert isinstance(outcome, Aborted)
+    assert "already is primary" in outcome.reason
+    assert pair.writable_sides() == {primary}
+
+
+def test_no_switch_while_copying(copying: TestPair) -> None:
+    outcome = copying.move(Side.POSTGRES)
+    assert isinstance(outcome, Aborted)
+    assert copying.writable_sides() == {Side.SQLITE}

@@ -1,0 +1,98 @@
+"""Values and schemas on which a copy could go wrong without a word: each is refused by name or kept whole."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from app.db.apply.round import Round
+from app.db.common.errors import SchemaDrift
+from app.db.common.urls import Side
+from app.db.rows.canonical import Kind, encode
+from app.db.sides.postgres.target import COPY_FROM
+from tests.support.pairs import TestPair
+
+
+@pytest.mark.parametrize("rows", [1, COPY_FROM], ids=["pipelined", "by_copy"])
+def test_a_text_longer_than_its_column_is_never_cut(fresh: TestPair, rows: int) -> None:
+    """A cast to varchar(n) cuts; an assignment refuses. The row is kept in quarantine and comes back."""
+    fresh.prepare()
+    fresh.pg.execute("ALTER TABLE loan ALTER COLUMN v TYPE varchar(5)")
+    fresh.backfill()
+    fresh.lite.execute("BEGIN")
+    for n in range(rows):
+        fresh.lite.execute("INSERT INTO loan (id, v) VALUES (?, ?)", (100 + n, "short" if n else "too long"))
+    fresh.lite.execute("COMMIT")
+    assert fresh.drain().refused == 1
+    assert fresh.pg.execute("SELECT tbl, k FROM st_quarantine").fetchall() == [("loan", "100")]
+    assert fresh.pg.execute("SELECT count(*) FROM loan WHERE id >= 100").fetchone() == (rows - 1,)
+    fresh.lite.execute("UPDATE loan SET v = 'fits' WHERE id = 100")
+    assert fresh.drain().refused == 0
+    assert fresh.pg.execute("SELECT count(*) FROM st_quarantine").fetchone() == (0,)
+    fresh.assert_same()
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "CREATE UNIQUE INDEX loud ON owner (name COLLATE NOCASE)",
+        "CREATE UNIQUE INDEX loud ON owner (lower(name))",
+    ],
+)
+def test_a_unique_key_that_capture_could_not_watch_is_refused(fresh: TestPair, ddl: str) -> None:
+    """REPLACE would delete a row whose key differs in case, and no trigger would have seen it."""
+    fresh.lite.execute(ddl)
+    with pytest.raises(SchemaDrift, match="loud"):
+        fresh.prepare()
+    assert fresh.lite.execute("SELECT count(*) FROM sqlite_master WHERE name GLOB 'st_*'").fetchone() == (0,)
+
+
+def test_numbers_of_more_than_28_digits_stay_what_they_are() -> None:
+    digits = "1234567890123456789012345678901234567.8901234567"
+    assert encode(Kind.NUMERIC, digits) == digits
+    assert encode(Kind.NUMERIC, f"{digits}000") == digits
+    assert encode(Kind.NUMERIC, f"{digits}1") != digits
+    assert [encode(Kind.NUMERIC, text) for text in ("-0.00", "1e3", "1.50", "+7")] == [
+        "0",
+        "1000",
+        "1.5",
+        "7",
+    ]
+    assert Decimal(str(encode(Kind.NUMERIC, 1e22))) == Decimal("1e22")
+
+
+def test_a_null_key_brings_the_whole_table(fresh: TestPair) -> None:
+    """SQLite lets NULL into a text key; the entry names the whole table, however many rows that is."""
+    fresh.lite.executescript(
+        "DROP TABLE code; CREATE TABLE code (code TEXT PRIMARY KEY, rank INTEGER UNIQUE, v TEXT)"
+    )
+    fresh.prepare()
+    fresh.backfill()
+    fresh.lite.execute("BEGIN")
+    for n in range(COPY_FROM * 2):
+        fresh.lite.execute("INSERT INTO code VALUES (?, ?, 'v')", (f"k{n}", n))
+    fresh.lite.execute("COMMIT")
+    fresh.drain()
+    fresh.lite.execute("INSERT INTO code VALUES (NULL, NULL, 'no key')")
+    outcome = fresh.applier.round()
+    assert isinstance(outcome, Round)
+    assert outcome.refused == 1
+    assert fresh.pg.execute("SELECT count(*) FROM code").fetchone() == (COPY_FROM * 2,)
+    fresh.lite.execute("DELETE FROM code WHERE code IS NULL")
+    fresh.drain()
+    assert fresh.pg.execute("SELECT count(*) FROM st_quarantine").fetchone() == (0,)
+    fresh.assert_same()
+
+
+def test_a_value_that_has_no_place_waits_in_quarantine(replicating: TestPair) -> None:
+    """Text in an integer column, a boolean 2, a NUL: the rest of the round goes on."""
+    replicating.lite.execute("UPDATE kinds SET i = 'seven', b = 2 WHERE id = 1")
+    replicating.lite.execute("INSERT INTO kinds (id, t) VALUES (3, 'a' || char(0) || 'b'), (4, 'fine')")
+    assert replicating.drain().refused == 2
+    held = {key for (key,) in replicating.pg.execute("SELECT k FROM st_quarantine").fetchall()}
+    assert held == {"1", "3"}
+    assert set(replicating.contents(Side.POSTGRES)["kinds"]) == {(2,), (4,)}
+    replicating.lite.execute("UPDATE kinds SET i = 7, b = 1, t = 'ab'")
+    assert replicating.drain().refused == 0
+    replicating.assert_same()

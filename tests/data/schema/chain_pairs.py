@@ -1,0 +1,134 @@
+"""Prepared pairs of the small chain, cloned from templates, with a writer and an applier that go on meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.config import Config
+
+import migration.fill.prepare as preparing
+from app.db.apply.round import Applier
+from app.db.common.errors import SwitchError
+from app.db.common.urls import Side
+from app.db.revisions.chain import upgrade_head
+from app.db.rows.compare import Mismatch, compare_rows
+from tests.support.pairs import TestPair, wait_until
+
+
+@contextmanager
+def chain_tables(config: Config) -> Iterator[None]:
+    """Within this block prepare runs the small chain to its base."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "upgrade_head", lambda url: upgrade_head(url, "base_tables", config=config))
+        patch.setattr(preparing, "_check_revision", lambda connection: None)
+        yield
+
+
+def make_template(path: Path, url: str, config: Config, primary: Side) -> None:
+    """A copied pair at the base, with some rows, PostgreSQL promoted if it is to be primary."""
+    upgrade_head(f"sqlite:///{path}", "base_tables", config=config)
+    pair = TestPair(path, url)
+    try:
+        pair.lite.executemany("INSERT INTO parents (code, n) VALUES (?, 0)", [(f"p{i}",) for i in range(20)])
+        pair.lite.executemany(
+            "INSERT INTO children (parent_id, text) VALUES (?, 'x')", [(i,) for i in range(1, 21)]
+        )
+        pair.lite.executemany("INSERT INTO doomed (v) VALUES (?)", [("a",), ("b",)])
+        with chain_tables(config):
+            preparing.prepare(pair.pair, pair.applier, report=lambda line: None)
+        pair.backfill()
+        if primary is Side.POSTGRES:
+            pair.moved(Side.POSTGRES)
+            pair.drain()
+        pair.lite.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        pair.close()
+
+
+def clone(template: Path, path: Path) -> None:
+    shutil.copy(template, path)
+
+
+class Traffic:
+    """A writer on the primary and an applier, each in a thread of its own, from start to stop."""
+
+    def __init__(self, pair: TestPair, primary: Side) -> None:
+        self._primary = primary
+        self._stop = threading.Event()
+        self._applier = pair.new_applier()
+        self._connection = pair.new_lite(timeout=60) if primary is Side.SQLITE else pair.new_pg()
+        self.writes = 0
+        self.rounds = 0
+        self.failures: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._write), threading.Thread(target=self._apply)]
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        self.wait_for_more()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+        assert not any(thread.is_alive() for thread in self._threads)
+
+    def wait_for_more(self) -> None:
+        """Until writer and applier have both done something since now."""
+        writes, rounds = self.writes, self.rounds
+        wait_until(lambda: (self.writes > writes + 5 and self.rounds > rounds) or self.failures)
+        assert not self.failures, self.failures
+
+    def _write(self) -> None:
+        mark = "?" if self._primary is Side.SQLITE else "%s"
+        try:
+            for number in itertools.count(10):
+                if self._stop.is_set():
+                    return
+                self._connection.execute(
+                    f"UPDATE parents SET n = {mark} WHERE id = {mark}", (number, number % 20 + 1)
+                )
+                self._connection.execute(
+                    f"INSERT INTO children (parent_id) VALUES ({mark})", (number % 20 + 1,)
+                )
+                self.writes += 1
+        except BaseException as error:
+            self.failures.append(error)
+
+    def _apply(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._applier.round()
+                    self.rounds += 1
+                except (SwitchError, psycopg.OperationalError, sqlite3.OperationalError):
+                    self._stop.wait(0.01)
+        except BaseException as error:
+            self.failures.append(error)
+
+
+def settle(applier: Applier) -> None:
+    """Apply until nothing is left."""
+    wait_until(lambda: not applier.round().changes)
+
+
+def mismatches(applier: Applier) -> list[Mismatch]:
+    """Every key of every table at which the sides differ."""
+    applier.forget_schema()
+    found: list[Mismatch] = []
+    for table in applier.schema().values():
+        with applier.sqlite.source() as ours, applier.postgres.source() as theirs:
+            sqlite_rows = [row for rows in ours.all_rows(table) for row in rows]
+            postgres_rows = [row for rows in theirs.all_rows(table) for row in rows]
+        found += compare_rows(table, sqlite_rows, postgres_rows)
+    return found

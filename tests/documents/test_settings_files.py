@@ -1,0 +1,126 @@
+"""compose.yaml, Dockerfile and .env.example name the settings and commands that exist, all of them, and no others."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+from typer.main import get_command
+
+from app.core.config import Settings
+from app.db.common.settings import ShimSettings
+from app.services import broker_secrets
+from migration.verbs.cli import app as cli
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+EXAMPLE = ROOT / ".env.example"
+_LITERAL = re.compile(r"[\"'](ST_[A-Z][A-Z0-9_]*[A-Z0-9])[\"']")
+_EXAMPLE_LINE = re.compile(r"^#?([A-Z][A-Z0-9_]+)=", re.MULTILINE)
+FOR_COMPOSE = {"POSTGRES_PASSWORD"}
+
+
+def settings_that_exist() -> set[str]:
+    """Members of both settings classes, what is read from the environment directly, and brokers' keys."""
+    members = {f"ST_{name.upper()}" for cls in (Settings, ShimSettings) for name in cls.model_fields}
+    files = [*(ROOT / "backend" / "app").rglob("*.py"), *(ROOT / "migration").rglob("*.py")]
+    read = {name for file in files for name in _LITERAL.findall(file.read_text(encoding="utf-8"))}
+    prefixes = [p for names in broker_secrets._ENVIRONMENT.values() for p in names if p.startswith("ST_")]
+    keys = {f"{prefix}{key.upper()}" for prefix in prefixes for key in broker_secrets._ALIASED}
+    return members | read | keys
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    named = _EXAMPLE_LINE.findall(EXAMPLE.read_text(encoding="utf-8"))
+    assert len(named) == len(set(named))
+    assert set(named) == settings_that_exist() | FOR_COMPOSE
+
+
+def test_what_the_example_shows_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in settings_that_exist():
+        monkeypatch.delenv(name, raising=False)
+    shim = ShimSettings(_env_file=EXAMPLE)
+    defaults = ShimSettings(_env_file=None)
+    assert shim.model_dump(exclude={"shadow_database_url"}) == defaults.model_dump(
+        exclude={"shadow_database_url"}
+    )
+    chosen = {"database_url", "debug"}  # an example of the one, the safe choice for the other
+    shown = Settings(_env_file=EXAMPLE).model_dump(exclude=chosen)
+    plain = Settings(_env_file=None).model_dump(exclude=chosen)
+    assert {name: value or None for name, value in shown.items()} == {
+        name: value or None for name, value in plain.items()
+    }
+
+
+def test_compose_uses_only_settings_that_exist() -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\{([A-Z_]+)", text)) | set(re.findall(r"\b(ST_[A-Z_]+):", text))
+    assert used
+    assert used <= settings_that_exist() | FOR_COMPOSE
+    assert used <= set(dotenv_values(EXAMPLE))
+
+
+def commands() -> list[list[str]]:
+    found = [
+        shlex.split(service["command"])
+        for service in COMPOSE["services"].values()
+        if isinstance(service.get("command"), str)
+    ]
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    return [*found, yaml.safe_load(dockerfile.rpartition("CMD ")[2])]
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda words: " ".join(words[:2]))
+def test_its_commands_exist(command: list[str]) -> None:
+    program, first, *rest = command
+    if program == "uvicorn":
+        module, _, name = first.partition(":")
+        assert hasattr(importlib.import_module(module), name)
+        assert (
+            (ROOT / rest[rest.index("--app-dir") + 1] / module.replace(".", "/")).with_suffix(".py").is_file()
+        )
+    elif program == "st-migrate":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        assert program in project["project"]["scripts"]
+        assert first in get_command(cli).commands
+    else:
+        assert program == "postgres"
+        assert first == "-c"
+
+
+def test_every_file_that_compose_mounts_is_there() -> None:
+    mounts = [volume for service in COMPOSE["services"].values() for volume in service.get("volumes", [])]
+    files = [volume.split(":")[0] for volume in mounts if volume.startswith("./")]
+    for file in files:
+        place = ROOT / file
+        assert place.exists() or place.with_name(place.name + ".example").exists(), file
+    assert len(files) >= 4
+
+
+def test_nothing_is_open_to_the_network_by_default() -> None:
+    for service in COMPOSE["services"].values():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_backend_and_worker_share_the_file_and_differ_in_the_command_only() -> None:
+    backend, worker = COMPOSE["services"]["backend"], COMPOSE["services"]["worker"]
+    assert backend["environment"] == worker["environment"]
+    assert backend["volumes"] == worker["volumes"]
+    assert "--workers 2" in backend["command"]
+    assert backend["environment"]["PROMETHEUS_MULTIPROC_DIR"] in backend["tmpfs"][0]
+
+
+def test_the_image_takes_no_secrets_and_no_database_along() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {"*", "**/.env", "**/*.db"} <= set(ignored)
+    taken = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert taken == {name for names in copied for name in names.split()}

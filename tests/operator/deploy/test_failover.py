@@ -1,0 +1,72 @@
+"""The primary server is killed and its replica promoted: backends with a URL of both hosts go on.
+
+The replica is a streaming one made by pg_basebackup, synchronous, so what was acknowledged is on both servers.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.db.common.urls import Side
+from loadtests.embedded import EmbeddedPostgres
+from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
+from tests.operator.deploy.servers import make_replica
+from tests.support.pairs import connect, wait_until
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[EmbeddedPostgres, EmbeddedPostgres]]:
+    """A server with a replica that has confirmed what the server acknowledged."""
+    with EmbeddedPostgres() as primary:
+        primary.create_database("sigma")
+        with make_replica(primary) as replica:
+            yield primary, replica
+
+
+def both(primary: EmbeddedPostgres, replica: EmbeddedPostgres) -> str:
+    """One URL that names both servers and wants the one that takes writes."""
+    hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in (primary, replica))
+    user = primary.url("sigma").partition("@")[0]
+    return f"{user}@/sigma?{hosts}&target_session_attrs=read-write"
+
+
+def promote(primary: EmbeddedPostgres, replica: EmbeddedPostgres) -> None:
+    primary.stop(signal.SIGQUIT)
+    with connect(replica.url("sigma")) as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        assert connection.execute("SELECT pg_promote(), pg_reload_conf()").fetchone() == (True, True)
+
+
+def test_a_backend_goes_on_with_the_promoted_replica(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    migrate: Migrate,
+    backend: Backend,
+    sqlite_path: Path,
+) -> None:
+    primary, replica = servers
+    url = both(primary, replica)
+    assert migrate(url, "run", "--cutover", "--max-pause-ms", "20000").outcome == (0, "moved")
+    current = backend(url, wanted=Side.POSTGRES, dual_write="sync")
+    write_alert("BEFORE")
+    promote(primary, replica)
+
+    def written() -> bool:
+        try:
+            write_alert("AFTER")
+        except OperationalError:
+            return False  # a connection that broke on the way; the caller sends the request again
+        return True
+
+    wait_until(written)
+    assert (count_alerts("BEFORE"), count_alerts("AFTER")) == (1, 1)
+    wait_until(lambda: current.replicator.health().error is None and not current.replicator.health().degraded)
+
+    assert migrate(url, "verify").outcome == (0, "clean")
+    assert migrate(url, "rollback", "--max-pause-ms", "20000").outcome == (0, "moved")
+    assert (count_alerts("BEFORE"), count_alerts("AFTER")) == (1, 1)
+    assert current.primary() is Side.SQLITE

@@ -1,0 +1,141 @@
+"""A whole move through Debian's PgBouncer in transaction pooling, with our pgbouncer.ini and the documented roles.
+
+In transaction pooling two statements of one client may run in two server sessions, unless a transaction
+holds them together. Whatever the move left in a session would turn up in somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.db.common.urls import Side
+from app.db.session.at_start import switch_at_start
+from loadtests.embedded import EmbeddedPostgres
+from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
+from tests.operator.deploy.servers import pgbouncer
+from tests.support.pairs import connect
+
+BINARY = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+pytestmark = pytest.mark.skipif(BINARY is None, reason="PgBouncer is not installed")
+
+# What a pooler's client may have left in the sessions it shares with others.
+STATE = """
+SELECT count(*) FILTER (WHERE name = 'default_transaction_read_only' AND setting <> 'off'),
+       count(*) FILTER (WHERE name = 'synchronous_commit' AND setting <> 'on'),
+       count(*) FILTER (WHERE name = 'TimeZone' AND setting <> 'UTC'),
+       count(*) FILTER (WHERE name LIKE 'st.%' AND setting <> ''),
+       (SELECT count(*) FROM pg_prepared_statements),
+       (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())
+FROM pg_settings
+"""
+
+
+@pytest.fixture
+def pooled(roles: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """The owner's URL through the pooler, and the pooler's log."""
+    monkeypatch.setenv("ST_PG_POOLER", "transaction")
+    assert BINARY is not None
+    with pgbouncer(BINARY, roles, ["sigma_owner"]) as (port, log):
+        direct = roles.url("sigma", user="sigma_owner")
+        yield direct.replace(f":{roles.port}/", f":{port}/"), log
+
+
+class Traffic:
+    """One alert after another through SessionLocal, until it is told to stop."""
+
+    def __init__(self, symbol: str) -> None:
+        self._symbol = symbol
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.acknowledged = 0
+        self.failed: list[BaseException] = []
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            try:
+                write_alert(self._symbol)
+                self.acknowledged += 1
+            except Exception as error:  # whatever it is, the test looks at it
+                self.failed.append(error)
+
+
+def test_a_whole_move_through_a_transaction_pooler(
+    pooled: tuple[str, Path], roles: EmbeddedPostgres, migrate: Migrate, backend: Backend
+) -> None:
+    url, log = pooled
+    before = len(roles.log.read_text())
+    assert migrate(url, "preflight").outcome == (0, "clean")
+    assert migrate(url, "prepare").outcome == (0, "prepared")
+    backend(url, dual_write="sync", pg_pooler="transaction", cutover_hold_ms=20_000)
+    with Traffic("TRAFFIC") as traffic:
+        assert migrate(url, "backfill", "--workers", "2").outcome == (0, "copied")
+        assert migrate(url, "verify").outcome == (0, "clean")
+        for verb in ("cutover", "rollback", "cutover"):
+            assert migrate(url, verb, "--max-pause-ms", "20000").outcome == (0, "moved")
+            assert migrate(url, "verify").outcome == (0, "clean")
+    assert traffic.failed == []
+    assert traffic.acknowledged > 0
+    assert count_alerts("TRAFFIC") == traffic.acknowledged
+    assert migrate(url, "worker", "--until-drained").outcome == (0, "drained")
+    assert migrate(url, "verify").outcome == (0, "clean")
+
+    sessions = [connect(url, prepare_threshold=None) for _ in range(8)]
+    try:
+        for session in sessions:
+            session.execute("BEGIN")  # each holds another server session
+        left = [session.execute(STATE.encode()).fetchone() for session in sessions]
+    finally:
+        for session in sessions:
+            session.close()
+    assert left == [(0, 0, 0, 0, 0, 0)] * len(sessions)
+
+    complaints = [line for line in log.read_text().splitlines() if "ERROR" in line or "unsupported" in line]
+    assert complaints == []
+    errors = [line for line in roles.log.read_text()[before:].splitlines() if "ERROR" in line]
+    assert [line for line in errors if "prepared statement" in line or "parameter" in line] == []
+
+
+def test_a_start_up_option_is_what_the_pooler_refuses(
+    pooled: tuple[str, Path], migrate: Migrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting matters: without it the move does not begin, and says why."""
+    url, _ = pooled
+    monkeypatch.setenv("ST_PG_POOLER", "none")
+    answer = migrate(url, "prepare")
+    assert answer.code != 0
+    assert "unsupported startup parameter" in str(answer.data)
+
+
+def test_flipping_the_url_switches_through_the_pooler(
+    pooled: tuple[str, Path], migrate: Migrate, backend: Backend
+) -> None:
+    """ST_CUTOVER=auto through the pooler: a restart with the URL flipped is the whole switch."""
+
+    url, _ = pooled
+    assert migrate(url, "run").outcome == (0, "ready")
+    current = backend(
+        url,
+        wanted=Side.POSTGRES,
+        dual_write="sync",
+        pg_pooler="transaction",
+        cutover="auto",
+        cutover_hold_ms=20_000,
+    )
+    assert switch_at_start(current)
+    write_alert("FLIPPED")
+    with connect(url, prepare_threshold=None) as connection:
+        assert connection.execute("SELECT count(*) FROM alerts WHERE symbol = 'FLIPPED'").fetchone() == (1,)

@@ -1,0 +1,161 @@
+"""The roles of docs/security.md, made by its own SQL: enough for the whole move, and not more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors as pg_errors
+
+from app.db.apply.round import Applier
+from app.db.common.settings import load_settings
+from app.db.common.urls import Side, parse_url
+from app.db.session.at_start import switch_at_start
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+from loadtests.embedded import EmbeddedPostgres
+from migration.verify import settle as verify_settle
+from tests.operator.deploy.conftest import ALERTS, Backend, Migrate, count_alerts, write_alert
+from tests.operator.deploy.servers import execute, sql_blocks
+from tests.support.pairs import connect
+
+
+def prepared(server: EmbeddedPostgres, migrate: Migrate) -> tuple[str, str, str]:
+    """Everything up to a copied pair; the URLs of owner, application and verifier."""
+    owner, app, verifier = (
+        server.url("sigma", user=role) for role in ("sigma_owner", "sigma_app", "sigma_verify")
+    )
+    assert migrate(owner, "preflight").outcome == (0, "clean")
+    assert migrate(owner, "prepare").outcome == (0, "prepared")
+    execute(owner, sql_blocks("security.md")[2])
+    assert migrate(owner, "backfill").outcome == (0, "copied")
+    return owner, app, verifier
+
+
+def test_a_whole_move_without_a_superuser(
+    roles: EmbeddedPostgres, migrate: Migrate, backend: Backend
+) -> None:
+    owner, app, verifier = prepared(roles, migrate)
+    backend(app, dual_write="off")
+    write_alert("BEFORE")
+    assert migrate(owner, "worker", "--until-drained").outcome == (0, "drained")
+    assert migrate(verifier, "verify").outcome == (0, "clean")
+    assert migrate(verifier, "status").data["next"] == "st-migrate cutover"
+    assert migrate(owner, "cutover").outcome == (0, "moved")
+
+    after = write_alert("AFTER")
+    assert after > ALERTS
+    assert count_alerts("BEFORE") == 1
+    assert migrate(owner, "worker", "--until-drained").outcome == (0, "drained")
+    assert migrate(verifier, "verify").outcome == (0, "clean")
+    assert migrate(owner, "rollback").outcome == (0, "moved")
+    assert count_alerts("AFTER") == 1
+    write_alert("BACK")
+    assert migrate(owner, "cutover").outcome == (0, "moved")
+    assert migrate(owner, "complete", "--yes").outcome == (0, "completed")
+
+    backend(app, wanted=Side.POSTGRES)  # what is left of the pair says nothing any more
+    with connect(app) as connection:
+        found = connection.execute("SELECT symbol FROM alerts WHERE symbol <> 'TCS' ORDER BY 1").fetchall()
+    assert found == [("AFTER",), ("BACK",), ("BEFORE",)]
+
+
+FORBIDDEN = {
+    "read the fence": "SELECT * FROM st_control",
+    "lower the fence": "UPDATE st_control SET writable = true",
+    "forge the log": "INSERT INTO st_change_log (tbl, k) VALUES ('alerts', '1')",
+    "empty the log": "DELETE FROM st_change_log",
+    "move the watermark": "UPDATE st_watermark SET position = '0'",
+    "open a round": "SELECT * FROM st_open_round(false)",
+    "switch a trigger off": "ALTER TABLE alerts DISABLE TRIGGER st_fence",
+    "truncate": "TRUNCATE alerts",
+    "make a table": "CREATE TABLE mine (id int)",
+    "replace the admission": "CREATE OR REPLACE FUNCTION st_may_write() RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+}
+
+
+@pytest.fixture
+def moved(roles: EmbeddedPostgres, migrate: Migrate) -> tuple[str, str, str]:
+    urls = prepared(roles, migrate)
+    assert migrate(urls[0], "verify").outcome == (0, "clean")
+    assert migrate(urls[0], "cutover").outcome == (0, "moved")
+    return urls
+
+
+def test_the_application_writes_rows_and_nothing_else(moved: tuple[str, str, str]) -> None:
+    owner, app, _ = moved
+    with connect(app) as connection:
+        connection.execute("UPDATE alerts SET qty = 9 WHERE id = 7")
+        connection.execute("DELETE FROM alerts WHERE id = 8")
+        for what, statement in FORBIDDEN.items():
+            with pytest.raises(pg_errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+                pytest.fail(f"sigma_app may {what}")
+    with connect(owner) as connection:
+        logged = connection.execute("SELECT tbl, k FROM st_change_log ORDER BY seq").fetchall()
+    assert logged == [("alerts", "7"), ("alerts", "8")]
+
+
+def test_the_application_meets_the_fence_and_not_a_missing_privilege(
+    roles: EmbeddedPostgres, migrate: Migrate
+) -> None:
+    _, app, _ = prepared(roles, migrate)
+    with connect(app) as connection:
+        with pytest.raises(psycopg.Error) as refused:
+            connection.execute("UPDATE alerts SET qty = 9 WHERE id = 7")
+        assert refused.value.sqlstate == "ST001"
+        row = connection.execute("SELECT st_may_write()").fetchone()
+    assert row == (False,)
+
+
+def test_a_start_with_too_few_rights_to_switch_follows_instead(
+    roles: EmbeddedPostgres, migrate: Migrate, backend: Backend
+) -> None:
+    _, app, _ = prepared(roles, migrate)
+    current = backend(app, wanted=Side.POSTGRES, dual_write="off", cutover="auto")
+    assert not switch_at_start(current)
+    assert current.primary() is Side.SQLITE
+    assert write_alert("STILL ON SQLITE") > ALERTS
+
+
+def test_the_verifier_changes_no_row(moved: tuple[str, str, str], migrate: Migrate) -> None:
+    _, _, verifier = moved
+    assert migrate(verifier, "verify").outcome == (0, "clean")
+    assert migrate(verifier, "history").code == 0
+    with connect(verifier) as connection:
+        for statement in (
+            "UPDATE alerts SET qty = 9 WHERE id = 7",
+            "DELETE FROM orders",
+            "UPDATE st_control SET writable = false",
+            "UPDATE st_watermark SET position = '0'",
+            "DELETE FROM st_change_log",
+        ):
+            with pytest.raises(pg_errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+
+
+def test_the_verifier_waits_for_others_to_apply(
+    roles: EmbeddedPostgres, migrate: Migrate, sqlite_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, _, verifier = prepared(roles, migrate)
+    applier = Applier(
+        SqliteStore(sqlite_path, busy_timeout_ms=5_000),
+        PostgresStore(parse_url(owner, name="owner"), load_settings()),
+    )
+    applier.sqlite.connection.execute("UPDATE alerts SET qty = 99 WHERE id = 5")
+    waited: list[bool] = []
+    original = verify_settle.Settler._apply
+
+    def apply(settler: verify_settle.Settler) -> None:
+        original(settler)
+        waited.append(settler._may_write)
+        applier.round()  # the worker's, at the latest possible moment
+
+    monkeypatch.setattr(verify_settle.Settler, "_apply", apply)
+    try:
+        assert migrate(verifier, "verify").outcome == (0, "clean")
+    finally:
+        applier.sqlite.close()
+        applier.postgres.close()
+    assert waited == [False]

@@ -1,0 +1,139 @@
+"""The lint finds each hazard where it is, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from migration.lint.rules import RULES
+from migration.lint.run import Finding, run
+
+HERE = Path(__file__).parent
+REPO = HERE.parents[1]
+CASES = sorted((HERE / "cases").glob("*.py"))
+EXPECTED = re.compile(r"# expect: ([\w, -]+)$")  # a rule as often as it is found on the line
+
+
+def expected(path: Path) -> Counter[tuple[int, str]]:
+    found: Counter[tuple[int, str]] = Counter()
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if match := EXPECTED.search(line):
+            found.update((number, rule.strip()) for rule in match[1].split(","))
+    return found
+
+
+def places(findings: list[Finding]) -> Counter[tuple[int, str]]:
+    return Counter((finding.line, finding.rule) for finding in findings)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_case(path: Path) -> None:
+    assert places(run([path])) == expected(path)
+
+
+def test_every_rule_has_a_case() -> None:
+    shown = {rule for path in CASES for _, rule in expected(path)}
+    assert shown | {"syntax"} == set(RULES)
+
+
+def test_chain_written_for_sqlite_only() -> None:
+    findings = run([HERE / "sqlite_only_chain"])
+    assert {finding.rule for finding in findings} == {
+        "boolean-default",
+        "boolean-number",
+        "revision-id",
+        "zoned-time",
+        "local-time-default",
+        "dialect-branch",
+        "unnamed-key",
+        "string-length",
+        "integer-range",
+        "batch-recreate",
+    }
+    assert Counter(finding.rule for finding in findings)["boolean-number"] == 3
+
+
+def test_what_app_db_takes_care_of_is_not_reported_where_it_runs_the_chain(tmp_path: Path) -> None:
+    chain = tmp_path / "chain"
+    shutil.copytree(HERE / "sqlite_only_chain", chain)
+    (chain / "env.py").write_text("from app.db.revisions.pair import migrate\n")
+    rules = {finding.rule for finding in run([chain])}
+    assert rules == {"boolean-number", "dialect-branch", "unnamed-key"}
+
+
+def test_our_own_code_is_clean() -> None:
+    assert [str(finding) for finding in run([REPO / "backend", REPO / "migration"])] == []
+
+
+def test_fix_changes_nothing_but_what_it_names(tmp_path: Path) -> None:
+    for case in CASES:
+        shutil.copy(case, tmp_path)
+    before = {path.name: path.read_text().splitlines() for path in tmp_path.glob("*.py")}
+    findings = run([tmp_path], fix=True)
+    fixed = {(Path(f.path).name, f.line) for f in findings if f.fixed}
+    for path in sorted(tmp_path.glob("*.py")):
+        after = path.read_text().splitlines()
+        changed = {
+            n for n, pair in enumerate(zip(before[path.name], after, strict=True), 1) if pair[0] != pair[1]
+        }
+        assert changed == {line for name, line in fixed if name == path.name}
+    again = run([tmp_path])
+    assert [f for f in again if f.fixable] == []
+    assert len(again) == len([f for f in findings if not f.fixed])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            'sa.Column("a", sa.Boolean(),  server_default = "0" )',
+            'sa.Column("a", sa.Boolean(),  server_default = sa.false() )',
+        ),
+        ('sa.text("SELECT IFNULL(é, 1) FROM t")', 'sa.text("SELECT coalesce(é, 1) FROM t")'),
+        ('sa.text("""UPDATE t\n  SET a = 1""")', 'sa.text("""UPDATE t\n  SET a = true""")'),
+        ("sa.func.ifnull(1,  2)", "sa.func.coalesce(1,  2)"),
+    ],
+)
+def test_fix_keeps_the_formatting(before: str, after: str, tmp_path: Path) -> None:
+    file = tmp_path / "code.py"
+    head = 'import sqlalchemy as sa\nknown = sa.Column("a", sa.Boolean())\n'
+    file.write_text(head + before)
+    assert [finding.fixed for finding in run([file], fix=True)] == [True]
+    assert file.read_text() == head + after
+
+
+def test_line_in_a_long_text(tmp_path: Path) -> None:
+    file = tmp_path / "code.py"
+    file.write_text('db.execute("""\nSELECT a\nFROM t\nWHERE b LIKE \'x\'\n""")\n')
+    assert places(run([file])) == Counter({(4, "like-case"): 1})
+
+
+def test_file_that_is_not_python(tmp_path: Path) -> None:
+    file = tmp_path / "code.py"
+    file.write_text("def broken(:\n")
+    assert places(run([file])) == Counter({(1, "syntax"): 1})
+
+
+def test_finding_as_json() -> None:
+    finding = run([HERE / "cases" / "revision_id.py"])[0]
+    assert json.loads(json.dumps(finding.as_json())) == {
+        "path": str(HERE / "cases" / "revision_id.py"),
+        "line": 3,
+        "rule": "revision-id",
+        "severity": "error",
+        "about": "0046_add_a_queue_for_the_jobs_of_deployments has 44 characters",
+        "means": RULES["revision-id"].means,
+        "remedy": RULES["revision-id"].remedy,
+        "fixable": False,
+        "fixed": False,
+    }
+
+
+def test_documentation_names_every_rule() -> None:
+    text = (REPO / "docs" / "lint.md").read_text()
+    assert [rule for rule in RULES if f"`{rule}`" not in text] == []

@@ -1,0 +1,58 @@
+"""What a test may have another process do to a pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.db.common.errors import SwitchError
+from app.db.common.urls import Side
+from tests.support.pairs import TestPair
+
+
+def _prepare(pair: TestPair) -> None:
+    pair.prepare()
+
+
+def _backfill(pair: TestPair, chunk_rows: int) -> None:
+    pair.backfill(chunk_rows)
+
+
+def _round(pair: TestPair) -> None:
+    pair.applier.round()
+
+
+def _move(pair: TestPair, to: str, answer: str = "") -> None:
+    """Writes what came of it as [name of the outcome or error, its text]."""
+    outcome: Any
+    try:
+        outcome = pair.move(Side(to))
+    except SwitchError as error:
+        outcome = error
+    if answer:
+        Path(answer).write_text(json.dumps([type(outcome).__name__, str(outcome)]))
+
+
+def _recover(pair: TestPair) -> None:
+    pair.recover()
+
+
+def _write_sqlite(pair: TestPair, statement: str) -> None:
+    pair.lite.execute(statement)
+
+
+def _write_postgres(pair: TestPair, statement: str) -> None:
+    pair.pg.execute(statement.encode())
+
+
+ACTIONS: dict[str, Callable[..., None]] = {
+    "prepare": _prepare,
+    "backfill": _backfill,
+    "round": _round,
+    "move": _move,
+    "recover": _recover,
+    "write_sqlite": _write_sqlite,
+    "write_postgres": _write_postgres,
+}
