@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 
 from app.db.revisions.chain import alembic_config
-from migration.preflight.report import Finding, Severity
+from migration.preflight.findings.report import Finding, Severity
 
 MINIMUM_SQLITE = (3, 38, 0)  # JSON functions built in
 _DAMAGE_SHOWN = 10

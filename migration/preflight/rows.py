@@ -11,9 +11,9 @@ from app.db.rows.canonical import Kind, encode
 from app.db.rows.catalog import Column, Table, quote
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
 from app.db.sides.sqlite.store import tolerant_text
+from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
+from migration.preflight.findings.shapes import Index, Shape
 from migration.preflight.orphans import clearing_statement
-from migration.preflight.report import SHOWN_KEYS, Finding, Severity
-from migration.preflight.shapes import Index, Shape
 
 # Kinds in which two stored values that SQLite tells apart may be one value on PostgreSQL.
 _SPELT = (Kind.TIMESTAMP, Kind.TIME, Kind.UUID, Kind.NUMERIC)

@@ -22,13 +22,13 @@ from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.store import open_sqlite
 from migration.preflight.file import file_findings
-from migration.preflight.report import Finding, Report, Severity, in_order
+from migration.preflight.findings.report import Finding, Report, Severity, in_order
+from migration.preflight.findings.shapes import Shape, models, read_shapes
+from migration.preflight.reading import one_state
 from migration.preflight.rows import check_violations, duplicates, null_keys, orphans
 from migration.preflight.schema import database_findings, drift, policy_findings, table_findings
 from migration.preflight.server import server_findings
-from migration.preflight.shapes import Shape, models, read_shapes
-from migration.preflight.values.reading import one_state
-from migration.preflight.values.scan import check_values
+from migration.preflight.values import check_values
 
 Progress = Callable[[str, int], None]  # table, rows read since the last call
 

@@ -13,8 +13,8 @@ from app.db.rows.catalog import BOOKKEEPING_PREFIX, postgres_columns, quote, tak
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
-from migration.preflight.report import Finding, Severity
-from migration.preflight.shapes import Shape
+from migration.preflight.findings.report import Finding, Severity
+from migration.preflight.findings.shapes import Shape
 
 NAME_BYTES = 63
 _SAME_REVISION = "bring both sides to the same revision (alembic upgrade head with both URLs set)"

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from app.db.common.settings import ShimSettings
 from app.db.rows.catalog import postgres_columns, quote
-from migration.preflight.report import Finding, Severity
+from migration.preflight.findings.report import Finding, Severity
 
 MINIMUM_SERVER = 140_000
 _FACTS = """

@@ -21,7 +21,7 @@ from migration.fill.backfill import Throttle
 from migration.fill.prepare import Prepared, prepare
 from migration.fill.worker import Worker, stop_on_signal
 from migration.preflight import run as preflight
-from migration.preflight.report import Finding, Severity
+from migration.preflight.findings.report import Finding, Severity
 from migration.switch import retired, teardown
 from migration.switch import run as switching
 from migration.switch.freeze import frozen

@@ -1,4 +1,4 @@
-"""docs/architecture.md is true: it names every module and table, and dependencies point one way."""
+"""docs/architecture.md is true: it names every folder, module and table, and dependencies point one way."""
 
 from __future__ import annotations
 
@@ -12,48 +12,83 @@ from app.db.common.urls import Side
 from app.db.sides import tables
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "backend" / "app" / "db"
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PACKAGES = {"app.db": ROOT / "backend" / "app" / "db", "migration": ROOT / "migration"}
+MOST_ENTRIES = 9
+MOST_LINES = 350
 
 
-def _rows(heading: str) -> list[str]:
+def _rows(heading: str) -> list[list[str]]:
     section = TEXT.split(f"## {heading}")[1].split("\n## ")[0]
-    return [line for line in section.splitlines() if line.startswith("| ")][1:]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def _order() -> list[str]:
+def _order(package: str) -> list[str]:
+    """Every module of a package as `folder/module`, in the order of the document."""
     return [
-        name for row in _rows("Modules, by dependency") for name in re.findall(r"`(\w+)`", row.split("|")[2])
+        f"{folder}/{name}".removeprefix("top/")
+        for row in _rows(f"`{package}`")
+        for folder in [row[0].strip("`")]
+        for name in re.findall(r"`(\w+)`", row[1])
     ]
 
 
-def _modules() -> list[str]:
-    return sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+def _modules(package: str) -> list[str]:
+    root = PACKAGES[package]
+    found = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.py"))
+    return sorted(name for name in found if not name.endswith("__init__"))
 
 
-def _used_by(module: str) -> set[str]:
-    """The modules of the package that one imports."""
+def _used_by(package: str, module: str) -> set[str]:
+    """The modules of the package that one imports; a folder's own names count as its first user's."""
+    modules = set(_modules(package))
     used: set[str] = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "app.db":
+    for node in ast.walk(ast.parse((PACKAGES[package] / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
             used.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app.db."):
-            used.add((node.module or "").split(".")[2])
-    return used - {module}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            used.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    prefix = f"{package}."
+    return {name.removeprefix(prefix).replace(".", "/") for name in used if name.startswith(prefix)} & modules
 
 
-def test_every_module_is_named_once() -> None:
-    assert sorted(_order()) == sorted([*_modules(), "sql"])
+_EACH = [(package, module) for package in PACKAGES for module in _modules(package)]
 
 
-@pytest.mark.parametrize("module", _modules())
-def test_a_module_uses_only_what_stands_before_it(module: str) -> None:
-    order = _order()
-    assert _used_by(module) <= set(order[: order.index(module)])
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_is_named_once(package: str) -> None:
+    assert sorted(_order(package)) == _modules(package)
+
+
+@pytest.mark.parametrize(("package", "module"), _EACH)
+def test_a_module_uses_only_what_stands_before_it(package: str, module: str) -> None:
+    order = _order(package)
+    assert _used_by(package, module) - {module} <= set(order[: order.index(module)])
+
+
+@pytest.mark.parametrize("top", ["backend/app/db", "migration", "loadtests", "tests"])
+def test_no_folder_has_more_entries_than_a_reader_takes_in(top: str) -> None:
+    crowded = {}
+    for folder in [ROOT / top, *(path for path in (ROOT / top).rglob("*") if path.is_dir())]:
+        if {"facts", "cases", "versions", "__pycache__"} & set(folder.parts):
+            continue
+        entries = [e.name for e in folder.iterdir() if not e.name.startswith(("__", ".", "conftest"))]
+        if len(entries) > MOST_ENTRIES:
+            crowded[folder.relative_to(ROOT).as_posix()] = len(entries)
+    assert crowded == {}
+
+
+@pytest.mark.parametrize("top", ["backend/app", "migration", "loadtests", "tests"])
+def test_no_module_is_longer_than_one_sitting_reads(top: str) -> None:
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / top).rglob("*.py")
+    }
+    assert {p.relative_to(ROOT).as_posix(): n for p, n in lengths.items() if n > MOST_LINES} == {}
 
 
 def test_every_bookkeeping_table_is_named() -> None:
-    named = {name for row in _rows("Where state lives") for name in re.findall(r"`(st_\w+)`", row)}
+    named = {name for row in _rows("Where state lives") for name in re.findall(r"`(st_\w+)`", row[1])}
     assert named == {*tables.names(Side.SQLITE), *tables.names(Side.POSTGRES)}
 
 

@@ -1,17 +1,17 @@
 """The session layer: one API over SQLite and PostgreSQL, before, during and after the move.
 
-    session -> gate -> commit on the primary --(triggers, same transaction)--> change log
-                             |                                                   |
-                             +-- sync: wait <---------- replicator: apply <------+
-                                                            |
-                                                 shadow rows + watermark
+    session -> commit on the primary --(triggers, same transaction)--> change log
+       |                                                                   |
+       +-- sync: wait <---------------- replicator: apply <----------------+
+                                            |
+                                 shadow rows + watermark
 
-Modules in reading order: urls, settings, errors / catalog, canonical, tables / capture, store / apply /
-deferred, compare, dirty, gates / phase, switch, recover / engines, gate, replicator, session, runtime.
+The folders, each standing on those before it: `common` `rows` `sides` `apply` `revisions` `switch` `session`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from app.db.base import Base
@@ -22,12 +22,12 @@ install_portable_defaults()
 
 
 def __getattr__(name: str) -> Any:
-    """`SessionLocal`, `engine` and `get_db`, which need the application's settings, on first use."""
+    """What needs the application's settings, on first use: `SessionLocal`, `engine`, `get_db`, `http`."""
     if name in ("SessionLocal", "engine", "get_db"):
-        from app.db import session
-
-        return getattr(session, name)
+        return getattr(import_module("app.db.session"), name)
+    if name == "http":
+        return import_module("app.db.session.http")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Base", "SessionLocal", "UTCDateTime", "engine", "get_db"]
+__all__ = ["Base", "SessionLocal", "UTCDateTime", "engine", "get_db", "http"]

@@ -18,8 +18,8 @@ from app.db.rows.canonical import Kind, encode, encode_column
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import active_policy
 from loadtests.embedded import EmbeddedPostgres
-from migration.preflight import run
-from migration.preflight.report import SHOWN_KEYS
+from migration.preflight.findings.report import SHOWN_KEYS
+from migration.preflight.run import run
 from tests.data.dirty.dirty_stage import KINDS, Stage, every_kind, move, staged
 
 QUICK = settings(

@@ -13,7 +13,7 @@ from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Side
 from app.db.rows.policy import active_policy
 from migration.fill.backfill import Backfill
-from migration.preflight import run
+from migration.preflight.run import run
 from migration.verify.run import Verify
 from tests.data.dirty.dirty_stage import Stage, move, staged
 

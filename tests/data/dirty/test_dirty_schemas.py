@@ -9,8 +9,8 @@ import pytest
 from dirty_cases import SchemaCase, schemas
 
 from app.db.rows.policy import Policy
-from migration.preflight import run
-from migration.preflight.report import Severity
+from migration.preflight.findings.report import Severity
+from migration.preflight.run import run
 
 # Remarks that follow from the file being a test's, or that go along with another finding.
 ASIDES = {"schema.unknown_table", "schema.partial_index", "schema.view", "schema.drift"}

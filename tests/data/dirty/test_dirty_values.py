@@ -18,8 +18,8 @@ from app.db.rows.canonical import Kind
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import Policy, active_policy
 from loadtests.embedded import EmbeddedPostgres
-from migration.preflight import run
-from migration.preflight.report import Report, Severity
+from migration.preflight.findings.report import Report, Severity
+from migration.preflight.run import run
 from migration.verify.run import Verify
 from tests.data.dirty.dirty_stage import KINDS, Stage, every_kind, move, staged
 

@@ -6,8 +6,8 @@ import sqlite3
 from pathlib import Path
 
 from app.db.rows.policy import Policy
-from migration.preflight import run
-from migration.preflight.report import Finding, Report
+from migration.preflight.findings.report import Finding, Report
+from migration.preflight.run import run
 
 
 def sqlite_file(path: Path, *statements: str) -> Path:

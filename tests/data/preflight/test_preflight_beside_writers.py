@@ -10,7 +10,7 @@ import pytest
 
 from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Table
-from migration.preflight.values.reading import SHORT_READ, batches, one_state
+from migration.preflight.reading import SHORT_READ, batches, one_state
 
 ROWS = 2 * SHORT_READ + 10
 

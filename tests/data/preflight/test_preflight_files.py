@@ -12,9 +12,9 @@ import pytest
 from app.db.common.errors import ConfigurationError
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import VARIABLE, Policy, active_policy, load_policy
-from migration.preflight import run
-from migration.preflight.report import Finding, Report, Severity, in_order
+from migration.preflight.findings.report import Finding, Report, Severity, in_order
 from migration.preflight.rows import check_expressions
+from migration.preflight.run import run
 from tests.data.preflight.preflight_files import about_tables, codes, sqlite_file
 
 TABLE = "CREATE TABLE t (id INTEGER PRIMARY KEY, flag BOOLEAN, at DATETIME, note TEXT)"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app.db.rows.policy import Policy
-from migration.preflight import run
-from migration.preflight.report import SHOWN_KEYS, Finding, Report, Severity
+from migration.preflight.findings.report import SHOWN_KEYS, Finding, Report, Severity
+from migration.preflight.run import run
 
 
 @pytest.fixture(scope="module")

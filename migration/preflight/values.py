@@ -20,10 +20,10 @@ from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import Policy, convert
 from app.db.rows.refused import join_key, row_key
 from app.db.sides.contract import Row
-from migration.preflight.report import Finding
-from migration.preflight.shapes import Shape
-from migration.preflight.values.reading import batches
-from migration.preflight.values.wording import Group, code_of, finding
+from migration.preflight.findings.report import Finding
+from migration.preflight.findings.shapes import Shape
+from migration.preflight.findings.wording import Group, code_of, finding
+from migration.preflight.reading import batches
 
 TRIED_VALUES = 1_000  # of one kind of finding, on how many values all conversions are tried
 INDEX_LIMIT = 2_700  # bytes of an index row that PostgreSQL takes, less its own few

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.db.rows.canonical import Kind
 from app.db.sides.contract import Row
-from migration.preflight.report import SHOWN_KEYS, Finding, Severity
+from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 
 # What is said of values that PostgreSQL takes as they are.
 _NOTES: dict[str, tuple[str, str]] = {

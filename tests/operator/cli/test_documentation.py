@@ -19,7 +19,7 @@ from migration.verbs.cli import app, main
 from tests.operator.cli.conftest import Sides
 
 AtStage = Callable[[str], Sides]
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0].strip(): part for part in TEXT.split("\n## ")[1:]}
 COMMON = SECTIONS["What holds for every command"]
 

@@ -1,1 +1,0 @@
-"""One pass over every value of a table, for preflight."""
