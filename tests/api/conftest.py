@@ -21,7 +21,7 @@ from app.db.engines import make_engine
 from app.db.settings import ShimSettings
 from app.main import app
 from app.models import BrokerConnection, User
-from app.services.broker_clients import CLIENT_FACTORIES
+from app.services.brokers.clients import CLIENT_FACTORIES
 from loadtests.embedded import EmbeddedPostgres
 
 with warnings.catch_warnings():

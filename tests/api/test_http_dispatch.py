@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.api import webhook as webhook_api
 from app.core.config import Settings
 from app.models import Order, SystemEvent, User
-from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 
 SELL = {
     "secret": WEBHOOK_SECRET, "st_user_id": "trader1", "strategy_name": "s", "symbol": "NSE:TCS",

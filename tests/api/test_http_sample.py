@@ -22,7 +22,7 @@ from app.db.engines import make_engine
 from app.db.settings import ShimSettings
 from app.main import app
 from app.schemas.webhook import TradingViewWebhookPayload
-from app.services.tradingview_zerodha_adapter import (
+from app.services.webhook.normalize import (
     client_order_id,
 )
 

@@ -21,8 +21,8 @@ from app.core.config import Settings
 from app.core.crypto import encrypt_token
 from app.main import app
 from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent, User
-from app.services.webhook_lookup import Found
-from app.services.webhook_secrets import set_tradingview_webhook_secret
+from app.services.webhook.lookup import Found
+from app.services.webhook.settings.secret import set_tradingview_webhook_secret
 
 URL = "/webhook/tradingview"
 LEGACY: dict[str, Any] = {

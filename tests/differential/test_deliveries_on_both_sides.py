@@ -19,7 +19,7 @@ from app.db.failpoints import Failpoint, arm
 from app.db.switch import Moved
 from app.db.urls import Side
 from app.models import Alert, BrokerSecret, Order, Position, RiskSettings, Strategy, SystemEvent, User
-from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.api import test_http_webhook_cases as recorded
 from tests.api.api_values import WEBHOOK_SECRET
 from tests.differential.backends import TestClient, stored

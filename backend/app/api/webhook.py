@@ -8,7 +8,6 @@ from fastapi import APIRouter, Body, Request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from app.api import orders as orders_api
 from app.api.webhook_document import ANSWERS, DELIVERIES
 from app.core.config import Settings
 from app.core.logging import correlation_id_of
@@ -16,19 +15,19 @@ from app.core.market_hours import is_market_open_now
 from app.core.sessions import AppSettings, Db
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1
-from app.services.orders import create_order_from_alert
-from app.services.system_events import record_system_event
-from app.services.tradingview_sell_qty import resolve_tradingview_sell_qty
-from app.services.tradingview_zerodha_adapter import (
+from app.services.orders.execution import execute_stored_order
+from app.services.orders.rows import create_order_from_alert
+from app.services.positions.sell_qty import resolve_tradingview_sell_qty
+from app.services.shared.system_events import record_system_event
+from app.services.webhook.dispatch import accepted, dispatch_auto
+from app.services.webhook.lookup import Asked, Duplicate, Found, Recipient, find_earlier, look_up
+from app.services.webhook.normalize import (
     client_order_id,
     copies_within,
     normalize_tradingview_payload_for_zerodha,
     order_id_key,
 )
-from app.services.webhook_dispatch import accepted, dispatch_auto
-from app.services.webhook_ingest import Delivery, store_delivery
-from app.services.webhook_lookup import Asked, Duplicate, Found, Recipient, find_earlier, look_up
-from app.services.webhook_receive import (
+from app.services.webhook.receive import (
     Arrival,
     Misfit,
     given_secret,
@@ -39,7 +38,8 @@ from app.services.webhook_receive import (
     refuse_secret,
     try_payload,
 )
-from app.services.webhook_routing import route
+from app.services.webhook.routing import route
+from app.services.webhook.store import Delivery, store_delivery
 
 router = APIRouter(prefix="/webhook", tags=["webhook"])
 
@@ -209,6 +209,6 @@ def _store_and_dispatch(
         db,
         delivery,
         outcome,
-        execute=lambda order_id: orders_api.execute_order(order_id, request, db, settings),
+        execute=lambda order_id: execute_stored_order(db, settings, order_id, delivery.correlation_id),
         market_is_open=is_market_open_now,
     )

@@ -1,0 +1,1 @@
+"""What a TradingView delivery goes through, stage by stage."""
