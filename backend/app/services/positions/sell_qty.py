@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastapi import HTTPException
 from sqlalchemy import bindparam, select
@@ -17,10 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
-from app.models import Position, User
+from app.models import Position
 from app.services.brokers.clients import BrokerClient
 from app.services.brokers.outside import OUTSIDE
-from app.services.webhook.lookup import Recipient
 
 logger = logging.getLogger(__name__)
 NOT_FOUND_NOTE: Final = "No holdings or long positions found for symbol; rejecting TV SELL."
@@ -40,6 +39,13 @@ _CACHED_QTY: Final = (
 )
 
 
+class HasId(Protocol):
+    """A user, as a row or as a value."""
+
+    @property
+    def id(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class TradingViewSellQtyResolution:
     """What to sell: units, where the figure came from, under which product, and whether it is an exit."""
@@ -57,7 +63,7 @@ def resolve_tradingview_sell_qty(
     db: Session,
     settings: Settings,
     *,
-    user: User | Recipient,
+    user: HasId,
     broker_name: str,
     exchange: str,
     symbol: str,

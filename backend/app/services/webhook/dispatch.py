@@ -1,4 +1,4 @@
-"""What happens to an AUTO order right after it was stored: execute it, or put it aside for a person."""
+"""The last stage of a signal: the AUTO order that was just stored is executed, or put aside for a person."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any, Final
 from fastapi import HTTPException
 from sqlalchemy.orm import Session
 
+from app.core.config import Settings
 from app.models import Order
+from app.services.orders.execution import execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
 from app.services.shared.system_events import add_system_event
-from app.services.webhook.store import Delivery, Stored, add_closing_event
+from app.services.webhook.decide import Signal, closing_event
+from app.services.webhook.store import Stored, insert_event
 
 MARKET_CLOSED: Final = "AUTO(PAPER) dispatch skipped: market is closed. Moved to Waiting Queue."
 FALLBACK_REASON: Final = "AUTO dispatch failed. Moved to Waiting Queue."
@@ -26,32 +29,32 @@ def accepted(stored: Stored) -> dict[str, Any]:
 
 def dispatch_auto(
     db: Session,
-    delivery: Delivery,
+    settings: Settings,
+    signal: Signal,
     stored: Stored,
     *,
-    execute: Callable[[int], Order],
     market_is_open: Callable[[], bool],
 ) -> dict[str, Any]:
     """Dispatch a stored AUTO order and return the answer.
 
-    Raises the HTTPException of `execute` when the order is not put into the waiting queue instead.
+    Raises the HTTPException of the execution when the order is not put into the waiting queue instead.
     """
-    order, routing = stored.order, delivery.routing
+    order, routing = stored.order, signal.routing
     if not routing.from_strategy and routing.execution_target == "PAPER" and not market_is_open():
         order.mode = "MANUAL"
         order.error_message = MARKET_CLOSED
     else:
         try:
-            execute(order.id)
+            execute_stored_order(db, settings, order.id, signal.correlation_id)
         except HTTPException as failure:
-            return _after_failure(db, delivery, stored, failure)
-    add_closing_event(db, delivery, stored.alert, order)
+            return _after_failure(db, signal, stored, failure)
+    insert_event(db, signal, closing_event(signal, stored.alert.id, order.id))
     db.commit()
     return accepted(stored)
 
 
-def _after_failure(db: Session, delivery: Delivery, stored: Stored, failure: HTTPException) -> dict[str, Any]:
-    order, routing = stored.order, delivery.routing
+def _after_failure(db: Session, signal: Signal, stored: Stored, failure: HTTPException) -> dict[str, Any]:
+    order, routing = stored.order, signal.routing
     if routing.from_strategy:
         if failure.status_code == 400 and "is not connected" in str(failure.detail):
             name = "Zerodha" if order.broker_name == "zerodha" else order.broker_name
@@ -63,7 +66,7 @@ def _after_failure(db: Session, delivery: Delivery, stored: Stored, failure: HTT
     if not routing.fallback_to_waiting or not _never_left(order):
         _note_failure(db, order, failure)
         raise failure
-    return _move_to_waiting(db, delivery, stored, str(failure.detail))
+    return _move_to_waiting(db, signal, stored, str(failure.detail))
 
 
 def _note_failure(db: Session, order: Order, failure: HTTPException) -> None:
@@ -78,7 +81,7 @@ def _never_left(order: Order) -> bool:
     return not order.simulated and not has_broker_id and order.status not in _AT_BROKER
 
 
-def _move_to_waiting(db: Session, delivery: Delivery, stored: Stored, detail: str) -> dict[str, Any]:
+def _move_to_waiting(db: Session, signal: Signal, stored: Stored, detail: str) -> dict[str, Any]:
     order = stored.order
     if order.status == "WAITING":
         order.status = "FAILED"
@@ -89,7 +92,7 @@ def _move_to_waiting(db: Session, delivery: Delivery, stored: Stored, detail: st
         level="WARNING",
         category="order",
         message="AUTO order moved to waiting queue",
-        correlation_id=delivery.correlation_id,
+        correlation_id=signal.correlation_id,
         details={
             "source_order_id": order.id,
             "queue_order_id": copy.id,

@@ -1,8 +1,8 @@
-"""The checks a delivery passes before anything is stored, in their fixed order, and their refusals.
+"""The first stage of a delivery: what its text says, before anything that is stored is known.
 
-body form -> secret -> test message -> schema -> platform -> user. Every refusal that leaves an event
-commits it on its own, since nothing else of the delivery will be stored. The schema is tried before the
-secret is known to be right, because what the payload names is read together with the secret.
+`receive` gives a `Delivery`, or an `Ended` for a text that is no delivery. No database is needed. The schema
+is tried before the secret is known to be right, because the rows that the payload names are looked up
+together with the secret. The later stages find the refusals here too: they quote what the sender sent.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import HTTPException
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
 
 from app.schemas.webhook import TradingViewWebhookPayload
-from app.services.shared.system_events import record_system_event
+from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1
 from app.services.webhook.body import InvalidBody, RefusedBody, body_preview, parse_text_body
+from app.services.webhook.lookup import Asked
+from app.services.webhook.normalize import client_order_id, order_id_key
 
 Body = TradingViewWebhookPayload | dict[str, Any]
 
@@ -41,6 +41,28 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Event:
+    """An event to store about a delivery."""
+
+    level: str
+    category: str
+    message: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a delivery that leads to no order: HTTP status, its answer, and the event about it.
+
+    The answer of a refusal (status 400 and above) is its detail text, any other answer a JSON object.
+    """
+
+    status: int
+    answer: str | dict[str, Any]
+    event: Event | None = None
+
+
+@dataclass(frozen=True)
 class Misfit:
     """An object that does not fit the schema, with the members that normalising has added, and why."""
 
@@ -48,33 +70,35 @@ class Misfit:
     errors: list[dict[str, Any]]
 
 
-def read_body(db: Session, body: Body | str, arrival: Arrival) -> Body:
-    """The body as payload or object; HTTPException 400 (and an event) for a text that is neither."""
-    if not isinstance(body, str):
-        return body
-    try:
-        return parse_text_body(body)
-    except RefusedBody as refused:
-        raise HTTPException(400, str(refused)) from None
-    except InvalidBody:
-        details = {
-            "content_type": arrival.content_type,
-            "body_len": len(body.strip()),
-            "body_preview": body_preview(body.strip()),
-        }
-        _warn(db, arrival, "TradingView webhook rejected: invalid JSON body", details)
-        raise HTTPException(400, INVALID_BODY) from None
+@dataclass(frozen=True)
+class Delivery:
+    """What a sender delivered, and what has to be looked up before anything can be decided."""
+
+    arrival: Arrival
+    body: Body
+    secret: str
+    alert: TradingViewWebhookPayload | Misfit
+    asked: Asked
 
 
-def given_secret(body: Body, arrival: Arrival) -> str:
-    """The secret that the sender gave: header first, then the body, then its meta member."""
-    if arrival.header_secret:
-        return arrival.header_secret.strip()
-    return _body_secret(body).strip()
+def receive(body: Body | str, arrival: Arrival) -> Delivery | Ended:
+    """Read a body of any accepted form; a text that is neither JSON nor pairs ends the delivery."""
+    if isinstance(body, str):
+        text = body.strip()
+        try:
+            body = parse_text_body(text)
+        except RefusedBody as refused:
+            return Ended(400, str(refused))
+        except InvalidBody:
+            return Ended(400, INVALID_BODY, _unreadable(text, arrival))
+    secret = arrival.header_secret.strip() if arrival.header_secret else _body_secret(body).strip()
+    alert = _try_payload(body, secret)
+    return Delivery(arrival, body, secret, alert, _asked(alert))
 
 
-def refuse_secret(db: Session, body: Body, arrival: Arrival) -> HTTPException:
-    """Store the event of a wrong secret and return the error to raise."""
+def wrong_secret(delivery: Delivery) -> Ended:
+    """The refusal of a delivery whose secret is not the one in force."""
+    body = delivery.body
     if isinstance(body, dict):
         platform, user = body.get("platform"), body.get("st_user_id")
         found = body.get("signal")
@@ -83,10 +107,22 @@ def refuse_secret(db: Session, body: Body, arrival: Arrival) -> HTTPException:
         strategy = next((name for name in names if name), None)
     else:
         platform, user, strategy = body.platform, body.st_user_id, body.strategy_id or body.strategy_name
-    auth = {"header_present": bool(arrival.header_secret), "body_present": bool(_body_secret(body))}
+    in_header, in_body = bool(delivery.arrival.header_secret), bool(_body_secret(body))
+    auth = {"header_present": in_header, "body_present": in_body}
     details = {"platform": platform, "strategy": strategy, "st_user_id": user, "auth": auth}
-    _warn(db, arrival, "TradingView webhook rejected: invalid secret", details)
-    return HTTPException(401, "Invalid webhook secret.")
+    event = _warning("TradingView webhook rejected: invalid secret", details)
+    return Ended(401, "Invalid webhook secret.", event)
+
+
+def unfit(misfit: Misfit, arrival: Arrival) -> Ended:
+    """The refusal of an object that does not fit the schema."""
+    details = {
+        "content_type": arrival.content_type,
+        "payload_keys": sorted(misfit.body),
+        "validation_errors": misfit.errors,
+    }
+    event = _warning("TradingView webhook rejected: invalid payload schema", details)
+    return Ended(400, _schema_detail(misfit.body, misfit.errors), event)
 
 
 def is_test_message(body: Body) -> bool:
@@ -94,7 +130,33 @@ def is_test_message(body: Body) -> bool:
     return isinstance(body, dict) and body.get("test") == "tradingview"
 
 
-def try_payload(body: Body, secret: str) -> TradingViewWebhookPayload | Misfit:
+def platform_is_supported(payload: TradingViewWebhookPayload) -> bool:
+    """Whether alerts of the payload's platform are handled here."""
+    return payload.platform.lower() in SUPPORTED_PLATFORMS
+
+
+def username_in(alert: TradingViewWebhookPayload) -> str:
+    """The name of the user that the alert is addressed to; empty when it names nobody."""
+    return (alert.st_user_id or "").strip()
+
+
+def goes_to_default(alert: TradingViewWebhookPayload) -> bool:
+    """Whether the default user takes the alert."""
+    return not username_in(alert) and alert.payload_format == PAYLOAD_FORMAT_V1
+
+
+def _asked(alert: TradingViewWebhookPayload | Misfit) -> Asked:
+    """What the alert names, as far as that is known before its user is."""
+    if isinstance(alert, Misfit):
+        return Asked()
+    username = username_in(alert)
+    if username:
+        return Asked(username=username, strategy=alert.strategy_key, key=client_order_id(alert))
+    default = goes_to_default(alert)
+    return Asked(default_user=default, strategy=alert.strategy_key, key=order_id_key(alert))
+
+
+def _try_payload(body: Body, secret: str) -> TradingViewWebhookPayload | Misfit:
     """The body as payload, the given secret filled in; the body itself is not changed."""
     if not isinstance(body, dict):
         return body
@@ -106,22 +168,6 @@ def try_payload(body: Body, secret: str) -> TradingViewWebhookPayload | Misfit:
     except ValidationError as invalid:
         errors = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in invalid.errors()]
         return Misfit(filled, errors)
-
-
-def refuse_schema(db: Session, misfit: Misfit, arrival: Arrival) -> HTTPException:
-    """Store the event of a body that does not fit the schema and return the error to raise."""
-    details = {
-        "content_type": arrival.content_type,
-        "payload_keys": sorted(misfit.body),
-        "validation_errors": misfit.errors,
-    }
-    _warn(db, arrival, "TradingView webhook rejected: invalid payload schema", details)
-    return HTTPException(400, _schema_detail(misfit.body, misfit.errors))
-
-
-def platform_is_supported(payload: TradingViewWebhookPayload) -> bool:
-    """Whether alerts of the payload's platform are handled here."""
-    return payload.platform.lower() in SUPPORTED_PLATFORMS
 
 
 def _body_secret(body: Body) -> str:
@@ -145,12 +191,14 @@ def _schema_detail(body: dict[str, Any], errors: list[dict[str, Any]]) -> str:
     return PLACEHOLDER_SIDE if isinstance(side, str) and side.strip().startswith("{{") else INVALID_SIDE
 
 
-def _warn(db: Session, arrival: Arrival, message: str, details: dict[str, Any]) -> None:
-    record_system_event(
-        db,
-        level="WARNING",
-        category="webhook",
-        message=message,
-        correlation_id=arrival.correlation_id,
-        details=details,
-    )
+def _unreadable(text: str, arrival: Arrival) -> Event:
+    details = {
+        "content_type": arrival.content_type,
+        "body_len": len(text),
+        "body_preview": body_preview(text),
+    }
+    return _warning("TradingView webhook rejected: invalid JSON body", details)
+
+
+def _warning(message: str, details: dict[str, Any]) -> Event:
+    return Event("WARNING", "webhook", message, details)

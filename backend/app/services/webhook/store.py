@@ -1,4 +1,4 @@
-"""Stores one delivery: alert, order and closing event in a single transaction, exactly once.
+"""The fourth stage of a delivery: its rows, stored in a single transaction, exactly once.
 
 The unique index on `orders.client_order_id` decides between simultaneous copies: the loser's whole
 transaction is rolled back and it answers with the winner's ids. A delivery that is known by its content
@@ -10,9 +10,7 @@ transaction may be open while a broker is asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Final
+from dataclasses import dataclass, replace
 
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
@@ -20,77 +18,94 @@ from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
 from app.models import Alert, Order
-from app.schemas.webhook import TradingViewWebhookPayload
 from app.services.shared.bulk import changed_rows
-from app.services.shared.system_events import insert_system_event
+from app.services.shared.system_events import insert_system_event, record_system_event
+from app.services.webhook.decide import (
+    Signal,
+    alert_values,
+    closing_event,
+    copy_event,
+    default_user_event,
+    order_values,
+)
 from app.services.webhook.lookup import Duplicate, find_earlier
-from app.services.webhook.normalize import NormalizedAlert
-from app.services.webhook.routing import Routing
-
-SOURCE: Final = "TRADINGVIEW"
-
-
-@dataclass
-class Delivery:
-    """One accepted delivery with everything that was derived from it."""
-
-    payload: TradingViewWebhookPayload
-    normalized: NormalizedAlert
-    routing: Routing
-    key: str
-    correlation_id: str | None
-    earlier: Duplicate | None = None  # the order that had the key when it was last asked for
-    copies_within: timedelta | None = None  # how long an equal key means a copy; None: for ever
-    default_user: str | None = None  # name of the user that took an alert without one
-    is_exit: bool = False
-    review_note: str | None = None  # set: a person has to look at the order, whatever the mode
-
-    @property
-    def mode(self) -> str:
-        """MANUAL or AUTO, as it applies to this delivery."""
-        return "MANUAL" if self.review_note else self.routing.mode
-
-    @property
-    def is_copy(self) -> bool:
-        """Whether the earlier order was made by the same signal; it was not if it lies too far back."""
-        if self.earlier is None or self.copies_within is None:
-            return self.earlier is not None
-        return utc_now() - self.earlier.created_at < self.copies_within
+from app.services.webhook.receive import Event
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The rows of a new delivery."""
+    """The rows of a new signal."""
 
     alert: Alert
     order: Order
 
 
-def store_delivery(db: Session, delivery: Delivery, create_order: Callable[..., Order]) -> Stored | Duplicate:
-    """Insert the rows of a delivery, or note that it is a copy. Commits in either case."""
-    if not delivery.is_copy:
+def store_signal(db: Session, signal: Signal, create_order: Callable[..., Order]) -> Stored | Duplicate:
+    """Insert the rows of a signal, or note that it is a copy. Commits in either case."""
+    if not signal.is_copy_at(utc_now()):
         try:
-            return _insert(db, delivery, create_order)
+            stored = insert_rows(db, signal, create_order)
+            db.commit()
+            return stored
         except IntegrityError:
             db.rollback()
-            delivery.earlier = find_earlier(db, delivery.key)
-            if not delivery.is_copy:
+            signal = replace(signal, earlier=find_earlier(db, signal.key))
+            if not signal.is_copy_at(utc_now()):
                 raise
-    assert delivery.earlier is not None
-    return _note_duplicate(db, delivery, delivery.earlier)
+    assert signal.earlier is not None
+    insert_copy(db, signal, signal.earlier)
+    db.commit()
+    return signal.earlier
 
 
-def add_closing_event(db: Session, delivery: Delivery, alert: Alert, order: Order) -> None:
-    """Put the event that ends an accepted delivery into the caller's transaction."""
-    details = {
-        "alert_id": alert.id,
-        "order_id": order.id,
-        "symbol": alert.symbol,
-        "action": alert.action,
-        "strategy": delivery.payload.strategy_key,
-        "mode": delivery.mode,
-    }
-    _event(db, delivery, "Alert ingested and order created", details)
+def insert_rows(db: Session, signal: Signal, create_order: Callable[..., Order]) -> Stored:
+    """Put alert, order and events of a new signal into the caller's transaction.
+
+    Raises IntegrityError when another order has the key.
+    """
+    if signal.earlier is not None:
+        _take_key_over(db, signal.key, signal.earlier)
+    alert = Alert(**alert_values(signal))
+    db.add(alert)
+    db.flush()
+    order = create_order(db, alert, **order_values(signal), commit=False)
+    insert_event(db, signal, default_user_event(signal))
+    if signal.review_note:
+        order.error_message = signal.review_note
+    if signal.mode == "MANUAL":
+        insert_event(db, signal, closing_event(signal, alert.id, order.id))
+    return Stored(alert, order)
+
+
+def insert_copy(db: Session, signal: Signal, found: Duplicate) -> None:
+    """Put the events of a copy into the caller's transaction."""
+    insert_event(db, signal, default_user_event(signal))
+    insert_event(db, signal, copy_event(signal, found))
+
+
+def insert_event(db: Session, signal: Signal, event: Event | None) -> None:
+    """Put an event of the signal, if there is one, into the caller's transaction."""
+    if event is not None:
+        insert_system_event(
+            db,
+            level=event.level,
+            category=event.category,
+            message=event.message,
+            correlation_id=signal.correlation_id,
+            details=event.details,
+        )
+
+
+def record_event(db: Session, event: Event, correlation_id: str | None) -> None:
+    """Store an event of a delivery that has no other rows; commits."""
+    record_system_event(
+        db,
+        level=event.level,
+        category=event.category,
+        message=event.message,
+        correlation_id=correlation_id,
+        details=event.details,
+    )
 
 
 def _take_key_over(db: Session, key: str, earlier: Duplicate) -> None:
@@ -102,87 +117,3 @@ def _take_key_over(db: Session, key: str, earlier: Duplicate) -> None:
     # The order itself does not change: its time of change stays.
     values = {"client_order_id": f"{key}#{earlier.order_id}", "updated_at": Order.updated_at}
     changed_rows(db, release.values(values))
-
-
-def _insert(db: Session, delivery: Delivery, create_order: Callable[..., Order]) -> Stored:
-    if delivery.earlier is not None:
-        _take_key_over(db, delivery.key, delivery.earlier)
-    alert = _new_alert(delivery)
-    db.add(alert)
-    db.flush()
-    normalized, routing = delivery.normalized, delivery.routing
-    order = create_order(
-        db,
-        alert,
-        mode=delivery.mode,
-        product=normalized.product,
-        order_type=normalized.order_type,
-        broker_name=routing.broker_name,
-        execution_target=routing.execution_target,
-        user_id=normalized.user_id,
-        client_order_id=delivery.key,
-        is_exit=delivery.is_exit,
-        commit=False,
-    )
-    _add_default_user_event(db, delivery)
-    if delivery.review_note:
-        order.error_message = delivery.review_note
-    if delivery.mode == "MANUAL":
-        add_closing_event(db, delivery, alert, order)
-    db.commit()
-    return Stored(alert, order)
-
-
-def _new_alert(delivery: Delivery) -> Alert:
-    normalized = delivery.normalized
-    return Alert(
-        user_id=normalized.user_id,
-        strategy_id=delivery.routing.strategy_id,
-        symbol=normalized.symbol_display,
-        exchange=normalized.broker_exchange,
-        interval=normalized.timeframe,
-        action=normalized.side,
-        qty=normalized.qty,
-        price=normalized.price,
-        platform=delivery.payload.platform,
-        source=SOURCE,
-        raw_payload=normalized.raw_payload,
-        reason=normalized.reason,
-        bar_time=normalized.bar_time,
-    )
-
-
-def _note_duplicate(db: Session, delivery: Delivery, found: Duplicate) -> Duplicate:
-    _add_default_user_event(db, delivery)
-    details = {
-        "client_order_id": delivery.key,
-        "existing_order_id": found.order_id,
-        "existing_alert_id": found.alert_id,
-    }
-    _event(db, delivery, "TradingView webhook deduped (client_order_id already exists)", details)
-    db.commit()
-    return found
-
-
-def _add_default_user_event(db: Session, delivery: Delivery) -> None:
-    if delivery.default_user is None:
-        return
-    payload = delivery.payload
-    details = {
-        "strategy_id": payload.strategy_id,
-        "strategy_name": payload.strategy_name,
-        "platform": payload.platform,
-        "default_user": delivery.default_user,
-    }
-    _event(db, delivery, "Alert routed to default user (missing st_user_id)", details)
-
-
-def _event(db: Session, delivery: Delivery, message: str, details: dict[str, Any]) -> None:
-    insert_system_event(
-        db,
-        level="INFO",
-        category="alert",
-        message=message,
-        correlation_id=delivery.correlation_id,
-        details=details,
-    )
