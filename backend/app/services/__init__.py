@@ -1,4 +1,4 @@
-"""What the application does, independent of HTTP: one folder per subject.
+"""What the application does behind its routes: one folder per subject.
 
 Code written against the application imports some modules of this package by the flat names that they
 had before they stood in folders. `PUBLIC_NAMES` keeps each of these names: the flat name and the place
