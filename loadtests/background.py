@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from app.db import SessionLocal
 from app.db.common.errors import SwitchError
 from app.models import Candle, StrategyDeployment, StrategyDeploymentJob, User
-from app.services.deployment_jobs import claim_next_job, enqueue_job, mark_job_done
+from app.services.deployments.jobs import claim_next_job, enqueue_job, mark_job_done
 from loadtests.ledger import Fact, Ledger
 
 FIRST_BAR = datetime(2026, 3, 2, 9, 15)

@@ -19,7 +19,7 @@ from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Moved
 from app.models import Alert, BrokerSecret, Order, Position, RiskSettings, Strategy, SystemEvent, User
-from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.api.webhook import test_http_webhook_cases as recorded
 from tests.backend.differential.backends import TestClient, stored

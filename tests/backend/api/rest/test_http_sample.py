@@ -21,7 +21,7 @@ from app.db.common.settings import ShimSettings
 from app.db.session.engines import make_engine
 from app.main import app
 from app.schemas.webhook import TradingViewWebhookPayload
-from app.services.tradingview_zerodha_adapter import (
+from app.services.webhook.normalize import (
     client_order_id,
 )
 from tests.backend.api.api_values import FACTS

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import Alert, Order, Position, Strategy, SystemEvent, User
-from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import FACTS
 
 CASES_FILE = FACTS / "webhook-payloads.json"
