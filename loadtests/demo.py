@@ -14,7 +14,6 @@ import signal
 import sys
 from pathlib import Path
 
-from loadtests import sample
 from loadtests.move import Move
 from loadtests.processes import Broken
 from loadtests.stage import DATABASE, Stage
@@ -31,9 +30,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="watch less between the steps")
     parser.add_argument("--keep", action="store_true", help="leave the servers up until Ctrl-C")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the payloads")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the database and the payloads")
     parser.add_argument("--chaos", action="store_true", help="kill -9 at random moments, and repeat commands")
-    parser.add_argument("--made", action="store_true", help="make the database even if the sample is there")
     return parser.parse_args(argv)
 
 
@@ -43,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story()
     story.title("A live SigmaTrader moves from SQLite to PostgreSQL, back, and there again")
-    with Stage(seed=options.seed, recorded=None if options.made else sample.RECORDED) as stage:
+    with Stage(seed=options.seed) as stage:
         move = Move(
             stage,
             story,

@@ -15,8 +15,8 @@ from loadtests import sample
 from loadtests.embedded import EmbeddedPostgres, free_port
 from loadtests.oracle import Database, PostgresSide, SqliteSide
 from loadtests.processes import Backend, StMigrate
+from loadtests.sample import WEBHOOK_SECRET
 
-WEBHOOK_SECRET = "sample-webhook-secret"
 ADMIN = ("admin", "load-admin-password")
 DATABASE = "sigma_trader"
 
@@ -26,11 +26,10 @@ class Stage:
 
     Args:
         workers: worker processes of a backend.
-        recorded: the sample database to unpack, if it exists; None: make one.
-        seed: for the database that is made otherwise.
+        seed: for the database that is made.
     """
 
-    def __init__(self, *, workers: int = 2, recorded: Path | None = sample.RECORDED, seed: int = 1) -> None:
+    def __init__(self, *, workers: int = 2, seed: int = 1) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="st-load-"))
         self.sqlite_path = self.base / "sigma_trader.db"
         self.ledger_path = self.base / "ledger.jsonl"
@@ -38,18 +37,17 @@ class Stage:
         self.migrate_log = self.base / "st-migrate.log"
         self.postgres = EmbeddedPostgres()
         self.postgres_url = ""
-        self.origin = ""
+        self.origin = f"the database made with seed {seed}"
         self.users: list[str] = []
         self._workers = workers
-        self._recorded = recorded
         self._seed = seed
         self._backends: list[Backend] = []
 
     def set_up(self) -> None:
-        """Start PostgreSQL with an empty database, and put the SQLite file in place."""
+        """Start PostgreSQL with an empty database, and make the SQLite file."""
         self.postgres.start()
         self.postgres_url = self.postgres.create_database(DATABASE)
-        self.origin = sample.provide(self.sqlite_path, recorded=self._recorded, seed=self._seed)
+        sample.make(self.sqlite_path, seed=self._seed)
         self.users = sample.users_of(self.sqlite_path)
         (self.base / "config").mkdir()
         (self.base / "metrics").mkdir()
@@ -67,7 +65,7 @@ class Stage:
             "ST_DATABASE_URL": url,
             "ST_SHADOW_DATABASE_URL": shadow,
             "ST_CUTOVER": cutover,
-            "ST_CRYPTO_KEY": "sample-crypto-key-for-tests-0123456789",
+            "ST_CRYPTO_KEY": sample.CRYPTO_KEY,
             "ST_TRADINGVIEW_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "ST_ADMIN_USERNAME": ADMIN[0],
             "ST_ADMIN_PASSWORD": ADMIN[1],

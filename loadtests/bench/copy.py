@@ -167,7 +167,7 @@ def _load(connection: psycopg.Connection[Any], table: str, text: Path) -> None:
 def _sample(lab: Lab) -> Source:
     """The sample database; its text files come from a copy that this tool has made."""
     path = lab.file("sample")
-    origin = sample.provide(path, seed=lab.seed)
+    sample.make(path, seed=lab.seed)
     url = lab.database()
     copied = lab.copy_of(path)
     prepare_sample(copied, url)
@@ -189,7 +189,7 @@ def _sample(lab: Lab) -> Source:
     remove(copied)
     lab.drop(url)
     return Source(
-        f"sample database ({origin}, {path.stat().st_size / 1e6:.0f} MB)", path, prepare_sample,
+        f"sample database ({path.stat().st_size / 1e6:.0f} MB)", path, prepare_sample,
         lambda url: _limit_sample(folder, url),
     )  # fmt: skip
 

@@ -34,7 +34,7 @@ def run(lab: Lab) -> Part:
     if not lab.sizes.sample:
         return part
     path = lab.file("sample")
-    sample.provide(path, seed=lab.seed)
+    sample.make(path, seed=lab.seed)
     url = lab.database()
     prepare_sample(path, url)
     part.figures += _contest(lab, "sample database", path, url)
@@ -60,7 +60,7 @@ def _contest(lab: Lab, group: str, path: Path, url: str) -> list[Figure]:
 def _scan(path: Path, schema: Schema) -> float:
     rows = 0
     with closing(sqlite3.connect(path)) as connection:
-        # The sample holds text that is no UTF-8, at which a strict reader would stop.
+        # A bare scan decodes nothing.
         connection.text_factory = bytes
 
         def read() -> None:

@@ -37,6 +37,11 @@ def drift() -> set[tuple[str, ...]]:
     return {(kind, *item) for kind, items in _read("drift.json").items() for item in items}
 
 
+def keys() -> list[tuple[str, str]]:
+    """Keys of deliveries, and the payload of each as it was stored when the key was made."""
+    return [(key, payload) for key, payload in _read("keys.json")]
+
+
 @cache
 def revisions() -> list[Revision]:
     """The revisions in upgrade order, with what each adds to and changes in a SQLite schema."""

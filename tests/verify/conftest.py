@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import sqlite3
 import uuid
@@ -65,12 +64,10 @@ def either(direction: Side, module_pair: SmallPair) -> Iterator[SmallPair]:
 
 @pytest.fixture(scope="session")
 def sample(
-    postgres_server: EmbeddedPostgres, facts: Path, tmp_path_factory: pytest.TempPathFactory
+    postgres_server: EmbeddedPostgres, sample_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SmallPair]:
     """The sample database on both sides, its two largest tables shortened."""
-    path = tmp_path_factory.mktemp("sample") / "st.db"
-    with gzip.open(facts / "sample" / "sigma_trader.db.gz") as packed, path.open("wb") as file:
-        shutil.copyfileobj(packed, file)
+    path = Path(shutil.copy(sample_file, tmp_path_factory.mktemp("sample") / "st.db"))
     connection = sqlite3.connect(path)
     for table in ("candles", "system_events"):
         connection.execute(
