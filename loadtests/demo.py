@@ -1,7 +1,7 @@
 """The demo: a live database moves from SQLite to PostgreSQL, back, and there again, under webhook traffic.
 
 A backend with two workers serves on SQLite; a sender that behaves like TradingView keeps delivering. The
-operator's own commands move the primary; see `loadtests.move` for the steps. Then the oracle compares every
+operator's own commands move the primary; see `loadtests.run.move` for the steps. Then the oracle compares every
 answer the sender was given with both databases. Exit code 1 if anything was lost, doubled, altered, failed
 or different.
 """
@@ -14,11 +14,11 @@ import signal
 import sys
 from pathlib import Path
 
-from loadtests.move import Move
-from loadtests.processes import Broken
-from loadtests.stage import DATABASE, Stage
-from loadtests.story import Story
-from loadtests.summary import figures, table_rows
+from loadtests.run.move import Move
+from loadtests.show.lines import Story
+from loadtests.show.summary import figures, table_rows
+from loadtests.stage.processes import Broken
+from loadtests.stage.stage import DATABASE, Stage
 
 TARGET_RATE = 60.0
 

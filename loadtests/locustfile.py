@@ -4,7 +4,7 @@
 
 The profile decides how many users there are at any moment, so the fields for that in the web page have no
 effect. Only hosts on this machine are accepted. What was sent and answered goes to the ledger file, from
-which `loadtests.oracle` judges.
+which `loadtests.judge.oracle` judges.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from loadtests.profiles import PROFILES, RESENDS, TRADERS, WEBHOOKS, Profile
-from loadtests.scenarios.shared import make
-from loadtests.scenarios.traders import TraderUser
-from loadtests.scenarios.webhooks import ResendUser, WebhookUser
+from loadtests.traffic.profiles import PROFILES, RESENDS, TRADERS, WEBHOOKS, Profile
+from loadtests.traffic.scenarios.shared import make
+from loadtests.traffic.scenarios.traders import TraderUser
+from loadtests.traffic.scenarios.webhooks import ResendUser, WebhookUser
 
 CLASSES = {WEBHOOKS: WebhookUser, RESENDS: ResendUser, TRADERS: TraderUser}
 STOP_S = 20.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadtests import sample
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 
 
 @pytest.fixture(scope="session")

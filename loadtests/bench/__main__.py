@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtests import published
-from loadtests.bench import changes, copy, sessions, switching, verify, webhook
-from loadtests.bench.figures import Part
-from loadtests.bench.lab import FULL, QUICK, TINY, Lab, Sizes, machine, sizes_as_json
-from loadtests.bench.plots import plot
-from loadtests.bench.tables import insert, table
-from loadtests.processes import REPO
+from loadtests.bench.lab.lab import FULL, QUICK, TINY, Lab, Sizes, machine, sizes_as_json
+from loadtests.bench.lab.samples import Part
+from loadtests.bench.parts import changes, copy, sessions, switching, verify, webhook
+from loadtests.show import published
+from loadtests.show.plots import plot
+from loadtests.show.tables import insert, table
+from loadtests.stage.processes import REPO
 
 PARTS: dict[str, Callable[[Lab], Part]] = {
     "copy": copy.run,

@@ -22,7 +22,7 @@ from app.db.settings import ShimSettings
 from app.main import app
 from app.models import BrokerConnection, User
 from app.services.broker_clients import CLIENT_FACTORIES
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 
 with warnings.catch_warnings():
     # Starlette's client works with httpx but announces that it will want httpx2.

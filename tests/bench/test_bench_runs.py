@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from loadtests.bench import __main__ as bench
-from loadtests.bench.figures import Samples, Spread
-from loadtests.bench.tables import insert, number
+from loadtests.bench.lab.samples import Samples, Spread
+from loadtests.show.tables import insert, number
 
 SIDES_OF_COPY = {"this tool", "COPY of a text file"}
 

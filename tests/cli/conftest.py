@@ -21,7 +21,7 @@ import pytest
 
 from app.db.migrations import upgrade_head
 from app.db.urls import connect_arguments, parse_url
-from loadtests.embedded import PASSWORD, EmbeddedPostgres
+from loadtests.stage.embedded import PASSWORD, EmbeddedPostgres
 from migration.cli import main
 
 ALERTS = 120

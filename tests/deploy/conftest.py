@@ -20,7 +20,7 @@ from app.db.runtime import Runtime, make_runtime
 from app.db.settings import ShimSettings
 from app.db.urls import Side
 from app.models import Alert
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.cli import main
 from tests.deploy.servers import execute, set_password, sql_blocks
 

@@ -16,7 +16,7 @@ import pytest
 
 from app.db.autoswitch import switch_at_start
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.deploy.conftest import Backend, Migrate, count_alerts, write_alert
 from tests.deploy.servers import pgbouncer
 from tests.support.pairs import connect

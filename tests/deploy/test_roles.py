@@ -14,7 +14,7 @@ from app.db.settings import load_settings
 from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side, parse_url
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration import verify_settle
 from tests.deploy.conftest import ALERTS, Backend, Migrate, count_alerts, write_alert
 from tests.deploy.servers import execute, sql_blocks

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 
 import app.db.metrics
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.deploy.servers import DEPLOY
 
 RULES: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0][

@@ -23,7 +23,7 @@ from app.db.migrations import upgrade_head
 from app.db.runtime import Runtime, make_runtime
 from app.db.settings import ShimSettings
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.differential.backends import Backend, Clock, Twins, log_in
 from tests.differential.seeds import plant

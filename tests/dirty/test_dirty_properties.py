@@ -18,7 +18,7 @@ from app.db.conversions import CONVERSIONS
 from app.db.errors import UnsupportedValue
 from app.db.policy import active_policy
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight import run
 from migration.preflight_report import SHOWN_KEYS
 

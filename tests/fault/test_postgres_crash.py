@@ -15,7 +15,7 @@ from app.db.failpoints import Failpoint, arm
 from app.db.recover import Recovered
 from app.db.switch import Aborted
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.pairs import TestPair
 
 

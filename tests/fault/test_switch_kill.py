@@ -20,7 +20,7 @@ from app.db.settings import load_settings
 from app.db.store_postgres import PostgresStore
 from app.db.switch import Aborted, Moved
 from app.db.urls import Side
-from loadtests.embedded import free_port
+from loadtests.stage.embedded import free_port
 from tests.support.pairs import TestPair, wait_until
 from tests.support.zygote import Zygote
 

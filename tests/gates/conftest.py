@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.verify.small_pair import SmallPair, make_small_pair
 
 

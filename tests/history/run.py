@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.db.failpoints import Failpoint
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.history.judge import Verdict
 from tests.history.world import World, make_template
 from tests.outage.proxy import Mode, Proxy

@@ -23,8 +23,8 @@ from typing import Any
 
 from app.db import failpoints
 from app.db.migrations import upgrade_head
-from loadtests.embedded import EmbeddedPostgres
-from loadtests.processes import python_env
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.stage.processes import python_env
 from migration.cli import main
 from tests.history import clients
 from tests.history.judge import START, Verdict, judge, read_postgres, read_sqlite

@@ -27,8 +27,8 @@ from app.main import app
 from app.services.deployment_scheduler import enqueue_due_jobs_once
 from app.services.deployment_worker import DeploymentWorker
 from app.services.stranded_orders import move_stranded_orders
-from loadtests.embedded import EmbeddedPostgres
-from loadtests.payloads import SHAPES, Signals
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.traffic.payloads import SHAPES, Signals
 from tests.support.hot_rows import LARGE, fill
 from tests.support.plans import Sent, findings
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.processes import REPO, python_env
+from loadtests.stage.processes import REPO, python_env
 
 LIMIT_S = 570
 

@@ -17,11 +17,11 @@ from app.db.settings import load_settings
 from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import make_pair, parse_url
-from loadtests.bounds import Measured, checks
-from loadtests.embedded import EmbeddedPostgres
-from loadtests.oracle import Finding, Verdict
-from loadtests.profiles import Bounds
-from loadtests.watch import Sample, Watch
+from loadtests.judge.bounds import Measured, checks
+from loadtests.judge.oracle import Finding, Verdict
+from loadtests.judge.watch import Sample, Watch
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.traffic.profiles import Bounds
 from migration.backfill import Backfill
 from migration.prepare import prepare
 

@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtests.bounds import Check
-from loadtests.figures import latency, pause, percentile
-from loadtests.ledger import Attempt, Delivery, Fact, Ledger, Outcome, merged, read_ledgers
-from loadtests.profiles import Bounds
-from loadtests.report import charts, close_ups, flat, page, per_bucket
-from loadtests.svg import Limit, Mark, Series, chart, round_up
-from loadtests.watch import Sample
+from loadtests.judge.bounds import Check
+from loadtests.judge.figures import latency, pause, percentile
+from loadtests.judge.watch import Sample
+from loadtests.show.report import charts, close_ups, flat, page, per_bucket
+from loadtests.show.svg import Limit, Mark, Series, chart, round_up
+from loadtests.traffic.ledger import Attempt, Delivery, Fact, Ledger, Outcome, merged, read_ledgers
+from loadtests.traffic.profiles import Bounds
 
 
 def delivery(number: int, at: float, ms: float, outcome: Outcome = Outcome.ACKNOWLEDGED) -> Delivery:

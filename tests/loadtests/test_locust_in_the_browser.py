@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadtests.embedded import free_port
-from loadtests.ledger import Delivery, Outcome, read_ledgers
-from loadtests.processes import REPO, kill_group, python_env
+from loadtests.stage.embedded import free_port
+from loadtests.stage.processes import REPO, kill_group, python_env
+from loadtests.traffic.ledger import Delivery, Outcome, read_ledgers
 
 TIMEOUT_S = 30.0
 

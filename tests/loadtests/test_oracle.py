@@ -9,8 +9,8 @@ import pytest
 from load_world import RUN, World, insert, raw
 from sqlalchemy import make_url
 
-from loadtests.ledger import Delivery, Fact, Outcome
-from loadtests.oracle import PostgresSide, Verdict, judge
+from loadtests.judge.oracle import PostgresSide, Verdict, judge
+from loadtests.traffic.ledger import Delivery, Fact, Outcome
 
 
 def verdict_of(world: World, *entries: Delivery | Fact) -> Verdict:

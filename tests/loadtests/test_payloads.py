@@ -15,11 +15,11 @@ from app.core.config import get_settings
 from app.db import Base, get_db
 from app.main import app
 from app.models import User
-from loadtests.ledger import Attempt, Outcome
-from loadtests.oracle import SqliteSide, judge
-from loadtests.payloads import SHAPES, SYMBOLS, Shape, Signals, skewed, tick
-from loadtests.sender import PATH, conclude
-from loadtests.wire import Answer
+from loadtests.judge.oracle import SqliteSide, judge
+from loadtests.traffic.ledger import Attempt, Outcome
+from loadtests.traffic.payloads import SHAPES, SYMBOLS, Shape, Signals, skewed, tick
+from loadtests.traffic.sender import PATH, conclude
+from loadtests.traffic.wire import Answer
 
 with warnings.catch_warnings():
     # Starlette's client works with httpx but announces that it will want httpx2.

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from loadtests.processes import REPO, python_env
-from loadtests.profiles import PROFILES, RESENDS, TRADERS, WEBHOOKS, Profile
+from loadtests.stage.processes import REPO, python_env
+from loadtests.traffic.profiles import PROFILES, RESENDS, TRADERS, WEBHOOKS, Profile
 
 ALL = pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 MOST_DELIVERIES = 10_000

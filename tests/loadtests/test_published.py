@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from loadtests import cutover_under_load as command
-from loadtests import published
-from loadtests.processes import REPO
-from loadtests.profiles import PROFILES
+from loadtests import load as command
+from loadtests.show import published
+from loadtests.stage.processes import REPO
+from loadtests.traffic.profiles import PROFILES
 
 MACHINE = {
     "processors": 2,
@@ -46,7 +46,7 @@ def run(*entries: dict[str, Any], machine: dict[str, Any] = MACHINE) -> dict[str
 
 def test_the_documents_show_the_committed_figures() -> None:
     for path, text in published.renewed(REPO / "docs", published.FIGURES).items():
-        assert path.read_text(encoding="utf-8") == text, f"{path.name}: python -m loadtests.published"
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: python -m loadtests.show.published"
 
 
 def test_committed_runs_hold_every_bound_and_play_what_exists() -> None:

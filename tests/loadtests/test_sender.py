@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from loadtests.ledger import Attempt, Delivery, Outcome
-from loadtests.payloads import SHAPES, Signals
-from loadtests.sender import RESENDS, conclude, deliver, may_have_stored, sent_again
-from loadtests.wire import Answer
+from loadtests.traffic.ledger import Attempt, Delivery, Outcome
+from loadtests.traffic.payloads import SHAPES, Signals
+from loadtests.traffic.sender import RESENDS, conclude, deliver, may_have_stored, sent_again
+from loadtests.traffic.wire import Answer
 
 ACCEPTED = json.dumps({"status": "accepted", "alert_id": 5, "order_id": 6}).encode()
 SILENT, BROKEN = 0, -1

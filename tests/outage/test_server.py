@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.outage.conftest import names, settled, write
 from tests.session.conftest import MakeRuntime
 from tests.support.pairs import TestPair, new_sqlite, wait_until

@@ -14,7 +14,7 @@ from sqlalchemy import URL
 from app.db.errors import ConfigurationError, ShadowUnavailable
 from app.db.policy import Policy
 from app.db.urls import connect_arguments, parse_url
-from loadtests.embedded import free_port
+from loadtests.stage.embedded import free_port
 from migration.preflight import run
 from migration.preflight_report import Finding, Severity
 

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 
 from app.db.ddl import install_portable_defaults
 from app.db.migrations import alembic_config, upgrade_head
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests import facts
 
 install_portable_defaults()

@@ -21,7 +21,7 @@ from app.db.errors import ConfigurationError, Refused, SchemaDrift
 from app.db.inventory import check_postgres_inventory
 from app.db.migrations import alembic_config, upgrade_head
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.pairs import TestPair
 
 SUCCEED = [name for name in CHANGES if not name.startswith(("failing", "without"))]

@@ -13,7 +13,7 @@ from app.db.errors import ShadowUnavailable
 from app.db.failpoints import Failpoint, FailpointError, arm
 from app.db.session import SessionLocal
 from app.db.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.session.conftest import MakeRuntime, Owner
 from tests.support.pairs import TestPair, new_sqlite, wait_until
 

@@ -15,7 +15,7 @@ from app.db.settings import load_settings
 from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import Side, make_pair, parse_url
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.backfill import Backfill
 from migration.prepare import prepare
 from migration.verify import Verify, repair

@@ -1,0 +1,145 @@
+"""The two tables of README: what the benchmark says in a few lines, and what the demo printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from loadtests.show.summary import table_rows
+from loadtests.show.tables import number
+
+Json = dict[str, Any]
+Values = Mapping[tuple[str, str], Mapping[str, Json]]  # (group, who) to quantity to {median, low, high}
+ALONE = "SQLite alone, before the shim"
+
+
+def headline_table(figures: Path) -> str:
+    """One line per question that somebody asks before a move."""
+    lines = [line for part in _PARTS for line in _PARTS[part](_values(figures, part))]
+    if not lines:
+        return "No figures have been committed."
+    return "\n".join(["| question | measured |", "|---|---|", *lines])
+
+
+def demo_table(figures: Path) -> str:
+    """The closing table of the recorded demo."""
+    path = figures / "demo.json"
+    if not path.exists():
+        return "No figures have been committed."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [(name, _shown(value)) for name, value in table_rows(found)]
+    wide = max(len(name) for name, _ in rows)
+    table = "\n".join(f"{name:<{wide}}  {value:>62}" for name, value in rows)
+    return f"Closing table, from {found['database']}:\n\n```\n{table}\n```"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _values(figures: Path, part: str) -> Values:
+    path = figures / f"{part}.json"
+    found: dict[tuple[str, str], dict[str, Json]] = {}
+    if path.exists():
+        for figure in json.loads(path.read_text(encoding="utf-8"))["figures"]:
+            found.setdefault((figure["group"], figure["name"]), {})[figure["quantity"]] = figure["value"]
+    return found
+
+
+def _median(values: Values, group: str, who: str, quantity: str) -> float:
+    return float(values[group, who][quantity]["median"])
+
+
+def _times(values: Values, group: str, who: str, than: str, quantity: str) -> float:
+    """How many times as much, repeat by repeat; the median of that."""
+    pairs = zip(
+        values[group, who][quantity]["samples"], values[group, than][quantity]["samples"], strict=True
+    )
+    return median(ours / theirs for ours, theirs in pairs)
+
+
+def _groups(values: Values, who: str) -> Iterator[str]:
+    return (group for group, name in values if name == who)
+
+
+def _copy(values: Values) -> Iterator[str]:
+    for group in _groups(values, "COPY of a text file"):
+        times = _times(values, group, "this tool", "COPY of a text file", "time")
+        seconds = number(_median(values, group, "this tool", "time"))
+        text = f"{seconds} s, {times:.2f} times a bare COPY of a ready text file"
+        if (group, "pgloader") in values:
+            longer = _times(values, group, "pgloader", "this tool", "time")
+            text += f"; pgloader takes {longer:.1f} times as long"
+        yield f"| copying {group.partition(' (')[0]} | {text} |"
+    sizes = [who for group, who in values if group == "growth of the copy"]
+    if sizes:
+        per = [_median(values, "growth of the copy", who, "time per million rows") for who in sizes]
+        most = max(values["growth of the copy", who]["memory"]["high"] for who in sizes)
+        yield f"| {', '.join(sizes)} | {' / '.join(map(number, per))} s per million, at most {number(most)} MB |"
+
+
+def _verify(values: Values) -> Iterator[str]:
+    for group in _groups(values, "verify, both sides"):
+        speed = _median(values, group, "verify, both sides", "speed")
+        floor = _median(values, group, "bare scan of SQLite", "speed")
+        yield (
+            f"| verifying {group} | {number(speed)} rows per second, both sides; reading SQLite alone {number(floor)} |"
+        )
+
+
+def _sessions(values: Values) -> Iterator[str]:
+    for group in _groups(values, ALONE):
+        quantity, unit = ("p50", "ms, median") if group == "1 thread" else ("commits", "per second")
+        shown = ", ".join(
+            f"{label} {number(_median(values, group, who, quantity))}"
+            for label, who in (
+                ("SQLite alone", ALONE),
+                ("async", "SQLite, async"),
+                ("sync", "SQLite, sync"),
+                ("two commits in a row", "naive dual-writer"),
+            )
+        )
+        yield f"| commits, {group}, {unit} | {shown} |"
+
+
+def _changes(values: Values) -> Iterator[str]:
+    for (group, who), quantities in values.items():
+        if who.startswith("apply on"):
+            yield f"| {group}, {who} | {number(quantities['speed']['median'])} rows per second |"
+        elif "lag p99" in quantities:
+            yield f"| {group}, {who} | p99 {number(quantities['lag p99']['median'])} ms |"
+
+
+def _webhook(values: Values) -> Iterator[str]:
+    for group in _groups(values, ALONE):
+        if "4 workers" in group:
+            rates = ", ".join(
+                f"{label} {number(_median(values, group, who, 'deliveries'))}"
+                for label, who in (
+                    ("SQLite alone", ALONE),
+                    ("sync", "SQLite, sync"),
+                    ("PostgreSQL alone", "PostgreSQL alone"),
+                )
+            )
+            yield f"| webhooks per second, {group} | {rates} |"
+
+
+def _switch(values: Values) -> Iterator[str]:
+    for (group, who), quantities in values.items():
+        pause = quantities["reported pause"]
+        yield f"| {group}, {who} | pause {number(pause['median'])} ms, at most {number(pause['high'])} |"
+
+
+_PARTS = {
+    "copy": _copy,
+    "verify": _verify,
+    "sessions": _sessions,
+    "changes": _changes,
+    "webhook": _webhook,
+    "switch": _switch,
+}
