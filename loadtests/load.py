@@ -20,17 +20,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.db.settings import DualWrite
-from loadtests.bench.lab.lab import machine
-from loadtests.run.under_load import DUAL_WRITE, UnderLoad
+from app.db.settings import DualWrite, ShimSettings
+from loadtests.judge.bounds import Check, checks
+from loadtests.judge.measured import figures, measure
+from loadtests.run.by_locust import ByLocust
+from loadtests.run.story import COPIED, Story
 from loadtests.show import published
-from loadtests.show.lines import Story
-from loadtests.show.report import charts, close_ups, flat, page
+from loadtests.show.lines import Lines
+from loadtests.show.report import report
+from loadtests.stage.machine import machine
 from loadtests.stage.processes import REPO, Broken
 from loadtests.stage.stage import Stage
 from loadtests.traffic.profiles import PROFILES, Profile
 
 OUT = REPO / ".load"
+STEPS = (*COPIED, "cutover", "rollback", "cutover", "verify")
+DUAL_WRITE = str(ShimSettings.model_fields["dual_write"].default)
 MODES = (DualWrite.ASYNC.value, DualWrite.SYNC.value)
 
 
@@ -61,12 +66,12 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options.out.mkdir(parents=True, exist_ok=True)
-    story = Story()
+    lines = Lines()
     entries: list[dict[str, Any]] = []
     try:
         for profile in chosen(options):
-            story.title(profile.name)
-            entries.append(play(profile, options, story))
+            lines.title(profile.name)
+            entries.append(play(profile, options, lines))
     except KeyboardInterrupt:
         return 130
     result = summary(entries)
@@ -74,66 +79,66 @@ def main(argv: list[str] | None = None) -> int:
     full = options.scale is None and not (options.profile or options.quick)
     if options.publish or full:
         publish(result, options.dual_write)
-    return _verdict(entries, options, story)
+    return _verdict(entries, options, lines)
 
 
-def play(profile: Profile, options: argparse.Namespace, story: Story) -> dict[str, Any]:
+def play(profile: Profile, options: argparse.Namespace, lines: Lines) -> dict[str, Any]:
     """One profile on a stage of its own: its figures, with its report written."""
     started, load_before = time.time(), os.getloadavg()[0]
+    env = {"ST_DUAL_WRITE": options.dual_write}
     with Stage() as stage:
-        run = UnderLoad(
-            stage, profile, story, options.max_seconds, scale=options.scale, dual_write=options.dual_write
+        locust = ByLocust(
+            stage, lines, profile, env=env, max_seconds=options.max_seconds, scale=options.scale
         )
+        story = Story(stage, lines, locust, steps=STEPS, env=env)
         try:
-            run.play()
+            story.play()
         except Broken as broken:
-            run.outcome.problems.append(str(broken))
+            story.outcome.problems.append(str(broken))
         finally:
-            run.stop()
-        found = run.outcome.figures or {"profile": profile.name}
+            story.stop()
+        found, held_to = judged(story, locust, options.dual_write)
+        problems = story.outcome.problems
         entry = found | {
-            "checks": [check.as_json() for check in run.outcome.checks],
-            "problems": run.outcome.problems,
-            "held": run.outcome.held,
+            "checks": [check.as_json() for check in held_to],
+            "problems": problems,
+            "held": bool(held_to) and not problems and all(check.held for check in held_to),
             "machine": machine(stage.postgres),
             "load_average": [round(load_before, 2), round(os.getloadavg()[0], 2)],
             "seconds": round(time.time() - started, 1),
             "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
             "command": command(options),
         }
-        if not run.outcome.held:
+        if not entry["held"]:
             for log in (stage.backend_log, stage.migrate_log):
                 if log.exists():
                     shutil.copy(log, options.out / f"{profile.name}.{log.name}")
     path = options.out / f"{profile.name}.html"
-    path.write_text(report(run, entry), encoding="utf-8")
-    story.step(f"{'held' if entry['held'] else 'DID NOT HOLD'}; report: {path}")
+    samples = story.watch.samples if story.watch else []
+    text = report(locust.profile, story.outcome, held_to, found, entry, samples, locust.began)
+    path.write_text(text, encoding="utf-8")
+    lines.step(f"{'held' if entry['held'] else 'DID NOT HOLD'}; report: {path}")
     return entry
 
 
-def report(run: UnderLoad, entry: dict[str, Any]) -> str:
-    """A run as one HTML file."""
-    outcome, profile, samples = run.outcome, run.profile, run.watch.samples if run.watch else []
-    facts = entry["machine"]
-    drawings: dict[str, list[str]] = {}
-    if outcome.deliveries:
-        drawings = {
-            "Over time": charts(outcome.deliveries, samples, outcome.marks, run.began, profile.bounds),
-            "The switches from near": close_ups(outcome.deliveries, samples, outcome.marks, run.began),
-        }
-    notes = (
-        profile.why,
-        f"{entry['date']}: ST_DUAL_WRITE={entry.get('dual_write')}, seed {profile.seed}, scale {entry.get('scale')} "
-        f"({profile.peak} users at the peak); {facts['processors']} processors ({facts['processor']}), "
-        f"{facts['memory_gb']} GB, load average before {entry['load_average'][0]}; Python {facts['python']}, "
-        f"SQLite {facts['sqlite']}, PostgreSQL {facts['postgresql']}, SQLAlchemy {facts['sqlalchemy']}, "
-        f"psycopg {facts['psycopg']}.",
-        f"{entry['command']}",
-    )
-    return page(
-        f"Cutover under load: {profile.name}", notes, outcome.problems, outcome.checks, flat(outcome.figures),
-        drawings,
+def judged(story: Story, locust: ByLocust, dual_write: str) -> tuple[dict[str, Any], list[Check]]:
+    """The figures and checks of a run, no checks if it did not come to its end; adds to its problems."""
+    outcome, profile = story.outcome, locust.profile
+    outcome.problems += outcome.repeated
+    if not outcome.judged or story.watch is None:
+        return {"profile": profile.name}, []
+    counts = locust.counts()
+    findings = outcome.verdict.findings
+    outcome.problems += [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in findings[:20]]
+    outcome.problems += counts["errors"][:10]
+    if outcome.verdict.acknowledged == 0:
+        outcome.problems.append("nothing was acknowledged")
+    measured = measure(outcome, story.watch, locust.began, counts["failed"])
+    found = figures(
+        measured, outcome, story.watch, locust.began, profile,
+        scale=locust.scale, dual_write=dual_write, requests=counts["requests"],
     )  # fmt: skip
+    return found, list(checks(profile.bounds, measured))
 
 
 def command(options: argparse.Namespace) -> str:
@@ -170,19 +175,19 @@ def as_text(value: dict[str, Any]) -> str:
     return json.dumps(rounded, indent=1, ensure_ascii=False) + "\n"
 
 
-def _verdict(entries: list[dict[str, Any]], options: argparse.Namespace, story: Story) -> int:
-    story.table([(entry["profile"], _told(entry)) for entry in entries])
+def _verdict(entries: list[dict[str, Any]], options: argparse.Namespace, lines: Lines) -> int:
+    lines.table([(entry["profile"], _told(entry)) for entry in entries])
     for entry in entries:
         for check in entry["checks"]:
             if not check["held"]:
                 told = f"{check['measured']:,.0f} {check['unit']}, at most {check['bound']:g}"
-                story.bad(f"{entry['profile']}: {check['what']}: {told}")
+                lines.bad(f"{entry['profile']}: {check['what']}: {told}")
         for problem in entry["problems"]:
-            story.bad(f"{entry['profile']}: {problem}")
+            lines.bad(f"{entry['profile']}: {problem}")
     held = all(entry["held"] for entry in entries)
     if held:
-        story.good(f"every bound of {len(entries)} profiles held; nothing was lost, doubled or altered")
-    story.step(f"figures: {options.out / 'load.json'}")
+        lines.good(f"every bound of {len(entries)} profiles held; nothing was lost, doubled or altered")
+    lines.step(f"figures: {options.out / 'load.json'}")
     return 0 if held else 1
 
 

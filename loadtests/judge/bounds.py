@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from loadtests.judge.figures import percentile
-from loadtests.judge.oracle import Verdict
+from loadtests.judge.measured import Measured
 from loadtests.traffic.profiles import Bounds
 
 TRUE = "Whatever a sender was told must be in both databases, once, and as it was sent."
@@ -16,7 +16,6 @@ OTHERS = "People's reads and edits are held like webhooks; none may fail because
 PAUSE = "The promise of a switch: writers wait for less than a quarter of a second."
 P99 = "TradingView gives up after 3 s; senders, backend and both databases share the machine's cores."
 LAG = "What a switch has to wait for, and what a crash of the primary's machine could cost."
-
 NEAR = "Comparing, fencing and turning round cost the applier time; within a second it has caught up again."
 
 
@@ -43,22 +42,6 @@ class Check:
         return f"{self.what}: {self.measured:,.0f} {self.unit}, bound {self.bound:,.0f}".replace(" ,", ",")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a run has measured.
-
-    `p99_ms`: of answers outside of switches; `pauses`: (name, reported ms) of each switch; `lags`: seconds,
-    one per look while no command for a switch ran; `near`: while one ran; `failed_requests`: requests of any kind that locust counts as failed.
-    """
-
-    verdict: Verdict
-    p99_ms: float
-    pauses: Sequence[tuple[str, float]]
-    lags: Sequence[float]
-    near: Sequence[float]
-    failed_requests: int
-
-
 def checks(bounds: Bounds, measured: Measured) -> Iterator[Check]:
     """Every bound of a profile, the general ones first."""
     verdict = measured.verdict
@@ -69,7 +52,7 @@ def checks(bounds: Bounds, measured: Measured) -> Iterator[Check]:
     for name, pause_ms in measured.pauses:
         yield Check(f"pause: {name}", pause_ms, bounds.pause_ms, "ms", PAUSE)
     reason = f"{P99} {bounds.because}".strip()
-    yield Check("answers outside of switches, p99", measured.p99_ms, bounds.p99_ms, "ms", reason)
+    yield Check("answers outside of switches, p99", measured.times.p99, bounds.p99_ms, "ms", reason)
     yield Check("lag, p99", percentile(measured.lags, 0.99) * 1000, bounds.lag_p99_ms, "ms", LAG)
     highest = max(measured.near, default=0.0) * 1000
     yield Check("lag while a switch's command runs, highest", highest, bounds.lag_switch_ms, "ms", NEAR)

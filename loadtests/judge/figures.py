@@ -22,10 +22,8 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Latency:
-    """Answer times of a stretch, in milliseconds, and deliveries per second."""
+    """Answer times of a stretch, in milliseconds."""
 
-    count: int
-    rate: float
     p50: float
     p99: float
     worst: float
@@ -35,8 +33,6 @@ def latency(deliveries: Sequence[Delivery], since: float, until: float) -> Laten
     """Of the attempts that began in a stretch of time (seconds since the epoch)."""
     times = [attempt.ms for attempt in _attempts(deliveries) if since <= attempt.at < until]
     return Latency(
-        len(times),
-        len(times) / max(until - since, 1e-9),
         percentile(times, 0.5),
         percentile(times, 0.99),
         max(times, default=0.0),

@@ -7,27 +7,21 @@ For every delivery, on each side:
 - unknown or cut off (no answer arrived): nothing, or one complete copy with the right contents.
 
 For every other write the row must hold the last acknowledged values, or those of a later write of
-which nobody knows. It reads with plain drivers and knows nothing of the session layer.
+which nobody knows. It reads with plain drivers (`loadtests.judge.sides`) and knows nothing of the session layer.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
-
+from loadtests.judge.sides import Database, Row
 from loadtests.traffic.ledger import Delivery, Fact, Outcome
 
-Row = Mapping[str, Any]
 Edited = Mapping[int, Set[str]]  # by order: the columns that later writes have changed
 
 
@@ -62,49 +56,6 @@ class Verdict:
     def clean(self) -> bool:
         """Whether nothing was found; a failed delivery is no finding, since the sender knows of it."""
         return not self.findings
-
-
-class Database(Protocol):
-    """What the oracle needs of a side."""
-
-    name: str
-
-    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Rows of a query with `?` for parameters."""
-        ...
-
-
-class SqliteSide:
-    """The SQLite file, opened read-only."""
-
-    name = "sqlite"
-
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
-        self._connection.row_factory = sqlite3.Row
-
-    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        with closing(self._connection.execute(sql, parameters)) as cursor:
-            return [dict(row) for row in cursor]
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class PostgresSide:
-    """The PostgreSQL database. `conninfo`: a libpq connection string or URL."""
-
-    name = "postgres"
-
-    def __init__(self, conninfo: str) -> None:
-        self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
-
-    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        marked = sql.replace("%", "%%").replace("?", "%s").encode()
-        return list(self._connection.execute(marked, parameters).fetchall())
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 
 EVERY_S = 0.01
+REPLICATING = "replicating"
 AGAIN_S = 0.25  # before a pair that could not be read is tried again, each time over new connections
 
 CONTROL = (
@@ -77,9 +78,9 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join()
 
-    def highest_lag(self, *, phase: str | None = None) -> tuple[int, float]:
-        """The most entries and the most seconds of all samples (of one phase)."""
-        chosen = [s for s in self.samples if phase is None or s.phase == phase]
+    def highest_lag(self) -> tuple[int, float]:
+        """The most entries and the most seconds of all samples while replicating."""
+        chosen = [sample for sample in self.samples if sample.phase == REPLICATING]
         return (
             max((sample.lag_changes for sample in chosen), default=0),
             max((sample.lag_seconds for sample in chosen), default=0.0),
@@ -96,7 +97,7 @@ class Watch:
         return [
             sample.lag_seconds
             for sample in self.samples
-            if sample.phase == "replicating"
+            if sample.phase == REPLICATING
             and not _in_any(sample.at, without)
             and (within is None or _in_any(sample.at, within))
         ]

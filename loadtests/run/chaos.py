@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import suppress
 
-from loadtests.show.lines import Story
+from loadtests.show.lines import Lines
 from loadtests.stage.processes import Backend, Broken, Result, StMigrate, kill_group
 from loadtests.stage.stage import Stage
 
@@ -27,15 +27,15 @@ class Chaos:
 
     Args:
         stage: whose processes.
-        story: every kill is told.
+        lines: every kill is told.
         seed: the same seed places the same kills, as far as the machine allows.
     """
 
-    def __init__(self, stage: Stage, story: Story, seed: int) -> None:
+    def __init__(self, stage: Stage, lines: Lines, seed: int) -> None:
         self.kills = 0
         self.random = random.Random(seed)
         self._stage = stage
-        self._story = story
+        self._lines = lines
         self._backend: Backend | None = None
         self._worker: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Chaos:
     def told(self, what: str) -> None:
         """Count and tell one kill."""
         self.kills += 1
-        self._story.step(f"kill -9: {what}", "yellow")
+        self._lines.step(f"kill -9: {what}", "yellow")
 
     def _run(self) -> None:
         while not self._stopping.wait(self.random.uniform(*BETWEEN_S)):

@@ -32,7 +32,7 @@ from loadtests.sample.values import (
 
 # A time of day without a zone, in UTC and in Indian time: SQLite keeps the wall clock and drops the zone.
 ZONES = ("Z", "+05:30", "")
-# Names that hold nothing of `loadtests.payloads`: a SELL of a held symbol takes the held quantity instead.
+# Names that hold nothing of `loadtests.traffic.signals`: a SELL of a held symbol takes the held quantity instead.
 HELD = ("KOTAKBANK", "HINDUNILVR", "BAJFINANCE", "NTPC", "COALINDIA", "MCDOWELL-N", "RELIANCE")
 ALERT_IDS = ids_of("alerts")
 WITH_ORDER = ROWS["alerts"] - ALERTS_WITHOUT_ORDER

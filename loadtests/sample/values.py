@@ -19,7 +19,7 @@ USERS = (
     "admin", "trader_one", "swing_desk", "options-desk", "मीनाक्षी_डेस्क", "Trader_One", "tv-bot",
     "équipe-momentum", "paper.only",
 )  # fmt: skip
-# Several are traded by nobody who sends deliveries; see `loadtests.payloads`.
+# Several are traded by nobody who sends deliveries; see `loadtests.traffic.signals`.
 SYMBOLS = (
     "RELIANCE", "NTPC", "COALINDIA", "HINDUNILVR", "KOTAKBANK", "BAJFINANCE", "NYKAA", "FEDERALBNK",
     "PERSISTENT", "SUZLON", "SAIL", "HAVELLS", "BEL", "HAL", "IDEA", "GOLDBEES", "SBIN", "INFY", "TCS", "ITC",

@@ -1,4 +1,4 @@
-"""The two tables of README: what the benchmark says in a few lines, and what the demo printed."""
+"""What the benchmark says in a few lines: the table of README."""
 
 from __future__ import annotations
 
@@ -8,38 +8,24 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtests.show.summary import table_rows
-from loadtests.show.tables import number
+from loadtests.show.tables import NOTHING, number
 
 Json = dict[str, Any]
 Values = Mapping[tuple[str, str], Mapping[str, Json]]  # (group, who) to quantity to {median, low, high}
+# Contenders of the benchmark, as the committed figures name them.
 ALONE = "SQLite alone, before the shim"
+NAIVE = "naive dual-writer"
+ASYNC, SYNC, POSTGRES_ALONE = "SQLite, async", "SQLite, sync", "PostgreSQL alone"
+OURS, LIMIT, PGLOADER = "this tool", "COPY of a text file", "pgloader"
+VERIFY, SCAN = "verify, both sides", "bare scan of SQLite"
 
 
 def headline_table(figures: Path) -> str:
     """One line per question that somebody asks before a move."""
-    lines = [line for part in _PARTS for line in _PARTS[part](_values(figures, part))]
+    lines = [line for part in PARTS for line in PARTS[part](_values(figures, part))]
     if not lines:
-        return "No figures have been committed."
+        return NOTHING
     return "\n".join(["| question | measured |", "|---|---|", *lines])
-
-
-def demo_table(figures: Path) -> str:
-    """The closing table of the recorded demo."""
-    path = figures / "demo.json"
-    if not path.exists():
-        return "No figures have been committed."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    rows = [(name, _shown(value)) for name, value in table_rows(found)]
-    wide = max(len(name) for name, _ in rows)
-    table = "\n".join(f"{name:<{wide}}  {value:>62}" for name, value in rows)
-    return f"Closing table, from {found['database']}:\n\n```\n{table}\n```"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return number(value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _values(figures: Path, part: str) -> Values:
@@ -68,12 +54,12 @@ def _groups(values: Values, who: str) -> Iterator[str]:
 
 
 def _copy(values: Values) -> Iterator[str]:
-    for group in _groups(values, "COPY of a text file"):
-        times = _times(values, group, "this tool", "COPY of a text file", "time")
-        seconds = number(_median(values, group, "this tool", "time"))
+    for group in _groups(values, LIMIT):
+        times = _times(values, group, OURS, LIMIT, "time")
+        seconds = number(_median(values, group, OURS, "time"))
         text = f"{seconds} s, {times:.2f} times a bare COPY of a ready text file"
-        if (group, "pgloader") in values:
-            longer = _times(values, group, "pgloader", "this tool", "time")
+        if (group, PGLOADER) in values:
+            longer = _times(values, group, PGLOADER, OURS, "time")
             text += f"; pgloader takes {longer:.1f} times as long"
         yield f"| copying {group.partition(' (')[0]} | {text} |"
     sizes = [who for group, who in values if group == "growth of the copy"]
@@ -84,9 +70,9 @@ def _copy(values: Values) -> Iterator[str]:
 
 
 def _verify(values: Values) -> Iterator[str]:
-    for group in _groups(values, "verify, both sides"):
-        speed = _median(values, group, "verify, both sides", "speed")
-        floor = _median(values, group, "bare scan of SQLite", "speed")
+    for group in _groups(values, VERIFY):
+        speed = _median(values, group, VERIFY, "speed")
+        floor = _median(values, group, SCAN, "speed")
         yield (
             f"| verifying {group} | {number(speed)} rows per second, both sides; reading SQLite alone {number(floor)} |"
         )
@@ -99,9 +85,9 @@ def _sessions(values: Values) -> Iterator[str]:
             f"{label} {number(_median(values, group, who, quantity))}"
             for label, who in (
                 ("SQLite alone", ALONE),
-                ("async", "SQLite, async"),
-                ("sync", "SQLite, sync"),
-                ("two commits in a row", "naive dual-writer"),
+                ("async", ASYNC),
+                ("sync", SYNC),
+                ("two commits in a row", NAIVE),
             )
         )
         yield f"| commits, {group}, {unit} | {shown} |"
@@ -122,8 +108,8 @@ def _webhook(values: Values) -> Iterator[str]:
                 f"{label} {number(_median(values, group, who, 'deliveries'))}"
                 for label, who in (
                     ("SQLite alone", ALONE),
-                    ("sync", "SQLite, sync"),
-                    ("PostgreSQL alone", "PostgreSQL alone"),
+                    ("sync", SYNC),
+                    ("PostgreSQL alone", POSTGRES_ALONE),
                 )
             )
             yield f"| webhooks per second, {group} | {rates} |"
@@ -135,7 +121,7 @@ def _switch(values: Values) -> Iterator[str]:
         yield f"| {group}, {who} | pause {number(pause['median'])} ms, at most {number(pause['high'])} |"
 
 
-_PARTS = {
+PARTS = {
     "copy": _copy,
     "verify": _verify,
     "sessions": _sessions,

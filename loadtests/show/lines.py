@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 
-class Story:
+class Lines:
     """Lines on stdout.
 
     Args:

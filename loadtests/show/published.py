@@ -1,9 +1,9 @@
-"""What load runs and the webhook benchmark have measured, as tables of the documents.
+"""Every table of the documents that shows committed figures.
 
     python -m loadtests.show.published
 
-renews docs/load.md, the section Capacity of docs/scaling.md and the tables of README from the committed figures; figures that
-are not there are left out. A full `make load` and a full `make bench` call it.
+renews the tables of README, docs/performance.md, docs/load.md and docs/scaling.md from docs/figures. A table
+whose figures are not there says so. A full `make load` and a full `make bench` call this.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loadtests.show.headline import demo_table, headline_table
-from loadtests.show.tables import number
+from loadtests.show.headline import PARTS, headline_table
+from loadtests.show.summary import demo_table
+from loadtests.show.tables import NOTHING, machine_line, number, table
 from loadtests.stage.processes import REPO
 
 Json = dict[str, Any]
@@ -36,19 +38,19 @@ def main() -> int:
 def renewed(docs: Path, figures: Path) -> dict[Path, str]:
     """Each document as it has to be, from the figures that there are."""
     texts: dict[Path, str] = {}
-    for name, (document, table) in TABLES.items():
+    for mark, (document, make) in TABLES.items():
         path = docs / document
         text = texts.get(path) or path.read_text(encoding="utf-8")
-        texts[path] = insert(text, name, table(figures))
+        texts[path] = insert(text, mark, make(figures))
     return texts
 
 
-def insert(document: str, name: str, table: str) -> str:
+def insert(document: str, mark: str, table: str) -> str:
     """The document with a table between its markers; ValueError if it has none of this name."""
-    begin, end = (f"<!-- {mark}figures:{name} -->" for mark in ("", "/"))
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(document):
-        raise ValueError(f"no markers for {name}")
+        raise ValueError(f"no markers for {mark}")
     return pattern.sub(lambda _: f"{begin}\n{table}\n{end}", document)
 
 
@@ -74,7 +76,7 @@ def load_table(figures: Path, mode: str) -> str:
     if result is None:
         return f"No figures for {mode} have been committed."
     lines = [
-        f"ST_DUAL_WRITE={mode}; {_machine(result)}.",
+        f"ST_DUAL_WRITE={mode}; {machine_line(result)}.",
         "",
         "| profile | scale | deliveries | lost, doubled, altered | failed, unanswered | answers p50 / p99, ms "
         "| pauses, ms | lag p50 / p99, ms | verdict |",
@@ -104,14 +106,14 @@ def capacity_table(figures: Path) -> str:
     webhook = load(figures / "webhook.json")
     if webhook is not None:
         rows += _webhook_rows(webhook)
-        origins.append(f"`{webhook['command']}`, {webhook['date']}: {_machine(webhook)}")
+        origins.append(f"`{webhook['command']}`, {webhook['date']}: {machine_line(webhook)}")
     for mode, name in NAMES.items():
         result = load(figures / f"{name}.json")
         if result is not None:
             rows += [_load_row(entry, mode) for entry in result["profiles"]]
-            origins.append(f"`make load`, {result['date']}: {_machine(result)}")
+            origins.append(f"`make load`, {result['date']}: {machine_line(result)}")
     if not rows:
-        return "No figures have been committed."
+        return NOTHING
     return "\n".join(
         [
             "| from | load | mode | deliveries/s | p50 / p99, ms | bound by |",
@@ -159,20 +161,20 @@ def _load_row(entry: Json, mode: str) -> str:
     )
 
 
-def _machine(result: Json) -> str:
-    machine = result["machine"]
-    return (
-        f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gb']} GB, "
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, PostgreSQL {machine['postgresql']}"
-    )
+def bench_table(figures: Path, part: str) -> str:
+    """One part of the benchmark."""
+    result = load(figures / f"{part}.json")
+    return table(result) if result is not None else NOTHING
 
 
+# Mark in the document: (document below docs, table out of the folder of figures).
 TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
-    "load": ("load.md", lambda figures: load_table(figures, "sync")),
-    "load_async": ("load.md", lambda figures: load_table(figures, "async")),
-    "capacity": ("scaling.md", capacity_table),
-    "headline": ("../README.md", headline_table),
-    "demo": ("../README.md", demo_table),
+    "figures:load": ("load.md", partial(load_table, mode="sync")),
+    "figures:load_async": ("load.md", partial(load_table, mode="async")),
+    "figures:capacity": ("scaling.md", capacity_table),
+    "figures:headline": ("../README.md", headline_table),
+    "figures:demo": ("../README.md", demo_table),
+    **{f"bench:{part}": ("performance.md", partial(bench_table, part=part)) for part in PARTS},
 }
 
 

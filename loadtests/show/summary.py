@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from loadtests.judge.figures import latency
-from loadtests.run.move import Move
+from loadtests.judge.figures import Pause, latency
+from loadtests.judge.outcome import Outcome, Switch
+from loadtests.judge.watch import Watch
+from loadtests.show.tables import NOTHING, number
 
 
-def figures(move: Move) -> dict[str, Any]:
-    """Everything that was measured; raises ValueError when the move never began."""
-    if move.sender is None or move.watch is None:
-        raise ValueError("nothing was sent")
-    run, verdict, deliveries = move.run, move.verdict, move.sender.deliveries
-    changes, seconds = move.watch.highest_lag(phase="replicating")
+def figures(outcome: Outcome, watch: Watch, *, database: str, kills: int, seconds: float) -> dict[str, Any]:
+    """Everything that was measured.
+
+    Args:
+        database: where the file came from.
+        kills: how many processes were killed on purpose.
+        seconds: how long the run took.
+    """
+    verdict, deliveries, backfills = outcome.verdict, outcome.deliveries, outcome.of("backfill")
+    copied = backfills[-1].data if backfills else {}
+    rows = int(copied.get("rows_in_all", copied.get("rows", 0)))
+    copy_seconds = sum(result.seconds for result in backfills)
+    changes, lag_seconds = watch.highest_lag()
     first = min((d.attempts[0].at for d in deliveries), default=0.0)
     last = max((d.attempts[-1].at for d in deliveries), default=0.0)
     times = latency(deliveries, first, last + 1e-3)
     return {
-        "database": move.stage.origin,
+        "database": database,
         "python": platform.python_version(),
-        "rows_copied": run.rows,
-        "copy_seconds": run.copy_seconds,
-        "rows_per_second": run.rows / run.copy_seconds if run.copy_seconds else 0.0,
+        "rows_copied": rows,
+        "copy_seconds": copy_seconds,
+        "rows_per_second": rows / copy_seconds if copy_seconds else 0.0,
         "webhooks": {
             "sent": verdict.deliveries,
             "per_second": len(deliveries) / max(last - first, 1.0),
@@ -37,14 +48,24 @@ def figures(move: Move) -> dict[str, Any]:
             "doubled": verdict.count("doubled"),
             "different": verdict.count("different", "refused_but_stored"),
         },
-        "answer_ms": {"p50": times.p50, "p99": times.p99, "worst": times.worst},
-        "switches": [asdict(switch) for switch in run.switches],
-        "highest_lag": {"changes": changes, "seconds": seconds},
-        "mismatches": run.mismatches,
-        "commands_repeated": run.repeats,
-        "kills": move.chaos.kills if move.chaos else 0,
-        "problems": run.problems,
-        "seconds": move.story.elapsed,
+        "answer_ms": asdict(times),
+        "switches": [_as_json(switch) for switch in outcome.switches],
+        "highest_lag": {"changes": changes, "seconds": lag_seconds},
+        "mismatches": outcome.mismatches,
+        "commands_repeated": len(outcome.repeated),
+        "kills": kills,
+        "problems": outcome.problems,
+        "seconds": seconds,
+    }
+
+
+def _as_json(switch: Switch) -> dict[str, Any]:
+    return {
+        "name": switch.name,
+        "primary": switch.primary,
+        "reported_ms": switch.reported_ms,
+        "seen": asdict(switch.seen or Pause(0.0, 0.0)),
+        "seconds": switch.seconds,
     }
 
 
@@ -73,3 +94,21 @@ def table_rows(figures: dict[str, Any]) -> list[tuple[str, Any]]:
         ("seconds in all", figures["seconds"]),
     ]
     return rows
+
+
+def demo_table(folder: Path) -> str:
+    """The closing table of the recorded demo, from the committed figures."""
+    path = folder / "demo.json"
+    if not path.exists():
+        return NOTHING
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [(name, _shown(value)) for name, value in table_rows(found)]
+    wide = max(len(name) for name, _ in rows)
+    table = "\n".join(f"{name:<{wide}}  {value:>62}" for name, value in rows)
+    return f"Closing table, from {found['database']}:\n\n```\n{table}\n```"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from loadtests.judge.outcome import Mark
+
 WIDTH, PLOT = 960, 140
 LEFT, RIGHT, HEAD, FOOT, ROW = 64, 12, 24, 36, 12
 LETTER = 5.4  # width of one in the rows of names, on average
@@ -21,16 +23,6 @@ class Series:
     name: str
     points: Sequence[tuple[float, float | None]]
     dots: bool = False
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A stretch of time, drawn behind the lines with its name. `strong`: writers were held."""
-
-    name: str
-    begin: float
-    end: float
-    strong: bool = False
 
 
 @dataclass(frozen=True)

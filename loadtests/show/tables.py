@@ -1,12 +1,11 @@
-"""The figures as markdown, put between markers of a document."""
+"""Figures as people read them: numbers, the machine in a line, and a part of the benchmark as a table."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
 Json = dict[str, Any]
+NOTHING = "No figures have been committed."
 
 
 def table(part: Json) -> str:
@@ -38,6 +37,15 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def machine_line(result: Json) -> str:
+    """What a result was measured on, and with which databases."""
+    machine = result["machine"]
+    return (
+        f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gb']} GB, "
+        f"Python {machine['python']}, SQLite {machine['sqlite']}, PostgreSQL {machine['postgresql']}"
+    )
+
+
 def _ratio(ratio: Json | None) -> str:
     if ratio is None:
         return ""
@@ -49,8 +57,7 @@ def _origin(part: Json) -> str:
     machine = part["machine"]
     load = ", ".join(f"{value:.1f}" for value in part["load_average"])
     return (
-        f"{part['title']}. {machine['processors']} processors ({machine['processor']}), {machine['memory_gb']} GB, "
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, PostgreSQL {machine['postgresql']}"
+        f"{part['title']}. {machine_line(part)}"
         + (f", pgloader {machine['pgloader']}" if machine["pgloader"] else "")
         + f"; {_repeats(part)}, load average {load}; `{part['command']}`."
     )
@@ -59,13 +66,3 @@ def _origin(part: Json) -> str:
 def _repeats(part: Json) -> str:
     counts = {len(figure["value"]["samples"]) for figure in part["figures"]}
     return f"{' or '.join(map(str, sorted(counts)))} samples each"
-
-
-def insert(document: str, parts: Iterable[Json]) -> str:
-    """The document with each part's table between its markers; a part without markers is left out."""
-    for part in parts:
-        begin, end = (f"<!-- {mark}bench:{part['name']} -->" for mark in ("", "/"))
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        text = f"{begin}\n{table(part)}\n{end}"
-        document = pattern.sub(lambda _, text=text: text, document)
-    return document

@@ -23,6 +23,8 @@ from typing import Any
 import psutil
 
 REPO = Path(__file__).resolve().parents[2]
+WEBHOOK_SECRET = "sample-webhook-secret"
+ADMIN = ("admin", "load-admin-password")
 READY_S = 60.0
 STOP_S = 20.0
 
@@ -135,6 +137,15 @@ class Backend:
         """kill -9, workers included."""
         if self._process is not None:
             kill_group(self._process)
+
+
+def reported_pause(log: Path, start: int) -> float | None:
+    """What the coordinator inside a backend wrote about its pause beyond an offset of the log, in ms."""
+    with log.open("rb") as file:
+        file.seek(start)
+        words = file.read().decode(errors="replace").split("pause ")[1:]
+    pauses = [float(word.split(" ")[0]) for word in words if word.split(" ")[0].replace(".", "").isdigit()]
+    return max(pauses, default=None)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Self
 
 from loadtests import sample
-from loadtests.judge.oracle import Database, PostgresSide, SqliteSide
-from loadtests.sample import WEBHOOK_SECRET
 from loadtests.stage.embedded import EmbeddedPostgres, free_port
-from loadtests.stage.processes import Backend, StMigrate
+from loadtests.stage.processes import ADMIN, WEBHOOK_SECRET, Backend, StMigrate
 
-ADMIN = ("admin", "load-admin-password")
 DATABASE = "sigma_trader"
 
 
@@ -57,6 +53,11 @@ class Stage:
         """SQLAlchemy URL of the SQLite side."""
         return f"sqlite:///{self.sqlite_path}"
 
+    @property
+    def postgres_dsn(self) -> str:
+        """The PostgreSQL side for libpq."""
+        return self.postgres.dsn(DATABASE)
+
     def env(self, *, primary: str = "sqlite", cutover: str = "manual", **extra: str) -> dict[str, str]:
         """The ST_ variables of a deployment that wants the given side as primary."""
         urls = [self.sqlite_url, self.postgres_url]
@@ -83,14 +84,6 @@ class Stage:
     def migrate(self) -> StMigrate:
         """The operator's command line."""
         return StMigrate(self.env(), self.migrate_log)
-
-    def sides(self) -> list[Database]:
-        """Both databases as the oracle reads them."""
-        return [SqliteSide(self.sqlite_path), PostgresSide(self.postgres.dsn(DATABASE))]
-
-    def marker_prefix(self) -> str:
-        """A prefix for markers that no earlier run has used."""
-        return f"ld{int(time.time() * 1000):x}"
 
     def close(self) -> None:
         """End every backend and the server, and remove the directory."""

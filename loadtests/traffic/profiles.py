@@ -30,8 +30,9 @@ class Bounds:
 
     `p99_ms`: answers outside of a switch; `pause_ms`: the tool's own figure per switch; `lag_p99_ms`: age
     of the oldest change that the shadow lacks, over all looks while replicating and no command for a switch
-    runs; `lag_switch_ms`: the highest while one runs, from its call to its end. What was lost, doubled, altered, failed or left unanswered has no bound: it must be none, always. The reasons
-    that hold for all profiles are in `loadtests.judge.bounds`; `because` says what is special about this one.
+    runs; `lag_switch_ms`: the highest while one runs, from its call to its end. What was lost, doubled,
+    altered, failed or left unanswered has no bound: there must be none, always. The reasons that hold for
+    all profiles are in `loadtests.judge.bounds`; `because` says what is special about this one.
     """
 
     p99_ms: float
@@ -72,11 +73,6 @@ class Profile:
     def peak(self) -> int:
         """The most users of any step."""
         return max(step.users for step in self.steps)
-
-    @property
-    def mean(self) -> float:
-        """Users on average over a cycle."""
-        return sum(step.seconds * step.users for step in self.steps) / self.cycle_s
 
     def scaled(self, factor: float) -> Profile:
         """The same profile with so many times the users; a step that has users keeps at least one."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from loadtests.traffic.ledger import Attempt, Delivery, Ledger, Outcome
-from loadtests.traffic.payloads import Shape, Signal, Signals
+from loadtests.traffic.shapes import Shape, Signal
+from loadtests.traffic.signals import Signals
 from loadtests.traffic.wire import Answer, NoAnswer, NotSent, request
 
 PATH = "/webhook/tradingview"
@@ -37,18 +36,6 @@ def may_have_stored(attempt: Attempt) -> bool:
     if attempt.status is None:
         return attempt.sent
     return attempt.status >= 500 and attempt.status != 503
-
-
-@dataclass(frozen=True)
-class Live:
-    """What the sender has seen so far."""
-
-    sent: int
-    acknowledged: int
-    refused: int
-    failed: int
-    unknown: int
-    in_flight: int
 
 
 class Sender:
@@ -80,8 +67,6 @@ class Sender:
         self._secret = secret
         self._ledger = ledger
         self._resend_delay_s = resend_delay_s
-        self._sent = 0
-        self._outcomes: Counter[Outcome] = Counter()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
@@ -101,18 +86,6 @@ class Sender:
         asyncio.run(self._send_closed(time.monotonic() + seconds, clients))
         return (len(self.deliveries) - before) / seconds
 
-    def live(self) -> Live:
-        """Counts at this moment."""
-        count = self._outcomes
-        return Live(
-            self._sent,
-            count[Outcome.ACKNOWLEDGED],
-            count[Outcome.REFUSED],
-            count[Outcome.FAILED],
-            count[Outcome.UNKNOWN],
-            self._sent - count.total(),
-        )
-
     def _run(self) -> None:
         asyncio.run(self._send_all())
 
@@ -123,7 +96,6 @@ class Sender:
             due = max(due + 1 / self.rate, time.monotonic() - 1)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             signal, shape = self._signals.next()
-            self._sent += 1
             task = asyncio.create_task(self._deliver(signal, shape, due))
             running.add(task)
             task.add_done_callback(running.discard)
@@ -134,7 +106,6 @@ class Sender:
 
         async def client() -> None:
             while time.monotonic() < until:
-                self._sent += 1
                 await self._deliver(*self._signals.next(), time.monotonic())
 
         await asyncio.gather(*(client() for _ in range(clients)))
@@ -145,7 +116,6 @@ class Sender:
             signal, shape, self._secret, lambda: self.target, due, resend_delay_s=self._resend_delay_s
         )
         self.deliveries.append(delivery)
-        self._outcomes[delivery.outcome] += 1
         self._ledger.write(delivery)
 
 

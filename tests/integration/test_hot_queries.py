@@ -28,7 +28,8 @@ from app.services.deployment_scheduler import enqueue_due_jobs_once
 from app.services.deployment_worker import DeploymentWorker
 from app.services.stranded_orders import move_stranded_orders
 from loadtests.stage.embedded import EmbeddedPostgres
-from loadtests.traffic.payloads import SHAPES, Signals
+from loadtests.traffic.payloads import SHAPES
+from loadtests.traffic.signals import Signals
 from tests.support.hot_rows import LARGE, fill
 from tests.support.plans import Sent, findings
 

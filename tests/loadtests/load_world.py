@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from loadtests.judge.oracle import SqliteSide
+from loadtests.judge.sides import SqliteSide
 from loadtests.traffic.ledger import Attempt, Delivery, Outcome
-from loadtests.traffic.payloads import Signals
+from loadtests.traffic.signals import Signals
 
 RUN = "t1"
 DDL = """

@@ -17,7 +17,9 @@ from app.db.settings import load_settings
 from app.db.store_postgres import PostgresStore
 from app.db.store_sqlite import SqliteStore
 from app.db.urls import make_pair, parse_url
-from loadtests.judge.bounds import Measured, checks
+from loadtests.judge.bounds import checks
+from loadtests.judge.figures import Latency
+from loadtests.judge.measured import Measured
 from loadtests.judge.oracle import Finding, Verdict
 from loadtests.judge.watch import Sample, Watch
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -26,7 +28,14 @@ from migration.backfill import Backfill
 from migration.prepare import prepare
 
 BOUNDS = Bounds(p99_ms=1500)
-CALM = Measured(Verdict(acknowledged=5), 900.0, [("1, cutover", 60.0)], [0.002] * 99 + [4.0], [0.9], 0)
+CALM = Measured(
+    Verdict(acknowledged=5),
+    Latency(20.0, 900.0, 950.0),
+    [("1, cutover", 60.0)],
+    [0.002] * 99 + [4.0],
+    [0.9],
+    0,
+)
 TIMEOUT_S = 20.0
 
 
@@ -51,7 +60,7 @@ def test_a_calm_run_holds_and_every_bound_has_its_reason() -> None:
         (replace(CALM, verdict=Verdict(cut_off=1)), "unanswered deliveries"),
         (replace(CALM, failed_requests=1), "failed requests of any kind"),
         (replace(CALM, pauses=[("2, rollback", 251.0)]), "pause: 2, rollback"),
-        (replace(CALM, p99_ms=1501.0), "answers outside of switches, p99"),
+        (replace(CALM, times=Latency(20.0, 1501.0, 1501.0)), "answers outside of switches, p99"),
         (replace(CALM, lags=[0.002] * 98 + [0.051] * 2), "lag, p99"),
         (replace(CALM, near=[0.0, 1.1]), "lag while a switch's command runs, highest"),
     ],
@@ -71,7 +80,7 @@ def test_lags_are_those_of_replicating_outside_of_switches(tmp_path: Path) -> No
     assert watch.lags(outside=[(2.9, 3.1)]) == [0.02, 0.0]
     assert watch.lags(inside=[(2.9, 3.1)]) == [0.5]
     assert watch.began(2) == 4.0
-    assert watch.highest_lag(phase="replicating") == (5, 0.5)
+    assert watch.highest_lag() == (5, 0.5)
 
 
 def test_the_watch_sees_the_age_of_a_change_and_that_it_was_applied(

@@ -9,7 +9,8 @@ import pytest
 from load_world import RUN, World, insert, raw
 from sqlalchemy import make_url
 
-from loadtests.judge.oracle import PostgresSide, Verdict, judge
+from loadtests.judge.oracle import Verdict, judge
+from loadtests.judge.sides import PostgresSide
 from loadtests.traffic.ledger import Delivery, Fact, Outcome
 
 

@@ -15,10 +15,13 @@ from app.core.config import get_settings
 from app.db import Base, get_db
 from app.main import app
 from app.models import User
-from loadtests.judge.oracle import SqliteSide, judge
+from loadtests.judge.oracle import judge
+from loadtests.judge.sides import SqliteSide
 from loadtests.traffic.ledger import Attempt, Outcome
-from loadtests.traffic.payloads import SHAPES, SYMBOLS, Shape, Signals, skewed, tick
+from loadtests.traffic.payloads import SHAPES
 from loadtests.traffic.sender import PATH, conclude
+from loadtests.traffic.shapes import Shape, tick
+from loadtests.traffic.signals import SYMBOLS, Signals, skewed
 from loadtests.traffic.wire import Answer
 
 with warnings.catch_warnings():

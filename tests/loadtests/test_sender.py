@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import pytest
 
 from loadtests.traffic.ledger import Attempt, Delivery, Outcome
-from loadtests.traffic.payloads import SHAPES, Signals
+from loadtests.traffic.payloads import SHAPES
 from loadtests.traffic.sender import RESENDS, conclude, deliver, may_have_stored, sent_again
+from loadtests.traffic.signals import Signals
 from loadtests.traffic.wire import Answer
 
 ACCEPTED = json.dumps({"status": "accepted", "alert_id": 5, "order_id": 6}).encode()

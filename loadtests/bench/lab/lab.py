@@ -1,35 +1,24 @@
-"""Where a benchmark runs: its sizes, its directory, its PostgreSQL server, and what the machine is."""
+"""Where a benchmark runs: its sizes, its directory and its PostgreSQL server."""
 
 from __future__ import annotations
 
 import gc
 import itertools
-import os
-import platform
 import shutil
 import sqlite3
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, TypeVar
 
-import psutil
-
-from app.db.apply import Applier
-from app.db.settings import load_settings
-from app.db.store_postgres import PostgresStore
-from app.db.store_sqlite import SqliteStore
-from app.db.urls import Pair, make_pair, parse_url
 from loadtests.bench.lab import candles
 from loadtests.stage.embedded import EmbeddedPostgres
 
+T = TypeVar("T")
 ROLE = "bench"  # a role with a plain password: pgloader cannot read every one
-LIBRARIES = ("sqlalchemy", "psycopg", "fastapi", "uvicorn", "alembic")
 
 
 @dataclass(frozen=True)
@@ -130,59 +119,14 @@ def remove(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def make_applier(path: Path, url: str) -> tuple[Pair, Applier]:
-    """A pair and an applier on it; close it with `close_applier`."""
-    pair = make_pair(parse_url(f"sqlite:///{path}", name="sqlite"), parse_url(url, name="postgres"))
-    sqlite, postgres = SqliteStore(path, busy_timeout_ms=5_000), PostgresStore(pair.postgres, load_settings())
-    return pair, Applier(sqlite, postgres)
-
-
-def close_applier(applier: Applier) -> None:
-    """Close both connections."""
-    applier.sqlite.close()
-    applier.postgres.close()
-
-
-def machine(server: EmbeddedPostgres) -> dict[str, Any]:
-    """What the figures were measured on, and with which versions."""
-    with candles.connect(server.url()) as connection:
-        row = connection.execute("SHOW server_version").fetchone()
-    return {
-        "processor": _processor(),
-        "processors": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "postgresql": str(row[0]) if row else "",
-        "pgloader": _pgloader_version(),
-        **{name: version(name) for name in LIBRARIES},
-    }
-
-
-def sizes_as_json(sizes: Sizes) -> dict[str, Any]:
-    """The sizes of a run."""
-    return asdict(sizes)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _pgloader_version() -> str | None:
-    program = shutil.which("pgloader")
-    if program is None:
-        return None
-    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    return shown.splitlines()[0].removeprefix("pgloader version ").strip('"') if shown else None
-
-
 def timed(what: Callable[[], object]) -> float:
     """Seconds that a call takes."""
     started = time.perf_counter()
     what()
     return time.perf_counter() - started
+
+
+def rotated(items: Sequence[T], by: int) -> list[T]:
+    """The items in another order at each repeat, so that none is always the first."""
+    by %= len(items)
+    return [*items[by:], *items[:by]]

@@ -20,18 +20,15 @@ from app.db import SessionLocal
 from app.db.migrations import upgrade_head
 from app.db.runtime import Runtime, make_runtime, use
 from app.db.settings import DualWrite, ShimSettings
-from app.db.switch import Coordinator, Moved
 from app.db.urls import Side
 from app.models import User
-from loadtests.bench.lab.lab import Lab, close_applier, make_applier
-from loadtests.bench.parts.copy import prepare_sample
+from loadtests.bench.lab.lab import Lab
+from loadtests.bench.lab.pairs import close_applier, make_applier, move, prepare_sample
+from loadtests.show.headline import ALONE, ASYNC, NAIVE, POSTGRES_ALONE, SYNC
 from migration.backfill import Backfill
 from migration.verify import Verify
 
 Factory = Callable[[], Session]
-ALONE = "SQLite alone, before the shim"
-NAIVE = "naive dual-writer"
-PAUSE_MS = 5_000
 USER = 1_000  # beyond what the migrations write
 
 
@@ -47,12 +44,12 @@ class Mode:
 MODES = (
     Mode("SQLite, shim off"),
     Mode("SQLite, capture only", dual=DualWrite.OFF),
-    Mode("SQLite, async", dual=DualWrite.ASYNC),
-    Mode("SQLite, sync", dual=DualWrite.SYNC),
+    Mode(ASYNC, dual=DualWrite.ASYNC),
+    Mode(SYNC, dual=DualWrite.SYNC),
     Mode("SQLite, strict", dual=DualWrite.STRICT),
     Mode("PostgreSQL, reverse async", Side.POSTGRES, DualWrite.ASYNC),
     Mode("PostgreSQL, reverse sync", Side.POSTGRES, DualWrite.SYNC),
-    Mode("PostgreSQL alone", Side.POSTGRES),
+    Mode(POSTGRES_ALONE, Side.POSTGRES),
 )
 
 
@@ -127,9 +124,7 @@ class Field:
         Backfill(applier).run()
         Verify(applier).run()
         if primary is Side.POSTGRES:
-            outcome = Coordinator(applier, max_pause_ms=PAUSE_MS).move(primary)
-            if not isinstance(outcome, Moved):
-                raise RuntimeError(f"the benchmark's own switch was aborted: {outcome.reason}")
+            move(applier, primary)
         close_applier(applier)
         return path, url
 

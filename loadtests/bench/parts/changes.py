@@ -15,13 +15,12 @@ from pathlib import Path
 
 from app.db.apply import Applier, Round
 from app.db.settings import DualWrite
-from app.db.switch import Coordinator, Moved
 from app.db.urls import Side
 from loadtests.bench.lab import candles
-from loadtests.bench.lab.lab import Lab, close_applier, make_applier, remove, timed
-from loadtests.bench.lab.modes import PAUSE_MS, Field, Mode
+from loadtests.bench.lab.lab import Lab, remove, timed
+from loadtests.bench.lab.modes import Field, Mode
+from loadtests.bench.lab.pairs import close_applier, make_applier, move, prepare_candles
 from loadtests.bench.lab.samples import Figure, Part, Samples
-from loadtests.bench.parts.copy import prepare_candles
 from loadtests.bench.parts.sessions import spend
 from loadtests.judge.figures import percentile
 from migration.backfill import Backfill
@@ -58,7 +57,7 @@ def _capture(lab: Lab) -> list[Figure]:
         applier = _copied(path, url)
         groups[Side.SQLITE].add(CAPTURED, "time per row", "µs", _insert_sqlite(path, rows))
         applier.round()
-        _move(applier, Side.POSTGRES)
+        move(applier, Side.POSTGRES)
         groups[Side.POSTGRES].add(CAPTURED, "time per row", "µs", _insert_postgres(url, rows))
         close_applier(applier)
         for file in (path, other):
@@ -73,12 +72,6 @@ def _copied(path: Path, url: str) -> Applier:
     _, applier = make_applier(path, url)
     Backfill(applier).run()
     return applier
-
-
-def _move(applier: Applier, to: Side) -> None:
-    outcome = Coordinator(applier, max_pause_ms=PAUSE_MS).move(to)
-    if not isinstance(outcome, Moved):
-        raise RuntimeError(f"the benchmark's own switch was aborted: {outcome.reason}")
 
 
 def _insert_sqlite(path: Path, rows: int) -> float:
@@ -127,7 +120,7 @@ def _backlog(lab: Lab) -> list[Figure]:
         lab.settle()
         applier.sqlite.connection.execute("UPDATE candles SET volume = volume + 1")
         samples.add("apply on PostgreSQL", "speed", "rows/s", _apply(applier, rows))
-        _move(applier, Side.POSTGRES)
+        move(applier, Side.POSTGRES)
         with candles.connect(url) as connection:
             connection.execute("UPDATE candles SET volume = volume + 1")
         lab.settle()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 
@@ -24,14 +24,13 @@ from app.db.migrations import upgrade_head
 from app.db.urls import Side
 from loadtests import sample
 from loadtests.bench.lab import candles
-from loadtests.bench.lab.lab import ROLE, Lab, close_applier, make_applier, remove, timed
+from loadtests.bench.lab.lab import ROLE, Lab, remove, rotated, timed
+from loadtests.bench.lab.pairs import prepare_candles, prepare_sample
 from loadtests.bench.lab.samples import Figure, Part, Samples
+from loadtests.show.headline import LIMIT, OURS, PGLOADER
 from loadtests.stage.processes import REPO, python_env
-from migration.prepare import prepare
 
-T = TypeVar("T")
 BLOCK = 1 << 20
-OURS, LIMIT, PGLOADER = "this tool", "COPY of a text file", "pgloader"
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,6 @@ def _contest(lab: Lab, source: Source, notes: list[str]) -> list[Figure]:
     return samples.figures()
 
 
-def rotated(items: Sequence[T], by: int) -> list[T]:
-    """The items in another order at each repeat, so that none is always the first."""
-    by %= len(items)
-    return [*items[by:], *items[:by]]
-
-
 def _add_limit(lab: Lab, source: Source, samples: Samples) -> None:
     url = lab.database()
     samples.add(LIMIT, "time", "s", source.limit(url))
@@ -115,21 +108,6 @@ def _add_pgloader(lab: Lab, source: Source, samples: Samples, program: str, note
             notes.append(note)
     remove(path)
     lab.drop(url)
-
-
-def prepare_candles(path: Path, url: str) -> None:
-    """`prepare` with the candles table alone."""
-    with candles.plain_schema():
-        prepare_sample(path, url)
-
-
-def prepare_sample(path: Path, url: str) -> None:
-    """`prepare` as it is."""
-    pair, applier = make_applier(path, url)
-    try:
-        prepare(pair, applier, report=lambda line: None)
-    finally:
-        close_applier(applier)
 
 
 def ours(lab: Lab, original: Path, prepare_pair: Callable[[Path, str], None]) -> tuple[float, float]:

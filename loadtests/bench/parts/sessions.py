@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 
 from app.models import Alert, Order
-from loadtests.bench.lab.lab import Lab
-from loadtests.bench.lab.modes import ALONE, MODES, NAIVE, USER, Factory, Field, Mode
+from loadtests.bench.lab.lab import Lab, rotated
+from loadtests.bench.lab.modes import MODES, USER, Factory, Field, Mode
 from loadtests.bench.lab.samples import Figure, Part, Samples
-from loadtests.bench.parts.copy import rotated
 from loadtests.judge.figures import percentile
+from loadtests.show.headline import ALONE, NAIVE
 
 WARM_UP = 5
 Opener = Callable[[], AbstractContextManager[Factory]]

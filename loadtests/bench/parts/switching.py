@@ -8,13 +8,15 @@ from contextlib import closing
 
 from app.db.switch import Coordinator, Moved
 from app.db.urls import Side
-from loadtests.bench.lab.lab import Lab, close_applier, make_applier
+from loadtests.bench.lab.lab import Lab
+from loadtests.bench.lab.pairs import close_applier, make_applier
 from loadtests.bench.lab.samples import Part, Samples
 from loadtests.judge.figures import pause
-from loadtests.stage.stage import DATABASE, WEBHOOK_SECRET, Stage
+from loadtests.stage.processes import WEBHOOK_SECRET
+from loadtests.stage.stage import DATABASE, Stage
 from loadtests.traffic.ledger import Ledger, Outcome
-from loadtests.traffic.payloads import Signals
 from loadtests.traffic.sender import Sender
+from loadtests.traffic.signals import Signals, fresh_run
 from migration.backfill import Backfill
 from migration.prepare import prepare
 from migration.verify import Verify
@@ -42,7 +44,7 @@ def run(lab: Lab) -> Part:
 def _switches(lab: Lab, stage: Stage, part: Part) -> None:
     backend = stage.backend().start()
     with closing(Ledger(stage.ledger_path)) as ledger:
-        signals = Signals(stage.marker_prefix(), stage.users, seed=lab.seed)
+        signals = Signals(fresh_run(), stage.users, seed=lab.seed)
         sender = Sender(signals, WEBHOOK_SECRET, ledger, target=backend.port, rate=1.0)
         sender.rate = max(5.0, SHARE * sender.carries(MEASURE_S))
         sender.start()

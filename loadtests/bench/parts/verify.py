@@ -13,14 +13,14 @@ from app.db.apply import Applier
 from app.db.catalog import Schema, quote
 from loadtests import sample
 from loadtests.bench.lab import candles
-from loadtests.bench.lab.lab import Lab, close_applier, make_applier, remove, timed
+from loadtests.bench.lab.lab import Lab, remove, timed
+from loadtests.bench.lab.pairs import close_applier, make_applier, prepare_candles, prepare_sample
 from loadtests.bench.lab.samples import Figure, Part, Samples
-from loadtests.bench.parts.copy import prepare_candles, prepare_sample
+from loadtests.show.headline import SCAN, VERIFY
 from migration.backfill import Backfill
 from migration.verify import Verify
 
 FETCH = 2_000
-OURS, FLOOR = "verify, both sides", "bare scan of SQLite"
 
 
 def run(lab: Lab) -> Part:
@@ -42,15 +42,15 @@ def run(lab: Lab) -> Part:
 
 
 def _contest(lab: Lab, group: str, path: Path, url: str) -> list[Figure]:
-    samples = Samples(group, FLOOR)
+    samples = Samples(group, SCAN)
     _, applier = make_applier(path, url)
     Backfill(applier).run()
     schema = applier.schema()
     for repeat in range(lab.sizes.repeats):
         lab.say(f"verify, {group}: repeat {repeat + 1}")
         lab.settle()
-        samples.add(FLOOR, "speed", "rows/s", _scan(path, schema))
-        samples.add(OURS, "speed", "rows/s", _verify(applier))
+        samples.add(SCAN, "speed", "rows/s", _scan(path, schema))
+        samples.add(VERIFY, "speed", "rows/s", _verify(applier))
     close_applier(applier)
     remove(path)
     lab.drop(url)

@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from loadtests.bench.lab.lab import Lab
-from loadtests.bench.lab.modes import ALONE, MODES, NAIVE, Field
+from loadtests.bench.lab.lab import Lab, rotated
+from loadtests.bench.lab.modes import MODES, Field
 from loadtests.bench.lab.samples import Part, Samples
-from loadtests.bench.parts.copy import rotated
 from loadtests.judge.figures import percentile
+from loadtests.show.headline import ALONE, NAIVE
 from loadtests.stage.embedded import free_port
 from loadtests.stage.processes import Backend
 from loadtests.traffic.ledger import Outcome
-from loadtests.traffic.payloads import SHAPES, Signals
+from loadtests.traffic.payloads import SHAPES
 from loadtests.traffic.sender import deliver
+from loadtests.traffic.signals import Signals
 
 SECRET = "bench-webhook-secret"
 WARM_UP = 4

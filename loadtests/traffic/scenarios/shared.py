@@ -11,8 +11,9 @@ from pathlib import Path
 import gevent
 
 from loadtests.traffic.ledger import Delivery, Ledger, Outcome
-from loadtests.traffic.payloads import Shape, Signal, Signals
 from loadtests.traffic.profiles import Profile
+from loadtests.traffic.shapes import Shape, Signal
+from loadtests.traffic.signals import Signals, fresh_run
 
 KEPT_ORDERS = 500
 EVERY_S = 1.0
@@ -67,6 +68,5 @@ def make(
     profile: Profile, *, run: str, senders: list[str], secret: str, admin: tuple[str, str], ledger: Path
 ) -> Shared:
     """The state of a new run; an empty `run` gets a prefix of its own."""
-    prefix = run or f"ld{int(time.time() * 1000):x}"
-    signals = Signals(prefix, senders, seed=profile.seed, skew=profile.skew)
+    signals = Signals(run or fresh_run(), senders, seed=profile.seed, skew=profile.skew)
     return Shared(profile, signals, secret, admin, Ledger(ledger))

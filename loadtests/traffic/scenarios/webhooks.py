@@ -8,9 +8,9 @@ import gevent
 from locust import FastHttpUser, task
 
 from loadtests.traffic.ledger import Attempt, Delivery, merged
-from loadtests.traffic.payloads import Shape, Signal
 from loadtests.traffic.scenarios.shared import Paced, Shared
 from loadtests.traffic.sender import PATH, RESEND_DELAY_S, RESENDS, TIMEOUT_S, conclude, sent_again
+from loadtests.traffic.shapes import Shape, Signal
 from loadtests.traffic.wire import Answer
 
 
