@@ -28,6 +28,7 @@ from loadtests.run.story import COPIED, Story
 from loadtests.show import published
 from loadtests.show.lines import Lines
 from loadtests.show.report import report
+from loadtests.show.tables import committed
 from loadtests.stage.machine import machine
 from loadtests.stage.processes import REPO, Broken
 from loadtests.stage.stage import Stage
@@ -164,8 +165,9 @@ def summary(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 def publish(result: dict[str, Any], mode: str) -> None:
     """Put the figures among the committed ones, and renew the documents."""
-    path = published.FIGURES / f"{published.NAMES[mode]}.json"
-    path.write_text(as_text(published.merged(published.load(path), result)), encoding="utf-8")
+    name = published.NAMES[mode]
+    merged = published.merged(committed(published.FIGURES, name), result)
+    (published.FIGURES / f"{name}.json").write_text(as_text(merged), encoding="utf-8")
     published.main()
 
 

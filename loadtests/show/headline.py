@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtests.show.tables import NOTHING, number
+from loadtests.show.tables import NOTHING, committed, number
 
 Json = dict[str, Any]
 Values = Mapping[tuple[str, str], Mapping[str, Json]]  # (group, who) to quantity to {median, low, high}
@@ -29,11 +28,9 @@ def headline_table(figures: Path) -> str:
 
 
 def _values(figures: Path, part: str) -> Values:
-    path = figures / f"{part}.json"
     found: dict[tuple[str, str], dict[str, Json]] = {}
-    if path.exists():
-        for figure in json.loads(path.read_text(encoding="utf-8"))["figures"]:
-            found.setdefault((figure["group"], figure["name"]), {})[figure["quantity"]] = figure["value"]
+    for figure in (committed(figures, part) or {"figures": []})["figures"]:
+        found.setdefault((figure["group"], figure["name"]), {})[figure["quantity"]] = figure["value"]
     return found
 
 
@@ -46,7 +43,7 @@ def _times(values: Values, group: str, who: str, than: str, quantity: str) -> fl
     pairs = zip(
         values[group, who][quantity]["samples"], values[group, than][quantity]["samples"], strict=True
     )
-    return median(ours / theirs for ours, theirs in pairs)
+    return float(median(ours / theirs for ours, theirs in pairs))
 
 
 def _groups(values: Values, who: str) -> Iterator[str]:

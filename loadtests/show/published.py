@@ -8,7 +8,6 @@ whose figures are not there says so. A full `make load` and a full `make bench` 
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 
 from loadtests.show.headline import PARTS, headline_table
 from loadtests.show.summary import demo_table
-from loadtests.show.tables import NOTHING, machine_line, number, table
+from loadtests.show.tables import NOTHING, committed, machine_line, number, table
 from loadtests.stage.processes import REPO
 
 Json = dict[str, Any]
@@ -62,17 +61,9 @@ def merged(old: Json | None, new: Json) -> Json:
     return new | {"profiles": list(profiles.values())}
 
 
-def load(path: Path) -> Json | None:
-    """Committed figures, None if there are none."""
-    if not path.exists():
-        return None
-    found: Json = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
 def load_table(figures: Path, mode: str) -> str:
     """One row per profile."""
-    result = load(figures / f"{NAMES[mode]}.json")
+    result = committed(figures, NAMES[mode])
     if result is None:
         return f"No figures for {mode} have been committed."
     lines = [
@@ -103,12 +94,12 @@ def capacity_table(figures: Path) -> str:
     """Deliveries per second that were measured, each with what bounds it."""
     rows: list[str] = []
     origins: list[str] = []
-    webhook = load(figures / "webhook.json")
+    webhook = committed(figures, "webhook")
     if webhook is not None:
         rows += _webhook_rows(webhook)
         origins.append(f"`{webhook['command']}`, {webhook['date']}: {machine_line(webhook)}")
     for mode, name in NAMES.items():
-        result = load(figures / f"{name}.json")
+        result = committed(figures, name)
         if result is not None:
             rows += [_load_row(entry, mode) for entry in result["profiles"]]
             origins.append(f"`make load`, {result['date']}: {machine_line(result)}")
@@ -163,7 +154,7 @@ def _load_row(entry: Json, mode: str) -> str:
 
 def bench_table(figures: Path, part: str) -> str:
     """One part of the benchmark."""
-    result = load(figures / f"{part}.json")
+    result = committed(figures, part)
     return table(result) if result is not None else NOTHING
 
 

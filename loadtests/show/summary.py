@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from loadtests.judge.figures import Pause, latency
 from loadtests.judge.outcome import Outcome, Switch
 from loadtests.judge.watch import Watch
-from loadtests.show.tables import NOTHING, number
+from loadtests.show.tables import NOTHING, committed, number
 
 
 def figures(outcome: Outcome, watch: Watch, *, database: str, kills: int, seconds: float) -> dict[str, Any]:
@@ -98,10 +97,9 @@ def table_rows(figures: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def demo_table(folder: Path) -> str:
     """The closing table of the recorded demo, from the committed figures."""
-    path = folder / "demo.json"
-    if not path.exists():
+    found = committed(folder, "demo")
+    if found is None:
         return NOTHING
-    found = json.loads(path.read_text(encoding="utf-8"))
     rows = [(name, _shown(value)) for name, value in table_rows(found)]
     wide = max(len(name) for name, _ in rows)
     table = "\n".join(f"{name:<{wide}}  {value:>62}" for name, value in rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -28,6 +30,15 @@ def table(part: Json) -> str:
     if part["notes"]:
         lines += ["", *(f"- {note}" for note in part["notes"])]
     return "\n".join(lines)
+
+
+def committed(figures: Path, name: str) -> Json | None:
+    """One file of a folder of figures, None if it is not there."""
+    path = figures / f"{name}.json"
+    if not path.exists():
+        return None
+    found: Json = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def number(value: float) -> str:
