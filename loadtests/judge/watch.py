@@ -10,7 +10,6 @@ before the log: what is applied in between makes a lag look longer, never shorte
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from loadtests.stage.thread import Stoppable
 
 EVERY_S = 0.01
 REPLICATING = "replicating"
@@ -48,7 +49,7 @@ class Sample:
     lag_seconds: float
 
 
-class Watch:
+class Watch(Stoppable):
     """Takes samples from a thread of its own until it is stopped.
 
     `cpu_s` is the processor time that the looking itself has taken in this process.
@@ -60,23 +61,12 @@ class Watch:
     """
 
     def __init__(self, sqlite_path: Path, conninfo: str, *, every_s: float = EVERY_S) -> None:
+        super().__init__("watch")
         self.samples: list[Sample] = []
         self.cpu_s = 0.0
         self._path = sqlite_path
         self._conninfo = conninfo
         self._every_s = every_s
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def highest_lag(self) -> tuple[int, float]:
         """The most entries and the most seconds of all samples while replicating."""

@@ -17,12 +17,13 @@ from contextlib import suppress
 from loadtests.show.lines import Lines
 from loadtests.stage.processes import Backend, Broken, Result, StMigrate, kill_group
 from loadtests.stage.stage import Stage
+from loadtests.stage.thread import Stoppable
 
 KILLS_PER_COMMAND = 2
 BETWEEN_S = (3.0, 8.0)
 
 
-class Chaos:
+class Chaos(Stoppable):
     """Kills what runs, from a thread of its own.
 
     Args:
@@ -32,6 +33,7 @@ class Chaos:
     """
 
     def __init__(self, stage: Stage, lines: Lines, seed: int) -> None:
+        super().__init__("chaos")
         self.kills = 0
         self.random = random.Random(seed)
         self._stage = stage
@@ -39,16 +41,9 @@ class Chaos:
         self._backend: Backend | None = None
         self._worker: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
-
-    def start(self, backend: Backend) -> None:
-        """Begin, with an apply worker beside the backend."""
-        self._backend = backend
-        self._thread.start()
 
     def watch_over(self, backend: Backend) -> None:
-        """From now on this backend is the one to kill and to start again."""
+        """This backend is the one to kill and to start again; call it before `start`, and when it changes."""
         with self._lock:
             self._backend = backend
 
@@ -64,9 +59,7 @@ class Chaos:
 
     def stop(self) -> None:
         """Kill nothing more; the apply worker ends too."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
         if self._worker is not None:
             kill_group(self._worker)
             self._worker = None

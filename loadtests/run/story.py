@@ -99,7 +99,8 @@ class Story:
         self._traffic.start(self.backend)
         self.outcome.deliveries = self._traffic.deliveries
         if self._chaos:
-            self._chaos.start(self.backend)
+            self._chaos.watch_over(self.backend)
+            self._chaos.start()
 
     def _verify(self) -> None:
         result = self._command("verify")

@@ -9,10 +9,10 @@ nothing is sent again, because it may have arrived. A connection that was never 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping
 
+from loadtests.stage.thread import Stoppable
 from loadtests.traffic.ledger import Attempt, Delivery, Ledger, Outcome
 from loadtests.traffic.shapes import Shape, Signal
 from loadtests.traffic.signals import Signals
@@ -38,7 +38,7 @@ def may_have_stored(attempt: Attempt) -> bool:
     return attempt.status >= 500 and attempt.status != 503
 
 
-class Sender:
+class Sender(Stoppable):
     """Sends a stream of signals from a thread of its own.
 
     Args:
@@ -60,6 +60,7 @@ class Sender:
         rate: float,
         resend_delay_s: float = RESEND_DELAY_S,
     ) -> None:
+        super().__init__("sender")
         self.target = target
         self.rate = rate
         self.deliveries: list[Delivery] = []
@@ -67,18 +68,6 @@ class Sender:
         self._secret = secret
         self._ledger = ledger
         self._resend_delay_s = resend_delay_s
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
-
-    def start(self) -> None:
-        """Begin to send."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send nothing new, and wait until every delivery has ended."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def carries(self, seconds: float, clients: int = 8) -> float:
         """Deliveries per second that the target acknowledges to so many clients; before `start` only."""
