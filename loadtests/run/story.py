@@ -128,13 +128,13 @@ class Story:
         else:
             new.start()
         seconds = time.time() - begin
+        ready = new.ready() or {}  # asked before the chaos may kill the new backend
         self._traffic.turn_to(new)
         old, self.backend = self.backend, new
         if self._chaos:
             self._chaos.watch_over(new)
         old.stop()
         reported = reported_pause(log, log_end)
-        ready = new.ready() or {}
         self._switched(TURNED_URL, "postgres", int(ready.get("epoch") or 0), begin, reported, seconds)
         if ready.get("primary") != "postgres":
             self.outcome.problems.append(f"after the restart the primary is {ready.get('primary')}")
