@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.embedded import EmbeddedPostgres
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "sigmatrader"
+from loadtests.stage import sample
+from loadtests.stage.embedded import EmbeddedPostgres
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +30,11 @@ def pg_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def facts() -> Path:
-    """The folder with the recorded facts of the real application."""
-    if not SHARED.exists():
-        pytest.skip("the folder with the recorded facts is not beside the project")
-    return SHARED
+def sample_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database like one that a live application has used for long; to be copied by who writes."""
+    path = tmp_path_factory.mktemp("sample") / "sample.db"
+    sample.make(path)
+    return path
 
 
 @pytest.fixture

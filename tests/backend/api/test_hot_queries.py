@@ -27,8 +27,9 @@ from app.main import app
 from app.services.deployments.scheduler import enqueue_due_jobs_once
 from app.services.deployments.worker import DeploymentWorker
 from app.services.orders.stranded import move_stranded_orders
-from loadtests.embedded import EmbeddedPostgres
-from loadtests.payloads import SHAPES, Signals
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.traffic.payloads import SHAPES
+from loadtests.traffic.signals import Signals
 from tests.backend.api.hot_rows import LARGE, fill
 from tests.backend.api.plans import Sent, findings
 

@@ -23,7 +23,7 @@ from app.db.revisions.chain import upgrade_head
 from app.db.session import runtime as runtimes
 from app.db.session.engines import make_engine
 from app.db.session.runtime import Runtime, make_runtime
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.differential.backends import Backend, Clock, Twins, log_in
 from tests.backend.differential.seeds import plant

@@ -20,7 +20,7 @@ from app.db.common.urls import Side
 from app.db.sides.postgres.store import PostgresStore
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered
-from loadtests.embedded import free_port
+from loadtests.stage.embedded import free_port
 from tests.support.dying.zygote import Zygote
 from tests.support.pairs import TestPair, wait_until
 

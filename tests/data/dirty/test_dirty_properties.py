@@ -17,7 +17,7 @@ from app.db.common.urls import Side
 from app.db.rows.canonical import Kind, encode, encode_column
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import active_policy
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.findings.report import SHOWN_KEYS
 from migration.preflight.run import run
 from tests.data.dirty.dirty_stage import KINDS, Stage, every_kind, move, staged

@@ -17,7 +17,7 @@ from app.db.common.urls import Side
 from app.db.rows.canonical import Kind
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import Policy, active_policy
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.findings.report import Report, Severity
 from migration.preflight.run import run
 from migration.verify.run import Verify

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import sqlite3
 import uuid
@@ -16,7 +15,7 @@ from app.db.common.settings import load_settings
 from app.db.common.urls import Side, make_pair, parse_url
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.fill.backfill import Backfill
 from migration.fill.prepare import prepare
 from migration.verify.run import Verify, repair
@@ -65,12 +64,10 @@ def either(direction: Side, module_pair: SmallPair) -> Iterator[SmallPair]:
 
 @pytest.fixture(scope="session")
 def sample(
-    postgres_server: EmbeddedPostgres, facts: Path, tmp_path_factory: pytest.TempPathFactory
+    postgres_server: EmbeddedPostgres, sample_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SmallPair]:
     """The sample database on both sides, its two largest tables shortened."""
-    path = tmp_path_factory.mktemp("sample") / "st.db"
-    with gzip.open(facts / "sample" / "sigma_trader.db.gz") as packed, path.open("wb") as file:
-        shutil.copyfileobj(packed, file)
+    path = Path(shutil.copy(sample_file, tmp_path_factory.mktemp("sample") / "st.db"))
     connection = sqlite3.connect(path)
     for table in ("candles", "system_events"):
         connection.execute(

@@ -16,7 +16,7 @@ import pytest
 
 from app.db.common.urls import Side
 from app.db.session.at_start import switch_at_start
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import pgbouncer
 from tests.support.pairs import connect

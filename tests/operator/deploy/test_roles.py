@@ -14,7 +14,7 @@ from app.db.common.urls import Side, parse_url
 from app.db.session.at_start import switch_at_start
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verify import settle as verify_settle
 from tests.operator.deploy.conftest import ALERTS, Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import execute, sql_blocks

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 
 import app.db.common.metrics
 from app.db.common.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.servers import DEPLOY
 
 RULES: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0][

@@ -23,8 +23,8 @@ from typing import Any
 
 from app.db.common import failpoints
 from app.db.revisions.chain import upgrade_head
-from loadtests.embedded import EmbeddedPostgres
-from loadtests.processes import python_env
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.stage.processes import python_env
 from migration.verbs.cli import main
 from tests.core.random.history.judge import START, Verdict, judge, read_postgres, read_sqlite
 from tests.core.random.history.ledger import read

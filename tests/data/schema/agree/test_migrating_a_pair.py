@@ -19,7 +19,7 @@ from app.db.common.urls import Side
 from app.db.revisions import pair as migration_pair
 from app.db.revisions.chain import alembic_config, upgrade_head
 from app.db.sides.capture.inventory import check_postgres_inventory
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.data.schema.chain_pairs import Traffic, clone, make_template, mismatches, settle
 from tests.data.schema.pair_chain import CHANGES, write_chain
 from tests.support.pairs import TestPair

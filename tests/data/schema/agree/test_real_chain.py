@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 from pathlib import Path
 
@@ -38,9 +37,7 @@ def test_there_and_back_and_there_again(
 ) -> None:
     path = tmp_path / "real.db"
     if source == "sample":
-        facts: Path = request.getfixturevalue("facts")
-        with gzip.open(facts / "sample" / "sigma_trader.db.gz") as packed, path.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
+        shutil.copy(request.getfixturevalue("sample_file"), path)
     else:
         upgrade_head(f"sqlite:///{path}")
     pair = TestPair(path, templates.server.create_database(f"real_{source}"))
