@@ -35,9 +35,10 @@ from app.db.rows.catalog import Table, quote, quote_with_parameters
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import capture_inserts
 from app.db.sides.contract import Row
-from app.db.sides.phase import Phase, advance
+from app.db.sides.control import advance, postgres_control
+from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import ROW_ERRORS, postgres_control
+from app.db.sides.postgres.connection import ROW_ERRORS
 from app.db.sides.postgres.target import PostgresTarget, canonical_parts
 from app.db.sides.sqlite.store import key_columns, stream
 from migration.fill.binary import OutOfRange

@@ -30,12 +30,19 @@ from app.db.rows.catalog import Schema, postgres_columns, quote, read_schema, sq
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
-from app.db.sides.contract import Control
-from app.db.sides.phase import Phase, advance, record
+from app.db.sides.control import (
+    Control,
+    advance,
+    claim_postgres,
+    claim_sqlite,
+    is_claimed_postgres,
+    postgres_control,
+    sqlite_control,
+)
+from app.db.sides.phase import Phase, record
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, sqlite_control
+from app.db.sides.sqlite.store import SqliteStore
 from migration.preflight.orphans import clear_orphans
 
 MINIMUM_SERVER = 140_000
@@ -179,7 +186,7 @@ def _claim(postgres: PostgresStore, discard: bool) -> None:
     with postgres.write() as connection:
         for statement in tables.create_statements(Side.POSTGRES):
             connection.execute(statement.encode())
-        if connection.execute("SELECT 1 FROM st_control").fetchone():
+        if is_claimed_postgres(connection):
             return
         _keep_to_owner(connection)
         filled = [
@@ -192,12 +199,7 @@ def _claim(postgres: PostgresStore, discard: bool) -> None:
                 f"PostgreSQL already holds rows in {len(filled)} tables, {filled[0]} among them",
                 hint="name an empty database, or repeat with --discard-target to remove those rows",
             )
-        pair = uuid.uuid4().hex
-        connection.execute(
-            "INSERT INTO st_control (id, pair, side, primary_side, epoch, phase, writable, applying, paused) "
-            "VALUES (1, %s, 'postgres', 'sqlite', 1, 'preparing', false, false, false)",
-            (pair,),
-        )
+        claim_postgres(connection, uuid.uuid4().hex)
         connection.execute(
             "INSERT INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
         )
@@ -243,11 +245,7 @@ def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str) -> None:
     with sqlite.write() as connection:
         for statement in tables.create_statements(Side.SQLITE):
             connection.execute(statement)
-        connection.execute(
-            "INSERT OR IGNORE INTO st_control (id, pair, side, primary_side, epoch, phase, writable, applying, paused, note) "
-            "VALUES (1, ?, 'sqlite', 'sqlite', 1, 'prepared', 1, 0, 0, ?)",
-            (pair, f"journal_mode={mode}"),
-        )
+        claim_sqlite(connection, pair, f"journal_mode={mode}")
         connection.execute(
             "INSERT OR IGNORE INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
         )

@@ -17,8 +17,7 @@ from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, Refused, ShadowUnavailable, StaleAttempt
 from app.db.common.urls import Side
 from app.db.sides.capture.triggers import fence_message, set_fence_message
-from app.db.sides.contract import Control
-from app.db.sides.sqlite.store import sqlite_control
+from app.db.sides.control import Control, set_primary_sqlite, sqlite_control
 from app.db.switch.recover import recover
 
 
@@ -118,11 +117,7 @@ def force(applier: Applier, seen: Control, loss: Loss) -> Forced:
     with applier.sqlite.write() as connection:
         if sqlite_control(connection) != seen:
             raise StaleAttempt("SQLite's control row changed meanwhile", hint="see st-migrate status")
-        connection.execute(
-            "UPDATE st_control SET primary_side = 'sqlite', epoch = ?, writable = 1, attempt = NULL, "
-            "attempt_state = NULL, attempt_deadline = NULL WHERE id = 1",
-            (epoch,),
-        )
+        set_primary_sqlite(connection, seen, Side.SQLITE, epoch)
         connection.execute("DELETE FROM st_pending")
         set_fence_message(connection, fence_message(Side.SQLITE, epoch))
     return Forced(epoch, loss)

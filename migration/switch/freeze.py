@@ -17,6 +17,15 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from app.db.apply.round import Applier
 from app.db.common.errors import Refused, StaleAttempt
+from app.db.common.urls import Side
+from app.db.sides.control import (
+    Control,
+    begin_attempt,
+    fence_sqlite,
+    postgres_control,
+    renew_postgres,
+    renew_sqlite,
+)
 from app.db.sides.phase import actor, record
 from app.db.switch.coordinator import end_attempt
 from app.db.switch.recover import Recovered, recover
@@ -36,7 +45,7 @@ def frozen(applier: Applier) -> Iterator[Renew]:
     """
     token = uuid.uuid4().hex
     _await_lease(applier)
-    _begin(applier, token)
+    seen = _begin(applier, token)
     renewed = time.monotonic()
 
     def renew() -> None:
@@ -47,11 +56,7 @@ def frozen(applier: Applier) -> Iterator[Renew]:
 
     try:
         with applier.sqlite.write() as connection:
-            fenced = connection.execute(
-                "UPDATE st_control SET writable = 0, attempt = ?, attempt_state = 'draining', "
-                "attempt_deadline = ? WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite'",
-                (token, time.time() + LEASE_S),
-            ).rowcount
+            fenced = fence_sqlite(connection, token, seen.epoch, time.time() + LEASE_S)
         if not fenced:
             raise StaleAttempt(
                 "another attempt holds the SQLite file", hint="run st-migrate recover and repeat"
@@ -71,29 +76,23 @@ def _await_lease(applier: Applier) -> None:
     attempts(recover, applier)
 
 
-def _begin(applier: Applier, token: str) -> None:
+def _begin(applier: Applier, token: str) -> Control:
+    """Put the freeze on the arbiter's record; returns the record as it was before."""
     with applier.postgres.write() as connection:
-        begun = connection.execute(
-            "UPDATE st_control SET attempt = %s, attempt_state = 'begun', note = %s, "
-            "attempt_deadline = extract(epoch FROM clock_timestamp()) + %s "
-            "WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite' RETURNING epoch",
-            (token, f"offline copy by {actor()}", LEASE_S),
-        ).fetchone()
+        seen = postgres_control(connection)
+        note = f"offline copy by {actor()}"
+        begun = seen.primary is Side.SQLITE and begin_attempt(
+            connection, seen, token, phase=seen.phase, seconds=LEASE_S, note=note
+        )
         if begun:
-            record(connection, "frozen for the offline copy", begun[0], {"attempt": token})
+            record(connection, "frozen for the offline copy", seen.epoch, {"attempt": token})
     if not begun:
         raise Refused("a switch or another copy is under way", hint="see st-migrate status")
+    return seen
 
 
 def _lease(applier: Applier, token: str) -> None:
     with applier.postgres.write() as connection:
-        connection.execute(
-            "UPDATE st_control SET attempt_deadline = extract(epoch FROM clock_timestamp()) + %s "
-            "WHERE id = 1 AND attempt = %s",
-            (LEASE_S, token),
-        )
+        renew_postgres(connection, token, LEASE_S)
     with applier.sqlite.write() as connection:
-        connection.execute(
-            "UPDATE st_control SET attempt_deadline = ? WHERE id = 1 AND attempt = ?",
-            (time.time() + LEASE_S, token),
-        )
+        renew_sqlite(connection, token, time.time() + LEASE_S)

@@ -27,10 +27,9 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import VERSION_TABLE, postgres_columns, quote, sqlite_columns
 from app.db.sides.capture import triggers as capture
-from app.db.sides.contract import Control
-from app.db.sides.phase import Phase, advance
+from app.db.sides.control import Control, advance, note_ending, postgres_control
+from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.switch.recover import Recovered, recover
@@ -150,8 +149,9 @@ def _mark(postgres: PostgresStore, seen: Control, plan: Plan) -> None:
         now = postgres_control(connection, lock=True)
         if now.attempt is not None or (now.epoch, now.phase) != (seen.epoch, seen.phase):
             raise StaleAttempt("the pair changed meanwhile", hint="see st-migrate status, then repeat")
-        advance(connection, Phase(now.phase), Phase.COMPLETING, now.epoch)
-        connection.execute("UPDATE st_control SET note = %s WHERE id = 1", (json.dumps(vars(plan)),))
+        assert now.phase is not None
+        advance(connection, now.phase, Phase.COMPLETING, now.epoch)
+        note_ending(connection, now.epoch, json.dumps(vars(plan)))
 
 
 def clean_sqlite(sqlite: SqliteStore, plan: Plan) -> str | None:

@@ -24,7 +24,7 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Table
 from app.db.rows.compare import Mismatch
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, Key, suspects

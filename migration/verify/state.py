@@ -20,7 +20,7 @@ from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
 from app.db.rows.catalog import Schema
 from app.db.rows.compare import Mismatch
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history
 from app.db.switch.gates import fingerprint
 from migration.verify.chunks import Key, key_from_json, key_to_json

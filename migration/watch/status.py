@@ -16,7 +16,7 @@ import psycopg
 from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore

@@ -33,7 +33,8 @@ from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, read_schema
 from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
 from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.contract import Backlog, Control, RawKey, Source, Target
+from app.db.sides.contract import Backlog, RawKey, Source, Target
+from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS

@@ -25,10 +25,10 @@ from app.db.revisions.around import (
 from app.db.revisions.runner import Hooks, Run, only_runner
 from app.db.rows.catalog import read_schema
 from app.db.sides.capture import triggers as capture
-from app.db.sides.contract import Control
+from app.db.sides.control import Control, sqlite_control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, open_sqlite, sqlite_control
+from app.db.sides.sqlite.store import SqliteStore, open_sqlite
 
 
 class _Preparing(Hooks):

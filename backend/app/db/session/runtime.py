@@ -24,7 +24,7 @@ from app.db.session.hold import Gate
 from app.db.session.replicator import Replicator
 from app.db.session.shadow_reads import ShadowReads
 from app.db.session.strict import StrictWriter
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.sqlite.turn import WriteTurn, turn_at

@@ -29,10 +29,20 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.compare import Mismatch
 from app.db.sides.capture.triggers import WRITER_LOCK, fence_message, set_fence_message
-from app.db.sides.contract import Control
-from app.db.sides.phase import actor, record
+from app.db.sides.control import (
+    Control,
+    begin_attempt,
+    end_postgres,
+    fence_postgres,
+    fence_sqlite,
+    mark_committing,
+    postgres_control,
+    promote,
+    release_sqlite,
+    set_primary_sqlite,
+)
+from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 
@@ -140,12 +150,14 @@ class Coordinator:
 
     def _begin(self, control: Control) -> None:
         with self._postgres.write() as connection:
-            begun = connection.execute(
-                "UPDATE st_control SET attempt = %s, attempt_state = 'begun', "
-                "attempt_deadline = extract(epoch FROM clock_timestamp()) + %s, note = %s "
-                "WHERE id = 1 AND attempt IS NULL AND epoch = %s AND primary_side = %s AND phase = 'replicating'",
-                (self._token, 5 + self._budget + ATTEMPT_GRACE_S, actor(), control.epoch, control.primary),
-            ).rowcount
+            begun = begin_attempt(
+                connection,
+                control,
+                self._token,
+                phase=Phase.REPLICATING,
+                seconds=5 + self._budget + ATTEMPT_GRACE_S,
+                note=actor(),
+            )
             if begun:
                 record(
                     connection,
@@ -167,11 +179,7 @@ class Coordinator:
         if control.primary is Side.SQLITE:
             with self._sqlite.write() as connection:
                 self._fenced_at = time.monotonic()
-                fenced = connection.execute(
-                    "UPDATE st_control SET writable = 0, attempt = ?, attempt_state = 'draining', "
-                    "attempt_deadline = ? WHERE id = 1 AND epoch = ? AND attempt IS NULL AND writable = 1",
-                    (self._token, deadline, control.epoch),
-                ).rowcount
+                fenced = fence_sqlite(connection, self._token, control.epoch, deadline)
         else:
             with self._postgres.write() as connection:
                 self._fenced_at = time.monotonic()
@@ -179,11 +187,7 @@ class Coordinator:
                     f"SET LOCAL lock_timeout = '{max(1, int(self._budget * 1000))}ms'".encode()
                 )
                 connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
-                fenced = connection.execute(
-                    "UPDATE st_control SET writable = false, attempt_state = 'draining' "
-                    "WHERE id = 1 AND epoch = %s AND attempt = %s AND writable",
-                    (control.epoch, self._token),
-                ).rowcount
+                fenced = fence_postgres(connection, self._token, control.epoch)
         if not fenced:
             raise _Abort("the fence could not be raised: the pair changed meanwhile", retryable=True)
         self._report("fence up")
@@ -233,10 +237,7 @@ class Coordinator:
 
     def _mark_committing(self) -> None:
         """The last moment at which SQLite could be released without asking PostgreSQL has passed."""
-        marked = self._sqlite.connection.execute(
-            "UPDATE st_control SET attempt_state = 'committing' WHERE id = 1 AND attempt = ?", (self._token,)
-        ).rowcount
-        if not marked:
+        if not mark_committing(self._sqlite.connection, self._token):
             raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
 
     def _commit(self, to: Side, control: Control) -> None:
@@ -252,13 +253,7 @@ class Coordinator:
                     deferred.add_foreign_keys(connection)
                     deferred.advance_sequences(connection, SEQUENCE_GAP)
                     self._in_time("keyed")
-                moved = connection.execute(
-                    "UPDATE st_control SET primary_side = %s, epoch = epoch + 1, writable = %s, attempt = NULL, "
-                    "attempt_state = NULL, attempt_deadline = NULL, note = NULL "
-                    "WHERE id = 1 AND attempt = %s AND epoch = %s AND NOT writable",
-                    (to, to is Side.POSTGRES, self._token, control.epoch),
-                ).rowcount
-                if not moved:
+                if not promote(connection, to, self._token, control.epoch):
                     raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
                 connection.execute(
                     "UPDATE st_verify SET epoch = %s, position = %s WHERE id = 1",
@@ -317,28 +312,19 @@ def end_attempt(applier: Applier, token: str, reason: str) -> bool:
     """
     try:
         with applier.postgres.write() as connection:
-            ended = connection.execute(
-                "UPDATE st_control SET attempt = NULL, attempt_state = NULL, attempt_deadline = NULL, note = NULL, "
-                "writable = (primary_side = 'postgres') WHERE id = 1 AND attempt = %s RETURNING epoch",
-                (token,),
-            ).fetchone()
-            if ended:
-                record(connection, "attempt ended", ended[0], {"reason": reason})
+            epoch = end_postgres(connection, token)
+            if epoch is not None:
+                record(connection, "attempt ended", epoch, {"reason": reason})
     except (psycopg.OperationalError, ShadowUnavailable):
         return release_alone(applier, token)
     failpoint(Failpoint.RECOVER_DECIDED)
     follow(applier)
-    return ended is not None
+    return epoch is not None
 
 
 def release_alone(applier: Applier, token: str) -> bool:
     """Lower SQLite's fence without PostgreSQL, which is safe only before `committing`."""
-    released = applier.sqlite.connection.execute(
-        "UPDATE st_control SET writable = 1, attempt = NULL, attempt_state = NULL, attempt_deadline = NULL "
-        "WHERE id = 1 AND attempt = ? AND attempt_state = 'draining'",
-        (token,),
-    ).rowcount
-    return bool(released)
+    return release_sqlite(applier.sqlite.connection, token)
 
 
 def follow(applier: Applier) -> bool:
@@ -358,11 +344,7 @@ def follow(applier: Applier) -> bool:
         wanted = _following(applier.postgres.read_control(), ours)
         if wanted is None:
             return False
-        connection.execute(
-            "UPDATE st_control SET primary_side = ?, epoch = ?, writable = ?, attempt = NULL, attempt_state = NULL, "
-            "attempt_deadline = NULL WHERE id = 1",
-            (wanted.primary, wanted.epoch, wanted.primary is Side.SQLITE),
-        )
+        set_primary_sqlite(connection, ours, wanted.primary, wanted.epoch)
         if ours.epoch != wanted.epoch:
             set_fence_message(connection, fence_message(wanted.primary, wanted.epoch))
     return True

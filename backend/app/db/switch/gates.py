@@ -25,7 +25,7 @@ from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, read_schema
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.switch.rehearsal import key_seconds, rehearse

@@ -14,7 +14,7 @@ import psycopg
 from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, ShadowUnavailable
 from app.db.sides.capture.triggers import WRITER_LOCK
-from app.db.sides.contract import Control
+from app.db.sides.control import Control, supersede
 from app.db.sides.phase import record
 from app.db.switch.coordinator import end_attempt, follow, release_alone
 
@@ -70,12 +70,6 @@ def _supersede(applier: Applier, ours: Control) -> Recovered:
     """PostgreSQL came back after a forced rollback: it may take no writes, and has to be filled anew."""
     with applier.postgres.write() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
-        fenced = connection.execute(
-            "UPDATE st_control SET writable = false, attempt = NULL, attempt_state = NULL, "
-            "note = 'superseded by a forced rollback' "
-            "WHERE id = 1 AND pair = %s AND epoch < %s AND (writable OR note IS NULL)",
-            (ours.pair, ours.epoch),
-        ).rowcount
-        if fenced:
+        if supersede(connection, ours.pair, ours.epoch):
             record(connection, "superseded by a forced rollback", ours.epoch, {})
     return Recovered.SUPERSEDED

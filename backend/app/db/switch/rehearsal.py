@@ -21,8 +21,9 @@ from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, quote
 from app.db.sides.contract import RawKey, Row
+from app.db.sides.control import open_fence_postgres, open_fence_sqlite, postgres_control, set_applying_sqlite
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import Connection, postgres_control
+from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.postgres.target import PostgresTarget
@@ -141,7 +142,7 @@ def _no_change(table: Table) -> str:
 def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried(postgres) as connection:
-        connection.execute("UPDATE st_control SET writable = true WHERE id = 1")
+        open_fence_postgres(connection, postgres_control(connection).epoch, writable=True)
         match = " AND ".join(f"{quote(c.name)} = %s::{c.cast}" for c in table.key)
         values = [str(part) for part in split_key(table, probe.key)]
         connection.execute(f"{_no_change(table)} WHERE {match}".encode(), values)
@@ -158,7 +159,7 @@ def _logged_here(connection: Connection) -> Logged:
 def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
-        connection.execute("UPDATE st_control SET writable = 1 WHERE id = 1")
+        open_fence_sqlite(connection, sqlite.read_control().epoch, writable=True)
         before = int(sqlite.log_end())
         match = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
         connection.execute(f"{_no_change(table)} WHERE {match}", sqlite_key(table, probe.key))
@@ -192,7 +193,7 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
     """Apply the probe to SQLite; returns what went wrong."""
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
-        connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
+        set_applying_sqlite(connection, True)
         before = int(sqlite.log_end())
         target = SqliteTarget(connection)
         try:

@@ -17,7 +17,8 @@ from app.db.common.errors import NotPrepared
 from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Table, quote_with_parameters
 from app.db.sides.contract import START, Backlog, RawKey, Row
-from app.db.sides.postgres.connection import Connection, postgres_control
+from app.db.sides.control import postgres_control
+from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.target import canonical_parts
 from app.db.sides.sqlite.store import FETCH
 

@@ -15,7 +15,8 @@ from app.db.common.errors import ConfigurationError, NotPrepared, UnsupportedVal
 from app.db.common.urls import Side
 from app.db.rows.canonical import encode, to_sqlite, to_sqlite_column
 from app.db.rows.catalog import Table, quote
-from app.db.sides.contract import CONTROL_QUERY, Backlog, Control, RawKey, Row
+from app.db.sides.contract import Backlog, RawKey, Row
+from app.db.sides.control import Control, set_applying_sqlite, sqlite_control
 from app.db.sides.sqlite.turn import turn_at
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
@@ -58,36 +59,6 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         connection.close()
         raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
     return connection
-
-
-def is_missing_table(error: sqlite3.Error) -> bool:
-    """Whether a statement failed because a table does not exist; SQLite has no code of its own for it."""
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR" and "no such table" in str(error)
-
-
-def control_from_row(row: Sequence[Any]) -> Control:
-    """The control row as either side's select list yields it."""
-    pair, primary, epoch, phase, writable, paused, attempt, state, deadline, note = row
-    return Control(
-        pair, Side(primary), int(epoch), phase, bool(writable), bool(paused), attempt, state, deadline, note
-    )
-
-
-def sqlite_control(connection: sqlite3.Connection) -> Control:
-    """The control row of the SQLite side.
-
-    Raises:
-        NotPrepared: there is none.
-    """
-    try:
-        row = connection.execute(CONTROL_QUERY).fetchone()
-    except sqlite3.OperationalError as error:
-        if not is_missing_table(error):
-            raise
-        row = None
-    if row is None:
-        raise NotPrepared("the SQLite file carries no control row", hint="run st-migrate prepare")
-    return control_from_row(row)
 
 
 def log_end(connection: sqlite3.Connection) -> int:
@@ -371,9 +342,9 @@ class SqliteStore:
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
         """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
         with self.write() as connection:
-            connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
+            set_applying_sqlite(connection, True)
             yield SqliteTarget(connection)
-            connection.execute("UPDATE st_control SET applying = 0 WHERE id = 1")
+            set_applying_sqlite(connection, False)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
