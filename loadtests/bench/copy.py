@@ -128,7 +128,7 @@ def prepare_sample(path: Path, url: str) -> None:
     """`prepare` as it is."""
     pair, applier = make_applier(path, url)
     try:
-        prepare(pair, applier, report=lambda line: None)
+        prepare(pair, applier.stores, report=lambda line: None)
     finally:
         close_applier(applier)
 

@@ -23,8 +23,7 @@ import psutil
 from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, make_pair, parse_url
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 from loadtests.bench import candles
 from loadtests.embedded import EmbeddedPostgres
 
@@ -133,14 +132,12 @@ def remove(path: Path) -> None:
 def make_applier(path: Path, url: str) -> tuple[Pair, Applier]:
     """A pair and an applier on it; close it with `close_applier`."""
     pair = make_pair(parse_url(f"sqlite:///{path}", name="sqlite"), parse_url(url, name="postgres"))
-    sqlite, postgres = SqliteStore(path, busy_timeout_ms=5_000), PostgresStore(pair.postgres, load_settings())
-    return pair, Applier(sqlite, postgres)
+    return pair, Applier(Stores.open(pair, load_settings()))
 
 
 def close_applier(applier: Applier) -> None:
     """Close both connections."""
-    applier.sqlite.close()
-    applier.postgres.close()
+    applier.stores.close()
 
 
 def machine(server: EmbeddedPostgres) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def run(lab: Lab) -> Part:
     with Stage(workers=2, seed=lab.seed) as stage:
         stage.set_up()
         pair, applier = make_applier(stage.sqlite_path, stage.postgres_url)
-        prepare(pair, applier, report=lambda line: None)
+        prepare(pair, applier.stores, report=lambda line: None)
         Backfill(applier).run()
         Verify(applier).run()
         _switches(lab, stage, part)

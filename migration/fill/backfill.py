@@ -117,7 +117,7 @@ class Backfill:
         Raises:
             Refused: the pair is not in a phase that copies.
         """
-        phase = self._applier.postgres.read_control().phase
+        phase = self._applier.stores.postgres.read_control().phase
         if phase == Phase.REPLICATING:
             return 0
         if phase != Phase.COPYING:
@@ -151,20 +151,20 @@ class Backfill:
             self._throttle.pace(progress.rows, time.monotonic() - started)
 
     def _wait_while_paused(self) -> None:
-        while self._applier.postgres.read_control().paused:
+        while self._applier.stores.postgres.read_control().paused:
             time.sleep(0.2)
 
     def _let_apply_catch_up(self) -> None:
-        entries = self._applier.sqlite.connection.execute(
+        entries = self._applier.stores.sqlite.connection.execute(
             "SELECT count(*) FROM (SELECT 1 FROM st_change_log WHERE seq > ? LIMIT ?)",
-            (int(self._applier.postgres.read_position()), self._throttle.max_lag + 1),
+            (int(self._applier.stores.postgres.read_position()), self._throttle.max_lag + 1),
         ).fetchone()[0]
         if entries > self._throttle.max_lag:
             self._applier.round()
 
     def _chunk(self, rows: int, *, careful: bool) -> Progress | None:
         """Copy the next chunk of any range; None when no range is left to this worker."""
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         with store.write() as connection:
             row = connection.execute(
                 "SELECT tbl, n, cursor, upto FROM st_copy_range WHERE NOT done "
@@ -193,7 +193,7 @@ class Backfill:
         self, target: PostgresTarget, table: Table, part: _Range, rows: int
     ) -> tuple[int, int, str | None]:
         """Copy one chunk; returns rows copied, rows refused and the last key, None at the range's end."""
-        sqlite = self._applier.sqlite.connection
+        sqlite = self._applier.stores.sqlite.connection
         sqlite.execute("BEGIN")
         try:
             last = self._chunk_end(table, part, rows)
@@ -240,7 +240,7 @@ class Backfill:
         where, parameters = _interval(table, part.cursor, part.upto)
         names = ", ".join(map(quote, table.key_names))
         following = stream(
-            self._applier.sqlite.connection,
+            self._applier.stores.sqlite.connection,
             f"SELECT {names} FROM {quote(table.name)} {where} ORDER BY {names} LIMIT -1 OFFSET {rows - 1}",
             parameters,
             fetch=1,
@@ -256,7 +256,9 @@ class Backfill:
         where, parameters = _interval(table, after, upto)
         columns = ", ".join(quote(column.name) for column in table.columns)
         return read(
-            self._applier.sqlite.connection, f"SELECT {columns} FROM {quote(table.name)} {where}", parameters
+            self._applier.stores.sqlite.connection,
+            f"SELECT {columns} FROM {quote(table.name)} {where}",
+            parameters,
         )
 
     @staticmethod
@@ -278,7 +280,7 @@ class Backfill:
 
         The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
         """
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         left = store.connection.execute("SELECT count(*) FROM st_copy_range WHERE NOT done").fetchone()
         if left is None or left[0]:
             return
@@ -303,7 +305,7 @@ class Backfill:
     def _analyze(self) -> None:
         """Statistics of what was copied; the rest is left to the server."""
         if names := ", ".join(map(quote, self._applier.schema())):
-            with self._applier.postgres.write() as connection:
+            with self._applier.stores.postgres.write() as connection:
                 connection.execute("SET LOCAL synchronous_commit = off")
                 connection.execute(f"ANALYZE {names}".encode())
 

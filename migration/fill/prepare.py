@@ -20,7 +20,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_random
 
-from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, Refused, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Pair, Side
@@ -43,6 +42,7 @@ from app.db.sides.phase import Phase, record
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 from migration.preflight.orphans import clear_orphans
 
 MINIMUM_SERVER = 140_000
@@ -60,9 +60,7 @@ class Prepared:
     steps: list[str] = field(default_factory=list)
 
 
-def prepare(
-    pair: Pair, applier: Applier, *, discard_target: bool = False, report: Report = print
-) -> Prepared:
+def prepare(pair: Pair, stores: Stores, *, discard_target: bool = False, report: Report = print) -> Prepared:
     """Bring both sides to the point where backfill can start, or complete what an earlier call began.
 
     Args:
@@ -71,10 +69,10 @@ def prepare(
     Raises:
         Refused: a condition does not hold; nothing was changed on SQLite.
     """
-    sqlite, postgres = applier.sqlite, applier.postgres
+    sqlite, postgres = stores.sqlite, stores.postgres
     ours, theirs = _controls(sqlite, postgres)
     if theirs is not None and theirs.phase != Phase.PREPARING and ours is not None:
-        return _repair(applier, report)
+        return _repair(stores, report)
     _check_server(postgres.connection)
     _check_revision(sqlite.connection)
     steps: list[str] = []
@@ -129,15 +127,15 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
     return ours, theirs
 
 
-def _repair(applier: Applier, report: Report) -> Prepared:
+def _repair(stores: Stores, report: Report) -> Prepared:
     """Both sides are prepared: put back any trigger that got lost."""
-    schema = read_schema(applier.sqlite.connection, applier.postgres.connection)
-    control = applier.postgres.read_control()
-    with applier.sqlite.write() as connection:
+    schema = read_schema(stores.sqlite.connection, stores.postgres.connection)
+    control = stores.postgres.read_control()
+    with stores.sqlite.write() as connection:
         changed = capture.install_sqlite(
             connection, schema, capture.fence_message(control.primary, control.epoch)
         )
-    with applier.postgres.write() as postgres:
+    with stores.postgres.write() as postgres:
         capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
         if changed:
             postgres.execute("DELETE FROM st_verify")

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from app.db.apply.round import Applier
 from app.db.common.errors import Refused, StaleAttempt
 from app.db.common.urls import Side
 from app.db.sides.control import (
@@ -27,6 +26,7 @@ from app.db.sides.control import (
     renew_sqlite,
 )
 from app.db.sides.phase import actor, record
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import end_attempt
 from app.db.switch.recover import Recovered, recover
 
@@ -36,7 +36,7 @@ Renew = Callable[[], None]
 
 
 @contextmanager
-def frozen(applier: Applier) -> Iterator[Renew]:
+def frozen(stores: Stores) -> Iterator[Renew]:
     """Hold SQLite's fence up for the duration of a block; yields what renews the lease.
 
     Raises:
@@ -44,18 +44,18 @@ def frozen(applier: Applier) -> Iterator[Renew]:
         StaleAttempt: SQLite's row still carries an attempt that somebody left.
     """
     token = uuid.uuid4().hex
-    _await_lease(applier)
-    seen = _begin(applier, token)
+    _await_lease(stores)
+    seen = _begin(stores, token)
     renewed = time.monotonic()
 
     def renew() -> None:
         nonlocal renewed
         if time.monotonic() - renewed > RENEW_S:
             renewed = time.monotonic()
-            _lease(applier, token)
+            _lease(stores, token)
 
     try:
-        with applier.sqlite.write() as connection:
+        with stores.sqlite.write() as connection:
             fenced = fence_sqlite(connection, token, seen.epoch, time.time() + LEASE_S)
         if not fenced:
             raise StaleAttempt(
@@ -63,22 +63,22 @@ def frozen(applier: Applier) -> Iterator[Renew]:
             )
         yield renew
     finally:
-        end_attempt(applier, token, "the offline copy ended its freeze")
+        end_attempt(stores, token, "the offline copy ended its freeze")
 
 
-def _await_lease(applier: Applier) -> None:
+def _await_lease(stores: Stores) -> None:
     attempts = Retrying(
         retry=retry_if_result(lambda found: found is Recovered.WAIT),
         wait=wait_fixed(0.5),
         stop=stop_after_delay(LEASE_S + 5),
         retry_error_callback=lambda state: None,
     )
-    attempts(recover, applier)
+    attempts(recover, stores)
 
 
-def _begin(applier: Applier, token: str) -> Control:
+def _begin(stores: Stores, token: str) -> Control:
     """Put the freeze on the arbiter's record; returns the record as it was before."""
-    with applier.postgres.write() as connection:
+    with stores.postgres.write() as connection:
         seen = postgres_control(connection)
         note = f"offline copy by {actor()}"
         begun = seen.primary is Side.SQLITE and begin_attempt(
@@ -91,8 +91,8 @@ def _begin(applier: Applier, token: str) -> Control:
     return seen
 
 
-def _lease(applier: Applier, token: str) -> None:
-    with applier.postgres.write() as connection:
+def _lease(stores: Stores, token: str) -> None:
+    with stores.postgres.write() as connection:
         renew_postgres(connection, token, LEASE_S)
-    with applier.sqlite.write() as connection:
+    with stores.sqlite.write() as connection:
         renew_sqlite(connection, token, time.time() + LEASE_S)

@@ -12,6 +12,7 @@ from app.db.apply.round import Applier
 from app.db.common.errors import Refused, StaleAttempt, SwitchError
 from app.db.common.urls import Side
 from app.db.sides.postgres import deferred
+from app.db.sides.stores import Stores
 from app.db.switch import gates
 from app.db.switch.coordinator import Aborted, Coordinator, Moved
 from app.db.switch.recover import Recovered, recover
@@ -49,15 +50,15 @@ def evaluate(applier: Applier, to: Side, max_pause_ms: int) -> list[gates.Gate] 
         Refused: another switch is under way, or PostgreSQL was left behind by a forced rollback.
         SwitchError: see `recover`.
     """
-    _settle(applier)
-    control = applier.postgres.read_control()
+    _settle(applier.stores)
+    control = applier.stores.postgres.read_control()
     if control.primary is to:
         return Already(to, control.epoch)
     return gates.evaluate(applier, to, max_pause_ms=max_pause_ms)
 
 
-def _settle(applier: Applier) -> None:
-    found = recover(applier)
+def _settle(stores: Stores) -> None:
+    found = recover(stores)
     if found is Recovered.WAIT:
         raise Refused("another switch is under way", hint="wait for it to end, see st-migrate status")
     if found is Recovered.SUPERSEDED:
@@ -86,7 +87,7 @@ def switch(applier: Applier, to: Side, max_pause_ms: int, report: Report) -> Mov
             done = Coordinator(applier, max_pause_ms=max_pause_ms, report=report).move(to)
         except StaleAttempt as ended:
             return Aborted(ended.message, retryable=True)
-        if isinstance(done, Aborted) and (now := applier.postgres.read_control()).primary is to:
+        if isinstance(done, Aborted) and (now := applier.stores.postgres.read_control()).primary is to:
             return Already(to, now.epoch)  # somebody else has done it meanwhile
         return done
 
@@ -103,13 +104,13 @@ def switch(applier: Applier, to: Side, max_pause_ms: int, report: Report) -> Mov
     return attempts(attempt)
 
 
-def validate_keys(applier: Applier, report: Report) -> list[str]:
+def validate_keys(stores: Stores, report: Report) -> list[str]:
     """Validate PostgreSQL's foreign keys after it became primary; returns those that do not hold yet.
 
     The switch is done: what fails here is reported and can be repeated by running cutover again.
     """
     try:
-        return deferred.validate_foreign_keys(applier.postgres.connection)
+        return deferred.validate_foreign_keys(stores.postgres.connection)
     except psycopg.Error as error:
         report(
             f"foreign keys were not validated ({str(error).splitlines()[0]}); run st-migrate cutover again"

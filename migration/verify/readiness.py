@@ -13,6 +13,7 @@ import psycopg
 
 from app.db.apply.round import Applier
 from app.db.sides.phase import Phase
+from app.db.sides.stores import Stores
 
 Connection = psycopg.Connection[Any]
 
@@ -57,9 +58,9 @@ def quarantined(connection: Connection) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def lag(applier: Applier) -> Lag:
+def lag(stores: Stores) -> Lag:
     """How far the shadow is behind at this moment."""
-    primary, shadow = applier.directions()
+    primary, shadow = stores.directions()
     position = shadow.read_position()
     with primary.source() as source:
         backlog = source.backlog(position)
@@ -69,11 +70,11 @@ def lag(applier: Applier) -> Lag:
 
 def open_points(applier: Applier) -> list[str]:
     """Why the shadow is not known to equal the primary; drains first, empty when it is."""
-    control = applier.postgres.read_control()
+    control = applier.stores.postgres.read_control()
     if control.phase != Phase.REPLICATING:
         return [f"the pair is in phase {control.phase}"]
     applier.drain()
-    connection = applier.postgres.connection
+    connection = applier.stores.postgres.connection
     points: list[str] = []
     verify = last_verify(connection)
     if verify is None or verify.finished_at is None:

@@ -77,10 +77,10 @@ class Settler:
         if not keys:
             return []
         self._apply()
-        primary, _ = self._applier.directions()
+        primary, _ = self._applier.stores.directions()
         kind = "missing" if primary.side is Side.SQLITE else "extra"
         found = [Mismatch(table.name, key, kind, table.key_names) for key in keys]
-        return without_quarantined(self._applier, found)
+        return without_quarantined(self._applier.stores, found)
 
     def _confirm_step(self, table: Table, waiting: set[Key]) -> list[Mismatch]:
         found: list[Mismatch] = []
@@ -107,7 +107,7 @@ class Settler:
 
     def _look(self, table: Table, keys: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
         """Compare what can be compared now; returns the differing keys and those still on their way."""
-        primary, shadow = self._applier.directions()
+        primary, shadow = self._applier.stores.directions()
         moving: set[Key] = set()
         found: list[Mismatch] = []
         try:
@@ -115,9 +115,9 @@ class Settler:
                 if target.control.primary is shadow.side or target.control.epoch != source.control.epoch:
                     raise StaleAttempt("the sides were switched meanwhile", hint="run the same command again")
                 reader: Source = (
-                    SqliteSource(self._applier.sqlite.connection)
+                    SqliteSource(self._applier.stores.sqlite.connection)
                     if shadow.side is Side.SQLITE
-                    else PostgresSource(self._applier.postgres.connection)
+                    else PostgresSource(self._applier.stores.postgres.connection)
                 )
                 moving = _moving(table, keys, source, target)
                 found = self._differing(table, keys - moving, source, reader)
@@ -141,7 +141,7 @@ class Settler:
             found = compare_rows(table, ours, theirs)
         else:
             found = [_seen_from_shadow(item) for item in compare_rows(table, theirs, ours)]
-        return without_quarantined(self._applier, found) if found else []
+        return without_quarantined(self._applier.stores, found) if found else []
 
 
 def _seen_from_shadow(item: Mismatch) -> Mismatch:
@@ -214,14 +214,14 @@ def repair(applier: Applier, mismatches: Iterable[Mismatch]) -> int:
 
 def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mismatch]) -> None:
     """Write the keys to the primary's log in one transaction, and say so in the history."""
-    primary, _ = applier.directions()
-    control = applier.postgres.read_control()
+    primary, _ = applier.stores.directions()
+    control = applier.stores.postgres.read_control()
     evidence = {
         "tables": by_table(wanted),
         "first": [f"{item.table} {item.key_text()}" for item in wanted[:SHOWN]],
     }
     if primary.side is Side.POSTGRES:
-        with applier.postgres.write() as connection:
+        with applier.stores.postgres.write() as connection:
             if connection.execute("SELECT st_may_write()").fetchone() != (True,):
                 raise Refused(
                     "nothing was repaired: postgres takes no application writes now",
@@ -234,10 +234,10 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
                 )
             record(connection, "repair begun", control.epoch, evidence)
         return
-    with applier.postgres.write() as connection:
+    with applier.stores.postgres.write() as connection:
         record(connection, "repair begun", control.epoch, evidence)
     try:
-        with applier.sqlite.write() as sqlite:
+        with applier.stores.sqlite.write() as sqlite:
             sqlite.executemany(
                 "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
                 [(item.table, _sqlite_raw(schema[item.table], item.key), time.time()) for item in wanted],
@@ -259,8 +259,8 @@ def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Misma
     """Take what is equal now off the list of mismatches and record the outcome."""
     bad = {(item.table, item.key) for item in left}
     equal = [item for item in wanted if (item.table, item.key) not in bad]
-    repaired = len(without_quarantined(applier, equal))
-    with applier.postgres.write() as connection:
+    repaired = len(without_quarantined(applier.stores, equal))
+    with applier.stores.postgres.write() as connection:
         connection.execute(
             "DELETE FROM st_mismatch m USING unnest(%s::text[], %s::text[]) AS u(t, k) "
             "WHERE m.tbl = u.t AND m.k = u.k",
@@ -269,7 +269,7 @@ def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Misma
         record(
             connection,
             "repair",
-            applier.postgres.read_control().epoch,
+            applier.stores.postgres.read_control().epoch,
             {"repaired": repaired, "quarantined": len(equal) - repaired, "left": len(left)},
         )
     return repaired

@@ -13,13 +13,13 @@ from typing import Any
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
 from migration.verify import readiness
@@ -138,7 +138,7 @@ class Status:
 _SQLITE_BARE = (Phase.PREPARING, Phase.COMPLETING)  # phases in which SQLite may carry no control row
 
 
-def gather(pair: Pair, applier: Applier, *, count_orphans: bool = True) -> Status:
+def gather(pair: Pair, stores: Stores, *, count_orphans: bool = True) -> Status:
     """Read both sides.
 
     Args:
@@ -148,19 +148,19 @@ def gather(pair: Pair, applier: Applier, *, count_orphans: bool = True) -> Statu
         ConfigurationError: the SQLite file is missing or is none.
     """
     status = Status(SideStatus(shown(pair.sqlite)), SideStatus(shown(pair.postgres)))
-    _read_sqlite(applier.sqlite, status.sqlite)
-    _read_postgres(applier.postgres, status.postgres)
+    _read_sqlite(stores.sqlite, status.sqlite)
+    _read_postgres(stores.postgres, status.postgres)
     if status.postgres.control is None:
         return status
     try:
-        connection = applier.postgres.connection
-        status.copy = progress(applier.postgres)
+        connection = stores.postgres.connection
+        status.copy = progress(stores.postgres)
         status.verify = readiness.last_verify(connection)
         status.quarantine = readiness.quarantined(connection)
         if status.state in (Phase.COPYING, Phase.REPLICATING):
-            status.lag = readiness.lag(applier)
+            status.lag = readiness.lag(stores)
             if count_orphans:
-                status.foreign_keys = unvalidated_keys(applier)
+                status.foreign_keys = unvalidated_keys(stores)
     except (SwitchError, psycopg.Error) as error:
         status.problem = str(error).splitlines()[0]
     return status

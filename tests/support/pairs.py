@@ -16,11 +16,10 @@ from alembic.script import ScriptDirectory
 
 import migration.fill.prepare as preparing
 from app.db.apply.round import Applier, Round
-from app.db.common.settings import load_settings
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side, connect_arguments, make_pair, parse_url
 from app.db.revisions.chain import alembic_config
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Aborted, Coordinator, Moved
 from app.db.switch.recover import Recovered, recover
 from migration.fill.backfill import Backfill
@@ -105,11 +104,14 @@ class TestPair:
             self._pg = self.new_pg()
         return self._pg
 
-    def new_applier(self, *, busy_timeout_ms: int = 5_000) -> Applier:
-        sqlite = SqliteStore(self.path, busy_timeout_ms=busy_timeout_ms)
-        postgres = PostgresStore(self.pair.postgres, load_settings())
-        self._open += [sqlite, postgres]
-        return Applier(sqlite, postgres)
+    def new_stores(self, **settings: Any) -> Stores:
+        """Another process's connections to both sides."""
+        stores = Stores.open(self.pair, ShimSettings(**settings))
+        self._open.append(stores)
+        return stores
+
+    def new_applier(self, **settings: Any) -> Applier:
+        return Applier(self.new_stores(**settings))
 
     def new_lite(self, **options: Any) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, **options)
@@ -140,7 +142,7 @@ class TestPair:
 
     def prepare(self) -> None:
         with plain_tables():
-            preparing.prepare(self.pair, self.applier, report=lambda line: None)
+            preparing.prepare(self.pair, self.applier.stores, report=lambda line: None)
 
     def backfill(self, chunk_rows: int = 20_000, applier: Applier | None = None) -> int:
         return Backfill(applier or self.applier, chunk_rows=chunk_rows).run()
@@ -155,8 +157,8 @@ class TestPair:
         assert isinstance(outcome, Moved), outcome
         return outcome
 
-    def recover(self, applier: Applier | None = None) -> Recovered:
-        return recover(applier or self.applier)
+    def recover(self, stores: Stores | None = None) -> Recovered:
+        return recover(stores or self.applier.stores)
 
     def expire_attempt(self) -> None:
         """Let the deadline of a dead coordinator's attempt pass, on both records."""

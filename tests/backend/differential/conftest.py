@@ -77,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         shutil.copy(folder / "plain.db", folder / "pair.db")
         pair = TestPair(folder / "pair.db", server.create_database("tpl_pair"))
         try:
-            preparing.prepare(pair.pair, pair.applier, report=lambda _line: None)
+            preparing.prepare(pair.pair, pair.applier.stores, report=lambda _line: None)
             pair.backfill()
             pair.lite.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:

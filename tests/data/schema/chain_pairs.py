@@ -44,7 +44,7 @@ def make_template(path: Path, url: str, config: Config, primary: Side) -> None:
         )
         pair.lite.executemany("INSERT INTO doomed (v) VALUES (?)", [("a",), ("b",)])
         with chain_tables(config):
-            preparing.prepare(pair.pair, pair.applier, report=lambda line: None)
+            preparing.prepare(pair.pair, pair.applier.stores, report=lambda line: None)
         pair.backfill()
         if primary is Side.POSTGRES:
             pair.moved(Side.POSTGRES)
@@ -127,7 +127,7 @@ def mismatches(applier: Applier) -> list[Mismatch]:
     applier.forget_schema()
     found: list[Mismatch] = []
     for table in applier.schema().values():
-        with applier.sqlite.source() as ours, applier.postgres.source() as theirs:
+        with applier.stores.sqlite.source() as ours, applier.stores.postgres.source() as theirs:
             sqlite_rows = [row for rows in ours.all_rows(table) for row in rows]
             postgres_rows = [row for rows in theirs.all_rows(table) for row in rows]
         found += compare_rows(table, sqlite_rows, postgres_rows)

@@ -23,6 +23,7 @@ from app.db.sides.contract import RawKey, Row, Source
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteSource, SqliteStore
+from app.db.sides.stores import Stores
 
 _STEP = 200  # keys for which the applier is held out at a time: commits wait for it in sync mode
 _BREATH_S = 0.002  # and how long it is let in between
@@ -49,8 +50,9 @@ class DirtyKeys:
 
     def __init__(self, applier: Applier) -> None:
         self._applier = applier
-        self._epoch = applier.postgres.read_control().epoch
-        row = applier.postgres.connection.execute("SELECT position FROM st_verify WHERE id = 1").fetchone()
+        postgres = applier.stores.postgres
+        self._epoch = postgres.read_control().epoch
+        row = postgres.connection.execute("SELECT position FROM st_verify WHERE id = 1").fetchone()
         self._since: str = row[0] if row else "0"
         self.checked = 0
 
@@ -67,7 +69,7 @@ class DirtyKeys:
         while sweep.upto is None or sweep.left:
             if sweep.upto is not None:
                 time.sleep(_BREATH_S)
-            found += with_shadow_held(self._applier, partial(self._check, sweep))
+            found += with_shadow_held(self._applier.stores, partial(self._check, sweep))
         if not sweep.postponed:
             self._since = sweep.upto
         return found
@@ -108,12 +110,12 @@ class DirtyKeys:
         """Compare some keys of one table, quarantined rows left out."""
         self.checked += len(keys)
         found = compare_sides(table, primary.rows_of(table, keys), shadow.rows_of(table, keys), primary)
-        return without_quarantined(self._applier, found) if found else []
+        return without_quarantined(self._applier.stores, found) if found else []
 
 
-def with_shadow_held(applier: Applier, check: Callable[[Source, Source, str], T]) -> T:
+def with_shadow_held(stores: Stores, check: Callable[[Source, Source, str], T]) -> T:
     """Call `check(primary, shadow, watermark)` while no round of apply can take place."""
-    primary, shadow = applier.directions()
+    primary, shadow = stores.directions()
     with shadow.target() as target, primary.source() as source:
         return check(source, _reader(shadow), target.position)
 
@@ -132,10 +134,10 @@ def compare_sides(table: Table, primary: list[Row], shadow: list[Row], source: S
     return compare_rows(table, shadow, primary)
 
 
-def without_quarantined(applier: Applier, found: list[Mismatch]) -> list[Mismatch]:
+def without_quarantined(stores: Stores, found: list[Mismatch]) -> list[Mismatch]:
     """Mismatches that are not explained by a quarantined row."""
     held = {
         (table, key)
-        for table, key in applier.postgres.connection.execute("SELECT tbl, k FROM st_quarantine").fetchall()
+        for table, key in stores.postgres.connection.execute("SELECT tbl, k FROM st_quarantine").fetchall()
     }
     return [item for item in found if (item.table, item.key_text()) not in held]

@@ -38,27 +38,24 @@ def switch_at_start(current: Runtime) -> bool:
         return True
     if current.primary() is current.desired:
         return True
-    applier = current.applier("st-autoswitch")
     try:
-        return _switch(current, applier)
+        with current.stores("st-autoswitch") as stores:
+            return _switch(current, Applier(stores))
     except Refused as refused:
         for reason in refused.reasons or (str(refused),):
             log.warning("not switching to %s: %s", current.desired, reason)
     except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
         log.warning("not switching to %s: %s", current.desired, error)
-    finally:
-        applier.sqlite.close()
-        applier.postgres.close()
     return current.primary() is current.desired
 
 
 def _switch(current: Runtime, applier: Applier) -> bool:
     budget = current.settings.cutover_hold_ms
     for attempt in range(ATTEMPTS):
-        recover(applier)
+        recover(applier.stores)
         if current.primary() is current.desired:
             return True
-        if applier.postgres.read_control().attempt is not None:
+        if applier.stores.postgres.read_control().attempt is not None:
             time.sleep(0.1)  # another worker is at it
             continue
         gates.require(gates.evaluate(applier, current.desired, max_pause_ms=budget))
@@ -77,11 +74,8 @@ def _switch(current: Runtime, applier: Applier) -> bool:
 
 def _validate(current: Runtime) -> None:
     """Validate the new primary's foreign keys beside the first requests; `cutover` again does what is left."""
-    applier = current.applier("st-validate")
     try:
-        deferred.validate_foreign_keys(applier.postgres.connection)
+        with current.stores("st-validate") as stores:
+            deferred.validate_foreign_keys(stores.postgres.connection)
     except (psycopg.Error, SwitchError) as error:
         log.warning("foreign keys are not all validated: %s", error)
-    finally:
-        applier.sqlite.close()
-        applier.postgres.close()

@@ -43,8 +43,7 @@ from app.db.sides.control import (
 )
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
 SEQUENCE_GAP = 100
@@ -96,8 +95,9 @@ class Coordinator:
         self, applier: Applier, *, max_pause_ms: int, report: Callable[[str], None] = lambda line: None
     ) -> None:
         self._applier = applier
-        self._sqlite = applier.sqlite
-        self._postgres = applier.postgres
+        self._stores = applier.stores
+        self._sqlite = applier.stores.sqlite
+        self._postgres = applier.stores.postgres
         self._budget = max_pause_ms / 1000
         self._report = report
         self._token = uuid.uuid4().hex
@@ -131,7 +131,7 @@ class Coordinator:
         except BaseException as error:
             # Guarded by the token: after the commit, or if somebody else ended it, this only follows.
             with suppress(psycopg.Error, sqlite3.Error, SwitchError):
-                end_attempt(self._applier, self._token, f"{type(error).__name__}: {error}")
+                end_attempt(self._stores, self._token, f"{type(error).__name__}: {error}")
             raise
         finally:
             self._postgres.be_patient(None)
@@ -220,7 +220,7 @@ class Coordinator:
 
     def _follow(self, to: Side, epoch: int) -> None:
         try:
-            follow(self._applier)
+            follow(self._stores)
         except (psycopg.Error, sqlite3.Error, ShadowUnavailable) as error:
             raise SwitchError(
                 f"{to} is primary at epoch {epoch}, but SQLite does not know yet ({str(error).splitlines()[0]})",
@@ -257,14 +257,11 @@ class Coordinator:
                     raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
                 connection.execute(
                     "UPDATE st_verify SET epoch = %s, position = %s WHERE id = 1",
-                    (control.epoch + 1, self._store(to).log_end()),
+                    (control.epoch + 1, self._stores.store(to).log_end()),
                 )
                 record(connection, f"primary {to}", control.epoch + 1, {"attempt": self._token})
         except psycopg.OperationalError as error:
             self._resolve(to, control.epoch + 1, error)
-
-    def _store(self, side: Side) -> SqliteStore | PostgresStore:
-        return self._sqlite if side is Side.SQLITE else self._postgres
 
     def _resolve(self, to: Side, epoch: int, error: psycopg.OperationalError) -> None:
         deadline = time.monotonic() + self._budget + ATTEMPT_GRACE_S
@@ -290,7 +287,7 @@ class Coordinator:
             raise _Abort(f"the commit failed: {str(error).splitlines()[0]}", retryable=True) from error
 
     def _aborted(self, reason: str, retryable: bool, mismatches: tuple[Mismatch, ...]) -> Aborted:
-        end_attempt(self._applier, self._token, reason)
+        end_attempt(self._stores, self._token, reason)
         if self._sqlite.read_control().attempt == self._token:
             raise SwitchError(
                 f"the switch failed ({reason}) and PostgreSQL does not answer, so nobody knows whether it took place",
@@ -301,7 +298,7 @@ class Coordinator:
         return Aborted(reason, retryable, mismatches, pause)
 
 
-def end_attempt(applier: Applier, token: str, reason: str) -> bool:
+def end_attempt(stores: Stores, token: str, reason: str) -> bool:
     """End an attempt that has not committed: first on the arbiter's record, then lower the fence.
 
     If PostgreSQL cannot be asked and the attempt has not reached `committing`, SQLite is released alone:
@@ -311,23 +308,23 @@ def end_attempt(applier: Applier, token: str, reason: str) -> bool:
         Whether the attempt was still on record.
     """
     try:
-        with applier.postgres.write() as connection:
+        with stores.postgres.write() as connection:
             epoch = end_postgres(connection, token)
             if epoch is not None:
                 record(connection, "attempt ended", epoch, {"reason": reason})
     except (psycopg.OperationalError, ShadowUnavailable):
-        return release_alone(applier, token)
+        return release_alone(stores, token)
     failpoint(Failpoint.RECOVER_DECIDED)
-    follow(applier)
+    follow(stores)
     return epoch is not None
 
 
-def release_alone(applier: Applier, token: str) -> bool:
+def release_alone(stores: Stores, token: str) -> bool:
     """Lower SQLite's fence without PostgreSQL, which is safe only before `committing`."""
-    return release_sqlite(applier.sqlite.connection, token)
+    return release_sqlite(stores.sqlite.connection, token)
 
 
-def follow(applier: Applier) -> bool:
+def follow(stores: Stores) -> bool:
     """Bring SQLite's control row to what the arbiter says.
 
     Only ever forward: an older epoch never overwrites a newer one, and the fence of a live attempt is
@@ -336,12 +333,12 @@ def follow(applier: Applier) -> bool:
     Returns:
         Whether SQLite's row was changed.
     """
-    if _following(applier.postgres.read_control(), applier.sqlite.read_control()) is None:
+    if _following(stores.postgres.read_control(), stores.sqlite.read_control()) is None:
         return False
-    with applier.sqlite.write() as connection:
+    with stores.sqlite.write() as connection:
         # Read again under the write lock: no attempt can raise the fence between here and the commit.
-        ours = applier.sqlite.read_control()
-        wanted = _following(applier.postgres.read_control(), ours)
+        ours = stores.sqlite.read_control()
+        wanted = _following(stores.postgres.read_control(), ours)
         if wanted is None:
             return False
         set_primary_sqlite(connection, ours, wanted.primary, wanted.epoch)

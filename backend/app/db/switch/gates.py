@@ -85,12 +85,13 @@ def fingerprint(schema: Schema) -> str:
 class _Gates:
     def __init__(self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int) -> None:
         self._applier = applier
-        self._postgres = applier.postgres
+        self._stores = applier.stores
+        self._sqlite, self._postgres = applier.stores.sqlite, applier.stores.postgres
         self._to = to
         self._max_pause_ms = max_pause_ms
         self._max_lag = max_lag
-        self._arbiter = applier.postgres.read_control()
-        self._ours = applier.sqlite.read_control()
+        self._arbiter = self._postgres.read_control()
+        self._ours = self._sqlite.read_control()
         self._dirty = DirtyKeys(applier)
 
     def all(self) -> Iterator[Gate]:
@@ -125,8 +126,7 @@ class _Gates:
             )
         if _stand(self._arbiter) != _stand(self._ours):
             return False, f"the control rows disagree (epochs {self._ours.epoch} and {self._arbiter.epoch})"
-        writable = self._postgres if self._arbiter.primary is Side.POSTGRES else self._applier.sqlite
-        if not writable.read_control().writable:
+        if not self._stores.store(self._arbiter.primary).read_control().writable:
             return (
                 False,
                 f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
@@ -142,17 +142,17 @@ class _Gates:
 
     @cached_property
     def _tables(self) -> Schema:
-        return read_schema(self._applier.sqlite.connection, self._postgres.connection)
+        return read_schema(self._sqlite.connection, self._postgres.connection)
 
     def _revisions(self) -> tuple[str, str]:
         query = "SELECT version_num FROM alembic_version ORDER BY version_num"
-        ours = [row[0] for row in self._applier.sqlite.connection.execute(query)]
+        ours = [row[0] for row in self._sqlite.connection.execute(query)]
         theirs = [row[0] for row in self._postgres.connection.execute(query.encode())]
         return ", ".join(ours) or "none", ", ".join(theirs) or "none"
 
     def _capture(self) -> Verdict:
         schema = self._tables
-        check_inventory(self._applier.sqlite.connection, schema)
+        check_inventory(self._sqlite.connection, schema)
         check_postgres_inventory(self._postgres.connection, schema)
         return True, f"complete on both sides for {len(schema)} tables"
 
@@ -200,7 +200,7 @@ class _Gates:
 
     def _lag(self) -> Verdict:
         outcome = self._applier.round()
-        primary, shadow = self._applier.directions()
+        primary, shadow = self._stores.directions()
         position = shadow.read_position()
         with primary.source() as source:
             behind = source.backlog(position).entries
@@ -233,7 +233,7 @@ class _Gates:
     def _reverse(self) -> Verdict:
         if self._arbiter.primary is self._to:
             return False, f"{self._to} already is primary"
-        return rehearse(self._applier, self._tables, self._to)
+        return rehearse(self._stores, self._tables, self._to)
 
 
 def _gate(name: str, verdict: Callable[[], Verdict], remedy: str) -> Gate:

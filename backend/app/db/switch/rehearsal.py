@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, quote
 from app.db.sides.contract import RawKey, Row
@@ -28,6 +27,7 @@ from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.postgres.target import PostgresTarget
 from app.db.sides.sqlite.store import SqliteSource, SqliteStore, SqliteTarget, split_key, sqlite_key
+from app.db.sides.stores import Stores
 
 LOCK_TIMEOUT = "250ms"  # nobody may wait for a rehearsal for longer
 CANDIDATES = 20
@@ -43,17 +43,17 @@ class _Probe:
     row: Row
 
 
-def rehearse(applier: Applier, schema: Schema, to: Side) -> tuple[bool, str]:
+def rehearse(stores: Stores, schema: Schema, to: Side) -> tuple[bool, str]:
     """Try capture on the future primary and apply on the future shadow; says what was seen."""
-    probe = _probe(applier, schema, to)
+    probe = _probe(stores, schema, to)
     if probe is None:
         return True, "the tables are empty, there is no row to rehearse with"
     if to is Side.POSTGRES:
-        logged = _captured_postgres(applier.postgres, probe)
-        leaked = _applied_sqlite(applier.sqlite, probe)
+        logged = _captured_postgres(stores.postgres, probe)
+        leaked = _applied_sqlite(stores.sqlite, probe)
     else:
-        logged = _captured_sqlite(applier.sqlite, probe)
-        leaked = _applied_postgres(applier.postgres, probe)
+        logged = _captured_sqlite(stores.sqlite, probe)
+        leaked = _applied_postgres(stores.postgres, probe)
     what = f"{probe.table.name} {probe.key}"
     if logged != [(probe.table.name, probe.key)]:
         return (
@@ -93,30 +93,30 @@ def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
         sqlite.connection.execute("ROLLBACK")
 
 
-def _probe(applier: Applier, schema: Schema, to: Side) -> _Probe | None:
+def _probe(stores: Stores, schema: Schema, to: Side) -> _Probe | None:
     """A row that both sides have now, in a table with as few foreign keys as possible."""
-    sqlite, postgres = applier.sqlite.connection, applier.postgres.connection
+    sqlite, postgres = stores.sqlite.connection, stores.postgres.connection
     ours, theirs = SqliteSource(sqlite), PostgresSource(postgres)
     here, there = (theirs, ours) if to is Side.POSTGRES else (ours, theirs)
     touching = _foreign_keys(postgres)
     for table in sorted(schema.values(), key=lambda table: len(touching.get(table.name, ()))):
-        for key in _some_keys(applier, table, to):
+        for key in _some_keys(stores, table, to):
             if (rows := here.rows_of(table, [key])) and there.rows_of(table, [key]):
                 return _Probe(table, key, rows[0])
     return None
 
 
-def _some_keys(applier: Applier, table: Table, side: Side) -> list[RawKey]:
+def _some_keys(stores: Stores, table: Table, side: Side) -> list[RawKey]:
     """A few keys of a table as this side's triggers log them."""
     names = ", ".join(map(quote, table.key_names))
     one = len(table.key) == 1
     if side is Side.SQLITE:
         field = names if one else f"json_array({names})"
         query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
-        return [row[0] for row in applier.sqlite.connection.execute(query)]
+        return [row[0] for row in stores.sqlite.connection.execute(query)]
     field = f"{names}::text" if one else f"jsonb_build_array({names})::text"
     query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
-    keys = [row[0] for row in applier.postgres.connection.execute(query.encode())]
+    keys = [row[0] for row in stores.postgres.connection.execute(query.encode())]
     return list(map(int, keys)) if table.integer_key else keys
 
 
