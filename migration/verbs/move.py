@@ -14,6 +14,7 @@ from app.db.rows.policy import active_policy
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
+from app.db.switch import guarded
 from app.db.switch.coordinator import Moved
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
@@ -24,7 +25,6 @@ from migration.fill.worker import Worker, stop_on_signal
 from migration.preflight import run as preflight
 from migration.preflight.findings.report import Finding, Severity
 from migration.switch import retired, teardown
-from migration.switch import run as switching
 from migration.switch.freeze import frozen
 from migration.verbs.frame import Call, verb
 from migration.verbs.switch import MaxPause, switched
@@ -185,7 +185,7 @@ def run(
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
         if not cutover:
             return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
-        done = switching.switch(applier, Side.POSTGRES, max_pause_ms, call.report)
+        done = guarded.switch(applier, Side.POSTGRES, max_pause_ms=max_pause_ms, report=call.report)
         return switched(stores, done, call.report)
 
 
@@ -242,8 +242,8 @@ def _copy_frozen(call: Call, stores: Stores, discard: bool, workers: int | None)
     if not result.clean:
         data = {"verify": checking.result_json(result)}
         return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
-    done = switching.switch(applier, Side.POSTGRES, _OFFLINE_PAUSE_MS, call.report)
-    return None if isinstance(done, (Moved, switching.Already)) else switched(stores, done, call.report)
+    done = guarded.switch(applier, Side.POSTGRES, max_pause_ms=_OFFLINE_PAUSE_MS, report=call.report)
+    return None if isinstance(done, (Moved, guarded.Already)) else switched(stores, done, call.report)
 
 
 _OFFLINE_PAUSE_MS = 60_000

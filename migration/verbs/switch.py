@@ -11,7 +11,7 @@ import typer
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.sides.stores import Stores
-from app.db.switch import gates
+from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
 from migration.common.outcome import Exit, Outcome
@@ -71,12 +71,13 @@ def rollback(
 def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int) -> Outcome:
     with call.prepared() as stores:
         if dry_run:
-            return _planned(switching.evaluate(Applier(stores), to, max_pause_ms), to)
-        return switched(stores, switching.switch(Applier(stores), to, max_pause_ms, call.report), call.report)
+            return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to)
+        done = guarded.switch(Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report)
+        return switched(stores, done, call.report)
 
 
-def _planned(found: list[gates.Gate] | switching.Already, to: Side) -> Outcome:
-    if isinstance(found, switching.Already):
+def _planned(found: list[gates.Gate] | guarded.Already, to: Side) -> Outcome:
+    if isinstance(found, guarded.Already):
         return _already(found, [])
     closed = [gate for gate in found if not gate.ok]
     data = {"to": str(to), "gates": [asdict(gate) for gate in found], "steps": switching.steps(to)}
@@ -85,20 +86,20 @@ def _planned(found: list[gates.Gate] | switching.Already, to: Side) -> Outcome:
     return Outcome("ready", f"every gate agrees to make {to} primary", data=data)
 
 
-def _already(found: switching.Already, not_valid: list[str]) -> Outcome:
+def _already(found: guarded.Already, not_valid: list[str]) -> Outcome:
     data = {"primary": str(found.primary), "epoch": found.epoch, "foreign_keys_not_valid": not_valid}
     return Outcome("already_primary", f"{found.primary} is primary at epoch {found.epoch}", data=data)
 
 
 def switched(
-    stores: Stores, done: Moved | Aborted | switching.Already, report: Callable[[str], None]
+    stores: Stores, done: Moved | Aborted | guarded.Already, report: Callable[[str], None]
 ) -> Outcome:
     """The outcome of a switch; validates PostgreSQL's foreign keys where it is primary."""
     if isinstance(done, Aborted):
         return _aborted(done)
     on_postgres = done.primary is Side.POSTGRES
     not_valid = switching.validate_keys(stores, report) if on_postgres else []
-    if isinstance(done, switching.Already):
+    if isinstance(done, guarded.Already):
         return _already(done, not_valid)
     data = {**asdict(done), "primary": str(done.primary), "foreign_keys_not_valid": not_valid}
     del data["not_valid"]
@@ -121,7 +122,7 @@ def _force(call: Call, accepted: bool) -> Outcome:
         examined = forced.examine(stores)
         if examined is None:
             epoch = stores.sqlite.read_control().epoch
-            return _already(switching.Already(Side.SQLITE, epoch), [])
+            return _already(guarded.Already(Side.SQLITE, epoch), [])
         control, loss = examined
         data: dict[str, Any] = {"loss": {**asdict(loss), "statement": str(loss)}}
         if not accepted:
