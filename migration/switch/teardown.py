@@ -33,9 +33,9 @@ from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
+from app.db.switch.readiness import open_points
 from app.db.switch.recover import Recovered, recover
 from migration.switch import retired
-from migration.verify.readiness import open_points
 
 LOCKS_WITHIN_S = 60.0
 Report = Callable[[str], None]

@@ -22,7 +22,7 @@ from app.db.rows.compare import Mismatch
 from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history
 from app.db.sides.stores import Stores
-from app.db.switch.gates import fingerprint
+from app.db.switch.readiness import fingerprint
 from migration.verify.chunks import Key, key_from_json, key_to_json
 
 LISTED = 1_000  # mismatches that a result carries; st_mismatch has all

@@ -120,5 +120,5 @@ def test_gates_that_nobody_else_closed_are_listed(
 ) -> None:
     replicating.pg.execute("DELETE FROM st_verify")
     warned = start()
-    assert "not switching to postgres: verify: there was none (run st-migrate verify)" in warned
+    assert "not switching to postgres: verify: there is no finished verify (run st-migrate verify)" in warned
     assert not set(BY_ANOTHER) & set(warned)

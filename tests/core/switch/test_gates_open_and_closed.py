@@ -141,7 +141,7 @@ def test_no_verify_at_all(ready: SmallPair) -> None:
     with ready.applier.stores.postgres.write() as connection:
         connection.execute("DELETE FROM st_verify")
     gate = the_only(ready, "verify")
-    assert (gate.detail, gate.remedy) == ("there was none", "run st-migrate verify")
+    assert (gate.detail, gate.remedy) == ("there is no finished verify", "run st-migrate verify")
     Verify(ready.applier).run()
     assert closed(ready) == {}
 
@@ -149,8 +149,8 @@ def test_no_verify_at_all(ready: SmallPair) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("epoch = epoch - 1", "was at epoch"),
-        ("finished_at = NULL", "did not finish"),
+        ("epoch = epoch - 1", "belongs to epoch"),
+        ("finished_at = NULL", "no finished verify"),
         ("mismatches = 3", "found 3 mismatches"),
         ("tables = '[\"bars\"]'", "schema has changed"),
         ("run = 'x-000000000000'", "schema has changed"),
@@ -167,7 +167,7 @@ def test_a_partial_verify_that_found_something(ready: SmallPair) -> None:
     Verify(ready.applier).run()
     ready.corrupt("DELETE FROM parents WHERE id = 1")
     found = Verify(ready.applier, tables=["parents"]).run()
-    assert "a later one found 1 mismatches" in the_only(ready, "verify").detail
+    assert "a later verify found 1 mismatches" in the_only(ready, "verify").detail
     repair(ready.applier, found.mismatches)
     assert closed(ready) == {}
 

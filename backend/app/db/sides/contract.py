@@ -58,9 +58,6 @@ class Source(Protocol):
     def has_ended(self, token: str) -> bool:
         """Whether the transaction that a token of strict mode names is no longer in flight."""
 
-    def announced_keys(self) -> dict[str, set[str]]:
-        """Keys that strict mode wrote to this side and no round has cleared, by table, as text."""
-
     def all_rows(self, table: Table) -> Iterator[list[Row]]: ...
 
 

@@ -8,8 +8,6 @@ is closed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +26,7 @@ from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
+from app.db.switch.readiness import last_verify, quarantined, verify_objection
 from app.db.switch.rehearsal import key_seconds, rehearse
 
 SHOWN = 5
@@ -75,11 +74,6 @@ def require(gates: Sequence[Gate]) -> None:
             reasons=tuple(f"{gate.name}: {gate.detail} ({gate.remedy})" for gate in closed),
             hint=closed[0].remedy,
         )
-
-
-def fingerprint(schema: Schema) -> str:
-    """A short text that stands for the tables, their columns and kinds."""
-    return hashlib.sha256(repr(sorted(schema.items())).encode()).hexdigest()[:12]
 
 
 class _Gates:
@@ -166,37 +160,17 @@ class _Gates:
         )
 
     def _quarantine(self) -> Verdict:
-        rows = self._postgres.connection.execute(
-            "SELECT tbl, k, accepted_by IS NULL FROM st_quarantine ORDER BY tbl, k"
-        ).fetchall()
-        blocking = [f"{table} {key}" for table, key, unaccepted in rows if unaccepted]
-        if blocking:
-            return False, f"{len(blocking)} rows that PostgreSQL cannot hold: {_some(blocking)}"
-        return True, f"{len(rows)} rows, all accepted" if rows else "empty"
+        held = quarantined(self._postgres.connection)
+        if held.unaccepted:
+            return False, f"{held.unaccepted} rows that PostgreSQL cannot hold: {_some(held.named)}"
+        return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
 
     def _verify(self) -> Verdict:
-        row = self._postgres.connection.execute(
-            "SELECT run, epoch, finished_at, tables, mismatches FROM st_verify WHERE id = 1"
-        ).fetchone()
-        if row is None:
-            return False, "there was none"
-        run, epoch, finished_at, tables, mismatches = row
-        if epoch != self._arbiter.epoch:
-            return False, f"the last one was at epoch {epoch}, now it is {self._arbiter.epoch}"
-        if finished_at is None:
-            return False, "the last one did not finish"
-        if mismatches:
-            return False, f"the last one found {mismatches} mismatches"
-        if left := self._mismatches_on_record():
-            return False, f"a later one found {left} mismatches"
-        schema = self._tables
-        if json.loads(tables) != sorted(schema) or not run.endswith(fingerprint(schema)):
-            return False, "the schema has changed since the last one"
-        return True, f"clean, {max(0, round(time.time() - finished_at))} s ago"
-
-    def _mismatches_on_record(self) -> int:
-        row = self._postgres.connection.execute("SELECT count(*) FROM st_mismatch").fetchone()
-        return int(row[0]) if row else 0
+        verify = last_verify(self._postgres.connection)
+        if objection := verify_objection(verify, self._arbiter.epoch, self._tables):
+            return False, objection.text
+        assert verify is not None and verify.finished_at is not None
+        return True, f"clean, {max(0, round(time.time() - verify.finished_at))} s ago"
 
     def _lag(self) -> Verdict:
         outcome = self._applier.round()

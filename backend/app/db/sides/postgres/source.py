@@ -91,12 +91,6 @@ class PostgresSource:
         ).fetchone()
         return row is not None and bool(row[0])
 
-    def announced_keys(self) -> dict[str, set[str]]:
-        keys: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            keys.setdefault(table, set()).add(str(key))
-        return keys
-
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(select_list(table), {})
 
