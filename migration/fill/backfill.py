@@ -36,6 +36,7 @@ from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import capture_inserts
 from app.db.sides.contract import Row
 from app.db.sides.control import advance, postgres_control
+from app.db.sides.locks import hold_rounds, mark_applying_postgres
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS
@@ -174,11 +175,11 @@ class Backfill:
                 return None
             part = _Range(*row)
             connection.execute("SET LOCAL synchronous_commit = off")
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR SHARE")
+            hold_rounds(connection, shared=True)
             control = postgres_control(connection)
             if control.phase != Phase.COPYING or control.primary is not Side.SQLITE:
                 raise StaleAttempt(f"the pair went to phase {control.phase}", hint="see st-migrate status")
-            connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
+            mark_applying_postgres(connection, control.epoch)
             target = PostgresTarget(connection, "", control, quarantined=True, careful=careful)
             table = self._applier.schema()[part.table]
             copied, refused, last = self._copy(target, table, part, rows)
@@ -292,7 +293,7 @@ class Backfill:
                 applied = time.monotonic()
         self._analyze()
         with store.write() as connection:
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")  # no round meanwhile
+            hold_rounds(connection)
             control = postgres_control(connection, lock=True)
             if control.phase == Phase.COPYING:
                 self._applier.forget_schema()

@@ -38,6 +38,7 @@ from app.db.sides.control import (
     postgres_control,
     sqlite_control,
 )
+from app.db.sides.locks import mark_applying_postgres
 from app.db.sides.phase import Phase, record
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
@@ -230,9 +231,7 @@ def _make_tables(pair: Pair, postgres: PostgresStore, step: Report) -> None:
         keys = deferred.drop_foreign_keys(connection)
         indexes = deferred.drop_indexes(connection)
         if names:
-            connection.execute(
-                "SELECT set_config('st.applying', '1', true)"
-            )  # capture may be in place already
+            mark_applying_postgres(connection, 1)  # capture may be in place already
             connection.execute(f"TRUNCATE {', '.join(map(quote, names))} RESTART IDENTITY".encode())
     step(f"{len(names)} tables made on PostgreSQL, {indexes} indexes and {keys} foreign keys set aside")
 

@@ -1,4 +1,7 @@
-"""Who writes the control row: one module, and each of its statements says what its caller believes."""
+"""Who writes the control row: one module, and each of its statements says what its caller believes.
+
+Who takes a lock: one module, so that the order of all of them can be read in one place.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,12 @@ _READERS = {
 }
 # What a caller knows of the row that it changes. The applier's mark is seen by its own transaction only.
 _GUARDS = re.compile(r"\b(?:attempt|epoch|pair|applying) (?:=|<) (?:%s|\?)")
+
+
+# A setting of our own, an advisory lock of any kind, the row that is the rounds' lock.
+_LOCKS = re.compile(
+    r"['\"]st\.applying|pg_\w*advisory|FROM st_watermark[^\"]*FOR (?:UPDATE|SHARE)|SET applying"
+)
 
 
 def _named(pattern: re.Pattern[str], *endings: str) -> set[str]:
@@ -52,3 +61,10 @@ def test_every_update_is_guarded() -> None:
     updates = _updates()
     assert len(updates) > 10
     assert [text for text in updates if not _GUARDS.search(text.partition(" WHERE ")[2])] == []
+
+
+def test_one_module_spells_the_locks() -> None:
+    control, locks = (
+        HOME.with_name(f"{name}.py").relative_to(ROOT).as_posix() for name in ("control", "locks")
+    )
+    assert _named(_LOCKS, "py") == {control, locks}

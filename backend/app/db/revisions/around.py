@@ -28,6 +28,7 @@ from app.db.sides import control
 from app.db.sides.capture.recapture import PostgresCapture, SqliteCapture, keep, require_keys
 from app.db.sides.capture.triggers import fence_message, set_fence_message
 from app.db.sides.control import Control, postgres_control, sqlite_control
+from app.db.sides.locks import hold_rounds
 from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
 from app.db.sides.sqlite.store import SqliteStore
@@ -166,7 +167,7 @@ class PostgresShadowHooks(PostgresHooks):
         raw = _postgres(connection)
         with raw.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_WAIT,))
-            cursor.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+            hold_rounds(raw)
             cursor.execute("SET LOCAL lock_timeout = '5s'")
         require_unchanged(postgres_control(raw, lock=True), self._arbiter)
         control.open_fence_postgres(raw, self._arbiter.epoch, writable=True)

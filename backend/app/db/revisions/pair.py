@@ -26,6 +26,7 @@ from app.db.revisions.runner import Hooks, Run, only_runner
 from app.db.rows.catalog import read_schema
 from app.db.sides.capture import triggers as capture
 from app.db.sides.control import Control, sqlite_control
+from app.db.sides.locks import APPLYING
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import open_sqlite
@@ -36,7 +37,7 @@ class _Preparing(Hooks):
     """PostgreSQL while `prepare` builds it: a fence that is up already lets the revisions pass."""
 
     def __init__(self, epoch: int) -> None:
-        self.settings = {"st.applying": str(epoch)}
+        self.settings = {APPLYING: str(epoch)}
 
 
 def migrate(run: Run, url: sa.URL) -> None:

@@ -28,7 +28,7 @@ from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, S
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.compare import Mismatch
-from app.db.sides.capture.triggers import WRITER_LOCK, fence_message, set_fence_message
+from app.db.sides.capture.triggers import fence_message, set_fence_message
 from app.db.sides.control import (
     Control,
     begin_attempt,
@@ -41,6 +41,7 @@ from app.db.sides.control import (
     release_sqlite,
     set_primary_sqlite,
 )
+from app.db.sides.locks import hold_rounds, hold_writers
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
@@ -186,7 +187,7 @@ class Coordinator:
                 connection.execute(
                     f"SET LOCAL lock_timeout = '{max(1, int(self._budget * 1000))}ms'".encode()
                 )
-                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
+                hold_writers(connection)
                 fenced = fence_postgres(connection, self._token, control.epoch)
         if not fenced:
             raise _Abort("the fence could not be raised: the pair changed meanwhile", retryable=True)
@@ -248,7 +249,7 @@ class Coordinator:
                 connection.execute(f"SET LOCAL lock_timeout = '{max(1, int(left * 1000))}ms'".encode())
                 # Whatever the server's default: SQLite follows a record that a crash may not take back.
                 connection.execute("SET LOCAL synchronous_commit = on")
-                connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+                hold_rounds(connection)
                 if to is Side.POSTGRES:
                     deferred.add_foreign_keys(connection)
                     deferred.advance_sequences(connection, SEQUENCE_GAP)

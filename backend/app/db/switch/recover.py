@@ -12,8 +12,8 @@ from enum import StrEnum
 import psycopg
 
 from app.db.common.errors import NotPrepared, ShadowUnavailable
-from app.db.sides.capture.triggers import WRITER_LOCK
 from app.db.sides.control import Control, supersede
+from app.db.sides.locks import hold_writers
 from app.db.sides.phase import record
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import end_attempt, follow, release_alone
@@ -69,7 +69,7 @@ def _postgres_clock(stores: Stores) -> float:
 def _supersede(stores: Stores, ours: Control) -> Recovered:
     """PostgreSQL came back after a forced rollback: it may take no writes, and has to be filled anew."""
     with stores.postgres.write() as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
+        hold_writers(connection)
         if supersede(connection, ours.pair, ours.epoch):
             record(connection, "superseded by a forced rollback", ours.epoch, {})
     return Recovered.SUPERSEDED

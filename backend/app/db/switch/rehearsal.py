@@ -20,7 +20,8 @@ import psycopg
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, quote
 from app.db.sides.contract import RawKey, Row
-from app.db.sides.control import open_fence_postgres, open_fence_sqlite, postgres_control, set_applying_sqlite
+from app.db.sides.control import open_fence_postgres, open_fence_sqlite, postgres_control
+from app.db.sides.locks import applying_sqlite, hold_rounds, mark_applying_postgres
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.source import PostgresSource
@@ -79,7 +80,7 @@ def _tried(postgres: PostgresStore) -> Iterator[Connection]:
     connection = postgres.connection
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
-        connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+        hold_rounds(connection)
         yield connection
 
 
@@ -175,7 +176,7 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
         for owner, name in _foreign_keys(connection).get(table.name, []):
             connection.execute(f"ALTER TABLE {quote(owner)} DROP CONSTRAINT {quote(name)}".encode())
         control = postgres_control(connection)
-        connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
+        mark_applying_postgres(connection, control.epoch)
         target = PostgresTarget(connection, "", control, quarantined=False, careful=False)
         try:
             target.delete(table, [probe.key])
@@ -193,12 +194,12 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
     """Apply the probe to SQLite; returns what went wrong."""
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
-        set_applying_sqlite(connection, True)
         before = int(sqlite.log_end())
         target = SqliteTarget(connection)
         try:
-            target.delete(table, [probe.key])
-            target.insert(table, [[probe.row]])
+            with applying_sqlite(connection):
+                target.delete(table, [probe.key])
+                target.insert(table, [[probe.row]])
         except sqlite3.IntegrityError as error:
             return f"failed: {error}"
         leaked = connection.execute(

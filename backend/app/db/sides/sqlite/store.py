@@ -16,7 +16,8 @@ from app.db.common.urls import Side
 from app.db.rows.canonical import encode, to_sqlite, to_sqlite_column
 from app.db.rows.catalog import Table, quote
 from app.db.sides.contract import Backlog, RawKey, Row
-from app.db.sides.control import Control, set_applying_sqlite, sqlite_control
+from app.db.sides.control import Control, sqlite_control
+from app.db.sides.locks import applying_sqlite
 from app.db.sides.sqlite.turn import turn_at
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
@@ -335,10 +336,8 @@ class SqliteStore:
     @contextmanager
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
         """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
-        with self.write() as connection:
-            set_applying_sqlite(connection, True)
+        with self.write() as connection, applying_sqlite(connection):
             yield SqliteTarget(connection)
-            set_applying_sqlite(connection, False)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
