@@ -20,6 +20,7 @@ import psycopg
 
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import postgres_columns, quote
 from app.db.sides import tables
 from app.db.sides.postgres import deferred
@@ -120,15 +121,18 @@ def _add_pgloader(lab: Lab, source: Source, samples: Samples, program: str, note
 
 def prepare_candles(path: Path, url: str) -> None:
     """`prepare` with the candles table alone."""
-    with candles.plain_schema():
-        prepare_sample(path, url)
+    _prepare(path, url, candles.CandlesTable())
 
 
 def prepare_sample(path: Path, url: str) -> None:
     """`prepare` as it is."""
+    _prepare(path, url, Alembic())
+
+
+def _prepare(path: Path, url: str, source: SchemaSource) -> None:
     pair, applier = make_applier(path, url)
     try:
-        prepare(pair, applier.stores, report=lambda line: None)
+        prepare(pair, applier.stores, source, report=lambda line: None)
     finally:
         close_applier(applier)
 

@@ -1,7 +1,7 @@
 """Prepare: build PostgreSQL and switch capture on, so that from here on no change can be missed.
 
-Safety order: PostgreSQL is claimed first (a control row that says `preparing`, fenced); then Alembic
-makes the tables there, the seed rows it wrote are removed, indexes and foreign keys are set aside,
+Safety order: PostgreSQL is claimed first (a control row that says `preparing`, fenced); then the
+schema's source makes the tables there, the seed rows it wrote are removed, indexes and foreign keys are set aside,
 capture goes in; only then SQLite gets its log, triggers and control row, in one transaction. SQLite's
 rows are not touched. A crash anywhere leaves SQLite either untouched or fully captured, and the same
 command goes on.
@@ -16,15 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_random
 
 from app.db.common.errors import NotPrepared, Refused, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Pair, Side
-from app.db.revisions.chain import alembic_config, upgrade_head
-from app.db.revisions.ddl import normalise_postgres
+from app.db.revisions.source import SchemaSource
 from app.db.rows.catalog import Schema, postgres_columns, quote, read_schema, sqlite_columns
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
@@ -61,10 +58,18 @@ class Prepared:
     steps: list[str] = field(default_factory=list)
 
 
-def prepare(pair: Pair, stores: Stores, *, discard_target: bool = False, report: Report = print) -> Prepared:
+def prepare(
+    pair: Pair,
+    stores: Stores,
+    source: SchemaSource,
+    *,
+    discard_target: bool = False,
+    report: Report = print,
+) -> Prepared:
     """Bring both sides to the point where backfill can start, or complete what an earlier call began.
 
     Args:
+        source: what makes PostgreSQL's tables.
         discard_target: remove rows that PostgreSQL already holds in the application's tables.
 
     Raises:
@@ -75,7 +80,7 @@ def prepare(pair: Pair, stores: Stores, *, discard_target: bool = False, report:
     if theirs is not None and theirs.phase != Phase.PREPARING and ours is not None:
         return _repair(stores, report)
     _check_server(postgres.connection)
-    _check_revision(sqlite.connection)
+    source.require_ready(sqlite.connection)
     steps: list[str] = []
 
     def step(text: str) -> None:
@@ -84,7 +89,8 @@ def prepare(pair: Pair, stores: Stores, *, discard_target: bool = False, report:
 
     _claim(postgres, discard_target)
     failpoint(Failpoint.PREPARE_CONTROL)
-    _make_tables(pair, postgres, step)
+    source.make_tables(pair.postgres)
+    _set_aside(postgres, step)
     failpoint(Failpoint.PREPARE_SCHEMA)
     schema = read_schema(sqlite.connection, postgres.connection)
     with postgres.write() as connection:
@@ -167,20 +173,6 @@ def _check_server(connection: psycopg.Connection[object]) -> None:
         )
 
 
-def _check_revision(connection: sqlite3.Connection) -> None:
-    head = ScriptDirectory.from_config(alembic_config("sqlite://")).get_current_head()
-    try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.OperationalError:
-        row = None
-    found = row[0] if row else None
-    if found != head:
-        raise Refused(
-            f"the SQLite file is at revision {found or 'none'}, the code at {head}",
-            hint="run `alembic upgrade head` on the SQLite file first",
-        )
-
-
 def _claim(postgres: PostgresStore, discard: bool) -> None:
     with postgres.write() as connection:
         for statement in tables.create_statements(Side.POSTGRES):
@@ -217,15 +209,8 @@ def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
         connection.execute(f"REVOKE ALL ON TABLE {quote(name)} FROM {role}".encode())
 
 
-def _make_tables(pair: Pair, postgres: PostgresStore, step: Report) -> None:
-    upgrade_head(pair.postgres.render_as_string(hide_password=False))
-    # st-lint: allow engine-outside-seam - the fence is up already and there is nothing to route yet
-    engine = create_engine(pair.postgres, connect_args={"prepare_threshold": None})  # poolers lose them
-    try:
-        with engine.begin() as connection:
-            normalise_postgres(connection)
-    finally:
-        engine.dispose()
+def _set_aside(postgres: PostgresStore, step: Report) -> None:
+    """Take indexes and foreign keys down for the copy, and remove the rows that making the tables left."""
     with postgres.write() as connection:
         names = list(postgres_columns(connection))
         keys = deferred.drop_foreign_keys(connection)

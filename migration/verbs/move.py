@@ -10,6 +10,7 @@ import typer
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError
 from app.db.common.urls import Side
+from app.db.revisions.source import Alembic
 from app.db.rows.policy import active_policy
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
@@ -93,7 +94,7 @@ def prepare_verb(call: Call, discard_target: DiscardTarget = False) -> Outcome:
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
     with call.stores() as stores:
         retired.reopen(stores, discard=discard_target)
-        done = prepare(call.pair(), stores, discard_target=discard_target, report=call.report)
+        done = prepare(call.pair(), stores, Alembic(), discard_target=discard_target, report=call.report)
     return _prepared(done)
 
 
@@ -192,7 +193,7 @@ def run(
 def _prepared_side(call: Call, stores: Stores, discard: bool) -> Side:
     """Prepare, unless that is done; returns the primary."""
     retired.reopen(stores, discard=discard)
-    prepare(call.pair(), stores, discard_target=discard, report=call.report)
+    prepare(call.pair(), stores, Alembic(), discard_target=discard, report=call.report)
     return stores.postgres.read_control().primary
 
 

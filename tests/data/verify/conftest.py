@@ -14,6 +14,7 @@ import pytest
 from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side, make_pair, parse_url
+from app.db.revisions.source import Alembic
 from app.db.sides.stores import Stores
 from loadtests.embedded import EmbeddedPostgres
 from migration.fill.backfill import Backfill
@@ -76,7 +77,7 @@ def sample(
     url = postgres_server.create_database(name)
     sides = make_pair(parse_url(f"sqlite:///{path}", name="test"), parse_url(url, name="test"))
     applier = Applier(Stores.open(sides, load_settings()))
-    prepare(sides, applier.stores, report=lambda line: None)
+    prepare(sides, applier.stores, Alembic(), report=lambda line: None)
     Backfill(applier).run()
     yield SmallPair(applier, path, url)
     applier.stores.close()

@@ -15,6 +15,7 @@ from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import make_pair, parse_url
 from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic
 from app.db.sides.stores import Stores
 from loadtests.bounds import Measured, checks
 from loadtests.embedded import EmbeddedPostgres
@@ -80,7 +81,7 @@ def test_the_watch_sees_the_age_of_a_change_and_that_it_was_applied(
     upgrade_head(f"sqlite:///{path}")
     pair = make_pair(parse_url(f"sqlite:///{path}", name="a"), parse_url(pg_url, name="b"))
     applier = Applier(Stores.open(pair, load_settings()))
-    prepare(pair, applier.stores, report=lambda line: None)
+    prepare(pair, applier.stores, Alembic(), report=lambda line: None)
     Backfill(applier).run()
     watch = Watch(path, postgres_server.dsn(str(make_url(pg_url).database)))
     watch.start()

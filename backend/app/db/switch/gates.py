@@ -20,6 +20,7 @@ from app.db.apply.changed import DirtyKeys
 from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
+from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import Schema, read_schema
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import check_inventory
@@ -45,19 +46,27 @@ class Gate:
 Verdict = tuple[bool, str]
 
 
-def evaluate(applier: Applier, to: Side, *, max_pause_ms: int, max_lag: int = 10_000) -> list[Gate]:
+def evaluate(
+    applier: Applier,
+    to: Side,
+    *,
+    max_pause_ms: int,
+    max_lag: int = 10_000,
+    source: SchemaSource | None = None,
+) -> list[Gate]:
     """Evaluate every gate of a switch to `to`.
 
     Args:
         applier: the pair, through connections of this caller's own.
         max_pause_ms: how long writers may be held.
         max_lag: log entries that the shadow may be behind.
+        source: what tells the sides' schemas apart; None for the backend's Alembic chain.
 
     Raises:
         NotPrepared: a side carries no control row.
         ShadowUnavailable: PostgreSQL cannot be reached.
     """
-    gates = _Gates(applier, to, max_pause_ms, max_lag)
+    gates = _Gates(applier, to, max_pause_ms, max_lag, source or Alembic())
     return list(gates.all())
 
 
@@ -77,7 +86,10 @@ def require(gates: Sequence[Gate]) -> None:
 
 
 class _Gates:
-    def __init__(self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int) -> None:
+    def __init__(
+        self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int, source: SchemaSource
+    ) -> None:
+        self._source = source
         self._applier = applier
         self._stores = applier.stores
         self._sqlite, self._postgres = applier.stores.sqlite, applier.stores.postgres
@@ -128,7 +140,7 @@ class _Gates:
         return True, "none in progress"
 
     def _schema(self) -> Verdict:
-        ours, theirs = self._revisions()
+        ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
         if ours != theirs:
             return False, f"revision {ours} on SQLite, {theirs} on PostgreSQL"
         tables = len(self._tables)
@@ -137,12 +149,6 @@ class _Gates:
     @cached_property
     def _tables(self) -> Schema:
         return read_schema(self._sqlite.connection, self._postgres.connection)
-
-    def _revisions(self) -> tuple[str, str]:
-        query = "SELECT version_num FROM alembic_version ORDER BY version_num"
-        ours = [row[0] for row in self._sqlite.connection.execute(query)]
-        theirs = [row[0] for row in self._postgres.connection.execute(query.encode())]
-        return ", ".join(ours) or "none", ", ".join(theirs) or "none"
 
     def _capture(self) -> Verdict:
         schema = self._tables

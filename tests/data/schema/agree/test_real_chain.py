@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import migration.fill.prepare as preparing
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic
 from app.db.rows.catalog import Schema
 from app.db.rows.compare import compare_rows
+from migration.fill.prepare import prepare
 from tests.support.fixtures import Templates
 from tests.support.pairs import TestPair
 
@@ -45,7 +46,7 @@ def test_there_and_back_and_there_again(
         upgrade_head(f"sqlite:///{path}")
     pair = TestPair(path, templates.server.create_database(f"real_{source}"))
     try:
-        preparing.prepare(pair.pair, pair.applier.stores, report=lambda line: None)
+        prepare(pair.pair, pair.applier.stores, Alembic(), report=lambda line: None)
         pair.backfill()
         assert pair.pg.execute("SELECT count(*) FROM st_quarantine").fetchone() == (0,)
         assert _mismatches(pair) == {}
