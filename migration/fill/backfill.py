@@ -35,9 +35,11 @@ from app.db.rows.catalog import Table, quote, quote_with_parameters
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import capture_inserts
 from app.db.sides.contract import Row
-from app.db.sides.phase import Phase, advance
+from app.db.sides.control import advance, postgres_control
+from app.db.sides.locks import hold_rounds, mark_applying_postgres
+from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import ROW_ERRORS, postgres_control
+from app.db.sides.postgres.connection import ROW_ERRORS
 from app.db.sides.postgres.target import PostgresTarget, canonical_parts
 from app.db.sides.sqlite.store import key_columns, stream
 from migration.fill.binary import OutOfRange
@@ -116,7 +118,7 @@ class Backfill:
         Raises:
             Refused: the pair is not in a phase that copies.
         """
-        phase = self._applier.postgres.read_control().phase
+        phase = self._applier.stores.postgres.read_control().phase
         if phase == Phase.REPLICATING:
             return 0
         if phase != Phase.COPYING:
@@ -150,20 +152,20 @@ class Backfill:
             self._throttle.pace(progress.rows, time.monotonic() - started)
 
     def _wait_while_paused(self) -> None:
-        while self._applier.postgres.read_control().paused:
+        while self._applier.stores.postgres.read_control().paused:
             time.sleep(0.2)
 
     def _let_apply_catch_up(self) -> None:
-        entries = self._applier.sqlite.connection.execute(
+        entries = self._applier.stores.sqlite.connection.execute(
             "SELECT count(*) FROM (SELECT 1 FROM st_change_log WHERE seq > ? LIMIT ?)",
-            (int(self._applier.postgres.read_position()), self._throttle.max_lag + 1),
+            (int(self._applier.stores.postgres.read_position()), self._throttle.max_lag + 1),
         ).fetchone()[0]
         if entries > self._throttle.max_lag:
             self._applier.round()
 
     def _chunk(self, rows: int, *, careful: bool) -> Progress | None:
         """Copy the next chunk of any range; None when no range is left to this worker."""
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         with store.write() as connection:
             row = connection.execute(
                 "SELECT tbl, n, cursor, upto FROM st_copy_range WHERE NOT done "
@@ -173,11 +175,11 @@ class Backfill:
                 return None
             part = _Range(*row)
             connection.execute("SET LOCAL synchronous_commit = off")
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR SHARE")
+            hold_rounds(connection, shared=True)
             control = postgres_control(connection)
             if control.phase != Phase.COPYING or control.primary is not Side.SQLITE:
                 raise StaleAttempt(f"the pair went to phase {control.phase}", hint="see st-migrate status")
-            connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
+            mark_applying_postgres(connection, control.epoch)
             target = PostgresTarget(connection, "", control, quarantined=True, careful=careful)
             table = self._applier.schema()[part.table]
             copied, refused, last = self._copy(target, table, part, rows)
@@ -192,7 +194,7 @@ class Backfill:
         self, target: PostgresTarget, table: Table, part: _Range, rows: int
     ) -> tuple[int, int, str | None]:
         """Copy one chunk; returns rows copied, rows refused and the last key, None at the range's end."""
-        sqlite = self._applier.sqlite.connection
+        sqlite = self._applier.stores.sqlite.connection
         sqlite.execute("BEGIN")
         try:
             last = self._chunk_end(table, part, rows)
@@ -239,7 +241,7 @@ class Backfill:
         where, parameters = _interval(table, part.cursor, part.upto)
         names = ", ".join(map(quote, table.key_names))
         following = stream(
-            self._applier.sqlite.connection,
+            self._applier.stores.sqlite.connection,
             f"SELECT {names} FROM {quote(table.name)} {where} ORDER BY {names} LIMIT -1 OFFSET {rows - 1}",
             parameters,
             fetch=1,
@@ -255,7 +257,9 @@ class Backfill:
         where, parameters = _interval(table, after, upto)
         columns = ", ".join(quote(column.name) for column in table.columns)
         return read(
-            self._applier.sqlite.connection, f"SELECT {columns} FROM {quote(table.name)} {where}", parameters
+            self._applier.stores.sqlite.connection,
+            f"SELECT {columns} FROM {quote(table.name)} {where}",
+            parameters,
         )
 
     @staticmethod
@@ -277,7 +281,7 @@ class Backfill:
 
         The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
         """
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         left = store.connection.execute("SELECT count(*) FROM st_copy_range WHERE NOT done").fetchone()
         if left is None or left[0]:
             return
@@ -289,7 +293,7 @@ class Backfill:
                 applied = time.monotonic()
         self._analyze()
         with store.write() as connection:
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")  # no round meanwhile
+            hold_rounds(connection)
             control = postgres_control(connection, lock=True)
             if control.phase == Phase.COPYING:
                 self._applier.forget_schema()
@@ -302,7 +306,7 @@ class Backfill:
     def _analyze(self) -> None:
         """Statistics of what was copied; the rest is left to the server."""
         if names := ", ".join(map(quote, self._applier.schema())):
-            with self._applier.postgres.write() as connection:
+            with self._applier.stores.postgres.write() as connection:
                 connection.execute("SET LOCAL synchronous_commit = off")
                 connection.execute(f"ANALYZE {names}".encode())
 

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.db.apply.round import Applier
 from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
 from app.db.rows.canonical import Kind, encode, to_sqlite
@@ -25,6 +24,7 @@ from app.db.rows.catalog import Column, Table, quote
 from app.db.rows.compare import canonical_key, compare_rows
 from app.db.sides.contract import Row
 from app.db.sides.sqlite.store import stream
+from app.db.sides.stores import Stores
 
 Key = tuple[str | None, ...]  # a key in canonical form
 FIRST_ROWS = 64  # of a table with texts, until it is known how long they are
@@ -44,15 +44,15 @@ class ChunkReader:
     """Reads one table range by range.
 
     Args:
-        applier: the pair.
+        stores: the pair.
         table: the table.
         primary: the side whose keys cut the ranges.
         rows: rows per range at most; fewer where rows are long, so that memory stays constant.
     """
 
-    def __init__(self, applier: Applier, table: Table, primary: Side, rows: int) -> None:
-        self._sqlite = applier.sqlite.connection
-        self._postgres = applier.postgres.connection
+    def __init__(self, stores: Stores, table: Table, primary: Side, rows: int) -> None:
+        self._sqlite = stores.sqlite.connection
+        self._postgres = stores.postgres.connection
         self._table = table
         self._primary = primary
         self._limit = rows

@@ -15,30 +15,11 @@ from typing import Any, Protocol
 
 from app.db.common.urls import Side
 from app.db.rows.catalog import Table
+from app.db.sides.control import Control
 
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 START = "0"  # the position before the first change, on either side
-CONTROL_QUERY = (
-    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
-    "FROM st_control WHERE id = 1"
-)
-
-
-@dataclass(frozen=True)
-class Control:
-    """The control row of one side, as it was read."""
-
-    pair: str
-    primary: Side
-    epoch: int
-    phase: str
-    writable: bool
-    paused: bool
-    attempt: str | None
-    attempt_state: str | None
-    attempt_deadline: float | None
-    note: str | None
 
 
 @dataclass(frozen=True)
@@ -76,9 +57,6 @@ class Source(Protocol):
 
     def has_ended(self, token: str) -> bool:
         """Whether the transaction that a token of strict mode names is no longer in flight."""
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        """Keys that strict mode wrote to this side and no round has cleared, by table, as text."""
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]: ...
 

@@ -17,7 +17,8 @@ from app.db.common.errors import NotPrepared
 from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Table, quote_with_parameters
 from app.db.sides.contract import START, Backlog, RawKey, Row
-from app.db.sides.postgres.connection import Connection, postgres_control
+from app.db.sides.control import postgres_control
+from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.target import canonical_parts
 from app.db.sides.sqlite.store import FETCH
 
@@ -89,12 +90,6 @@ class PostgresSource:
             "SELECT pg_visible_in_snapshot(%s::xid8, pg_current_snapshot())", (token,)
         ).fetchone()
         return row is not None and bool(row[0])
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        keys: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            keys.setdefault(table, set()).add(str(key))
-        return keys
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(select_list(table), {})

@@ -22,7 +22,8 @@ from app.db.rows.canonical import Kind, encode, encode_column
 from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
 from app.db.rows.policy import encode_cell
 from app.db.rows.refused import Rejected, content_of, join_key, key_part
-from app.db.sides.contract import Control, RawKey, Row
+from app.db.sides.contract import RawKey, Row
+from app.db.sides.control import Control
 from app.db.sides.postgres.connection import ROW_ERRORS, Connection
 from app.db.sides.sqlite.store import split_key
 

@@ -15,7 +15,9 @@ from app.db.common.errors import ConfigurationError, NotPrepared, UnsupportedVal
 from app.db.common.urls import Side
 from app.db.rows.canonical import encode, to_sqlite, to_sqlite_column
 from app.db.rows.catalog import Table, quote
-from app.db.sides.contract import CONTROL_QUERY, Backlog, Control, RawKey, Row
+from app.db.sides.contract import Backlog, RawKey, Row
+from app.db.sides.control import Control, sqlite_control
+from app.db.sides.locks import applying_sqlite
 from app.db.sides.sqlite.turn import turn_at
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
@@ -58,36 +60,6 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         connection.close()
         raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
     return connection
-
-
-def is_missing_table(error: sqlite3.Error) -> bool:
-    """Whether a statement failed because a table does not exist; SQLite has no code of its own for it."""
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR" and "no such table" in str(error)
-
-
-def control_from_row(row: Sequence[Any]) -> Control:
-    """The control row as either side's select list yields it."""
-    pair, primary, epoch, phase, writable, paused, attempt, state, deadline, note = row
-    return Control(
-        pair, Side(primary), int(epoch), phase, bool(writable), bool(paused), attempt, state, deadline, note
-    )
-
-
-def sqlite_control(connection: sqlite3.Connection) -> Control:
-    """The control row of the SQLite side.
-
-    Raises:
-        NotPrepared: there is none.
-    """
-    try:
-        row = connection.execute(CONTROL_QUERY).fetchone()
-    except sqlite3.OperationalError as error:
-        if not is_missing_table(error):
-            raise
-        row = None
-    if row is None:
-        raise NotPrepared("the SQLite file carries no control row", hint="run st-migrate prepare")
-    return control_from_row(row)
 
 
 def log_end(connection: sqlite3.Connection) -> int:
@@ -218,12 +190,6 @@ class SqliteSource:
     def has_ended(self, token: str) -> bool:
         """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
         return int(token) <= log_end(self._connection)
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        keys: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            keys.setdefault(table, set()).add(str(key))
-        return keys
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(_select(table), ())
@@ -370,10 +336,8 @@ class SqliteStore:
     @contextmanager
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
         """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
-        with self.write() as connection:
-            connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
+        with self.write() as connection, applying_sqlite(connection):
             yield SqliteTarget(connection)
-            connection.execute("UPDATE st_control SET applying = 0 WHERE id = 1")
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
