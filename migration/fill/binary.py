@@ -22,9 +22,8 @@ from typing import Any
 from uuid import UUID
 
 from app.db.rows.canonical import Kind, is_plain
-from app.db.rows.catalog import Column, Table
+from app.db.rows.catalog import Column, Row, Table
 from app.db.rows.refused import Rejected
-from app.db.sides.contract import Row
 from app.db.sides.postgres.target import encode_rows
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from app.db.common.errors import UnsupportedValue
+from app.db.rows import key_sql
 from app.db.rows.canonical import Kind, encode
 from app.db.rows.catalog import Column, Table, quote
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
@@ -19,16 +20,10 @@ from migration.preflight.orphans import clearing_statement
 _SPELT = (Kind.TIMESTAMP, Kind.TIME, Kind.UUID, Kind.NUMERIC)
 
 
-def key_sql(table: Table) -> str:
-    """A row's key as one text, in SQL."""
-    names = [f"CAST({quote(name)} AS TEXT)" for name in table.key_names]
-    return " || ', ' || ".join(f"coalesce({name}, 'NULL')" for name in names) or "CAST(rowid AS TEXT)"
-
-
 def first_keys(sqlite: sqlite3.Connection, table: Table, where: str) -> tuple[str, ...]:
     """The first keys of the rows that a condition selects."""
     rows = sqlite.execute(
-        f"SELECT CAST({key_sql(table)} AS BLOB) FROM {quote(table.name)} WHERE {where} LIMIT {SHOWN_KEYS}"
+        f"SELECT CAST({key_sql.printed(table)} AS BLOB) FROM {quote(table.name)} WHERE {where} LIMIT {SHOWN_KEYS}"
     )
     return tuple(raw.decode("utf-8", "replace") for (raw,) in rows)
 
@@ -88,7 +83,7 @@ def _duplicates(
     present = " AND ".join(f"c{n} IS NOT NULL" for n in range(len(ordered)))
     groups = sqlite.execute(
         f"SELECT count(*), CAST(group_concat(k, ' = ') AS BLOB) FROM (SELECT {', '.join(fields)}, "
-        f"{key_sql(table)} AS k FROM {quote(table.name)}) WHERE {present} "
+        f"{key_sql.printed(table)} AS k FROM {quote(table.name)}) WHERE {present} "
         f"GROUP BY {names} HAVING count(*) > 1"
     )
     rows = 0

@@ -14,12 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
+from app.db.rows import keys
 from app.db.rows.canonical import Kind, encode, is_plain
-from app.db.rows.catalog import Column
+from app.db.rows.catalog import Column, Row
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import Policy, convert
-from app.db.rows.refused import join_key, row_key
-from app.db.sides.contract import Row
 from migration.preflight.findings.report import Finding
 from migration.preflight.findings.shapes import Shape
 from migration.preflight.findings.wording import Group, code_of, finding
@@ -131,7 +130,7 @@ class TableCheck:
 
     def key(self, row: Row) -> str:
         """A row's key, as quarantine would show it."""
-        return join_key(row_key(self._table, row)) if self._table.key else ""
+        return keys.to_text(keys.of_row(self._table, row)) if self._table.key else ""
 
     def _closely(self, column: Column, rows: Sequence[Row], values: Sequence[Any]) -> None:
         """Look at each value of a column that is not plain."""

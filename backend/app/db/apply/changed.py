@@ -17,9 +17,10 @@ from typing import TypeVar
 from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
 from app.db.common.urls import Side
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Row, Table
 from app.db.rows.compare import Mismatch, compare_rows
-from app.db.sides.contract import RawKey, Row, Source
+from app.db.rows.keys import RawKey
+from app.db.sides.contract import Source
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteSource, SqliteStore

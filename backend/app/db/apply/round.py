@@ -31,9 +31,10 @@ from app.db.common.errors import ApplyFailed, NotPrepared, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, read_schema
+from app.db.rows.keys import RawKey
 from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
 from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.contract import Backlog, Control, RawKey, Source, Target
+from app.db.sides.contract import Backlog, Control, Source, Target
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS

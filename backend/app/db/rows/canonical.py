@@ -72,6 +72,26 @@ def describe(value: object) -> str:
     return f"{kind} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
+def storage(value: Any) -> Any:
+    """A value in JSON such that its storage class and exact bytes can be read back.
+
+    Integers, floats and None stay themselves; text becomes {"text": ...} or, where it is not valid
+    UTF-8 or holds a NUL, {"text_hex": ...}; a blob becomes {"blob_hex": ...}.
+    """
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogateescape")
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return {"text_hex": raw.hex()}
+        return {"text_hex": raw.hex()} if "\x00" in value else {"text": value}
+    if isinstance(value, bytes):
+        return {"blob_hex": value.hex()}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return {"real": repr(value)}
+    return value
+
+
 def _refuse(wanted: str, value: object) -> ValueError:
     return ValueError(f"{describe(value)} in {wanted} column")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,8 @@ from app.db.rows.canonical import POSTGRES_KINDS, Kind
 BOOKKEEPING_PREFIX = "st_"
 VERSION_TABLE = "alembic_version"
 _KEY_KINDS = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
+
+Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from sqlalchemy import Connection
 from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, ShadowUnavailable, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
-from app.db.sides.contract import RawKey, Source
+from app.db.rows.keys import RawKey
+from app.db.sides.contract import Source
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.sqlite.store import SqliteSource

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.db.common.urls import Side
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Row, Table
+from app.db.rows.keys import RawKey
 
-RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
-Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 START = "0"  # the position before the first change, on either side
 CONTROL_QUERY = (
     "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
@@ -71,7 +70,7 @@ class Source(Protocol):
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         """The present rows of the changed keys."""
 
-    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
+    def rows_of(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
         """The present rows of some keys, which either side may have logged."""
 
     def has_ended(self, token: str) -> bool:
@@ -100,18 +99,18 @@ class Target(Protocol):
 
     def clear(self, table: Table) -> None: ...
 
-    def delete(self, table: Table, keys: Sequence[RawKey]) -> None: ...
+    def delete(self, table: Table, raws: Sequence[RawKey]) -> None: ...
 
-    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+    def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
         """Bring a few keys to the rows given, which are all that exist of them; returns rows refused."""
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         """Insert rows; those that this side cannot hold are quarantined. Returns how many were refused."""
 
-    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+    def announce(self, table: Table, raws: Sequence[RawKey], token: str) -> None:
         """Remember keys that strict mode writes here before the primary commits them."""
 
-    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None: ...
+    def forget_announced(self, raws: dict[str, list[RawKey]]) -> None: ...
 
     def advance(self, position: str, changes: int) -> None: ...
 

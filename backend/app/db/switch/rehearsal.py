@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,14 +19,15 @@ import psycopg
 
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
-from app.db.rows.catalog import Schema, Table, quote
-from app.db.sides.contract import RawKey, Row
+from app.db.rows import key_sql, keys
+from app.db.rows.catalog import Row, Schema, Table, quote, quote_with_parameters
+from app.db.rows.keys import RawKey
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import Connection, postgres_control
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.postgres.target import PostgresTarget
-from app.db.sides.sqlite.store import SqliteSource, SqliteStore, SqliteTarget, split_key, sqlite_key
+from app.db.sides.sqlite.store import SqliteSource, SqliteStore, SqliteTarget
 
 LOCK_TIMEOUT = "250ms"  # nobody may wait for a rehearsal for longer
 CANDIDATES = 20
@@ -107,16 +108,12 @@ def _probe(applier: Applier, schema: Schema, to: Side) -> _Probe | None:
 
 def _some_keys(applier: Applier, table: Table, side: Side) -> list[RawKey]:
     """A few keys of a table as this side's triggers log them."""
-    names = ", ".join(map(quote, table.key_names))
-    one = len(table.key) == 1
+    some = f"FROM {quote(table.name)} LIMIT {CANDIDATES}"
     if side is Side.SQLITE:
-        field = names if one else f"json_array({names})"
-        query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
+        query = f"SELECT {key_sql.logging_on_sqlite(table)} {some}"
         return [row[0] for row in applier.sqlite.connection.execute(query)]
-    field = f"{names}::text" if one else f"jsonb_build_array({names})::text"
-    query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
-    keys = [row[0] for row in applier.postgres.connection.execute(query.encode())]
-    return list(map(int, keys)) if table.integer_key else keys
+    query = f"SELECT {key_sql.logging_on_postgres(table)} {some}"
+    return keys.typed(table, [row[0] for row in applier.postgres.connection.execute(query.encode())])
 
 
 def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
@@ -132,21 +129,23 @@ def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
     return touching
 
 
-def _no_change(table: Table) -> str:
+def _no_change(table: Table, quoted: Callable[[str], str] = quote) -> str:
     """An assignment that changes nothing, to a column outside the key where there is one."""
-    name = next((c.name for c in table.columns if c not in table.key), table.key_names[0])
-    return f"UPDATE {quote(table.name)} SET {quote(name)} = {quote(name)}"
+    name = quoted(next((c.name for c in table.columns if c not in table.key), table.key_names[0]))
+    return f"UPDATE {quoted(table.name)} SET {name} = {name}"
 
 
 def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried(postgres) as connection:
         connection.execute("UPDATE st_control SET writable = true WHERE id = 1")
-        match = " AND ".join(f"{quote(c.name)} = %s::{c.cast}" for c in table.key)
-        values = [str(part) for part in split_key(table, probe.key)]
-        connection.execute(f"{_no_change(table)} WHERE {match}".encode(), values)
+        connection.execute(
+            f"{_no_change(table, quote_with_parameters)} WHERE {key_sql.match_on_postgres(table)}".encode(),
+            keys.canonical_of(table, probe.key),
+        )
         logged = _logged_here(connection)
-    return [(name, int(key) if table.integer_key and key else key) for name, key in logged]
+    typed = keys.typed(table, [key for _, key in logged])
+    return [(name, key) for (name, _), key in zip(logged, typed, strict=True)]
 
 
 def _logged_here(connection: Connection) -> Logged:
@@ -160,8 +159,10 @@ def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
     with _tried_sqlite(sqlite) as connection:
         connection.execute("UPDATE st_control SET writable = 1 WHERE id = 1")
         before = int(sqlite.log_end())
-        match = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
-        connection.execute(f"{_no_change(table)} WHERE {match}", sqlite_key(table, probe.key))
+        connection.execute(
+            f"{_no_change(table)} WHERE {key_sql.match_on_sqlite(table)}",
+            keys.on_sqlite(table, probe.key),
+        )
         return connection.execute(
             "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
         ).fetchall()

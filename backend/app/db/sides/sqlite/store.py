@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.db.common.errors import ConfigurationError, NotPrepared, UnsupportedValue
+from app.db.common.errors import ConfigurationError, NotPrepared
 from app.db.common.urls import Side
-from app.db.rows.canonical import encode, to_sqlite, to_sqlite_column
-from app.db.rows.catalog import Table, quote
-from app.db.sides.contract import CONTROL_QUERY, Backlog, Control, RawKey, Row
+from app.db.rows import key_sql, keys
+from app.db.rows.canonical import to_sqlite_column
+from app.db.rows.catalog import Row, Table, quote
+from app.db.rows.keys import RawKey
+from app.db.sides.contract import CONTROL_QUERY, Backlog, Control
 from app.db.sides.sqlite.turn import turn_at
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
@@ -114,40 +115,6 @@ def _log_numbers(connection: sqlite3.Connection) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def key_columns(table: Table) -> str:
-    """The left side of `... IN (select keys)`."""
-    names = ", ".join(quote(name) for name in table.key_names)
-    return f"({names})" if len(table.key) > 1 else names
-
-
-def key_fields(table: Table, source: str = "k") -> str:
-    """A logged key taken apart into its columns."""
-    if len(table.key) == 1:
-        return source
-    return ", ".join(f"json_extract({source}, '$[{n}]')" for n in range(len(table.key)))
-
-
-def split_key(table: Table, key: RawKey) -> tuple[Any, ...]:
-    """A logged key as one value per key column."""
-    return tuple(json.loads(key)) if len(table.key) > 1 else (key,)
-
-
-def sqlite_key(table: Table, key: RawKey) -> tuple[Any, ...]:
-    """A key that either side logged, as SQLite stores it."""
-    return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split_key(table, key), strict=True))
-
-
-def findable(table: Table, key: RawKey) -> RawKey:
-    """A logged key, or None (the whole table) if it has several columns and JSON may not lead back to its rows."""
-    if len(table.key) == 1:
-        return key
-    try:
-        parts = [encode(c.kind, v, c.name) for c, v in zip(table.key, split_key(table, key), strict=True)]
-    except UnsupportedValue:
-        return None
-    return None if None in parts else key
-
-
 @cache
 def _select(table: Table) -> str:
     return f"SELECT {', '.join(quote(column.name) for column in table.columns)} FROM {quote(table.name)}"
@@ -156,8 +123,8 @@ def _select(table: Table) -> str:
 @cache
 def _select_changed(table: Table) -> str:
     return (
-        f"{_select(table)} WHERE {key_columns(table)} IN "
-        f"(SELECT {key_fields(table)} FROM st_change_log WHERE seq > ? AND tbl = ?)"
+        f"{_select(table)} WHERE {key_sql.in_list(table)} IN "
+        f"(SELECT {key_sql.logged_on_sqlite(table)} FROM st_change_log WHERE seq > ? AND tbl = ?)"
     )
 
 
@@ -203,27 +170,25 @@ class SqliteSource:
         for rows in self._stream(
             "SELECT DISTINCT k FROM st_change_log WHERE seq > ? AND tbl = ?", (int(after), table.name)
         ):
-            yield [findable(table, row[0]) for row in rows]
+            yield [keys.findable(table, row[0]) for row in rows]
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         yield from self._stream(_select_changed(table), (int(after), table.name))
 
-    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
-        condition = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
-        statement = f"{_select(table)} WHERE {condition}"
-        return [
-            row for key in keys for rows in self._stream(statement, sqlite_key(table, key)) for row in rows
-        ]
+    def rows_of(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
+        statement = f"{_select(table)} WHERE {key_sql.match_on_sqlite(table)}"
+        found = (self._stream(statement, keys.on_sqlite(table, raw)) for raw in raws)
+        return [row for of_key in found for rows in of_key for row in rows]
 
     def has_ended(self, token: str) -> bool:
         """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
         return int(token) <= log_end(self._connection)
 
     def announced_keys(self) -> dict[str, set[str]]:
-        keys: dict[str, set[str]] = {}
+        announced: dict[str, set[str]] = {}
         for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            keys.setdefault(table, set()).add(str(key))
-        return keys
+            announced.setdefault(table, set()).add(str(key))
+        return announced
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(_select(table), ())
@@ -301,15 +266,14 @@ class SqliteTarget:
     def clear(self, table: Table) -> None:
         self._connection.execute(f"DELETE FROM {quote(table.name)}")
 
-    def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
-        condition = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
+    def delete(self, table: Table, raws: Sequence[RawKey]) -> None:
         self._connection.executemany(
-            f"DELETE FROM {quote(table.name)} WHERE {condition}",
-            [sqlite_key(table, key) for key in keys],
+            f"DELETE FROM {quote(table.name)} WHERE {key_sql.match_on_sqlite(table)}",
+            [keys.on_sqlite(table, raw) for raw in raws],
         )
 
-    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
-        self.delete(table, keys)
+    def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
+        self.delete(table, raws)
         return self.insert(table, [rows] if rows else [])
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
@@ -323,17 +287,17 @@ class SqliteTarget:
             )
         return 0
 
-    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None:
-        for table, of_table in keys.items():
+    def forget_announced(self, raws: dict[str, list[RawKey]]) -> None:
+        for table, of_table in raws.items():
             self._connection.executemany(
                 "DELETE FROM st_pending WHERE tbl = ? AND k = ?", [(table, key) for key in of_table]
             )
 
-    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+    def announce(self, table: Table, raws: Sequence[RawKey], token: str) -> None:
         """Remember keys that strict mode writes here before the primary commits them."""
         self._connection.executemany(
             "INSERT OR REPLACE INTO st_pending (tbl, k, token) VALUES (?, ?, ?)",
-            [(table.name, str(key), token) for key in keys],
+            [(table.name, str(raw), token) for raw in raws],
         )
 
     def advance(self, position: str, changes: int) -> None:
