@@ -38,7 +38,7 @@ from app.db.sides.phase import Phase, advance
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS, postgres_control
 from app.db.sides.postgres.target import PostgresTarget
-from app.db.sides.sqlite.store import stream
+from app.db.sides.sqlite.connection import stream
 from migration.fill.binary import OutOfRange
 from migration.fill.stream import ChunkStream, read
 
@@ -177,7 +177,7 @@ class Backfill:
             if control.phase != Phase.COPYING or control.primary is not Side.SQLITE:
                 raise StaleAttempt(f"the pair went to phase {control.phase}", hint="see st-migrate status")
             connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
-            target = PostgresTarget(connection, "", control, quarantined=True, careful=careful)
+            target = store.writer(control, quarantined=True, careful=careful)
             table = self._applier.schema()[part.table]
             copied, refused, last = self._copy(target, table, part, rows)
             connection.execute(

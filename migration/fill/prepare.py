@@ -36,7 +36,8 @@ from app.db.sides.phase import Phase, advance, record
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import postgres_control
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, sqlite_control
+from app.db.sides.sqlite.connection import sqlite_control
+from app.db.sides.sqlite.store import SqliteStore
 from migration.preflight.orphans import clear_orphans
 
 MINIMUM_SERVER = 140_000

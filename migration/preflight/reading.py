@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.db.rows.catalog import Row, Table, quote
-from app.db.sides.sqlite.store import stream
+from app.db.sides.sqlite.connection import stream
 
 SHORT_READ = 5_000  # rows
 

@@ -11,7 +11,7 @@ from app.db.rows import key_sql
 from app.db.rows.canonical import Kind, encode
 from app.db.rows.catalog import Column, Table, quote
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
-from app.db.sides.sqlite.store import tolerant_text
+from app.db.sides.sqlite.connection import tolerant_text
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Index, Shape
 from migration.preflight.orphans import clearing_statement

@@ -18,7 +18,7 @@ from app.db.common.errors import NotPrepared, Refused, ShadowUnavailable, StaleA
 from app.db.common.urls import Side
 from app.db.sides.capture.triggers import fence_message, set_fence_message
 from app.db.sides.contract import Control
-from app.db.sides.sqlite.store import sqlite_control
+from app.db.sides.sqlite.connection import sqlite_control
 from app.db.switch.recover import recover
 
 

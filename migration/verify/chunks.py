@@ -22,7 +22,7 @@ from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Row, Table, quote, quote_with_parameters
 from app.db.rows.compare import compare_rows
 from app.db.rows.keys import Key
-from app.db.sides.sqlite.store import stream
+from app.db.sides.sqlite.connection import stream
 
 FIRST_ROWS = 64  # of a table with texts, until it is known how long they are
 CHUNK_BYTES = 8_000_000

@@ -28,8 +28,6 @@ from app.db.rows.compare import Mismatch, by_table, compare_rows
 from app.db.rows.keys import Key
 from app.db.sides.contract import Source, Target
 from app.db.sides.phase import record
-from app.db.sides.postgres.source import PostgresSource
-from app.db.sides.sqlite.store import SqliteSource
 
 STEP = 500  # keys per hold: the applier waits for milliseconds
 PATIENT = 2  # looks that leave a moving key to the next round
@@ -111,11 +109,7 @@ class Settler:
             with shadow.target() as target, primary.source() as source:
                 if target.control.primary is shadow.side or target.control.epoch != source.control.epoch:
                     raise StaleAttempt("the sides were switched meanwhile", hint="run the same command again")
-                reader: Source = (
-                    SqliteSource(self._applier.sqlite.connection)
-                    if shadow.side is Side.SQLITE
-                    else PostgresSource(self._applier.postgres.connection)
-                )
+                reader = shadow.reader()
                 moving = _moving(table, waiting, source, target)
                 found = self._differing(table, waiting - moving, source, reader)
                 if moving and rehearse:

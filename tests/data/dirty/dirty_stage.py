@@ -23,7 +23,8 @@ from app.db.common.urls import Pair, Side, connect_arguments, make_pair, parse_u
 from app.db.rows import policy
 from app.db.rows.compare import Mismatch, compare_rows
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, stream
+from app.db.sides.sqlite.connection import stream
+from app.db.sides.sqlite.store import SqliteStore
 from app.db.switch.coordinator import Coordinator, Moved
 from migration.fill import prepare as prepare_module
 from migration.fill.backfill import Backfill

@@ -21,9 +21,6 @@ from app.db.rows.catalog import Row, Table
 from app.db.rows.compare import Mismatch, compare_rows
 from app.db.rows.keys import RawKey
 from app.db.sides.contract import Source
-from app.db.sides.postgres.source import PostgresSource
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteSource, SqliteStore
 
 _STEP = 200  # keys for which the applier is held out at a time: commits wait for it in sync mode
 _BREATH_S = 0.002  # and how long it is let in between
@@ -116,14 +113,7 @@ def with_shadow_held(applier: Applier, check: Callable[[Source, Source, str], T]
     """Call `check(primary, shadow, watermark)` while no round of apply can take place."""
     primary, shadow = applier.directions()
     with shadow.target() as target, primary.source() as source:
-        return check(source, _reader(shadow), target.position)
-
-
-def _reader(store: SqliteStore | PostgresStore) -> Source:
-    """Reads within the transaction that a store's connection is in."""
-    return (
-        SqliteSource(store.connection) if isinstance(store, SqliteStore) else PostgresSource(store.connection)
-    )
+        return check(source, shadow.reader(), target.position)
 
 
 def compare_sides(table: Table, primary: list[Row], shadow: list[Row], source: Source) -> list[Mismatch]:

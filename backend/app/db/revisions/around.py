@@ -30,7 +30,8 @@ from app.db.sides.contract import Control
 from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import postgres_control
-from app.db.sides.sqlite.store import SqliteStore, sqlite_control
+from app.db.sides.sqlite.connection import sqlite_control
+from app.db.sides.sqlite.store import SqliteStore
 
 # Tokens of transactions that have ended, whatever the primary is: a log position and a transaction id.
 _ENDED = {Side.SQLITE: "0", Side.POSTGRES: "3"}

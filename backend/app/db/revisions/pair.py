@@ -28,7 +28,8 @@ from app.db.sides.capture import triggers as capture
 from app.db.sides.contract import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, open_sqlite, sqlite_control
+from app.db.sides.sqlite.connection import open_sqlite, sqlite_control
+from app.db.sides.sqlite.store import SqliteStore
 
 
 class _Preparing(Hooks):

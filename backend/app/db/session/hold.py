@@ -18,7 +18,7 @@ from app.db.common.metrics import FENCE_WAIT_SECONDS, FENCE_WAITS
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.contract import Control
-from app.db.sides.sqlite.store import open_sqlite, sqlite_control
+from app.db.sides.sqlite.connection import open_sqlite, sqlite_control
 
 _ROUTE = "SELECT primary_side FROM st_control WHERE id = 1"
 _POLL_S = 0.002

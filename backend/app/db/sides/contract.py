@@ -1,7 +1,7 @@
 """What a side must be able to do to be applied from or applied to.
 
-Two short files implement it, `store_sqlite` and `store_postgres`; they hold only what truly differs
-between the engines. A `Source` is one read transaction on the primary: a consistent state and its log
+Two folders implement it, `sqlite` and `postgres`. They hold only what truly differs between the engines,
+and neither knows the other. A `Source` is one read transaction on the primary: a consistent state and its log
 position. A `Target` is one write transaction on the shadow, holding the applier's lock since before the
 source was opened; leaving it without an error commits.
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.db.common.urls import Side
 from app.db.rows.catalog import Row, Table
 from app.db.rows.keys import RawKey
 
+FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
 START = "0"  # the position before the first change, on either side
 CONTROL_QUERY = (
     "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
@@ -40,6 +41,14 @@ class Control:
     note: str | None
 
 
+def control_from_row(row: Sequence[Any]) -> Control:
+    """The control row as either side's select list yields it."""
+    pair, primary, epoch, phase, writable, paused, attempt, state, deadline, note = row
+    return Control(
+        pair, Side(primary), int(epoch), phase, bool(writable), bool(paused), attempt, state, deadline, note
+    )
+
+
 @dataclass(frozen=True)
 class Backlog:
     """What of the log a source holds beyond a position.
@@ -55,6 +64,23 @@ class Backlog:
     @property
     def entries(self) -> int:
         return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Keys by table that an open transaction has logged, and the token that names the transaction."""
+
+    raws: dict[str, list[RawKey]]
+    token: str
+
+    @classmethod
+    def of(cls, logged: Iterable[tuple[str, RawKey]], token: str) -> InFlight:
+        """From (table, key); a key that stands for the whole table is left out."""
+        raws: dict[str, list[RawKey]] = {}
+        for table, raw in logged:
+            if raw is not None:
+                raws.setdefault(table, []).append(raw)
+        return cls(raws, token)
 
 
 class Source(Protocol):
@@ -87,6 +113,14 @@ class Target(Protocol):
 
     control: Control
     position: str
+    careful: bool  # rows are written one by one, so that a row which collides can go to quarantine alone
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether a small round may begin here: nothing stands, or stood, in quarantine or announced."""
+
+    def shed_foreign_keys(self) -> int:
+        """Drop what would reject or cascade when rows are replaced here; returns how many keys there were."""
 
     def covers(self, position: str, end: str) -> bool:
         """Whether nothing up to a position of the primary's log, which has this end, is missing here."""
@@ -124,6 +158,15 @@ class Store(Protocol):
 
     def target(self, *, durable: bool = False, careful: bool = False) -> AbstractContextManager[Target]: ...
 
+    def reader(self, connection: Any = None) -> Source:
+        """Reads within the transaction that a connection is in; by default the store's own connection."""
+
+    def writer(self) -> Target:
+        """Writes within the transaction that the store's connection is in; the caller has the right to."""
+
+    def in_flight(self, connection: Any) -> InFlight:
+        """What the transaction that a connection is in has logged."""
+
     def read_control(self) -> Control: ...
 
     def read_position(self) -> str:
@@ -132,7 +175,17 @@ class Store(Protocol):
     def read_watermark(self) -> tuple[str, float]:
         """The same, and when that was, in seconds since 1970 by the applier's clock; 0 if never."""
 
-    def log_end(self) -> str: ...
+    def log_end(self) -> str:
+        """The position that covers all of the log now."""
+
+    def log_tip(self) -> str | None:
+        """The highest position in use, where positions have an order; else None."""
+
+    def mend_log(self) -> None:
+        """Make sure that no position of the log is given out twice."""
+
+    def hurry(self, until: float | None) -> None:
+        """Give up what is not done at this moment of `time.monotonic`; None: be as patient as usual."""
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int: ...
 

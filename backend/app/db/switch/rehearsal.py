@@ -23,11 +23,9 @@ from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Schema, Table, quote, quote_with_parameters
 from app.db.rows.keys import RawKey
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import Connection, postgres_control
-from app.db.sides.postgres.source import PostgresSource
+from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.postgres.target import PostgresTarget
-from app.db.sides.sqlite.store import SqliteSource, SqliteStore, SqliteTarget
+from app.db.sides.sqlite.store import SqliteStore
 
 LOCK_TIMEOUT = "250ms"  # nobody may wait for a rehearsal for longer
 CANDIDATES = 20
@@ -95,10 +93,9 @@ def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
 
 def _probe(applier: Applier, schema: Schema, to: Side) -> _Probe | None:
     """A row that both sides have now, in a table with as few foreign keys as possible."""
-    sqlite, postgres = applier.sqlite.connection, applier.postgres.connection
-    ours, theirs = SqliteSource(sqlite), PostgresSource(postgres)
+    ours, theirs = applier.sqlite.reader(), applier.postgres.reader()
     here, there = (theirs, ours) if to is Side.POSTGRES else (ours, theirs)
-    touching = _foreign_keys(postgres)
+    touching = _foreign_keys(applier.postgres.connection)
     for table in sorted(schema.values(), key=lambda table: len(touching.get(table.name, ()))):
         for key in _some_keys(applier, table, to):
             if (rows := here.rows_of(table, [key])) and there.rows_of(table, [key]):
@@ -174,9 +171,8 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
     with _tried(postgres) as connection:
         for owner, name in _foreign_keys(connection).get(table.name, []):
             connection.execute(f"ALTER TABLE {quote(owner)} DROP CONSTRAINT {quote(name)}".encode())
-        control = postgres_control(connection)
-        connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
-        target = PostgresTarget(connection, "", control, quarantined=False, careful=False)
+        target = postgres.writer()
+        connection.execute("SELECT set_config('st.applying', %s, true)", (str(target.control.epoch),))
         try:
             target.delete(table, [probe.key])
             refused = target.insert(table, [[probe.row]])
@@ -185,7 +181,7 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
         if refused:
             return "was refused: PostgreSQL cannot hold the row"
         leaked = _logged_here(connection)
-        back = PostgresSource(connection).rows_of(table, [probe.key])
+        back = postgres.reader().rows_of(table, [probe.key])
     return _outcome(leaked, len(back))
 
 
@@ -195,7 +191,7 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
     with _tried_sqlite(sqlite) as connection:
         connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
         before = int(sqlite.log_end())
-        target = SqliteTarget(connection)
+        target = sqlite.writer()
         try:
             target.delete(table, [probe.key])
             target.insert(table, [[probe.row]])
@@ -204,7 +200,7 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
         leaked = connection.execute(
             "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
         ).fetchall()
-        back = SqliteSource(connection).rows_of(table, [probe.key])
+        back = sqlite.reader().rows_of(table, [probe.key])
     return _outcome(leaked, len(back))
 
 

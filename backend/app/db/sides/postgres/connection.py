@@ -16,8 +16,7 @@ from sqlalchemy import URL
 from app.db.common.errors import ConfigurationError, NotPrepared, ShadowUnavailable
 from app.db.common.settings import Pooler, ShimSettings
 from app.db.common.urls import connect_arguments, shown
-from app.db.sides.contract import CONTROL_QUERY, Control
-from app.db.sides.sqlite.store import control_from_row
+from app.db.sides.contract import CONTROL_QUERY, Control, control_from_row
 
 Connection = psycopg.Connection[Any]
 

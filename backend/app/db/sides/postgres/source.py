@@ -18,9 +18,8 @@ from app.db.rows import key_sql, keys
 from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Row, Table, quote_with_parameters
 from app.db.rows.keys import Key, RawKey
-from app.db.sides.contract import START, Backlog
+from app.db.sides.contract import FETCH, START, Backlog
 from app.db.sides.postgres.connection import Connection, postgres_control
-from app.db.sides.sqlite.store import FETCH
 
 # Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
 _AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1

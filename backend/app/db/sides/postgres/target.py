@@ -24,6 +24,7 @@ from app.db.rows.policy import encode_cell
 from app.db.rows.refused import Rejected, content_of
 from app.db.sides.contract import Control
 from app.db.sides.postgres.connection import ROW_ERRORS, Connection
+from app.db.sides.postgres.deferred import drop_foreign_keys
 
 COPY_FROM = 500  # rows from which COPY is faster than one INSERT with array parameters
 FEW = 4  # rows up to which looking at each value by itself is cheaper than at a column
@@ -106,6 +107,14 @@ class PostgresTarget:
     def is_clean(self) -> bool:
         """Whether nothing stood, or stands, in quarantine or announced."""
         return not self._quarantined and not self._announced
+
+    def shed_foreign_keys(self) -> int:
+        """Drop every foreign key, in this transaction.
+
+        Replacing a row deletes it first, and a key that cascades would take its children along, which
+        nothing brings back: they did not change on the primary, so no log names them.
+        """
+        return drop_foreign_keys(self.connection)
 
     def covers(self, position: str, end: str) -> bool:
         """Whether the shadow has everything up to a position of SQLite's log, which has this end, and nothing is left to settle."""
