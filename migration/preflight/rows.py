@@ -8,16 +8,14 @@ from collections.abc import Iterator, Sequence
 
 from app.db.common.errors import UnsupportedValue
 from app.db.rows import key_sql
-from app.db.rows.canonical import Kind, encode
+from app.db.rows.canonical import encode
 from app.db.rows.catalog import Column, Table, quote
+from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
 from app.db.sides.sqlite.connection import tolerant_text
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Index, Shape
 from migration.preflight.orphans import clearing_statement
-
-# Kinds in which two stored values that SQLite tells apart may be one value on PostgreSQL.
-_SPELT = (Kind.TIMESTAMP, Kind.TIME, Kind.UUID, Kind.NUMERIC)
 
 
 def first_keys(sqlite: sqlite3.Connection, table: Table, where: str) -> tuple[str, ...]:
@@ -46,7 +44,7 @@ def _is_loose(table: Table, column: Column, forms: dict[str, set[int]], policy: 
         return True
     if column.kind in (Kind.TIMESTAMP, Kind.TIME):
         return len(forms.get(column.name, ())) > 1
-    return column.kind in _SPELT
+    return SPELLINGS[column.kind]
 
 
 def _duplicates(

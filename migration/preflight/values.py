@@ -15,9 +15,10 @@ from typing import Any
 
 from app.db.common.errors import UnsupportedValue
 from app.db.rows import keys
-from app.db.rows.canonical import Kind, encode, is_plain
+from app.db.rows.canonical import encode, is_plain
 from app.db.rows.catalog import Column, Row
 from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.kinds import Kind
 from app.db.rows.policy import Policy, convert
 from migration.preflight.findings.report import Finding
 from migration.preflight.findings.shapes import Shape
@@ -27,12 +28,18 @@ from migration.preflight.reading import batches
 TRIED_VALUES = 1_000  # of one kind of finding, on how many values all conversions are tried
 INDEX_LIMIT = 2_700  # bytes of an index row that PostgreSQL takes, less its own few
 _INT32, _EXACT, _INFINITY = 2**31, 2**53, float("inf")
-_STORED: dict[Kind, type] = {
-    Kind.TEXT: str,
+# The storage class in which values may be worth a note; None: nothing is noted of the kind.
+_STORED: dict[Kind, type | None] = {
     Kind.INTEGER: int,
     Kind.FLOAT: float,
+    Kind.BOOLEAN: None,
+    Kind.TEXT: str,
     Kind.TIMESTAMP: str,
+    Kind.DATE: None,
     Kind.TIME: str,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: None,
 }
 
 
@@ -68,7 +75,7 @@ class TableCheck:
                 continue
             if not is_plain(column.kind, types, present):
                 self._closely(column, rows, values)
-            usual = _STORED.get(column.kind)
+            usual = _STORED[column.kind]
             if usual in types:
                 if len(types) > 1:
                     present = [value for value in present if type(value) is usual]

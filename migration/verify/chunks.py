@@ -18,10 +18,10 @@ from typing import Any
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Row, Table, quote, quote_with_parameters
 from app.db.rows.compare import compare_rows
 from app.db.rows.keys import Key
+from app.db.rows.kinds import Kind
 from app.db.sides.sqlite.connection import stream
 
 FIRST_ROWS = 64  # of a table with texts, until it is known how long they are
@@ -53,7 +53,7 @@ class ChunkReader:
         self._table = table
         self._primary = primary
         self._limit = rows
-        long = any(column.kind in (Kind.TEXT, Kind.BLOB, Kind.NUMERIC) for column in table.columns)
+        long = any(_MAY_BE_LONG[column.kind] for column in table.columns)
         self._rows = min(rows, FIRST_ROWS) if long else rows
         self._measured = long
         fields, name = ", ".join(map(_sqlite_field, table.columns)), quote(table.name)
@@ -154,13 +154,54 @@ def suspects(table: Table, chunk: Chunk) -> Suspects:
     return Suspects(differing - unkeyed, unkeyed)
 
 
+# Whether values may be so long that a range has to hold fewer rows.
+_MAY_BE_LONG: dict[Kind, bool] = {
+    Kind.INTEGER: False,
+    Kind.FLOAT: False,
+    Kind.BOOLEAN: False,
+    Kind.TEXT: True,
+    Kind.TIMESTAMP: False,
+    Kind.DATE: False,
+    Kind.TIME: False,
+    Kind.BLOB: True,
+    Kind.NUMERIC: True,
+    Kind.UUID: False,
+}
+# After how many characters a text of SQLite may have a fraction of a second; None: never.
+_FRACTION_AT: dict[Kind, int | None] = {
+    Kind.INTEGER: None,
+    Kind.FLOAT: None,
+    Kind.BOOLEAN: None,
+    Kind.TEXT: None,
+    Kind.TIMESTAMP: 19,
+    Kind.DATE: None,
+    Kind.TIME: 8,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: None,
+}
+# PostgreSQL's expression that gives the value as SQLite stores it.
+_AS_ON_SQLITE: dict[Kind, str] = {
+    Kind.INTEGER: "{}",
+    Kind.FLOAT: "{}",
+    Kind.BOOLEAN: "{}",
+    Kind.TEXT: "{}::text",
+    Kind.TIMESTAMP: "{}::text",
+    Kind.DATE: "{}::text",
+    Kind.TIME: "{}::text",
+    Kind.BLOB: "{}",
+    Kind.NUMERIC: "{}::text",
+    Kind.UUID: "replace({}::text, '-', '')",
+}
+
+
 def _sqlite_field(column: Column) -> str:
     """A column such that the forms in which applications write a time are what PostgreSQL prints.
 
     Six digits lose their trailing zeros; the patterns are strict, so that no other text changes.
     """
     name = quote(column.name)
-    start = {Kind.TIMESTAMP: 19, Kind.TIME: 8}.get(column.kind)
+    start = _FRACTION_AT[column.kind]
     if start is None:
         return name
     return (
@@ -173,6 +214,4 @@ def _sqlite_field(column: Column) -> str:
 def _postgres_field(column: Column) -> str:
     """A column in the form SQLite stores. Without the cast an enum would come in binary."""
     name = quote_with_parameters(column.name)
-    if column.kind in (Kind.TEXT, Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC):
-        return f"{name}::text"
-    return f"replace({name}::text, '-', '')" if column.kind is Kind.UUID else name
+    return _AS_ON_SQLITE[column.kind].format(name)

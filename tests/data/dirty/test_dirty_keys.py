@@ -11,8 +11,8 @@ import pytest
 
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Table
+from app.db.rows.kinds import Kind
 from app.db.switch.rehearsal import rehearse
 from migration.verify.run import Verify
 from tests.data.dirty.dirty_stage import Stage, staged

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
+from app.db.rows.kinds import KEY_TYPES, Kind
 
 Values = Sequence[Any]  # one value per key column
 
@@ -126,16 +126,13 @@ def range_on_postgres(table: Table, after: Values | None, upto: Values | None) -
     Args:
         after, upto: key values in canonical form, or as SQLite stores them; None is open.
     """
-    marks = [f"%s::{_ORDERED_AS[column.kind]}" for column in table.key]
+    marks = [f"%s::{KEY_TYPES[column.kind]}" for column in table.key]
     where, parameters = _range([_ordered(column) for column in table.key], marks, after, upto)
     return (f"WHERE {where}" if where else ""), parameters
 
 
-# The type by which PostgreSQL orders a key column of a kind. An enum is ordered as its text.
-_ORDERED_AS = {Kind.INTEGER: "bigint", Kind.UUID: "uuid", Kind.TEXT: "text"}
-
-
 def _ordered(column: Column) -> str:
+    """A key column in the order of bytes; an enum is ordered as its text."""
     name = quote_with_parameters(column.name)
     return f'{name}::text COLLATE "C"' if column.kind is Kind.TEXT else name
 

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import Kind, encode, encode_column, storage, to_sqlite
+from app.db.rows.canonical import encode, encode_column, storage, to_sqlite
 from app.db.rows.catalog import Column, Row, Table
+from app.db.rows.kinds import SPELLINGS, Kind
 
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
@@ -149,7 +150,7 @@ def _part(column: Column, value: Any) -> str | None:
 
 def may_coincide(table: Table) -> bool:
     """Whether two rows of SQLite may have one key on PostgreSQL: only a uuid has several spellings."""
-    return any(column.kind is Kind.UUID for column in table.key)
+    return any(SPELLINGS[column.kind] for column in table.key)
 
 
 # The text of bookkeeping: quarantine and mismatches.

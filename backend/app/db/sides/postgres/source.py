@@ -15,9 +15,9 @@ import psycopg
 
 from app.db.common.errors import NotPrepared
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Row, Table, quote_with_parameters
 from app.db.rows.keys import Key, RawKey
+from app.db.rows.kinds import Kind
 from app.db.sides.contract import FETCH, START, Backlog
 from app.db.sides.postgres.connection import Connection, postgres_control
 
@@ -104,15 +104,29 @@ class PostgresSource:
                 yield rows
 
 
+# Whether a column is read as the text that PostgreSQL prints, and else as the driver's own type.
+_AS_TEXT: dict[Kind, bool] = {
+    Kind.INTEGER: False,
+    Kind.FLOAT: False,
+    Kind.BOOLEAN: False,
+    Kind.TEXT: False,
+    Kind.TIMESTAMP: True,
+    Kind.DATE: True,
+    Kind.TIME: True,
+    Kind.BLOB: False,
+    Kind.NUMERIC: True,
+    Kind.UUID: True,
+}
+
+
 def select_list(table: Table) -> str:
     """SELECT of all columns in the form that `canonical.to_sqlite` takes: the time kinds as text.
 
     For execution with parameters, be there none: percent signs in names are doubled.
     """
-    as_text = (Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC, Kind.UUID)
     fields = ", ".join(
         f"{quote_with_parameters(column.name)}::text"
-        if column.kind in as_text or column.cast == "json"
+        if _AS_TEXT[column.kind] or column.cast == "json"
         else quote_with_parameters(column.name)
         for column in table.columns
     )
