@@ -22,6 +22,7 @@ from app.db.common.errors import NotPrepared, Refused, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Pair, Side
 from app.db.revisions.source import SchemaSource
+from app.db.rows import keys
 from app.db.rows.catalog import Schema, postgres_columns, quote, read_schema, sqlite_columns
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
@@ -298,5 +299,5 @@ def _cuts(
     if not integer or parts < 2:
         return [(None, None)]
     low, high = sqlite.execute(f"SELECT min({quote(key)}), max({quote(key)}) FROM {quote(table)}").fetchone()
-    bounds = [f"[{low + (high - low) * n // parts}]" for n in range(1, parts)]
+    bounds = [keys.to_bound([low + (high - low) * n // parts]) for n in range(1, parts)]
     return list(zip([None, *bounds], [*bounds, None], strict=True))

@@ -24,10 +24,11 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Table
 from app.db.rows.compare import Mismatch
+from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from migration.verify import state as verify_state
-from migration.verify.chunks import ChunkReader, Key, suspects
+from migration.verify.chunks import ChunkReader, suspects
 from migration.verify.settle import Settler, repair
 
 __all__ = ["Verify", "VerifyProgress", "VerifyResult", "repair"]

@@ -10,8 +10,6 @@ are never touched, the shadow's only by apply.
 
 from __future__ import annotations
 
-import json
-import re
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -24,20 +22,17 @@ from app.db.apply.comparable import Instant, instant
 from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind, to_sqlite
+from app.db.rows import keys
 from app.db.rows.catalog import Table
 from app.db.rows.compare import Mismatch, by_table, compare_rows
-from app.db.sides.contract import RawKey
+from app.db.rows.keys import Key
 from app.db.sides.phase import record
-from app.db.sides.sqlite.store import split_key
-from migration.verify.chunks import Key, canonical
 
 STEP = 500  # keys per hold: the applier waits for milliseconds
 PATIENT = 2  # looks that leave a moving key to the next round
 LOOKS = 25
 OTHERS_APPLY_S = 0.1
 SHOWN = 20  # keys named in the history
-_DIGITS = re.compile(r"-?\d+")
 
 
 class _Undo(Exception):
@@ -55,30 +50,30 @@ class Settler:
         self._applier = applier
         self._may_write = True
 
-    def confirm(self, table: Table, keys: Collection[Key]) -> list[Mismatch]:
-        """Those keys that differ, in no particular order; quarantined rows left out.
+    def confirm(self, table: Table, suspected: Collection[Key]) -> list[Mismatch]:
+        """Those suspected keys that differ, in no particular order; quarantined rows left out.
 
         Raises:
             StaleAttempt: the sides were switched meanwhile.
             SwitchError: a key collided with others in flight at every look.
         """
         found: list[Mismatch] = []
-        pending = list(keys)
+        pending = list(suspected)
         for start in range(0, len(pending), STEP):
             found += self._confirm_step(table, set(pending[start : start + STEP]))
         return found
 
-    def unkeyed(self, table: Table, keys: Collection[Key]) -> list[Mismatch]:
+    def unkeyed(self, table: Table, unheld: Collection[Key]) -> list[Mismatch]:
         """Rows of SQLite whose key PostgreSQL cannot hold and that are not in quarantine.
 
         Their mismatches name the key's columns, because nothing can look such a key up, nor re-log it.
         """
-        if not keys:
+        if not unheld:
             return []
         self._apply()
         primary, _ = self._applier.stores.directions()
         kind = "missing" if primary.side is Side.SQLITE else "extra"
-        found = [Mismatch(table.name, key, kind, table.key_names) for key in keys]
+        found = [Mismatch(table.name, key, kind, table.key_names) for key in unheld]
         return without_quarantined(self._applier.stores, found)
 
     def _confirm_step(self, table: Table, waiting: set[Key]) -> list[Mismatch]:
@@ -104,17 +99,17 @@ class Settler:
             self._may_write = False
             time.sleep(OTHERS_APPLY_S)
 
-    def _look(self, table: Table, keys: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
+    def _look(self, table: Table, waiting: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
         """Compare what can be compared now; returns the differing keys and those still on their way."""
         moving: set[Key] = set()
         found: list[Mismatch] = []
         try:
             with instant(self._applier.stores) as now:
-                on_their_way = now.moving(table, keys, partial(_logged, table))
-                moving = keys if on_their_way is None else on_their_way
-                found = self._differing(table, keys - moving, now)
+                on_their_way = now.moving(table, waiting, partial(keys.canonical_of, table))
+                moving = waiting if on_their_way is None else on_their_way
+                found = self._differing(table, waiting - moving, now)
                 if moving and rehearse:
-                    raws = [raw_key(table, key) for key in moving]
+                    raws = [keys.logged(table, key) for key in moving]
                     now.target.delete(table, raws)
                     now.target.insert(table, [rows] if (rows := now.primary.rows_of(table, raws)) else [])
                     found += self._differing(table, moving, now)
@@ -126,8 +121,8 @@ class Settler:
             return found, moving
         return found, moving
 
-    def _differing(self, table: Table, keys: set[Key], now: Instant) -> list[Mismatch]:
-        raws = [raw_key(table, key) for key in keys]
+    def _differing(self, table: Table, settled: set[Key], now: Instant) -> list[Mismatch]:
+        raws = [keys.logged(table, key) for key in settled]
         ours, theirs = now.primary.rows_of(table, raws), now.shadow.rows_of(table, raws)
         if now.primary.control.primary is Side.SQLITE:
             found = compare_rows(table, ours, theirs)
@@ -139,26 +134,6 @@ class Settler:
 def _seen_from_shadow(item: Mismatch) -> Mismatch:
     kind = {"missing": "extra", "extra": "missing"}.get(item.kind, item.kind)
     return Mismatch(item.table, item.key, kind, item.columns)
-
-
-def raw_key(table: Table, key: Key) -> RawKey:
-    """A canonical key as the log of either side may hold it."""
-    parts = [
-        int(part) if column.kind is Kind.INTEGER and part is not None else part
-        for column, part in zip(table.key, key, strict=True)
-    ]
-    return parts[0] if len(parts) == 1 else json.dumps(parts)
-
-
-def _logged(table: Table, raw: RawKey) -> Key | None:
-    """A key of either side's log in canonical form, None if it has none."""
-    parts = [
-        int(part)
-        if column.kind is Kind.INTEGER and isinstance(part, str) and _DIGITS.fullmatch(part)
-        else part
-        for column, part in zip(table.key, split_key(table, raw), strict=True)
-    ]
-    return canonical(table, parts)
 
 
 def repair(applier: Applier, mismatches: Iterable[Mismatch]) -> int:
@@ -210,7 +185,7 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
             for item in wanted:
                 connection.execute(
                     "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
-                    (item.table, str(raw_key(schema[item.table], item.key))),
+                    (item.table, str(keys.logged(schema[item.table], item.key))),
                 )
             record(connection, "repair begun", control.epoch, evidence)
         return
@@ -220,19 +195,13 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
         with applier.stores.sqlite.write() as sqlite:
             sqlite.executemany(
                 "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
-                [(item.table, _sqlite_raw(schema[item.table], item.key), time.time()) for item in wanted],
+                [
+                    (item.table, keys.logged_on_sqlite(schema[item.table], item.key), time.time())
+                    for item in wanted
+                ],
             )
     except sqlite3.IntegrityError as error:
         raise Refused(f"nothing was repaired: {error}", hint="wait for the switch, then repeat") from error
-
-
-def _sqlite_raw(table: Table, key: Key) -> RawKey:
-    """A canonical key as SQLite's triggers would have logged it."""
-    parts = [
-        int(part) if column.kind is Kind.INTEGER and part is not None else to_sqlite(column.kind, part)
-        for column, part in zip(table.key, key, strict=True)
-    ]
-    return parts[0] if len(parts) == 1 else json.dumps(parts)
 
 
 def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Mismatch]) -> int:

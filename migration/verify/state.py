@@ -17,13 +17,14 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import StaleAttempt
+from app.db.rows import keys
 from app.db.rows.catalog import Schema
 from app.db.rows.compare import Mismatch
+from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history
 from app.db.sides.stores import Stores
 from app.db.switch.readiness import fingerprint
-from migration.verify.chunks import Key, key_from_json, key_to_json
 
 LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
 
@@ -75,7 +76,7 @@ class Record:
                 "INSERT INTO st_verify_progress (tbl, cursor, rows, done) VALUES (%s, %s, %s, %s) "
                 "ON CONFLICT (tbl) DO UPDATE SET cursor = excluded.cursor, rows = excluded.rows, "
                 "done = excluded.done",
-                (table, key_to_json(upto), of_table, upto is None),
+                (table, None if upto is None else keys.to_bound(upto), of_table, upto is None),
             )
 
     def finish(self, rows: int, mismatches: int) -> None:
@@ -162,7 +163,9 @@ def _resume(
         mismatches=mismatches,
         done=frozenset(table for table, _, _, done in progress if done),
         cursors={
-            table: (key_from_json(cursor), count) for table, cursor, count, done in progress if not done
+            table: (None if cursor is None else keys.from_bound(cursor), count)
+            for table, cursor, count, done in progress
+            if not done
         },
     )
 
@@ -199,14 +202,10 @@ def found(
         (names,),
     ).fetchall()
     listed = tuple(
-        Mismatch(table, _key(key, len(schema[table].key)), kind, tuple(json.loads(columns)))
+        Mismatch(table, keys.from_text(schema[table], key), kind, tuple(json.loads(columns)))
         for table, key, kind, columns in rows
     )
     return listed, dict(counts)
-
-
-def _key(text: str, parts: int) -> Key:
-    return (text,) if parts == 1 else tuple(json.loads(text))
 
 
 def _store(connection: psycopg.Connection[Any], found: Sequence[Mismatch]) -> None:

@@ -22,7 +22,7 @@ from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url
 from app.db.rows import policy
 from app.db.rows.compare import Mismatch, compare_rows
-from app.db.sides.sqlite.store import stream
+from app.db.sides.sqlite.connection import stream
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
 from migration.fill.backfill import Backfill

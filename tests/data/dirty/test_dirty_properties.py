@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind, encode, encode_column
+from app.db.rows.canonical import encode, encode_column
 from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.kinds import Kind
 from app.db.rows.policy import active_policy
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.findings.report import SHOWN_KEYS

@@ -14,8 +14,8 @@ import pytest
 from dirty_cases import Value, chosen, values
 
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind
 from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.kinds import Kind
 from app.db.rows.policy import Policy, active_policy
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.findings.report import Report, Severity

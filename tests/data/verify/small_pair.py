@@ -19,7 +19,7 @@ from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import open_sqlite
+from app.db.sides.sqlite.connection import open_sqlite
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
 

@@ -13,9 +13,10 @@ from app.db.apply.comparable import Instant, instant
 from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
 from app.db.common.urls import Side
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Row, Table
 from app.db.rows.compare import Mismatch, compare_rows
-from app.db.sides.contract import RawKey, Row, Source
+from app.db.rows.keys import RawKey
+from app.db.sides.contract import Source
 from app.db.sides.stores import Stores
 
 _STEP = 200  # keys for which the applier is held out at a time: commits wait for it in sync mode

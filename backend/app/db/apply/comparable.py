@@ -17,11 +17,9 @@ from functools import cached_property
 from typing import TypeVar
 
 from app.db.common.errors import StaleAttempt
-from app.db.common.urls import Side
 from app.db.rows.catalog import Table
-from app.db.sides.contract import RawKey, Source, Target
-from app.db.sides.postgres.source import PostgresSource
-from app.db.sides.sqlite.store import SqliteSource
+from app.db.rows.keys import RawKey
+from app.db.sides.contract import Source, Target
 from app.db.sides.stores import Stores
 
 K = TypeVar("K")
@@ -72,9 +70,4 @@ def instant(stores: Stores) -> Iterator[Instant]:
     with shadow.target() as target, primary.source() as source:
         if target.control.primary is shadow.side or target.control.epoch != source.control.epoch:
             raise StaleAttempt("the sides were switched meanwhile", hint="run the same command again")
-        reader: Source = (
-            SqliteSource(stores.sqlite.connection)
-            if shadow.side is Side.SQLITE
-            else PostgresSource(stores.postgres.connection)
-        )
-        yield Instant(source, reader, target)
+        yield Instant(source, shadow.reader(), target)

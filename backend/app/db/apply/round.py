@@ -31,15 +31,14 @@ from app.db.common.errors import ApplyFailed, NotPrepared, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, read_schema
+from app.db.rows.keys import RawKey
 from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
 from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.contract import Backlog, RawKey, Source, Target
+from app.db.sides.contract import Backlog, Source, Target
 from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
-from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS
-from app.db.sides.postgres.target import COPY_FROM, PostgresTarget
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.postgres.target import COPY_FROM
 from app.db.sides.stores import Stores
 
 SCHEMA_S = 5.0  # how long a schema that was read is believed
@@ -148,11 +147,9 @@ class Applier:
         started = time.monotonic()
         self._standpoint = None
         primary, shadow = self.stores.directions()
-        wanted = None
-        if isinstance(primary, SqliteStore):
-            primary.mend_log()
-            # Behind the lock another process may just have carried what this round was called for.
-            wanted = None if durable or settle else primary.log_tip()
+        primary.mend_log()
+        # Behind the lock another process may just have carried what this round was called for.
+        wanted = None if durable or settle else primary.log_tip()
         with shadow.target(durable=durable, careful=careful) as target:
             failpoint(Failpoint.APPLY_LOCKED)
             if others := target.position != self._position:
@@ -166,7 +163,7 @@ class Applier:
                 return Standing("paused")
             self.shed_foreign_keys(target)
             # Not beyond the log's end now: a file that was put back from a backup is found out below.
-            if others and wanted is not None and target.covers(wanted, self.stores.sqlite.log_end()):
+            if others and wanted is not None and target.covers(wanted, primary.log_end()):
                 self._stand(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source() as source:
@@ -192,7 +189,7 @@ class Applier:
         control = target.control
         alone = time.monotonic() - self._disturbed_at > self._undisturbed_s
         ready = alone and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch
-        if isinstance(target, PostgresTarget) and target.is_clean and ready:
+        if target.is_clean and ready:
             self._standpoint = Standpoint(position, control.pair, control.epoch)
 
     def _note(self, control: Control, position: str) -> None:
@@ -231,15 +228,11 @@ class Applier:
         return backlog.entries, age(backlog.oldest)
 
     def shed_foreign_keys(self, target: Target) -> None:
-        """Drop PostgreSQL's foreign keys if it has just become the shadow, before any row is replaced there.
-
-        Replacing a row deletes it first, and a key that cascades would take its children along, which
-        nothing brings back: they did not change on the primary, so no log names them.
-        """
-        if not isinstance(target, PostgresTarget) or self._shed_epoch == target.control.epoch:
+        """Drop the foreign keys of a side that has just become the shadow, before any row is replaced there."""
+        if self._shed_epoch == target.control.epoch:
             return
         # Remembered only once none stood: the drop itself may yet be rolled back with its round.
-        if not deferred.drop_foreign_keys(target.connection):
+        if not target.shed_foreign_keys():
             self._shed_epoch = target.control.epoch
 
     def _carry(
@@ -266,7 +259,7 @@ class Applier:
             op = "advance"
             target.advance(backlog.upto, backlog.entries)
         except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, sqlite3.IntegrityError) as error:
-            if isinstance(error, pg_errors.UniqueViolation) and not _is_careful(target):
+            if isinstance(error, pg_errors.UniqueViolation) and not target.careful:
                 raise
             raise ApplyFailed(
                 str(error).splitlines()[0],
@@ -320,11 +313,6 @@ class Applier:
             if before is not None and outcome.changes >= before:
                 return outcome
             before = outcome.changes
-
-
-def _is_careful(target: Target) -> bool:
-    """Whether the round writes row by row, so that a row that collides can go to quarantine alone."""
-    return isinstance(target, PostgresTarget) and target.careful
 
 
 def _settled(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:

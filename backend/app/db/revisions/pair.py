@@ -29,7 +29,7 @@ from app.db.sides.control import Control, sqlite_control
 from app.db.sides.locks import APPLYING
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import open_sqlite
+from app.db.sides.sqlite.connection import open_sqlite
 from app.db.sides.stores import Stores
 
 

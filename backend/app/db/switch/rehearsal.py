@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 
 from app.db.common.urls import Side
-from app.db.rows.catalog import Schema, Table, quote
-from app.db.sides.contract import RawKey, Row
+from app.db.rows import key_sql, keys
+from app.db.rows.catalog import Row, Schema, Table, quote, quote_with_parameters
+from app.db.rows.keys import RawKey
 from app.db.sides.control import open_fence_postgres, open_fence_sqlite, postgres_control
 from app.db.sides.locks import applying_sqlite, hold_rounds, mark_applying_postgres
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import Connection
-from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.postgres.target import PostgresTarget
-from app.db.sides.sqlite.store import SqliteSource, SqliteStore, SqliteTarget, split_key, sqlite_key
+from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 
 LOCK_TIMEOUT = "250ms"  # nobody may wait for a rehearsal for longer
@@ -96,10 +95,9 @@ def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
 
 def _probe(stores: Stores, schema: Schema, to: Side) -> _Probe | None:
     """A row that both sides have now, in a table with as few foreign keys as possible."""
-    sqlite, postgres = stores.sqlite.connection, stores.postgres.connection
-    ours, theirs = SqliteSource(sqlite), PostgresSource(postgres)
+    ours, theirs = stores.sqlite.reader(), stores.postgres.reader()
     here, there = (theirs, ours) if to is Side.POSTGRES else (ours, theirs)
-    touching = _foreign_keys(postgres)
+    touching = _foreign_keys(stores.postgres.connection)
     for table in sorted(schema.values(), key=lambda table: len(touching.get(table.name, ()))):
         for key in _some_keys(stores, table, to):
             if (rows := here.rows_of(table, [key])) and there.rows_of(table, [key]):
@@ -109,16 +107,12 @@ def _probe(stores: Stores, schema: Schema, to: Side) -> _Probe | None:
 
 def _some_keys(stores: Stores, table: Table, side: Side) -> list[RawKey]:
     """A few keys of a table as this side's triggers log them."""
-    names = ", ".join(map(quote, table.key_names))
-    one = len(table.key) == 1
+    some = f"FROM {quote(table.name)} LIMIT {CANDIDATES}"
     if side is Side.SQLITE:
-        field = names if one else f"json_array({names})"
-        query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
+        query = f"SELECT {key_sql.logging_on_sqlite(table)} {some}"
         return [row[0] for row in stores.sqlite.connection.execute(query)]
-    field = f"{names}::text" if one else f"jsonb_build_array({names})::text"
-    query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
-    keys = [row[0] for row in stores.postgres.connection.execute(query.encode())]
-    return list(map(int, keys)) if table.integer_key else keys
+    query = f"SELECT {key_sql.logging_on_postgres(table)} {some}"
+    return keys.typed(table, [row[0] for row in stores.postgres.connection.execute(query.encode())])
 
 
 def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
@@ -134,21 +128,23 @@ def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
     return touching
 
 
-def _no_change(table: Table) -> str:
+def _no_change(table: Table, quoted: Callable[[str], str] = quote) -> str:
     """An assignment that changes nothing, to a column outside the key where there is one."""
-    name = next((c.name for c in table.columns if c not in table.key), table.key_names[0])
-    return f"UPDATE {quote(table.name)} SET {quote(name)} = {quote(name)}"
+    name = quoted(next((c.name for c in table.columns if c not in table.key), table.key_names[0]))
+    return f"UPDATE {quoted(table.name)} SET {name} = {name}"
 
 
 def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried(postgres) as connection:
         open_fence_postgres(connection, postgres_control(connection).epoch, writable=True)
-        match = " AND ".join(f"{quote(c.name)} = %s::{c.cast}" for c in table.key)
-        values = [str(part) for part in split_key(table, probe.key)]
-        connection.execute(f"{_no_change(table)} WHERE {match}".encode(), values)
+        connection.execute(
+            f"{_no_change(table, quote_with_parameters)} WHERE {key_sql.match_on_postgres(table)}".encode(),
+            keys.canonical_of(table, probe.key),
+        )
         logged = _logged_here(connection)
-    return [(name, int(key) if table.integer_key and key else key) for name, key in logged]
+    typed = keys.typed(table, [key for _, key in logged])
+    return [(name, key) for (name, _), key in zip(logged, typed, strict=True)]
 
 
 def _logged_here(connection: Connection) -> Logged:
@@ -162,8 +158,10 @@ def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
     with _tried_sqlite(sqlite) as connection:
         open_fence_sqlite(connection, sqlite.read_control().epoch, writable=True)
         before = int(sqlite.log_end())
-        match = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
-        connection.execute(f"{_no_change(table)} WHERE {match}", sqlite_key(table, probe.key))
+        connection.execute(
+            f"{_no_change(table)} WHERE {key_sql.match_on_sqlite(table)}",
+            keys.on_sqlite(table, probe.key),
+        )
         return connection.execute(
             "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
         ).fetchall()
@@ -175,9 +173,8 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
     with _tried(postgres) as connection:
         for owner, name in _foreign_keys(connection).get(table.name, []):
             connection.execute(f"ALTER TABLE {quote(owner)} DROP CONSTRAINT {quote(name)}".encode())
-        control = postgres_control(connection)
-        mark_applying_postgres(connection, control.epoch)
-        target = PostgresTarget(connection, "", control, quarantined=False, careful=False)
+        target = postgres.writer()
+        mark_applying_postgres(connection, target.control.epoch)
         try:
             target.delete(table, [probe.key])
             refused = target.insert(table, [[probe.row]])
@@ -186,7 +183,7 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
         if refused:
             return "was refused: PostgreSQL cannot hold the row"
         leaked = _logged_here(connection)
-        back = PostgresSource(connection).rows_of(table, [probe.key])
+        back = postgres.reader().rows_of(table, [probe.key])
     return _outcome(leaked, len(back))
 
 
@@ -195,7 +192,7 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
         before = int(sqlite.log_end())
-        target = SqliteTarget(connection)
+        target = sqlite.writer()
         try:
             with applying_sqlite(connection):
                 target.delete(table, [probe.key])
@@ -205,7 +202,7 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
         leaked = connection.execute(
             "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
         ).fetchall()
-        back = SqliteSource(connection).rows_of(table, [probe.key])
+        back = sqlite.reader().rows_of(table, [probe.key])
     return _outcome(leaked, len(back))
 
 
