@@ -24,6 +24,5 @@ def shorten_report(report: pytest.TestReport) -> None:
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         crash.message = crash.message.partition("\n")[0]  # the closing summary shows it once more
-    trace = report.longreprtext
-    if len(trace.splitlines()) > TRACE_LINES:
-        report.longrepr = shortened(trace, TRACE_LINES, head=TRACE_LINES // 3)
+    for entry in getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", ()):
+        entry.lines[:] = shortened("\n".join(entry.lines), TRACE_LINES, head=TRACE_LINES // 3).splitlines()
