@@ -5,13 +5,27 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from loadtests.stage import sample
 from loadtests.stage.embedded import EmbeddedPostgres
+from tests.support.programs import skip_without_programs
+from tests.support.quiet import shorten_report
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    skip_without_programs(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        shorten_report(report)
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Coordinator, Moved
 from app.db.switch.gates import Gate, evaluate, require
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verify.run import Verify, repair
 from tests.data.verify.small_pair import SmallPair, make_small_pair
 

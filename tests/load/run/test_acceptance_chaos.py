@@ -1,6 +1,6 @@
 """kill -9 at random moments of the demo, the same commands again: it finishes and nothing is lost.
 
-Takes minutes of both cores, so it runs where ST_ACCEPTANCE is set, with a seed of the caller's choice.
+Takes minutes of both cores, so it runs with `-m long` only. ST_ACCEPTANCE_SEED chooses another seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loadtests.stage.processes import REPO, python_env
 LIMIT_S = 570
 
 
-@pytest.mark.skipif(not os.environ.get("ST_ACCEPTANCE"), reason="minutes long: set ST_ACCEPTANCE=1")
+@pytest.mark.long
 @pytest.mark.timeout(LIMIT_S + 30)
 def test_killed_at_random_moments_the_move_still_finishes_and_loses_nothing(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
