@@ -34,9 +34,11 @@ from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote, quote_with_parameters
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import capture_inserts
-from app.db.sides.phase import Phase, advance
+from app.db.sides.control import advance, postgres_control
+from app.db.sides.locks import hold_rounds, mark_applying_postgres
+from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import ROW_ERRORS, postgres_control
+from app.db.sides.postgres.connection import ROW_ERRORS
 from app.db.sides.postgres.target import PostgresTarget
 from app.db.sides.sqlite.connection import stream
 from migration.fill.binary import OutOfRange
@@ -115,7 +117,7 @@ class Backfill:
         Raises:
             Refused: the pair is not in a phase that copies.
         """
-        phase = self._applier.postgres.read_control().phase
+        phase = self._applier.stores.postgres.read_control().phase
         if phase == Phase.REPLICATING:
             return 0
         if phase != Phase.COPYING:
@@ -149,20 +151,20 @@ class Backfill:
             self._throttle.pace(progress.rows, time.monotonic() - started)
 
     def _wait_while_paused(self) -> None:
-        while self._applier.postgres.read_control().paused:
+        while self._applier.stores.postgres.read_control().paused:
             time.sleep(0.2)
 
     def _let_apply_catch_up(self) -> None:
-        entries = self._applier.sqlite.connection.execute(
+        entries = self._applier.stores.sqlite.connection.execute(
             "SELECT count(*) FROM (SELECT 1 FROM st_change_log WHERE seq > ? LIMIT ?)",
-            (int(self._applier.postgres.read_position()), self._throttle.max_lag + 1),
+            (int(self._applier.stores.postgres.read_position()), self._throttle.max_lag + 1),
         ).fetchone()[0]
         if entries > self._throttle.max_lag:
             self._applier.round()
 
     def _chunk(self, rows: int, *, careful: bool) -> Progress | None:
         """Copy the next chunk of any range; None when no range is left to this worker."""
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         with store.write() as connection:
             row = connection.execute(
                 "SELECT tbl, n, cursor, upto FROM st_copy_range WHERE NOT done "
@@ -172,11 +174,11 @@ class Backfill:
                 return None
             part = _Range(*row)
             connection.execute("SET LOCAL synchronous_commit = off")
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR SHARE")
+            hold_rounds(connection, shared=True)
             control = postgres_control(connection)
             if control.phase != Phase.COPYING or control.primary is not Side.SQLITE:
                 raise StaleAttempt(f"the pair went to phase {control.phase}", hint="see st-migrate status")
-            connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
+            mark_applying_postgres(connection, control.epoch)
             target = store.writer(control, quarantined=True, careful=careful)
             table = self._applier.schema()[part.table]
             copied, refused, last = self._copy(target, table, part, rows)
@@ -191,7 +193,7 @@ class Backfill:
         self, target: PostgresTarget, table: Table, part: _Range, rows: int
     ) -> tuple[int, int, str | None]:
         """Copy one chunk; returns rows copied, rows refused and the last key, None at the range's end."""
-        sqlite = self._applier.sqlite.connection
+        sqlite = self._applier.stores.sqlite.connection
         sqlite.execute("BEGIN")
         try:
             last = self._chunk_end(table, part, rows)
@@ -237,7 +239,7 @@ class Backfill:
                 return None
         where, parameters = _range_on_sqlite(table, part.cursor, part.upto)
         following = stream(
-            self._applier.sqlite.connection,
+            self._applier.stores.sqlite.connection,
             f"SELECT {key_sql.names(table)} FROM {quote(table.name)} {where} "
             f"ORDER BY {key_sql.order_on_sqlite(table)} LIMIT -1 OFFSET {rows - 1}",
             parameters,
@@ -253,7 +255,9 @@ class Backfill:
         where, parameters = _range_on_sqlite(table, after, upto)
         columns = ", ".join(quote(column.name) for column in table.columns)
         return read(
-            self._applier.sqlite.connection, f"SELECT {columns} FROM {quote(table.name)} {where}", parameters
+            self._applier.stores.sqlite.connection,
+            f"SELECT {columns} FROM {quote(table.name)} {where}",
+            parameters,
         )
 
     @staticmethod
@@ -269,7 +273,7 @@ class Backfill:
 
         The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
         """
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         left = store.connection.execute("SELECT count(*) FROM st_copy_range WHERE NOT done").fetchone()
         if left is None or left[0]:
             return
@@ -281,7 +285,7 @@ class Backfill:
                 applied = time.monotonic()
         self._analyze()
         with store.write() as connection:
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")  # no round meanwhile
+            hold_rounds(connection)
             control = postgres_control(connection, lock=True)
             if control.phase == Phase.COPYING:
                 self._applier.forget_schema()
@@ -294,7 +298,7 @@ class Backfill:
     def _analyze(self) -> None:
         """Statistics of what was copied; the rest is left to the server."""
         if names := ", ".join(map(quote, self._applier.schema())):
-            with self._applier.postgres.write() as connection:
+            with self._applier.stores.postgres.write() as connection:
                 connection.execute("SET LOCAL synchronous_commit = off")
                 connection.execute(f"ANALYZE {names}".encode())
 

@@ -15,7 +15,6 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Row, Table, quote, quote_with_parameters
@@ -23,6 +22,7 @@ from app.db.rows.compare import compare_rows
 from app.db.rows.keys import Key
 from app.db.rows.kinds import Kind
 from app.db.sides.sqlite.connection import stream
+from app.db.sides.stores import Stores
 
 FIRST_ROWS = 64  # of a table with texts, until it is known how long they are
 CHUNK_BYTES = 8_000_000
@@ -41,15 +41,15 @@ class ChunkReader:
     """Reads one table range by range.
 
     Args:
-        applier: the pair.
+        stores: the pair.
         table: the table.
         primary: the side whose keys cut the ranges.
         rows: rows per range at most; fewer where rows are long, so that memory stays constant.
     """
 
-    def __init__(self, applier: Applier, table: Table, primary: Side, rows: int) -> None:
-        self._sqlite = applier.sqlite.connection
-        self._postgres = applier.postgres.connection
+    def __init__(self, stores: Stores, table: Table, primary: Side, rows: int) -> None:
+        self._sqlite = stores.sqlite.connection
+        self._postgres = stores.postgres.connection
         self._table = table
         self._primary = primary
         self._limit = rows

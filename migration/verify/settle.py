@@ -1,10 +1,8 @@
 """Whether suspected keys really differ, decided at one instant; and the repair of those that do.
 
-With the applier held out (its lock on the shadow is ours) and one read snapshot of the primary, the shadow
-equals the primary at the watermark. A key without log entries beyond it, and not announced by strict mode,
-must therefore be equal now. A key that is on its way is looked at again after a round of apply; one that
-is changed faster than that is compared as the next round will write it, in a transaction on the shadow
-that is rolled back. So every key settles, however often it changes.
+`app.db.apply.comparable` says which keys may be compared at an instant. A key that is on its way is looked at
+again after a round of apply. One that changes faster than that is compared as the next round will write it,
+in a transaction on the shadow that is rolled back. So every key settles, however often it changes.
 
 Repair writes the keys to the primary's change log, where the normal apply finds them: the primary's rows
 are never touched, the shadow's only by apply.
@@ -15,18 +13,19 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 
 from psycopg import errors as pg_errors
 
 from app.db.apply.changed import without_quarantined
+from app.db.apply.comparable import Instant, instant
 from app.db.apply.round import Applier, Standing
-from app.db.common.errors import Refused, StaleAttempt, SwitchError
+from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
 from app.db.rows import keys
 from app.db.rows.catalog import Table
 from app.db.rows.compare import Mismatch, by_table, compare_rows
 from app.db.rows.keys import Key
-from app.db.sides.contract import Source, Target
 from app.db.sides.phase import record
 
 STEP = 500  # keys per hold: the applier waits for milliseconds
@@ -72,10 +71,10 @@ class Settler:
         if not unheld:
             return []
         self._apply()
-        primary, _ = self._applier.directions()
+        primary, _ = self._applier.stores.directions()
         kind = "missing" if primary.side is Side.SQLITE else "extra"
         found = [Mismatch(table.name, key, kind, table.key_names) for key in unheld]
-        return without_quarantined(self._applier, found)
+        return without_quarantined(self._applier.stores, found)
 
     def _confirm_step(self, table: Table, waiting: set[Key]) -> list[Mismatch]:
         found: list[Mismatch] = []
@@ -102,21 +101,18 @@ class Settler:
 
     def _look(self, table: Table, waiting: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
         """Compare what can be compared now; returns the differing keys and those still on their way."""
-        primary, shadow = self._applier.directions()
         moving: set[Key] = set()
         found: list[Mismatch] = []
         try:
-            with shadow.target() as target, primary.source() as source:
-                if target.control.primary is shadow.side or target.control.epoch != source.control.epoch:
-                    raise StaleAttempt("the sides were switched meanwhile", hint="run the same command again")
-                reader = shadow.reader()
-                moving = _moving(table, waiting, source, target)
-                found = self._differing(table, waiting - moving, source, reader)
+            with instant(self._applier.stores) as now:
+                on_their_way = now.moving(table, waiting, partial(keys.canonical_of, table))
+                moving = waiting if on_their_way is None else on_their_way
+                found = self._differing(table, waiting - moving, now)
                 if moving and rehearse:
                     raws = [keys.logged(table, key) for key in moving]
-                    target.delete(table, raws)
-                    target.insert(table, [rows] if (rows := source.rows_of(table, raws)) else [])
-                    found += self._differing(table, moving, source, reader)
+                    now.target.delete(table, raws)
+                    now.target.insert(table, [rows] if (rows := now.primary.rows_of(table, raws)) else [])
+                    found += self._differing(table, moving, now)
                     moving = set()
                 raise _Undo
         except _Undo:
@@ -125,34 +121,19 @@ class Settler:
             return found, moving
         return found, moving
 
-    def _differing(self, table: Table, settled: set[Key], source: Source, shadow: Source) -> list[Mismatch]:
+    def _differing(self, table: Table, settled: set[Key], now: Instant) -> list[Mismatch]:
         raws = [keys.logged(table, key) for key in settled]
-        ours, theirs = source.rows_of(table, raws), shadow.rows_of(table, raws)
-        if source.control.primary is Side.SQLITE:
+        ours, theirs = now.primary.rows_of(table, raws), now.shadow.rows_of(table, raws)
+        if now.primary.control.primary is Side.SQLITE:
             found = compare_rows(table, ours, theirs)
         else:
             found = [_seen_from_shadow(item) for item in compare_rows(table, theirs, ours)]
-        return without_quarantined(self._applier, found) if found else []
+        return without_quarantined(self._applier.stores, found) if found else []
 
 
 def _seen_from_shadow(item: Mismatch) -> Mismatch:
     kind = {"missing": "extra", "extra": "missing"}.get(item.kind, item.kind)
     return Mismatch(item.table, item.key, kind, item.columns)
-
-
-def _moving(table: Table, waiting: set[Key], source: Source, target: Target) -> set[Key]:
-    """Keys that the log holds beyond the watermark, or that strict mode wrote ahead of the primary."""
-    announced = {keys.canonical_of(table, raw) for name, raw, _ in target.announced() if name == table.name}
-    moving = {key for key in waiting if key in announced}
-    if table.name not in source.backlog(target.position).counts:
-        return moving
-    # Read to the end in any case: PostgreSQL streams, and nothing else may be asked meanwhile.
-    for raws in source.changed_keys(table, target.position):
-        if None in raws:
-            moving.update(waiting)
-        else:
-            moving.update(waiting.intersection(keys.canonical_of(table, raw) for raw in raws))
-    return moving
 
 
 def repair(applier: Applier, mismatches: Iterable[Mismatch]) -> int:
@@ -188,14 +169,14 @@ def repair(applier: Applier, mismatches: Iterable[Mismatch]) -> int:
 
 def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mismatch]) -> None:
     """Write the keys to the primary's log in one transaction, and say so in the history."""
-    primary, _ = applier.directions()
-    control = applier.postgres.read_control()
+    primary, _ = applier.stores.directions()
+    control = applier.stores.postgres.read_control()
     evidence = {
         "tables": by_table(wanted),
         "first": [f"{item.table} {item.key_text()}" for item in wanted[:SHOWN]],
     }
     if primary.side is Side.POSTGRES:
-        with applier.postgres.write() as connection:
+        with applier.stores.postgres.write() as connection:
             if connection.execute("SELECT st_may_write()").fetchone() != (True,):
                 raise Refused(
                     "nothing was repaired: postgres takes no application writes now",
@@ -208,10 +189,10 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
                 )
             record(connection, "repair begun", control.epoch, evidence)
         return
-    with applier.postgres.write() as connection:
+    with applier.stores.postgres.write() as connection:
         record(connection, "repair begun", control.epoch, evidence)
     try:
-        with applier.sqlite.write() as sqlite:
+        with applier.stores.sqlite.write() as sqlite:
             sqlite.executemany(
                 "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
                 [
@@ -227,8 +208,8 @@ def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Misma
     """Take what is equal now off the list of mismatches and record the outcome."""
     bad = {(item.table, item.key) for item in left}
     equal = [item for item in wanted if (item.table, item.key) not in bad]
-    repaired = len(without_quarantined(applier, equal))
-    with applier.postgres.write() as connection:
+    repaired = len(without_quarantined(applier.stores, equal))
+    with applier.stores.postgres.write() as connection:
         connection.execute(
             "DELETE FROM st_mismatch m USING unnest(%s::text[], %s::text[]) AS u(t, k) "
             "WHERE m.tbl = u.t AND m.k = u.k",
@@ -237,7 +218,7 @@ def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Misma
         record(
             connection,
             "repair",
-            applier.postgres.read_control().epoch,
+            applier.stores.postgres.read_control().epoch,
             {"repaired": repaired, "quarantined": len(equal) - repaired, "left": len(left)},
         )
     return repaired

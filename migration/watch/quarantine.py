@@ -80,14 +80,14 @@ def retry(applier: Applier, rows: list[Held]) -> None:
         Refused: PostgreSQL is primary: it does not have the rows, so apply would delete them on SQLite;
             or apply stands still; or a key cannot be held by PostgreSQL.
     """
-    if applier.directions()[0].side is Side.POSTGRES:
+    if applier.stores.directions()[0].side is Side.POSTGRES:
         raise Refused(
             "PostgreSQL is the primary and never had these rows",
             hint="insert them there by hand from `quarantine show`, or roll back first",
         )
     schema = applier.schema()
     entries = [(row.table, _logged_key(schema[row.table], row), time.time()) for row in rows]
-    with applier.sqlite.write() as connection:
+    with applier.stores.sqlite.write() as connection:
         connection.executemany("INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)", entries)
     outcome = applier.round(durable=True)
     if isinstance(outcome, Standing):

@@ -1,22 +1,23 @@
 """The benchmark's table: price bars in ten columns, with one secondary unique key, made from a seed.
 
 It stands alone in its database, so that a figure belongs to one table of known shape and not to the
-application's schema. `plain_schema` lets the real `prepare` make this table instead of running Alembic.
+application's schema. `CandlesTable` is what the real `prepare` is given in Alembic's place.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from alembic.script import ScriptDirectory
+from sqlalchemy import URL
 
-import migration.fill.prepare as preparing
 from app.db.common.urls import connect_arguments, parse_url
 from app.db.revisions.chain import alembic_config
+from app.db.revisions.source import widen
 
 NAMES = ("id", "symbol", "exchange", "timeframe", "ts", "open", "high", "low", "close", "volume")
 PER_SYMBOL = 20_000
@@ -76,20 +77,22 @@ def connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(autocommit=True, **connect_arguments(parse_url(url, name="bench")))
 
 
-def _make_postgres_table(url: str) -> None:
-    with connect(url) as connection, connection.transaction():
-        found = connection.execute("SELECT to_regclass('candles')").fetchone()
-        if found is None or found[0] is None:
-            for statement in (POSTGRES_TABLE, *POSTGRES_KEYS):
-                connection.execute(statement.encode())
+class CandlesTable:
+    """A schema's source that makes the candles table and nothing else."""
 
+    def require_ready(self, sqlite: sqlite3.Connection) -> None:
+        """SQLite's file is made here, too."""
 
-@contextmanager
-def plain_schema() -> Iterator[None]:
-    """Within this block prepare makes the candles table and nothing else."""
-    original = preparing.upgrade_head
-    preparing.upgrade_head = _make_postgres_table
-    try:
-        yield
-    finally:
-        preparing.upgrade_head = original
+    def make_tables(self, postgres: URL) -> None:
+        """Make the table where it is missing."""
+        url = postgres.render_as_string(hide_password=False)
+        with connect(url) as connection, connection.transaction():
+            found = connection.execute("SELECT to_regclass('candles')").fetchone()
+            if found is None or found[0] is None:
+                for statement in (POSTGRES_TABLE, *POSTGRES_KEYS):
+                    connection.execute(statement.encode())
+        widen(postgres)
+
+    def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
+        """One state is all there is."""
+        return "candles", "candles"

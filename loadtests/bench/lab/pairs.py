@@ -7,8 +7,8 @@ from pathlib import Path
 from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.revisions.source import Alembic, SchemaSource
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
 from loadtests.bench.lab import candles
 from migration.fill.prepare import prepare
@@ -18,15 +18,18 @@ PAUSE_MS = 5_000
 
 def prepare_candles(path: Path, url: str) -> None:
     """`prepare` with the candles table alone."""
-    with candles.plain_schema():
-        prepare_sample(path, url)
+    _prepare(path, url, candles.CandlesTable())
 
 
 def prepare_sample(path: Path, url: str) -> None:
     """`prepare` as it is."""
+    _prepare(path, url, Alembic())
+
+
+def _prepare(path: Path, url: str, source: SchemaSource) -> None:
     pair, applier = make_applier(path, url)
     try:
-        prepare(pair, applier, report=lambda line: None)
+        prepare(pair, applier.stores, source, report=lambda line: None)
     finally:
         close_applier(applier)
 
@@ -34,14 +37,12 @@ def prepare_sample(path: Path, url: str) -> None:
 def make_applier(path: Path, url: str) -> tuple[Pair, Applier]:
     """A pair and an applier on it; close it with `close_applier`."""
     pair = make_pair(parse_url(f"sqlite:///{path}", name="sqlite"), parse_url(url, name="postgres"))
-    sqlite, postgres = SqliteStore(path, busy_timeout_ms=5_000), PostgresStore(pair.postgres, load_settings())
-    return pair, Applier(sqlite, postgres)
+    return pair, Applier(Stores.open(pair, load_settings()))
 
 
 def close_applier(applier: Applier) -> None:
     """Close both connections."""
-    applier.sqlite.close()
-    applier.postgres.close()
+    applier.stores.close()
 
 
 def move(applier: Applier, to: Side) -> None:

@@ -118,7 +118,7 @@ def _backlog(lab: Lab) -> list[Figure]:
         lab.settle()
         samples.add("backfill of the same rows", "speed", "rows/s", rows / timed(Backfill(applier).run))
         lab.settle()
-        applier.sqlite.connection.execute("UPDATE candles SET volume = volume + 1")
+        applier.stores.sqlite.connection.execute("UPDATE candles SET volume = volume + 1")
         samples.add("apply on PostgreSQL", "speed", "rows/s", _apply(applier, rows))
         move(applier, Side.POSTGRES)
         with candles.connect(url) as connection:

@@ -7,8 +7,9 @@ import resource
 import sys
 import time
 
+from app.db.apply.round import Applier
 from app.db.common.urls import Pair, parse_url
-from migration.common.sides import open_applier
+from migration.common.sides import open_stores
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
 
@@ -16,9 +17,9 @@ from migration.fill.backfill import Throttle
 def main(sqlite: str, postgres: str) -> None:
     """Copy a prepared pair."""
     pair = Pair(parse_url(sqlite, name="sqlite"), parse_url(postgres, name="postgres"))
-    with open_applier(pair) as applier:
+    with open_stores(pair) as stores:
         started = time.perf_counter()
-        copying.backfill(pair, applier, Throttle(), None, lambda table, rows, expected: None)
+        copying.backfill(pair, Applier(stores), Throttle(), None, lambda table, rows, expected: None)
         seconds = time.perf_counter() - started
     own, started_ones = (
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -7,6 +7,7 @@ import time
 from contextlib import closing
 
 from app.db.common.urls import Side
+from app.db.revisions.source import Alembic
 from app.db.switch.coordinator import Coordinator, Moved
 from loadtests.bench.lab.lab import Lab
 from loadtests.bench.lab.pairs import close_applier, make_applier
@@ -33,7 +34,7 @@ def run(lab: Lab) -> Part:
     with Stage(workers=2, seed=lab.seed) as stage:
         stage.set_up()
         pair, applier = make_applier(stage.sqlite_path, stage.postgres_url)
-        prepare(pair, applier, report=lambda line: None)
+        prepare(pair, applier.stores, Alembic(), report=lambda line: None)
         Backfill(applier).run()
         Verify(applier).run()
         _switches(lab, stage, part)

@@ -144,7 +144,7 @@ def test_lost_acknowledgement_of_the_commit(pair: TestPair, primary: Side) -> No
 
 def test_the_connection_is_lost_in_the_middle(replicating: TestPair) -> None:
     replicating.lite.execute("UPDATE item SET qty = qty + 1")
-    pid = replicating.applier.postgres.connection.info.backend_pid
+    pid = replicating.applier.stores.postgres.connection.info.backend_pid
     before = replicating.contents(Side.POSTGRES)
 
     def cut() -> None:

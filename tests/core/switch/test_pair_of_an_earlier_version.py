@@ -15,7 +15,7 @@ import pytest
 
 from app.db.common.urls import Side
 from loadtests.embedded import EmbeddedPostgres
-from tests.support.pairs import TestPair, plain_tables
+from tests.support.pairs import TestPair
 
 STATE = Path(__file__).resolve().parents[2] / "facts" / "earlier_pair"
 
@@ -39,8 +39,7 @@ def test_what_the_earlier_version_left_in_the_log_is_carried(earlier: TestPair) 
 
 
 def test_the_move_goes_on_there_and_back(earlier: TestPair) -> None:
-    with plain_tables():
-        earlier.prepare()
+    earlier.prepare()
     earlier.drain()
     for to in (Side.POSTGRES, Side.SQLITE, Side.POSTGRES):
         earlier.moved(to)

@@ -259,7 +259,7 @@ def test_the_verifier_knows_quarantined_and_converted_rows(
 def test_the_verifier_finds_a_converted_value_that_was_altered(converted: tuple[Stage, Report]) -> None:
     stage, _ = converted
     case, policy = next(pair for pair in chosen() if pair[1] == "true_false_text")
-    with stage.applier.postgres.write() as connection:
+    with stage.applier.stores.postgres.write() as connection:
         connection.execute("SELECT set_config('st.applying', '1', true)")
         connection.execute(
             f"UPDATE {table_for(policy)} SET {case.column} = NOT {case.column} WHERE id = {case.id}".encode()

@@ -13,8 +13,8 @@ import pytest
 from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side, make_pair, parse_url
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.revisions.source import Alembic
+from app.db.sides.stores import Stores
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.fill.backfill import Backfill
 from migration.fill.prepare import prepare
@@ -29,13 +29,8 @@ def module_pair(
     name = f"v_{uuid.uuid4().hex[:12]}"
     pair = make_small_pair(tmp_path_factory.mktemp("small"), postgres_server.create_database(name))
     yield pair
-    _close(pair.applier)
+    pair.applier.stores.close()
     postgres_server.drop_database(name)
-
-
-def _close(applier: Applier) -> None:
-    applier.sqlite.close()
-    applier.postgres.close()
 
 
 def _lent(pair: SmallPair, primary: Side) -> Iterator[SmallPair]:
@@ -78,11 +73,9 @@ def sample(
     name = f"v_{uuid.uuid4().hex[:12]}"
     url = postgres_server.create_database(name)
     sides = make_pair(parse_url(f"sqlite:///{path}", name="test"), parse_url(url, name="test"))
-    applier = Applier(
-        SqliteStore(path, busy_timeout_ms=5_000), PostgresStore(sides.postgres, load_settings())
-    )
-    prepare(sides, applier, report=lambda line: None)
+    applier = Applier(Stores.open(sides, load_settings()))
+    prepare(sides, applier.stores, Alembic(), report=lambda line: None)
     Backfill(applier).run()
     yield SmallPair(applier, path, url)
-    _close(applier)
+    applier.stores.close()
     postgres_server.drop_database(name)

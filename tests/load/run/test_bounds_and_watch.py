@@ -15,8 +15,8 @@ from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import make_pair, parse_url
 from app.db.revisions.chain import upgrade_head
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.revisions.source import Alembic
+from app.db.sides.stores import Stores
 from loadtests.judge.bounds import checks
 from loadtests.judge.figures import Latency
 from loadtests.judge.measured import Measured
@@ -89,8 +89,8 @@ def test_the_watch_sees_the_age_of_a_change_and_that_it_was_applied(
     path = tmp_path / "sigma.db"
     upgrade_head(f"sqlite:///{path}")
     pair = make_pair(parse_url(f"sqlite:///{path}", name="a"), parse_url(pg_url, name="b"))
-    applier = Applier(SqliteStore(path, busy_timeout_ms=5000), PostgresStore(pair.postgres, load_settings()))
-    prepare(pair, applier, report=lambda line: None)
+    applier = Applier(Stores.open(pair, load_settings()))
+    prepare(pair, applier.stores, Alembic(), report=lambda line: None)
     Backfill(applier).run()
     watch = Watch(path, postgres_server.dsn(str(make_url(pg_url).database)))
     watch.start()
@@ -110,8 +110,7 @@ def test_the_watch_sees_the_age_of_a_change_and_that_it_was_applied(
         assert sorted(gaps)[len(gaps) // 2] < 0.03, "it looks often enough for a lag of 50 ms"
     finally:
         watch.stop()
-        applier.sqlite.close()
-        applier.postgres.close()
+        applier.stores.close()
     assert watch.cpu_s > 0
     engine = create_engine(pg_url)
     with engine.connect() as connection:

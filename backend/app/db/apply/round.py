@@ -34,12 +34,12 @@ from app.db.rows.catalog import Schema, Table, read_schema
 from app.db.rows.keys import RawKey
 from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
 from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.contract import Backlog, Control, Source, Store, Target
+from app.db.sides.contract import Backlog, Source, Target
+from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.connection import ROW_ERRORS
-from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.postgres.target import COPY_FROM
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 SCHEMA_S = 5.0  # how long a schema that was read is believed
 # How long no other applier may have come between before a small round is tried, in seconds; doubled each
@@ -76,12 +76,11 @@ class Applier:
     """Carries changes from the primary to the shadow, for one thread at a time.
 
     Args:
-        sqlite, postgres: the two sides, each with a connection of this applier's own.
+        stores: the two sides, through connections of this applier's own; its owner closes them.
     """
 
-    def __init__(self, sqlite: SqliteStore, postgres: PostgresStore) -> None:
-        self.sqlite = sqlite
-        self.postgres = postgres
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
         self._schema: Schema = {}
         self._schema_version: int | None = None
         self._schema_stamp: tuple[int, str] | None = None
@@ -131,8 +130,8 @@ class Applier:
         if begin is None:
             return None
         started = time.monotonic()
-        self.sqlite.mend_log()
-        done = small_round(self.sqlite, self.postgres, self.schema, begin)
+        self.stores.sqlite.mend_log()
+        done = small_round(self.stores.sqlite, self.stores.postgres, self.schema, begin)
         if done is None:
             self._disturbed_at = started
             self._undisturbed_s = min(2 * self._undisturbed_s, UNDISTURBED_S[1])
@@ -147,7 +146,7 @@ class Applier:
     ) -> Round | Standing:
         started = time.monotonic()
         self._standpoint = None
-        primary, shadow = self.directions()
+        primary, shadow = self.stores.directions()
         primary.mend_log()
         # Behind the lock another process may just have carried what this round was called for.
         wanted = None if durable or settle else primary.log_tip()
@@ -200,12 +199,11 @@ class Applier:
 
     def hurry(self, until: float | None) -> None:
         """Give a round up when it is not done at this moment of `time.monotonic`; None: be as patient as usual."""
-        self.sqlite.hurry(until)
-        self.postgres.hurry(until)
+        self.stores.hurry(until)
 
     def has_news(self) -> bool:
         """Whether the primary holds changes beyond the last known watermark; cheap, takes no lock."""
-        primary, _ = self.directions()
+        primary, _ = self.stores.directions()
         return (
             self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
         )
@@ -216,13 +214,13 @@ class Applier:
 
     def is_followed(self, within: float) -> bool:
         """Whether another applier has brought changes to the shadow in the last so many seconds."""
-        _, shadow = self.directions()
+        _, shadow = self.stores.directions()
         position, applied_at = shadow.read_watermark()
         return position != self._position and time.time() - applied_at < within
 
     def behind(self) -> tuple[int, float]:
         """Log entries beyond the last known watermark and the age in seconds of the oldest; asks the primary only."""
-        primary, _ = self.directions()
+        primary, _ = self.stores.directions()
         if self._position is None or primary.side is not self.primary:
             return 0, 0.0
         with primary.source() as source:
@@ -236,12 +234,6 @@ class Applier:
         # Remembered only once none stood: the drop itself may yet be rolled back with its round.
         if not target.shed_foreign_keys():
             self._shed_epoch = target.control.epoch
-
-    def directions(self) -> tuple[Store, Store]:
-        """Primary and shadow, as SQLite's control row has it."""
-        if self.sqlite.read_control().primary is Side.SQLITE:
-            return self.sqlite, self.postgres
-        return self.postgres, self.sqlite
 
     def _carry(
         self,
@@ -284,9 +276,9 @@ class Applier:
         They are read again, and capture is checked on both sides, when either side's schema has changed.
         SQLite counts its changes; PostgreSQL has no counter, so its catalog is stamped every few seconds.
         """
-        version = int(self.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
+        version = int(self.stores.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
         if version != self._schema_version or time.monotonic() > self._schema_until:
-            stamp = (version, postgres_stamp(self.postgres.connection))
+            stamp = (version, postgres_stamp(self.stores.postgres.connection))
             if stamp != self._schema_stamp:
                 self._read_schema()
             self._schema_stamp, self._schema_version = stamp, version
@@ -294,9 +286,9 @@ class Applier:
         return self._schema
 
     def _read_schema(self) -> None:
-        schema = read_schema(self.sqlite.connection, self.postgres.connection)
-        check_inventory(self.sqlite.connection, schema)
-        check_postgres_inventory(self.postgres.connection, schema)
+        schema = read_schema(self.stores.sqlite.connection, self.stores.postgres.connection)
+        check_inventory(self.stores.sqlite.connection, schema)
+        check_postgres_inventory(self.stores.postgres.connection, schema)
         if schema != self._schema:  # statements are remembered by table: an equal one may stay
             self._schema = schema
 

@@ -24,13 +24,13 @@ from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.revisions.runner import Hooks
 from app.db.rows.catalog import postgres_keys, sqlite_keys
+from app.db.sides import control
 from app.db.sides.capture.recapture import PostgresCapture, SqliteCapture, keep, require_keys
 from app.db.sides.capture.triggers import fence_message, set_fence_message
-from app.db.sides.contract import Control
+from app.db.sides.control import Control, postgres_control, sqlite_control
+from app.db.sides.locks import hold_rounds
 from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
-from app.db.sides.sqlite.connection import sqlite_control
 from app.db.sides.sqlite.store import SqliteStore
 
 # Tokens of transactions that have ended, whatever the primary is: a log position and a transaction id.
@@ -81,7 +81,7 @@ class SqliteHooks(Hooks):
         self._tables = set(sqlite_keys(raw))
         self._log_end = raw.execute("SELECT coalesce(max(seq), 0) FROM st_change_log").fetchone()[0]
         if self._is_shadow:
-            raw.execute("UPDATE st_control SET writable = 1 WHERE id = 1")
+            control.open_fence_sqlite(raw, self._arbiter.epoch, writable=True)
         keep(connection, self._capture(raw))
 
     def after_revision(self, connection: sa.Connection) -> None:
@@ -114,7 +114,7 @@ class SqliteHooks(Hooks):
             (_ENDED[Side.POSTGRES], self._log_end),
         )
         raw.execute("DELETE FROM st_change_log WHERE seq > ?", (self._log_end,))
-        raw.execute("UPDATE st_control SET writable = 0 WHERE id = 1")
+        control.open_fence_sqlite(raw, self._arbiter.epoch, writable=False)
 
 
 class PostgresHooks(Hooks):
@@ -152,8 +152,8 @@ class PostgresHooks(Hooks):
         store = SqliteStore(self._sqlite, busy_timeout_ms=_SQLITE_WAIT_MS)
         try:
             with store.write() as connection:
-                control = sqlite_control(connection)
-                set_fence_message(connection, fence_message(control.primary, control.epoch))
+                ours = sqlite_control(connection)
+                set_fence_message(connection, fence_message(ours.primary, ours.epoch))
         finally:
             store.close()
 
@@ -167,10 +167,10 @@ class PostgresShadowHooks(PostgresHooks):
         raw = _postgres(connection)
         with raw.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_WAIT,))
-            cursor.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+            hold_rounds(raw)
             cursor.execute("SET LOCAL lock_timeout = '5s'")
         require_unchanged(postgres_control(raw, lock=True), self._arbiter)
-        raw.execute("UPDATE st_control SET writable = true WHERE id = 1")
+        control.open_fence_postgres(raw, self._arbiter.epoch, writable=True)
         deferred.add_foreign_keys(raw)
         raw.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks pending cannot be altered
         deferred.advance_sequences(raw, 0)
@@ -188,7 +188,7 @@ class PostgresShadowHooks(PostgresHooks):
         )
         raw.execute("DELETE FROM st_change_log WHERE xid = pg_current_xact_id()")
         deferred.drop_foreign_keys(raw)
-        raw.execute("UPDATE st_control SET writable = false WHERE id = 1")
+        control.open_fence_postgres(raw, self._arbiter.epoch, writable=False)
         self._touch_sqlite()
 
 
@@ -208,8 +208,7 @@ class PostgresPrimaryHooks(PostgresHooks):
         for table in sorted(present - self._tables):
             raw.execute("INSERT INTO st_change_log (tbl, k) VALUES (%s, NULL)", (table,))
         self._tables = present
-        raw.execute("SELECT 1 FROM st_control WHERE id = 1 FOR SHARE")
-        require_unchanged(postgres_control(raw), self._arbiter)
+        require_unchanged(postgres_control(raw, share=True), self._arbiter)
 
     def after_steps(self, connection: sa.Connection) -> None:
         # Not within a revision: a round of apply owns SQLite while it waits for a table that is being changed.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -19,7 +20,9 @@ from sqlalchemy import Connection
 from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, ShadowUnavailable, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.urls import Side
 from app.db.sides.phase import Phase
+from app.db.sides.stores import Stores
 
 SILENCE_S = 8.0  # longer than lock_timeout: how long a commit waits for a shadow that does not answer
 
@@ -28,11 +31,11 @@ class StrictWriter:
     """Announces the transactions of one process to the shadow, one at a time.
 
     Args:
-        make_applier: makes the pair of connections that this writer keeps for itself.
+        open_stores: opens the pair of connections that this writer keeps for itself.
     """
 
-    def __init__(self, make_applier: Any) -> None:
-        self._make_applier = make_applier
+    def __init__(self, open_stores: Callable[[str], Stores]) -> None:
+        self._open_stores = open_stores
         self._applier: Applier | None = None
         self._lock = threading.Lock()
 
@@ -63,24 +66,24 @@ class StrictWriter:
     def close(self) -> None:
         """Close this writer's connections."""
         if self._applier is not None:
-            self._applier.sqlite.close()
-            self._applier.postgres.close()
+            self._applier.stores.close()
             self._applier = None
 
     def _announce(self, raw: Any) -> None:
         if self._applier is None:
-            self._applier = self._make_applier("st-strict")
-            self._applier.postgres.be_patient(SILENCE_S)
+            self._applier = Applier(self._open_stores("st-strict"))
+            self._applier.stores.postgres.be_patient(SILENCE_S)
         applier = self._applier
-        if applier.postgres.read_control().phase != Phase.REPLICATING:
+        if applier.stores.postgres.read_control().phase != Phase.REPLICATING:
             return
-        writing = applier.sqlite if isinstance(raw, sqlite3.Connection) else applier.postgres
+        side = Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES
+        writing = applier.stores.store(side)
         source, logged = writing.reader(raw), writing.in_flight(raw)
         if not logged.raws:
             return
         applier.round()  # what was committed before this transaction cannot stand in its way
         schema = applier.schema()
-        _, shadow = applier.directions()
+        _, shadow = applier.stores.directions()
         with shadow.target(durable=True) as target:
             applier.shed_foreign_keys(target)
             # Rows are read through the writer's own connection while the shadow is locked: a writer that

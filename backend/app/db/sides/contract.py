@@ -16,37 +16,10 @@ from typing import Any, Protocol
 from app.db.common.urls import Side
 from app.db.rows.catalog import Row, Table
 from app.db.rows.keys import RawKey
+from app.db.sides.control import Control
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
 START = "0"  # the position before the first change, on either side
-CONTROL_QUERY = (
-    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
-    "FROM st_control WHERE id = 1"
-)
-
-
-@dataclass(frozen=True)
-class Control:
-    """The control row of one side, as it was read."""
-
-    pair: str
-    primary: Side
-    epoch: int
-    phase: str
-    writable: bool
-    paused: bool
-    attempt: str | None
-    attempt_state: str | None
-    attempt_deadline: float | None
-    note: str | None
-
-
-def control_from_row(row: Sequence[Any]) -> Control:
-    """The control row as either side's select list yields it."""
-    pair, primary, epoch, phase, writable, paused, attempt, state, deadline, note = row
-    return Control(
-        pair, Side(primary), int(epoch), phase, bool(writable), bool(paused), attempt, state, deadline, note
-    )
 
 
 @dataclass(frozen=True)
@@ -101,9 +74,6 @@ class Source(Protocol):
 
     def has_ended(self, token: str) -> bool:
         """Whether the transaction that a token of strict mode names is no longer in flight."""
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        """Keys that strict mode wrote to this side and no round has cleared, by table, as text."""
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]: ...
 

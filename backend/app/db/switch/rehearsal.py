@@ -17,15 +17,17 @@ from dataclasses import dataclass
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Schema, Table, quote, quote_with_parameters
 from app.db.rows.keys import RawKey
+from app.db.sides.control import open_fence_postgres, open_fence_sqlite, postgres_control
+from app.db.sides.locks import applying_sqlite, hold_rounds, mark_applying_postgres
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 LOCK_TIMEOUT = "250ms"  # nobody may wait for a rehearsal for longer
 CANDIDATES = 20
@@ -41,17 +43,17 @@ class _Probe:
     row: Row
 
 
-def rehearse(applier: Applier, schema: Schema, to: Side) -> tuple[bool, str]:
+def rehearse(stores: Stores, schema: Schema, to: Side) -> tuple[bool, str]:
     """Try capture on the future primary and apply on the future shadow; says what was seen."""
-    probe = _probe(applier, schema, to)
+    probe = _probe(stores, schema, to)
     if probe is None:
         return True, "the tables are empty, there is no row to rehearse with"
     if to is Side.POSTGRES:
-        logged = _captured_postgres(applier.postgres, probe)
-        leaked = _applied_sqlite(applier.sqlite, probe)
+        logged = _captured_postgres(stores.postgres, probe)
+        leaked = _applied_sqlite(stores.sqlite, probe)
     else:
-        logged = _captured_sqlite(applier.sqlite, probe)
-        leaked = _applied_postgres(applier.postgres, probe)
+        logged = _captured_sqlite(stores.sqlite, probe)
+        leaked = _applied_postgres(stores.postgres, probe)
     what = f"{probe.table.name} {probe.key}"
     if logged != [(probe.table.name, probe.key)]:
         return (
@@ -77,7 +79,7 @@ def _tried(postgres: PostgresStore) -> Iterator[Connection]:
     connection = postgres.connection
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
-        connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+        hold_rounds(connection)
         yield connection
 
 
@@ -91,26 +93,26 @@ def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
         sqlite.connection.execute("ROLLBACK")
 
 
-def _probe(applier: Applier, schema: Schema, to: Side) -> _Probe | None:
+def _probe(stores: Stores, schema: Schema, to: Side) -> _Probe | None:
     """A row that both sides have now, in a table with as few foreign keys as possible."""
-    ours, theirs = applier.sqlite.reader(), applier.postgres.reader()
+    ours, theirs = stores.sqlite.reader(), stores.postgres.reader()
     here, there = (theirs, ours) if to is Side.POSTGRES else (ours, theirs)
-    touching = _foreign_keys(applier.postgres.connection)
+    touching = _foreign_keys(stores.postgres.connection)
     for table in sorted(schema.values(), key=lambda table: len(touching.get(table.name, ()))):
-        for key in _some_keys(applier, table, to):
+        for key in _some_keys(stores, table, to):
             if (rows := here.rows_of(table, [key])) and there.rows_of(table, [key]):
                 return _Probe(table, key, rows[0])
     return None
 
 
-def _some_keys(applier: Applier, table: Table, side: Side) -> list[RawKey]:
+def _some_keys(stores: Stores, table: Table, side: Side) -> list[RawKey]:
     """A few keys of a table as this side's triggers log them."""
     some = f"FROM {quote(table.name)} LIMIT {CANDIDATES}"
     if side is Side.SQLITE:
         query = f"SELECT {key_sql.logging_on_sqlite(table)} {some}"
-        return [row[0] for row in applier.sqlite.connection.execute(query)]
+        return [row[0] for row in stores.sqlite.connection.execute(query)]
     query = f"SELECT {key_sql.logging_on_postgres(table)} {some}"
-    return keys.typed(table, [row[0] for row in applier.postgres.connection.execute(query.encode())])
+    return keys.typed(table, [row[0] for row in stores.postgres.connection.execute(query.encode())])
 
 
 def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
@@ -135,7 +137,7 @@ def _no_change(table: Table, quoted: Callable[[str], str] = quote) -> str:
 def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried(postgres) as connection:
-        connection.execute("UPDATE st_control SET writable = true WHERE id = 1")
+        open_fence_postgres(connection, postgres_control(connection).epoch, writable=True)
         connection.execute(
             f"{_no_change(table, quote_with_parameters)} WHERE {key_sql.match_on_postgres(table)}".encode(),
             keys.canonical_of(table, probe.key),
@@ -154,7 +156,7 @@ def _logged_here(connection: Connection) -> Logged:
 def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
-        connection.execute("UPDATE st_control SET writable = 1 WHERE id = 1")
+        open_fence_sqlite(connection, sqlite.read_control().epoch, writable=True)
         before = int(sqlite.log_end())
         connection.execute(
             f"{_no_change(table)} WHERE {key_sql.match_on_sqlite(table)}",
@@ -172,7 +174,7 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
         for owner, name in _foreign_keys(connection).get(table.name, []):
             connection.execute(f"ALTER TABLE {quote(owner)} DROP CONSTRAINT {quote(name)}".encode())
         target = postgres.writer()
-        connection.execute("SELECT set_config('st.applying', %s, true)", (str(target.control.epoch),))
+        mark_applying_postgres(connection, target.control.epoch)
         try:
             target.delete(table, [probe.key])
             refused = target.insert(table, [[probe.row]])
@@ -189,12 +191,12 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
     """Apply the probe to SQLite; returns what went wrong."""
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
-        connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
         before = int(sqlite.log_end())
         target = sqlite.writer()
         try:
-            target.delete(table, [probe.key])
-            target.insert(table, [[probe.row]])
+            with applying_sqlite(connection):
+                target.delete(table, [probe.key])
+                target.insert(table, [[probe.row]])
         except sqlite3.IntegrityError as error:
             return f"failed: {error}"
         leaked = connection.execute(

@@ -20,14 +20,13 @@ from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, quote
 from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
+from app.db.sides.locks import WRITER_LOCK
 
 FENCED_SQLSTATE = "ST001"
 OVERTAKEN_SQLSTATE = (
     "ST002"  # a small round that read the primary before it held the shadow, and was too late
 )
 FENCED_TEXT = "takes no application writes"  # SQLite has no error code of our own, only this text
-# The lock that every writer on PostgreSQL shares: (class, object), class spelling "ST".
-WRITER_LOCK = (0x5354, 1)
 
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
 

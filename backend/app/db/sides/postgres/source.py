@@ -19,7 +19,8 @@ from app.db.rows.catalog import Row, Table, quote_with_parameters
 from app.db.rows.keys import Key, RawKey
 from app.db.rows.kinds import Kind
 from app.db.sides.contract import FETCH, START, Backlog
-from app.db.sides.postgres.connection import Connection, postgres_control
+from app.db.sides.control import postgres_control
+from app.db.sides.postgres.connection import Connection
 
 # Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
 _AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
@@ -87,12 +88,6 @@ class PostgresSource:
             "SELECT pg_visible_in_snapshot(%s::xid8, pg_current_snapshot())", (token,)
         ).fetchone()
         return row is not None and bool(row[0])
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        announced: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            announced.setdefault(table, set()).add(str(key))
-        return announced
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(select_list(table), {})

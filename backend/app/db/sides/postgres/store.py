@@ -15,14 +15,9 @@ from sqlalchemy import URL
 from app.db.common.errors import NotPrepared
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
-from app.db.sides.contract import START, Control, InFlight, control_from_row
-from app.db.sides.postgres.connection import (
-    Connection,
-    PatientConnection,
-    give_up,
-    open_postgres,
-    postgres_control,
-)
+from app.db.sides.contract import START, InFlight
+from app.db.sides.control import Control, control_from_row, postgres_control
+from app.db.sides.postgres.connection import Connection, PatientConnection, give_up, open_postgres
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.target import PostgresTarget
 

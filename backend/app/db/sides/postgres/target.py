@@ -22,7 +22,7 @@ from app.db.rows.catalog import Row, Table, quote, quote_with_parameters
 from app.db.rows.keys import RawKey
 from app.db.rows.policy import encode_cell
 from app.db.rows.refused import Rejected, content_of
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.postgres.connection import ROW_ERRORS, Connection
 from app.db.sides.postgres.deferred import drop_foreign_keys
 

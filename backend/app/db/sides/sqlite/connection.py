@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.db.common.errors import ConfigurationError, NotPrepared
+from app.db.common.errors import ConfigurationError
 from app.db.rows.catalog import Row
-from app.db.sides.contract import CONTROL_QUERY, FETCH, Control, control_from_row
+from app.db.sides.contract import FETCH
 
 LONG_ROW = 32_768  # characters from which rows are taken a few at a time
 _PIECE = 25
@@ -41,28 +41,6 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         connection.close()
         raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
     return connection
-
-
-def is_missing_table(error: sqlite3.Error) -> bool:
-    """Whether a statement failed because a table does not exist; SQLite has no code of its own for it."""
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR" and "no such table" in str(error)
-
-
-def sqlite_control(connection: sqlite3.Connection) -> Control:
-    """The control row of the SQLite side.
-
-    Raises:
-        NotPrepared: there is none.
-    """
-    try:
-        row = connection.execute(CONTROL_QUERY).fetchone()
-    except sqlite3.OperationalError as error:
-        if not is_missing_table(error):
-            raise
-        row = None
-    if row is None:
-        raise NotPrepared("the SQLite file carries no control row", hint="run st-migrate prepare")
-    return control_from_row(row)
 
 
 def log_end(connection: sqlite3.Connection) -> int:

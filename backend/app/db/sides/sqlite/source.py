@@ -12,7 +12,8 @@ from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote
 from app.db.rows.keys import RawKey
 from app.db.sides.contract import Backlog
-from app.db.sides.sqlite.connection import log_end, sqlite_control, stream
+from app.db.sides.control import sqlite_control
+from app.db.sides.sqlite.connection import log_end, stream
 
 
 class Entry(NamedTuple):
@@ -87,12 +88,6 @@ class SqliteSource:
     def has_ended(self, token: str) -> bool:
         """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
         return int(token) <= log_end(self._connection)
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        announced: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            announced.setdefault(table, set()).add(str(key))
-        return announced
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(_select(table), ())

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.db.common.urls import Side
-from app.db.sides.contract import Control, InFlight
-from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, open_sqlite, sqlite_control
+from app.db.sides.contract import InFlight
+from app.db.sides.control import Control, sqlite_control
+from app.db.sides.locks import applying_sqlite
+from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, open_sqlite
 from app.db.sides.sqlite.source import SqliteSource
 from app.db.sides.sqlite.target import SqliteTarget
 from app.db.sides.sqlite.turn import turn_at
@@ -43,10 +45,8 @@ class SqliteStore:
     @contextmanager
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
         """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
-        with self.write() as connection:
-            connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
+        with self.write() as connection, applying_sqlite(connection):
             yield SqliteTarget(connection)
-            connection.execute("UPDATE st_control SET applying = 0 WHERE id = 1")
 
     def reader(self, connection: sqlite3.Connection | None = None) -> SqliteSource:
         return SqliteSource(connection or self.connection)

@@ -10,7 +10,7 @@ from app.db.rows import key_sql, keys
 from app.db.rows.canonical import to_sqlite_column
 from app.db.rows.catalog import Row, Table, quote
 from app.db.rows.keys import RawKey
-from app.db.sides.sqlite.connection import sqlite_control
+from app.db.sides.control import sqlite_control
 
 
 class SqliteTarget:
