@@ -76,7 +76,8 @@ class StrictWriter:
         applier = self._applier
         if applier.stores.postgres.read_control().phase != Phase.REPLICATING:
             return
-        writing = applier.stores.store(Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES)
+        side = Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES
+        writing = applier.stores.store(side)
         source, logged = writing.reader(raw), writing.in_flight(raw)
         if not logged.raws:
             return

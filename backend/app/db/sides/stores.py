@@ -11,10 +11,9 @@ from typing import Self
 
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side
+from app.db.sides.contract import Store
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
-
-Store = SqliteStore | PostgresStore
 
 
 class Stores:

@@ -26,9 +26,9 @@ from app.db.revisions.chain import upgrade_head
 from loadtests.stage.embedded import EmbeddedPostgres
 from loadtests.stage.processes import python_env
 from migration.verbs.cli import main
+from tests.core.random.history import clients
 from tests.core.random.history.judge import START, Verdict, judge, read_postgres, read_sqlite
 from tests.core.random.history.ledger import read
-from tests.history import clients
 
 ROWS = 3000
 STOP_S = 60.0

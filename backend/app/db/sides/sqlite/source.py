@@ -89,12 +89,6 @@ class SqliteSource:
         """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
         return int(token) <= log_end(self._connection)
 
-    def announced_keys(self) -> dict[str, set[str]]:
-        announced: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            announced.setdefault(table, set()).add(str(key))
-        return announced
-
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(_select(table), ())
 
