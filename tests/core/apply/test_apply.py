@@ -126,6 +126,7 @@ def test_the_same_round_twice(pair: TestPair, primary: Side) -> None:
     pair.app(primary).execute("DELETE FROM item WHERE id = 2")
     first = pair.drain()
     pair.app(primary.other).execute("UPDATE st_watermark SET position = '0'")
+    pair.applier.forget_standpoint()  # a slow machine has one here already
     again = pair.drain()
     assert again.changes >= first.changes
     pair.assert_same()
