@@ -181,7 +181,7 @@ def _run_by_us(revision: Path) -> bool:
     for folder in list(revision.parents)[:3]:
         environment = folder / "env.py"
         if environment.is_file():
-            return "app.db.revisions." in environment.read_text()
+            return "app.db.revisions." in environment.read_text(encoding="utf-8", errors="replace")
     return False
 
 
