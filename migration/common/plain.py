@@ -59,6 +59,11 @@ def stored(value: Any) -> str:
             return plain(repr(value))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, in the singular where it is one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def label(name: str) -> str:
     """The name of a field as people read it."""
     return plain(name.replace("_", " "))
