@@ -53,7 +53,9 @@ def _kind(token: Token, columns: Columns) -> str:
 
 
 def as_boolean(token: Token, about: str) -> Hit:
-    return Hit("boolean-number", token.offset, about, 1, "true" if token.text == "1" else "false")
+    """A number in the place of a Boolean; 0 and 1 have a meaning that can be written instead."""
+    instead = {"0": "false", "1": "true"}.get(token.text)
+    return Hit("boolean-number", token.offset, about, len(token.text), instead)
 
 
 def _compared(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
@@ -141,7 +143,7 @@ def _calculated(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
             yield Hit("text-number", side.offset, about)
     if operator.text == "%" and {_kind(left, columns), _kind(right, columns)} & {"float"}:
         yield Hit("float-remainder", operator.offset, about)
-    if operator.text in "/%" and right.kind not in ("number", "parameter", "text") and right is not at((), 0):
+    if operator.text in "/%" and (right.is_name or right.text == "("):
         if not (right.low in ("nullif", "cast", "power") and at(parts, n + 2).text == "("):
             yield Hit("division-by-zero", operator.offset, about)
         elif right.low == "nullif" and left.text == ")":

@@ -178,6 +178,14 @@ def test_fix_keeps_the_formatting(before: str, after: str, tmp_path: Path) -> No
     assert file.read_text() == head + after
 
 
+def test_fix_leaves_a_number_without_a_meaning(tmp_path: Path) -> None:
+    file = tmp_path / "code.py"
+    text = 'import sqlalchemy as sa\nknown = sa.Column("a", sa.Boolean())\nsa.text("SELECT 1 FROM t WHERE a = 2")\n'
+    file.write_text(text)
+    assert [finding.fixed for finding in run([file], fix=True).findings] == [False]
+    assert file.read_text() == text
+
+
 def test_line_in_a_long_text(tmp_path: Path) -> None:
     file = tmp_path / "code.py"
     file.write_text('db.execute("""\nSELECT a\nFROM t\nWHERE b LIKE \'x\'\n""")\n')

@@ -18,6 +18,7 @@ def run(db: Session, old: bool) -> None:
     db.execute(sa.text("UPDATE flags SET active = 0 WHERE id = 1"))  # expect: boolean-number
     db.execute(sa.text("SELECT id FROM flags WHERE hidden = 1 AND id = 1"))  # expect: boolean-number
     db.execute(sa.text("SELECT id FROM flags f WHERE f.hidden != 1"))  # expect: boolean-number
+    db.execute(sa.text("SELECT id FROM flags WHERE hidden = 2"))  # expect: boolean-number
     db.execute(sa.text("SELECT id FROM flags WHERE hidden IS 0"))  # expect: boolean-number
     two = sa.text("INSERT INTO flags (active) VALUES (1), (0)")  # expect: boolean-number, boolean-number
     db.execute(two)
