@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from app.db.common.errors import ConfigurationError
 from app.db.common.url_options import bare
 from app.db.common.urls import connect_arguments, parse_url
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.common.sides import sqlite_option
 
 POSTGRES = {

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from app.db.common.urls import connect_arguments, parse_url
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.lint.run import run
 from migration.lint.sql.rules import SQL_RULES
 

@@ -156,7 +156,7 @@ def test_every_printable_character_goes_the_whole_way(
             return data
 
         _on_sqlite(stage, 1)
-        run("prepare")
+        stage.prepare()
         _on_sqlite(stage, 2)
         run("preflight")
         run("backfill")
@@ -203,5 +203,6 @@ def test_percent_sign_in_a_column(
     theirs = [*VERSION, table.format("bigint", "double precision")]
     with staged(tmp_path, pg_url, ours, theirs) as stage:
         stage.write(f"INSERT INTO bars (id, {ident(column)}) VALUES (1, 2.5)")
-        for verb in ("prepare", "backfill", "verify", "cutover", "rollback"):
+        stage.prepare()
+        for verb in ("backfill", "verify", "cutover", "rollback"):
             assert main([verb, "--sqlite", str(stage.path), "--postgres", pg_url]) == 0, capsys.readouterr()
