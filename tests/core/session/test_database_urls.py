@@ -77,8 +77,9 @@ REFUSED = {
     "sqlite:///file::memory:?uri=true": ("names no SQLite file", "sqlite:////"),
     "sqlite:///file:x?mode=memory&uri=true": ("names no SQLite file", "sqlite:////"),
     "sqlite:///file:p?mode=ro&uri=true": ("has mode=ro", "leave it out"),
-    "sqlite:///file:p?immutable=1&uri=true": ("has immutable=1", "leave it out"),
+    "sqlite:///file:p?immutable=1&uri=true": ("has the option immutable", "leave it out"),
     "sqlite:///p.db?timeout=30": ("has timeout=30", "ST_SQLITE_BUSY_TIMEOUT_MS"),
+    "sqlite:///p.db?key=secret": ("has the option key", "leave it out"),
     "sqlite://data/p.db": ("names a host", "sqlite:///data/p.db"),
     "sqlite+pysqlcipher://:secret@/p.db": ("encrypted", "decrypt"),
 }

@@ -145,7 +145,8 @@ def translate_sqlite(url: URL, name: str) -> URL:
         raise ConfigurationError(f"{name} names no SQLite file", hint="write sqlite:////path/to/file.db")
     for option, value in url.query.items():
         if str(value).lower() not in _SQLITE_HARMLESS.get(option, ()):
-            shown = f"{option}={value}" if isinstance(value, str) else option
+            known = option in _SQLITE_HARMLESS or option in _SQLITE_INSTEAD  # another one may hold a secret
+            shown = f"{option}={value}" if known and isinstance(value, str) else f"the option {option}"
             hint = _SQLITE_INSTEAD.get(option, "leave it out; the file is opened for reading and writing")
             raise ConfigurationError(f"{name} has {shown}, which is not supported", hint=hint)
     return URL.create("sqlite", database=path)
