@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from app.core.config import get_settings
 from app.db.common.errors import ConfigurationError, NotPrepared, Refused, ShadowUnavailable
 from app.db.common.settings import load_settings
+from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, shown, side_of
 from app.db.revisions.around import (
     PostgresPrimaryHooks,
@@ -119,7 +120,7 @@ def _partner(url: sa.URL, control: Control) -> tuple[sa.URL, Control]:
     """The other side's URL and control row."""
     other_side = side_of(url).other
     configured = {
-        "ST_SHADOW_DATABASE_URL": load_settings().shadow_database_url.strip(),
+        "ST_SHADOW_DATABASE_URL": bare(load_settings().shadow_database_url),
         "ST_DATABASE_URL": get_settings().database_url,
     }
     for name, text in configured.items():

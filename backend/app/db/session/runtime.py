@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
 from app.db.common.settings import ShimSettings, shim_settings
+from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
 from app.db.session.engines import make_engine
 from app.db.session.hold import Gate
@@ -146,8 +147,8 @@ def make_runtime(database_url: str, settings: ShimSettings, *, echo: bool = Fals
     """
     url = parse_url(database_url, name="ST_DATABASE_URL")
     pair = None
-    if settings.shadow_database_url.strip():
-        pair = make_pair(url, parse_url(settings.shadow_database_url.strip(), name="ST_SHADOW_DATABASE_URL"))
+    if shadow := bare(settings.shadow_database_url):
+        pair = make_pair(url, parse_url(shadow, name="ST_SHADOW_DATABASE_URL"))
     return Runtime(url, settings, pair, echo)
 
 

@@ -200,8 +200,15 @@ def _of_table(table: Table, values: dict[str, str]) -> dict[str, str]:
 
 
 def _statement(block: str, values: dict[str, str]) -> bytes:
-    """A block filled in one pass, so that braces in the name of a table stay what they are."""
+    """A block filled in one pass, so that braces in the name of a table stay what they are.
+
+    The quote around a function's body is made longer until no name holds it.
+    """
     text = "\n".join(line for line in block.splitlines() if not line.startswith("--"))
+    tag = "body"
+    while any(f"${tag}$" in value for value in values.values()):
+        tag += "_"
+    text = text.replace("$body$", f"${tag}$")
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text).encode()
 
 

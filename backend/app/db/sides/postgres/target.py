@@ -282,13 +282,14 @@ def statements(table: Table) -> Statements:
     """The statements of a table, made once."""
     name = quote_with_parameters(table.name)
     match = " AND ".join(
-        f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast}" for n, c in enumerate(table.key)
+        f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast_with_parameters}"
+        for n, c in enumerate(table.key)
     )
     names = [quote_with_parameters(column.name) for column in table.columns]
-    fields = ", ".join(f"u.c{n}::{column.cast}" for n, column in enumerate(table.columns))
+    fields = ", ".join(f"u.c{n}::{column.cast_with_parameters}" for n, column in enumerate(table.columns))
     into = f"INSERT INTO {name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
     insert = f"{into} SELECT {fields} FROM {_unnested(len(names))}"
-    one = ", ".join(f"%s::text::{column.cast}" for column in table.columns)
+    one = ", ".join(f"%s::text::{column.cast_with_parameters}" for column in table.columns)
     others = ", ".join(
         f"{quote_with_parameters(c.name)} = excluded.{quote_with_parameters(c.name)}"
         for c in table.columns
