@@ -222,6 +222,28 @@ def test_a_process_in_single_mode_on_the_old_side_is_refused_with_a_clear_error(
         session.commit()
 
 
+def test_the_fence_of_a_pair_that_an_earlier_version_prepared_is_recognised(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    """There the refusal is a violated constraint on SQLite, and has a state of its own on PostgreSQL."""
+    if primary is Side.POSTGRES:
+        old = "sqlite takes no application writes: the primary is postgres (epoch 2)"
+        pair.lite.execute("DROP TRIGGER st_fence")
+        pair.lite.execute(
+            "CREATE TRIGGER st_fence BEFORE INSERT ON st_change_log "
+            "WHEN (SELECT writable = 0 AND applying = 0 FROM st_control WHERE id = 1) "
+            f"BEGIN SELECT RAISE(ABORT, '{old}'); END"
+        )
+    else:
+        source = pair.pg.execute("SELECT pg_get_functiondef('st_admit'::regproc)").fetchone()
+        assert source and "55ST1" in source[0]
+        pair.pg.execute(source[0].replace("55ST1", "ST001").encode())
+    backend(pair, wanted=primary.other, shadow=False)
+    with SessionLocal() as session, pytest.raises(Fenced, match=f"the primary is {primary}"):
+        _orm(session)
+        session.commit()
+
+
 def test_foreign_keys_are_enforced_from_prepare_on(replicating: TestPair, backend: MakeRuntime) -> None:
     backend(replicating)
     with SessionLocal() as session, pytest.raises(IntegrityError):

@@ -22,7 +22,7 @@ from sqlalchemy.engine import ExceptionContext
 from app.db.common.errors import Fenced
 from app.db.common.settings import Pooler, ShimSettings
 from app.db.common.urls import Side, side_of
-from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
+from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.postgres.connection import KEEPALIVE, PatientConnection
 
 SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
@@ -125,7 +125,5 @@ def _leave_no_transaction(connection: Any, record: Any) -> None:
 def _name_the_fence(context: ExceptionContext) -> None:
     """A write that the fence refused raises `Fenced`, whichever side and driver it came from."""
     original = context.original_exception
-    if getattr(original, "sqlstate", None) == FENCED_SQLSTATE or (
-        isinstance(original, sqlite3.IntegrityError) and FENCED_TEXT in str(original)
-    ):
-        raise Fenced(str(original).splitlines()[0], hint="the primary has moved; try again") from original
+    if (refusal := fence_refusal(original)) is not None:
+        raise Fenced(refusal, hint="the primary has moved; try again") from original
