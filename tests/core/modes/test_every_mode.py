@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -14,9 +13,9 @@ from app.db.session.runtime import Runtime
 from tests.core.modes.transactions import TRANSACTIONS
 from tests.support.backends import MakeRuntime
 from tests.support.contents import difference
+from tests.support.modes import ALL
 from tests.support.pairs import TestPair, wait_until
 
-ALL = os.environ.get("ST_TEST_MODES") == "all"
 SEEDS = range(20) if ALL else range(1)
 STEPS = 60
 AT_ONCE = (DualWrite.SYNC, DualWrite.STRICT)  # the shadow has it when the commit returns

@@ -119,7 +119,9 @@ def put_back(session: Session, side: Side) -> None:
     )
     session.execute(text("DELETE FROM node"))
     session.execute(
-        text("INSERT INTO node VALUES (1, NULL, 'root'), (2, 1, 'child'), (3, 2, 'grandchild'), (4, NULL, 'o')")
+        text(
+            "INSERT INTO node VALUES (1, NULL, 'root'), (2, 1, 'child'), (3, 2, 'grandchild'), (4, NULL, 'o')"
+        )
     )
     session.execute(text("DELETE FROM code"))
     session.execute(text("INSERT INTO code VALUES ('a', 1, 'x'), ('B', 2, 'y'), ('', 4, 'empty')"))
@@ -154,7 +156,9 @@ TRANSACTIONS: dict[str, Transaction] = {
     "composite_delete": _sql("DELETE FROM pairkey WHERE a = 1"),
     "composite_key_moves": _sql("UPDATE pairkey SET b = b || '-moved' WHERE a = 2"),
     "text_delete": _sql("DELETE FROM code WHERE code IN ('', 'B')"),
-    "uuid_delete": _sql("DELETE FROM token WHERE CAST(id AS TEXT) = (SELECT max(CAST(id AS TEXT)) FROM token)"),
+    "uuid_delete": _sql(
+        "DELETE FROM token WHERE CAST(id AS TEXT) = (SELECT max(CAST(id AS TEXT)) FROM token)"
+    ),
     "unique_values_swap": _sql(
         "UPDATE code SET rank = -rank WHERE rank IN (1, 2)",
         "UPDATE code SET rank = 3 + rank WHERE rank < 0",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import psycopg
@@ -26,14 +27,19 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import text
 
 from app.db.apply.round import Round
 from app.db.common.failpoints import Failpoint, FailpointError, arm
+from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Side
+from app.db.session.routed import RoutedSession
+from app.db.session.runtime import Runtime, make_runtime
 from app.db.switch.coordinator import Moved
 from app.db.switch.recover import Recovered
 from tests.support.dying.zygote import Zygote
 from tests.support.fixtures import Templates
+from tests.support.modes import ALL
 from tests.support.pairs import TestPair
 
 EXAMPLES = int(os.environ.get("ST_PROPERTY_EXAMPLES", "0"))
@@ -59,6 +65,9 @@ class Histories(RuleBasedStateMachine):
     pair: ClassVar[TestPair]
     renew: ClassVar[Callable[[], TestPair]]
     zygote: ClassVar[Zygote]
+    writer: ClassVar[Callable[[TestPair], Runtime] | None] = (
+        None  # of sessions in strict mode; None: a stranger
+    )
     whole: ClassVar[bool] = True  # false from the start of a history to its good end
 
     def __init__(self) -> None:
@@ -93,12 +102,24 @@ class Histories(RuleBasedStateMachine):
     # Writes. Each is one transaction that is either committed or rolled back.
 
     def _write(self, statements: list[str], *, keep: bool, change: Callable[[], None]) -> None:
-        self.app.execute("BEGIN")
-        for statement in statements:
-            self.app.execute(statement)
-        self.app.execute("COMMIT" if keep else "ROLLBACK")
+        before = deepcopy((self.now, self.owners))
+        if self.writer is None:
+            self.app.execute("BEGIN")
+            for statement in statements:
+                self.app.execute(statement)
+            self.app.execute("COMMIT" if keep else "ROLLBACK")
+        else:
+            with RoutedSession(pair=self.writer(self.pair)) as session:
+                for statement in statements:
+                    session.execute(text(statement))
+                (session.commit if keep else session.rollback)()
         if keep:
             change()
+        if self.writer is not None:
+            # Strict: the shadow has it when the commit returns. What changed nothing may have carried others.
+            if keep and (self.now, self.owners) != before:
+                self._applied_all()
+            self._reread()
 
     @rule(key=IDS, name=NAMES, keep=st.booleans(), before=st.booleans())
     def put(self, key: int, name: str, keep: bool, before: bool) -> None:
@@ -316,8 +337,34 @@ class Histories(RuleBasedStateMachine):
             Histories.whole = True
 
 
+@pytest.fixture
+def strict_sessions() -> Iterator[Callable[[TestPair], Runtime]]:
+    """The runtime of a process in strict mode on a pair, in which nothing runs in the background."""
+    made: dict[Path, Runtime] = {}
+
+    def of(pair: TestPair) -> Runtime:
+        if pair.path not in made:
+            settings = ShimSettings(shadow_database_url=pair.url, dual_write=DualWrite.STRICT)
+            made[pair.path] = make_runtime(f"sqlite:///{pair.path}", settings)
+            made[pair.path].__dict__["replicator"] = SimpleNamespace(
+                committed=lambda: None, stop=lambda: None, uses_sqlite=False
+            )
+        return made[pair.path]
+
+    yield of
+    for current in made.values():
+        current.stop()
+
+
 @pytest.mark.timeout(900)
-def test_random_histories(templates: Templates, zygote: Zygote, tmp_path: Path) -> None:
+@pytest.mark.parametrize("writers", ["strangers", "strict sessions"])
+def test_random_histories(
+    templates: Templates,
+    zygote: Zygote,
+    tmp_path: Path,
+    strict_sessions: Callable[[TestPair], Runtime],
+    writers: str,
+) -> None:
     pairs: list[TestPair] = []
 
     def renew() -> TestPair:
@@ -328,11 +375,13 @@ def test_random_histories(templates: Templates, zygote: Zygote, tmp_path: Path) 
     Histories.renew = staticmethod(renew)
     Histories.pair, Histories.whole = renew(), True
     Histories.zygote = zygote
+    Histories.writer = staticmethod(strict_sessions) if writers == "strict sessions" else None
+    examples = 120 if writers == "strangers" or ALL else 40
     try:
         run_state_machine_as_test(
             Histories,
             settings=settings(
-                max_examples=EXAMPLES or 120,
+                max_examples=EXAMPLES or examples,
                 derandomize=not EXAMPLES,
                 stateful_step_count=20,
                 deadline=None,

@@ -41,7 +41,9 @@ def test_complete_on_postgres_leaves_sqlite_fenced_for_good(at_stage: AtStage) -
         "DELETE FROM orders",
         "UPDATE alembic_version SET version_num = 'x'",
     ):
-        with pytest.raises(sqlite3.OperationalError, match=f"{FENCED_TEXT}.*primary is postgres since epoch 2"):
+        with pytest.raises(
+            sqlite3.OperationalError, match=f"{FENCED_TEXT}.*primary is postgres since epoch 2"
+        ):
             sides.sqlite(statement)
     assert sides.sqlite("SELECT count(*), max(qty) FROM alerts") == [(ALERTS, float(ALERTS))]
 

@@ -20,11 +20,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker
 
+from app.db.common.deadline import at_most
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.settings import DualWrite
 from app.db.common.settings import ShadowReads as ShadowReadMode
 from app.db.common.urls import Side
-from app.db.session.engines import is_write
+from app.db.session.at_start import begin_with_first_session
+from app.db.session.engines import is_write, named_by_sqlalchemy
 from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
@@ -65,7 +67,7 @@ class RoutedSession(Session):
             return
         deadline: float | None = None
         while not self._try():
-            deadline = deadline or time.monotonic() + self._pair.settings.cutover_hold_ms / 1000
+            deadline = deadline or time.monotonic() + self._pair.settings.hold_s()
             self._pair.gate.hold(side, self._try, deadline)
             side = self._routed()
         self._admitted = True
@@ -112,7 +114,9 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
                 connection.info["st_foreign_keys"] = True
-            pair.write_turn.begin(raw, pair.settings.sqlite_busy_timeout_ms)
+            patience = int(at_most(pair.settings.sqlite_busy_timeout_ms / 1000) * 1000)
+            with named_by_sqlalchemy():
+                pair.write_turn.begin(raw, patience)
         if sqlite_takes_writes(raw):
             return True
         raw.rollback()
@@ -194,6 +198,7 @@ class SessionFactory(sessionmaker[Session]):
         options: Mapping[str, Any] = {k: v for k, v in self.kw.items() if k != "bind"} | local
         if current.pair is None:
             return Session(bind=current.engine(current.desired), **options)
+        begin_with_first_session(current)
         return RoutedSession(pair=current, **options)
 
 

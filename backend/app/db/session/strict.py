@@ -85,6 +85,18 @@ class StrictWriter:
             self._applier.stores.close()
             self._applier = None
 
+    @property
+    def uses_sqlite(self) -> bool:
+        return self._applier is not None
+
+    def rest(self) -> None:
+        """Close this writer's connections, unless a thread is using them."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self.close()
+            finally:
+                self._lock.release()
+
     def _announce(self, raw: Any, until: float) -> None:
         if self._applier is None:
             self._applier = Applier(self._open_stores("st-strict"))

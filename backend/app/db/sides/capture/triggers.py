@@ -38,7 +38,10 @@ _REFUSAL = re.compile(rf"\w+ {FENCED_TEXT}[^'\n]*")
 
 def fence_refusal(error: BaseException) -> str | None:
     """What the fence of either side said, if a driver's error comes from it; else None."""
-    if isinstance(error, sqlite3.Error) or getattr(error, "sqlstate", None) in (FENCED_SQLSTATE, _FENCED_BEFORE):
+    if isinstance(error, sqlite3.Error) or getattr(error, "sqlstate", None) in (
+        FENCED_SQLSTATE,
+        _FENCED_BEFORE,
+    ):
         found = _REFUSAL.search(str(error))
         return found[0] if found else None
     return None
