@@ -21,7 +21,7 @@ from sqlalchemy import text
 
 from app.db.common import deadline
 from app.db.common.errors import PrimaryUnavailable
-from app.db.common.settings import DualWrite
+from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Side
 from app.db.session import SessionLocal, http
 from loadtests.embedded import EmbeddedPostgres
@@ -65,9 +65,17 @@ def _bare() -> FastAPI:
     return app
 
 
+BUDGET_MS = 1_700  # less than the default, so that a busy machine meets the limits too
+
+
+def test_the_default_budget_leaves_time_to_answer() -> None:
+    assert ShimSettings(_env_file=None).request_deadline_ms + 200 <= LOCKED_S * 1000
+
+
 @pytest.fixture
-def client() -> TestClient:
+def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """The bare application with the line `install(app)`; no start, no stop: the runtime is the test's."""
+    monkeypatch.setattr(http, "shim_settings", lambda: ShimSettings(request_deadline_ms=BUDGET_MS))
     app = _bare()
     http.install(app)
     return TestClient(app, raise_server_exceptions=False)

@@ -65,11 +65,12 @@ def names(pair: TestPair, side: Side) -> set[str]:
     return {row[0] for row in pair.app(side).execute("SELECT name FROM owner").fetchall()}
 
 
+@pytest.mark.parametrize("mode", ["sync", "strict"])
 @pytest.mark.parametrize("write", WRITES)
 def test_every_way_of_writing_lands_on_the_primary_and_the_shadow_has_it_at_once(
-    pair: TestPair, primary: Side, backend: MakeRuntime, write: Write
+    pair: TestPair, primary: Side, backend: MakeRuntime, write: Write, mode: str
 ) -> None:
-    backend(pair)
+    backend(pair, dual_write=mode)
     with SessionLocal() as session:
         write(session)
         session.commit()
