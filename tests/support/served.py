@@ -17,7 +17,7 @@ from app.db.revisions.chain import upgrade_head
 from app.db.session.at_start import begin
 from app.db.session.routed import RoutedSession
 from app.db.session.runtime import Runtime, make_runtime
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.pairs import TestPair, wait_until
 
 
