@@ -9,15 +9,16 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-import migration.fill.prepare as preparing
 from app.db import Base
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic
 from app.db.session.at_start import begin
 from app.db.session.routed import RoutedSession
 from app.db.session.runtime import Runtime, make_runtime
 from loadtests.stage.embedded import EmbeddedPostgres
+from migration.fill.prepare import prepare
 from tests.support.pairs import TestPair, wait_until
 
 
@@ -70,7 +71,7 @@ def served(folder: Path, server: EmbeddedPostgres, mode: DualWrite, primary: Sid
     upgrade_head(f"sqlite:///{path}")
     pair = TestPair(path, server.create_database(name))
     pair.pg.execute(f"ALTER DATABASE {name} SET synchronous_commit = off".encode())
-    preparing.prepare(pair.pair, pair.applier, report=lambda _line: None)
+    prepare(pair.pair, pair.applier.stores, Alembic(), report=lambda _line: None)
     pair.backfill()
     if primary is Side.POSTGRES:
         pair.moved(Side.POSTGRES)
