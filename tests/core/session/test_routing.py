@@ -202,7 +202,7 @@ def test_nothing_prepared_means_the_side_that_the_url_names(fresh: TestPair, bac
 
 
 def test_a_running_process_notices_that_the_pair_was_prepared(fresh: TestPair, backend: MakeRuntime) -> None:
-    current = backend(fresh)
+    current = backend(fresh, dual_write="sync")
     current.start()
     fresh.prepare()
     fresh.backfill()
