@@ -14,7 +14,7 @@ from app.db.common.urls import Side
 from app.db.session import runtime as runtimes
 from app.db.session.at_start import begin
 from app.db.session.runtime import Runtime, make_runtime
-from tests.support.modes import MODES
+from tests.core.modes.chosen import MODES
 from tests.support.pairs import TestPair, wait_until
 
 

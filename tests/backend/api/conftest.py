@@ -25,8 +25,8 @@ from app.services.brokers.clients import CLIENT_FACTORIES
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
-from tests.support.modes import PAIRS
-from tests.support.served import Served, served
+from tests.backend.served import Served, served
+from tests.core.modes.chosen import PAIRS
 
 with warnings.catch_warnings():
     # Starlette's client works with httpx but announces that it will want httpx2.

@@ -29,7 +29,7 @@ from migration.fill.prepare import prepare
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.differential.backends import Backend, Clock, Twins, log_in
 from tests.backend.differential.seeds import plant
-from tests.support.modes import ALL
+from tests.core.modes.chosen import ALL
 from tests.support.pairs import TestPair, wait_until
 
 

@@ -10,10 +10,10 @@ from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.session.runtime import Runtime
+from tests.core.modes.chosen import ALL
 from tests.core.modes.transactions import TRANSACTIONS
 from tests.support.backends import MakeRuntime
 from tests.support.contents import difference
-from tests.support.modes import ALL
 from tests.support.pairs import TestPair, wait_until
 
 SEEDS = range(20) if ALL else range(1)

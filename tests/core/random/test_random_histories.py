@@ -16,10 +16,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.session.runtime import Runtime, make_runtime
+from tests.core.modes.chosen import ALL
 from tests.core.random.machine import Histories
 from tests.support.dying.zygote import Zygote
 from tests.support.fixtures import Templates
-from tests.support.modes import ALL
 from tests.support.pairs import TestPair
 
 EXAMPLES = int(os.environ.get("ST_PROPERTY_EXAMPLES", "0"))

@@ -13,9 +13,9 @@ import pytest
 
 from app.db.common.settings import DualWrite
 from loadtests.stage.processes import REPO, python_env
+from tests.core.modes.chosen import ALL
 from tests.core.random.history.judge import START, State, judge
 from tests.core.random.history.ledger import Op, Outcome
-from tests.support.modes import ALL
 
 SEED = int(os.environ.get("HISTORY_SEED", "0")) or random.randrange(10**6)
 SECONDS = os.environ.get("HISTORY_SECONDS", "20")

@@ -12,6 +12,7 @@ from app.db.common.urls import Side
 from app.db.session import SessionLocal, at_start
 from app.db.session import runtime as runtimes
 from app.db.session.runtime import Runtime
+from app.db.switch import guarded
 from tests.support.backends import MakeRuntime
 from tests.support.pairs import TestPair, wait_until
 
@@ -29,8 +30,8 @@ def _turned(pair: TestPair, primary: Side, backend: MakeRuntime, **settings: obj
 @pytest.fixture
 def open_gates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which gates a switch has is not the affair of these tests."""
-    monkeypatch.setattr(at_start.gates, "evaluate", lambda *_arguments, **_options: [])
-    monkeypatch.setattr(at_start.gates, "require", lambda _found: None)
+    monkeypatch.setattr(guarded.gates, "evaluate", lambda *_arguments, **_options: [])
+    monkeypatch.setattr(guarded.gates, "require", lambda _found: None)
     monkeypatch.setattr(at_start, "_validate", lambda _current: None)
 
 
