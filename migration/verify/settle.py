@@ -26,6 +26,7 @@ from app.db.rows import keys
 from app.db.rows.catalog import Table
 from app.db.rows.compare import Mismatch, by_table, compare_rows
 from app.db.rows.keys import Key
+from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.phase import record
 
 STEP = 500  # keys per hold: the applier waits for milliseconds
@@ -200,8 +201,10 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
                     for item in wanted
                 ],
             )
-    except sqlite3.IntegrityError as error:
-        raise Refused(f"nothing was repaired: {error}", hint="wait for the switch, then repeat") from error
+    except sqlite3.Error as error:
+        if (refusal := fence_refusal(error)) is None:
+            raise
+        raise Refused(f"nothing was repaired: {refusal}", hint="wait for the switch, then repeat") from error
 
 
 def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Mismatch]) -> int:

@@ -206,3 +206,13 @@ def test_another_checkout_moves_there_and_back_and_serves_on_both_sides(
     with sqlite3.connect(checkout.file) as sqlite:
         assert sqlite.execute("SELECT count(*) FROM traders").fetchone() == (5,)
     sqlite.close()
+
+
+def test_turning_the_url_is_the_whole_switch_without_a_line_in_the_checkout(checkout: Checkout) -> None:
+    checkout.migrate("run")
+    file, postgres = (checkout.environment[name] for name in ("ST_DATABASE_URL", "ST_SHADOW_DATABASE_URL"))
+    checkout.environment["ST_CUTOVER"] = "auto"
+    for own, other, dialect in ((postgres, file, "postgresql"), (file, postgres, "sqlite")):
+        checkout.environment.update(ST_DATABASE_URL=own, ST_SHADOW_DATABASE_URL=other)
+        assert checkout.python("-m", "app.writer", f"on {dialect}").strip() == dialect
+    assert checkout.migrate("verify")["mismatches"] == 0

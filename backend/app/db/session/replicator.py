@@ -102,19 +102,24 @@ class Replicator:
     def start(self) -> None:
         """Start the thread if it does not run; harmless to repeat."""
         with self._changed:
+            self._stopping.clear()
             if self._thread is None or not self._thread.is_alive():
-                self._stopping.clear()
                 self._asked.set()
                 self._thread = threading.Thread(target=self._run, name="st-replicator", daemon=True)
                 self._thread.start()
 
-    def stop(self) -> None:
-        """Stop the thread after its present round."""
+    @property
+    def uses_sqlite(self) -> bool:
+        return self._applier is not None
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """Stop the thread after its present round, for which this waits so many seconds."""
         self._stopping.set()
         self._asked.set()
         if self._thread is not None:
-            self._thread.join(timeout=10)
-            self._thread = None
+            self._thread.join(timeout)
+            if not self._thread.is_alive():
+                self._thread = None
         if self._warming is not None:
             self._warming.join(timeout=10)  # it holds connections of a pool that is closed next
 

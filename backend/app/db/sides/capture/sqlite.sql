@@ -1,10 +1,14 @@
 -- name: fence
 -- A write that cannot be logged cannot happen: every capture trigger writes the log, and the log
--- refuses while the fence is up. The message is a constant because RAISE takes no expression; it is
--- made anew at each promotion.
+-- refuses while the fence is up. The message is made anew at each promotion.
+-- What RAISE gives is a violated constraint, and frameworks take that for a duplicate key and try again for
+-- ever. A path that json_extract cannot read is an operational error which quotes the path, on any
+-- connection. The path must not be a constant, or SQLite would read it before it looks at WHEN. RAISE
+-- stands behind it, so that the statement is one that may have to be undone.
 CREATE TRIGGER st_fence BEFORE INSERT ON st_change_log
 WHEN (SELECT writable = 0 AND applying = 0 FROM st_control WHERE id = 1)
 BEGIN
+  SELECT json_extract('{{}}', {message} || substr(NEW.tbl, 1, 0));
   SELECT RAISE(ABORT, {message});
 END
 

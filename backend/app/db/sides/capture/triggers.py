@@ -22,13 +22,29 @@ from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
 from app.db.sides.locks import WRITER_LOCK
 
-FENCED_SQLSTATE = "ST001"
+# Class 55, "not in the state that this takes": every driver makes an operational error of it.
+FENCED_SQLSTATE = "55ST1"
 OVERTAKEN_SQLSTATE = (
     "ST002"  # a small round that read the primary before it held the shadow, and was too late
 )
+_FENCED_BEFORE = "ST001"  # what a pair says that an earlier version has prepared
 FENCED_TEXT = "takes no application writes"  # SQLite has no error code of our own, only this text
 
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
+
+
+_REFUSAL = re.compile(rf"\w+ {FENCED_TEXT}[^'\n]*")
+
+
+def fence_refusal(error: BaseException) -> str | None:
+    """What the fence of either side said, if a driver's error comes from it; else None."""
+    if isinstance(error, sqlite3.Error) or getattr(error, "sqlstate", None) in (
+        FENCED_SQLSTATE,
+        _FENCED_BEFORE,
+    ):
+        found = _REFUSAL.search(str(error))
+        return found[0] if found else None
+    return None
 
 
 def fence_message(primary: Side, epoch: int) -> str:

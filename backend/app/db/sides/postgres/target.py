@@ -174,7 +174,7 @@ class PostgresTarget:
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         refused = 0
-        for batch in rows:
+        for batch in filter(None, rows):
             columns, rejected = encode_rows(table, batch)
             if rejected:
                 self.quarantine(rejected)
@@ -242,6 +242,15 @@ class PostgresTarget:
             "INSERT INTO st_pending (tbl, k, token) SELECT %s, k, %s FROM unnest(%s::text[]) AS k "
             "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token",
             (table.name, token, list(map(str, raws))),
+        )
+
+    def announce_all(self, table: Table, token: str) -> None:
+        """Remember the keys of all rows that a table has here."""
+        self.connection.execute(
+            f"INSERT INTO st_pending (tbl, k, token) SELECT %s, {key_sql.logging_on_postgres(table).replace('%', '%%')}, %s "
+            f"FROM {quote_with_parameters(table.name)} "
+            "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token".encode(),
+            (table.name, token),
         )
 
     def advance(self, position: str, changes: int) -> None:
