@@ -9,11 +9,13 @@ runners wait for each other at PostgreSQL's lock, and the second finds nothing t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from app.core.config import get_settings
 from app.db.common.errors import ConfigurationError, NotPrepared, Refused, ShadowUnavailable
+from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url, shown, side_of
 from app.db.revisions.around import (
@@ -22,6 +24,7 @@ from app.db.revisions.around import (
     SqliteHooks,
     require_unchanged,
 )
+from app.db.revisions.commits import commits_of
 from app.db.revisions.runner import Hooks, Run, only_runner
 from app.db.rows.catalog import read_schema
 from app.db.sides.capture import triggers as capture
@@ -86,7 +89,7 @@ def control_of(url: sa.URL) -> Control | None:
 
 def _migrate_member(run: Run, url: sa.URL, control: Control) -> None:
     """The database is one of a pair. Without anything to do here, its partner may be missing or away."""
-    due = run.has_steps(url)
+    due = run.steps(url)
     try:
         other, theirs = _partner(url, control)
     except (ConfigurationError, ShadowUnavailable):
@@ -95,8 +98,10 @@ def _migrate_member(run: Run, url: sa.URL, control: Control) -> None:
         return
     pair = make_pair(url, other)
     arbiter = control if side_of(url) is Side.POSTGRES else theirs
-    if not due and not run.has_steps(other):
+    theirs_due = run.steps(other)
+    if not due and not theirs_due:
         return
+    _require_no_commits([*due, *theirs_due])
     if arbiter.phase == Phase.PREPARING:  # PostgreSQL gets its tables from prepare
         run.on_url(pair.sqlite, SqliteHooks(arbiter))
         return
@@ -110,7 +115,19 @@ def _migrate_member(run: Run, url: sa.URL, control: Control) -> None:
         }
         for side in (arbiter.primary.other, arbiter.primary):
             run.on_url(pair.url(side), sides[side])
+            if side is not arbiter.primary:
+                failpoint(Failpoint.SCHEMA_SHADOW)
     _check(pair)
+
+
+def _require_no_commits(steps: list[Any]) -> None:
+    """Refuse revisions that leave their transaction in a way that a pair cannot take."""
+    if found := sorted(set(commits_of(steps))):
+        raise Refused(
+            f"{len(found)} places in the revisions cannot run on a prepared pair: {found[0]}",
+            reasons=tuple(found),
+            hint="correct them, or finish the move first; nothing was changed on either side",
+        )
 
 
 def _partner(url: sa.URL, control: Control) -> tuple[sa.URL, Control]:
