@@ -171,7 +171,7 @@ def _check_revision(connection: sqlite3.Connection) -> None:
     if found != head:
         raise Refused(
             f"the SQLite file is at revision {found or 'none'}, the code at {head}",
-            hint="run `alembic upgrade head` on the SQLite file first",
+            hint="run st-migrate schema upgrade first",
         )
 
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from migration.common.environment import habits
 from migration.lint import python as lint_python
 from migration.lint import sql as lint_sql
 from migration.lint.python import Names
@@ -138,6 +139,9 @@ def _findings(source: Source, names: Names) -> Iterator[Finding]:
 def _candidates(source: Source, names: Names) -> Iterator[tuple[Finding, set[int]]]:
     """Hazards with the lines on which an escape may stand: their own, and the statement's first and last."""
     applies = _scope(source)
+    if source.path.name == "env.py":
+        for habit in habits(source.path):
+            yield _finding(source.path, 1, habit.rule, "env.py"), {1}
     for spot in lint_python.check(source, names):
         if spot.rule in applies:
             edit = Edit(*source.span(spot.replace), spot.by) if spot.replace is not None else None

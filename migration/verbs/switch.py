@@ -13,6 +13,7 @@ from app.db.common.urls import Side
 from app.db.switch import gates
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
+from app.db.switch.writable import strangers
 from migration.common.outcome import Exit, Outcome
 from migration.switch import forced, teardown
 from migration.switch import run as switching
@@ -141,6 +142,11 @@ _RECOVERED: dict[Recovered, tuple[str, Exit]] = {
         "only PostgreSQL knows whether the switch took place: start it and repeat",
         Exit.FAILED,
     ),
+    Recovered.FENCED: (
+        "both sides took writes; the one that is not primary is fenced. Next: st-migrate verify, and decide about "
+        "the rows that were written there",
+        Exit.FINDINGS,
+    ),
     Recovered.SUPERSEDED: (
         "PostgreSQL was left behind by a forced rollback and is fenced; next: st-migrate abort",
         Exit.DONE,
@@ -153,8 +159,16 @@ def recover_verb(call: Call) -> Outcome:
     with call.applier() as applier:
         found = recover(applier)
         control = applier.sqlite.read_control()
+        strange = strangers(applier).keys if found in (Recovered.FENCED, Recovered.NOTHING) else {}
     message, exit_code = _RECOVERED[found]
-    data = {"primary": str(control.primary), "epoch": control.epoch, "writable": control.writable}
+    data = {
+        "primary": str(control.primary),
+        "epoch": control.epoch,
+        "writable": control.writable,
+        "strangers": {
+            table: [None if key is None else str(key) for key in keys] for table, keys in strange.items()
+        },
+    }
     return Outcome(str(found), message, exit_code, data)
 
 

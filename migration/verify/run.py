@@ -26,6 +26,7 @@ from app.db.rows.catalog import Table
 from app.db.rows.compare import Mismatch
 from app.db.sides.contract import Control
 from app.db.sides.phase import Phase
+from app.db.switch.writable import forget, strangers
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, Key, suspects
 from migration.verify.settle import Settler, repair
@@ -122,7 +123,9 @@ class Verify:
         control = self._applier.postgres.read_control()
         if control.phase != Phase.REPLICATING:
             raise Refused(f"the pair is in phase {control.phase}", hint="run st-migrate backfill first")
+        self._applier.mend()
         schema = self._applier.schema()
+        found_before = strangers(self._applier)
         names = self._names(list(schema))
         if self._only is None:
             record = verify_state.begin(self._applier, control, schema)
@@ -143,6 +146,8 @@ class Verify:
             raise SchemaDrift("the tables changed during the verify", hint="run st-migrate verify again")
         record.finish(tally.rows, tally.mismatches)
         listed, per_table = verify_state.found(self._applier, names)
+        if record.full and not record.resumed and not per_table:
+            forget(self._applier, found_before, "every row is equal on both sides")
         return VerifyResult(
             run=record.run,
             tables=tuple(names),

@@ -20,6 +20,7 @@ from app.db.sides.contract import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
+from app.db.switch.gates import Gate, standing
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
 from migration.verify import readiness
@@ -64,6 +65,7 @@ class Status:
     quarantine: tuple[int, int] | None = None
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
     problem: str | None = None
+    unsound: list[Gate] = field(default_factory=list)
 
     @property
     def control(self) -> Control | None:
@@ -157,6 +159,8 @@ def gather(pair: Pair, applier: Applier, *, count_orphans: bool = True) -> Statu
         status.copy = progress(applier.postgres)
         status.verify = readiness.last_verify(connection)
         status.quarantine = readiness.quarantined(connection)
+        if status.state == Phase.REPLICATING:
+            status.unsound = [gate for gate in standing(applier) if not gate.ok]
         if status.state in (Phase.COPYING, Phase.REPLICATING):
             status.lag = readiness.lag(applier)
             if count_orphans:
@@ -201,6 +205,7 @@ def blocks(status: Status) -> list[str]:
         found.append(f"a switch is under way ({control.attempt_state})")
     if control is not None and control.paused:
         found.append("apply and backfill are paused")
+    found += [gate.detail for gate in status.unsound]
     if status.state == Phase.REPLICATING and control is not None:
         found += _before_a_switch(status, control)
     return found
@@ -243,10 +248,18 @@ def _under_way(status: Status) -> str:
     return str(json.loads(control.note)["verb"]) if control and control.note else "complete"
 
 
+def _remedy(gate: Gate) -> str:
+    """The command in a gate's remedy; where it asks for a decision first, the one that shows about what."""
+    command = gate.remedy.split("run st-migrate ")[-1].split(",")[0]
+    return "recover" if "--discard-strangers" in command else command
+
+
 def _while_replicating(status: Status) -> str:
     control, verify = status.control, status.verify
     if control is not None and control.attempt is not None:
         return "recover"
+    if status.unsound:
+        return _remedy(status.unsound[0])
     if control is not None and control.paused:
         return "resume"
     if status.quarantine and status.quarantine[1]:

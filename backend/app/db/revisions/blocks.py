@@ -8,7 +8,6 @@ An index that is built in a block may be built already when a killed migration i
 
 from __future__ import annotations
 
-import logging
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,9 +20,10 @@ from sqlalchemy import event
 
 from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, failpoint
+from app.db.common.logs import logger
 from app.db.revisions.commits import ENDS_TRANSACTION, WRITES_ROWS
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 _TRANSACTION = 22  # SQLITE_TRANSACTION, the action that an authorizer is asked about
 _VACUUM = re.compile(r"\s*VACUUM\b", re.I)
 _NEW_LABEL = re.compile(r"\s*ALTER\s+TYPE\b.*\bADD\s+VALUE\b", re.I | re.S)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 WRITES_ROWS = re.compile(
-    r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(?:INSERT|UPDATE|DELETE|REPLACE|MERGE|WITH|TRUNCATE|COPY)\b", re.I | re.S
+    r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(?:INSERT|UPDATE|DELETE|REPLACE|MERGE|WITH|TRUNCATE|COPY)\b",
+    re.I | re.S,
 )
 ENDS_TRANSACTION = re.compile(
     r"\s*(?:COMMIT|END|ABORT|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)|PREPARE\s+TRANSACTION|BEGIN|START\s+TRANSACTION)"
@@ -88,7 +89,9 @@ class _Reader:
                 for child in part if isinstance(part, list) else [part]:
                     self.read(child, (*branches, (id(node), name)), in_block=in_block)
             return
-        if isinstance(node, ast.With) and any(_name(item.context_expr) == "autocommit_block" for item in node.items):
+        if isinstance(node, ast.With) and any(
+            _name(item.context_expr) == "autocommit_block" for item in node.items
+        ):
             self._blocks.append((node.lineno, branches))
             for child in node.body:
                 self.read(child, branches, in_block=True)
@@ -112,7 +115,9 @@ class _Reader:
             keyword.arg == "postgresql_concurrently" and _is_true(keyword.value) for keyword in node.keywords
         )
         if concurrently and not in_block:
-            self._note(node, "it builds an index concurrently", "put that into op.get_context().autocommit_block()")
+            self._note(
+                node, "it builds an index concurrently", "put that into op.get_context().autocommit_block()"
+            )
         if name in _EXECUTES:
             for text in (text for argument in node.args[:1] for text in _texts(argument)):
                 self._text(node, text, in_block)
@@ -121,7 +126,9 @@ class _Reader:
         whole = "$" in text or re.search(r"\bTRIGGER\b", text, re.I)
         for statement in [text] if whole else text.split(";"):
             if ENDS_TRANSACTION.match(statement):
-                self._note(node, f"it executes {statement.strip()}", "use op.get_context().autocommit_block()")
+                self._note(
+                    node, f"it executes {statement.strip()}", "use op.get_context().autocommit_block()"
+                )
             elif _ALONE.match(statement) and not in_block:
                 self._note(
                     node,
@@ -129,7 +136,9 @@ class _Reader:
                     "put it into op.get_context().autocommit_block()",
                 )
             elif in_block and WRITES_ROWS.match(statement):
-                self._note(node, "it writes rows in an autocommit block", "write them in a revision without one")
+                self._note(
+                    node, "it writes rows in an autocommit block", "write them in a revision without one"
+                )
 
     def late(self) -> Iterator[Commit]:
         """Blocks that do not come first: what stands before them would be committed without its version."""

@@ -13,10 +13,11 @@ Both leave SQLite exactly as it is, and neither needs a change in the chain or i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
@@ -109,7 +110,8 @@ SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
           FROM pg_depend dep JOIN pg_sequence s ON s.seqrelid = dep.objid
          WHERE dep.classid = 'pg_class'::regclass AND dep.refclassid = 'pg_class'::regclass
            AND dep.refobjid = c.oid AND dep.refobjsubid = a.attnum AND dep.deptype = 'a'
-           AND s.seqtypid <> 'bigint'::regtype LIMIT 1) AS narrow_sequence
+           AND s.seqtypid <> 'bigint'::regtype LIMIT 1) AS narrow_sequence,
+       c.relname AS bare_name
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -132,31 +134,70 @@ _CURRENT_TIME = re.compile(
 )
 
 
-def normalise_postgres(connection: sa.Connection) -> list[str]:
+def normalise_postgres(connection: sa.Connection, *, tables: Collection[str] | None = None) -> list[str]:
     """Widen what PostgreSQL would refuse and SQLite accepts, in all application tables of the schema.
 
     Texts lose their limit and sort by bytes, integers get 64 bits, floats double precision, times hold UTC
     without a zone and default to the current time in UTC whatever the session's zone.
+
+    Args:
+        tables: only these, as PostgreSQL names them; None for all.
 
     Returns:
         The statements that were run; none if there was nothing to do, or on another database.
     """
     if connection.dialect.name != "postgresql":
         return []
+    rows = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
+    statements = _widening([row for row in rows if tables is None or row.bare_name in tables])
+    for statement in statements:
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+    return statements
+
+
+def widen_created_tables(metadata: sa.MetaData) -> None:
+    """Have `metadata.create_all` make on PostgreSQL what the chain makes there."""
+
+    @event.listens_for(metadata, "after_create")
+    def after_create(_: Any, connection: sa.Connection, tables: Collection[sa.Table] = (), **__: Any) -> None:
+        normalise_postgres(connection, tables=frozenset(table.name for table in tables))
+
+
+class _ColumnRow(NamedTuple):
+    """One row of `_COLUMNS`."""
+
+    table_name: str
+    column_name: str
+    type_name: str
+    modifier: int
+    bytewise: bool
+    default_text: str | None
+    narrow_sequence: str | None
+    bare_name: str
+
+
+def narrow_columns(connection: psycopg.Connection[Any]) -> list[str]:
+    """The columns that `normalise_postgres` would change, as `table.column`; read only.
+
+    They come from a migration that was not run by `app.db`: PostgreSQL refuses values there that SQLite accepts.
+    """
+    rows = [_ColumnRow(*row) for row in connection.execute(_COLUMNS.encode()).fetchall()]
+    return [f"{row.bare_name}.{row.column_name}" for row in rows if row.narrow_sequence or any(_actions(row))]
+
+
+def _widening(columns: Sequence[Any]) -> list[str]:
+    """One ALTER TABLE per table that needs one, then its sequences."""
     statements = []
-    columns = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
     for table, rows in groupby(columns, key=lambda row: row.table_name):
         found = list(rows)
         actions = [action for row in found for action in _actions(row)]
         if actions:
             statements.append(f"ALTER TABLE {table} " + ", ".join(actions))
         statements += [f"ALTER SEQUENCE {r.narrow_sequence} AS bigint" for r in found if r.narrow_sequence]
-    for statement in statements:
-        connection.exec_driver_sql(statement.replace("%", "%%"))
     return statements
 
 
-def _actions(row: sa.Row[Any]) -> Iterator[str]:
+def _actions(row: Any) -> Iterator[str]:
     """The parts of ALTER TABLE that one column needs."""
     column = f"ALTER COLUMN {row.column_name}"
     target = _target_type(row)
@@ -170,7 +211,7 @@ def _actions(row: sa.Row[Any]) -> Iterator[str]:
         yield f"{column} SET DEFAULT ({row.default_text}) AT TIME ZONE 'UTC'"
 
 
-def _target_type(row: sa.Row[Any]) -> str | None:
+def _target_type(row: Any) -> str | None:
     match row.type_name:
         case "varchar" | "bpchar":
             return 'text COLLATE "C"'

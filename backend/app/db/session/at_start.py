@@ -7,7 +7,6 @@ moved. Gates that are not met are listed, and the process follows the control ro
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 import time
@@ -16,6 +15,7 @@ import psycopg
 
 from app.db.apply.round import Applier
 from app.db.common.errors import Refused, SwitchError
+from app.db.common.logs import logger
 from app.db.common.settings import Cutover
 from app.db.common.urls import Side
 from app.db.session.runtime import Runtime
@@ -24,7 +24,7 @@ from app.db.switch import gates
 from app.db.switch.coordinator import Coordinator, Moved
 from app.db.switch.recover import recover
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 ATTEMPTS = 10
 
 

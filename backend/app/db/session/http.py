@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,10 +21,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from app.db.common.errors import SwitchError
+from app.db.common.logs import logger
 from app.db.session.at_start import switch_at_start
 from app.db.session.runtime import Runtime, runtime
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 RETRY_AFTER_S = "2"
 
 

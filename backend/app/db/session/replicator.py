@@ -11,7 +11,6 @@ breaker itself once the shadow has caught up.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 import time
@@ -28,14 +27,16 @@ from app.db.apply.small import SMALL
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
 from app.db.common.errors import NotPrepared, SwitchError
+from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.switch.recover import recover
+from app.db.switch.writable import strangers, writable_sides
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 
 POLL_S = 0.02  # how soon a change is noticed by the process that applies
 LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
@@ -255,7 +256,7 @@ class Replicator:
         if mode is not DualWrite.OFF and (requested or self._asked.is_set() or self._is_mine(applier)):
             self._round(applier)
         trimmer.trim_if_due(applier)
-        self._count_quarantine_if_due(applier)
+        self._look_if_due(applier)
 
     def _is_mine(self, applier: Applier) -> bool:
         """Whether there are changes, and no other process is at them."""
@@ -344,10 +345,16 @@ class Replicator:
                 metrics.LAG_CHANGES.set(self._lag_changes)
                 metrics.LAG_SECONDS.set(self._lag_seconds)
 
-    def _count_quarantine_if_due(self, applier: Applier) -> None:
+    def _look_if_due(self, applier: Applier) -> None:
+        """What is worth a look now and then: two writable sides, rows in quarantine."""
         now = time.monotonic()
         if now >= self._next_count:
             self._next_count = now + COUNT_S
+            sides = writable_sides(applier.sqlite, applier.postgres)
+            metrics.WRITABLE_SIDES.set(len(sides))
+            if len(sides) > 1:
+                log.error("both sides take application writes; %s", strangers(applier) or "none has come yet")
+                log.error("recovered from two writable sides: %s", recover(applier))
             rows = applier.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
             metrics.QUARANTINED.set(rows[0] if rows else 0)
 

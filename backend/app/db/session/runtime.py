@@ -6,7 +6,6 @@ exists, no thread runs.
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
 from app.db.apply.round import Applier
+from app.db.common.logs import logger
 from app.db.common.settings import ShimSettings, shim_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
 from app.db.session.engines import make_engine
@@ -29,7 +29,7 @@ from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.sqlite.turn import WriteTurn, turn_at
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 
 WARM_CONNECTIONS = 10
 
