@@ -60,6 +60,7 @@ class Watch:
         self._sqlite = connection.dialect.name == "sqlite"
         self._inside = False  # a revision is running and has not left its transaction
         self._in_block = False
+        self._denied = False
         self.new_label = False  # a label was added to an enum, which can be used after a commit only
         self._original = context.autocommit_block
         context.autocommit_block = self.block  # type: ignore[method-assign]
@@ -74,6 +75,10 @@ class Watch:
             self._authorize(self._may_not_commit)
             try:
                 return function(**options)
+            except Exception as error:
+                if self._denied:
+                    raise _refused("a revision commits by itself") from error
+                raise
             finally:
                 self._inside = False
                 self._authorize(None)
@@ -84,7 +89,11 @@ class Watch:
     def block(self) -> Iterator[None]:
         """Alembic's autocommit block, on a pair."""
         if self._sqlite:
-            yield
+            self._in_block = self._inside
+            try:
+                yield
+            finally:
+                self._in_block = False
             return
         self._hooks.before_block(self._connection)
         inside, self._inside = self._inside, False
@@ -135,9 +144,11 @@ class Watch:
         if isinstance(raw, sqlite3.Connection):
             raw.set_authorizer(answer)
 
-    @staticmethod
-    def _may_not_commit(action: int, argument: str | None, *_: Any) -> int:
-        return sqlite3.SQLITE_DENY if (action, argument) == (_TRANSACTION, "COMMIT") else sqlite3.SQLITE_OK
+    def _may_not_commit(self, action: int, argument: str | None, *_: Any) -> int:
+        if (action, argument) != (_TRANSACTION, "COMMIT"):
+            return sqlite3.SQLITE_OK
+        self._denied = True
+        return sqlite3.SQLITE_DENY
 
 
 def _refused(what: str) -> Refused:

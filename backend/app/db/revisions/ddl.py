@@ -25,6 +25,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
 
 from app.db.revisions.binding import NumberOrNull, WallClock
+from app.db.rows.catalog import takes_part
 
 UTC_NOW = "timezone('utc', now())"
 _POSTGRES = sa.URL.create("postgresql+psycopg").get_dialect()()
@@ -177,12 +178,19 @@ class _ColumnRow(NamedTuple):
 
 
 def narrow_columns(connection: psycopg.Connection[Any]) -> list[str]:
-    """The columns that `normalise_postgres` would change, as `table.column`; read only.
+    """The columns whose type PostgreSQL cannot hold all values of SQLite in, as `table.column`; read only.
 
-    They come from a migration that was not run by `app.db`: PostgreSQL refuses values there that SQLite accepts.
+    They come from a migration that was not run by `app.db`; `normalise_postgres` widens them.
     """
     rows = [_ColumnRow(*row) for row in connection.execute(_COLUMNS.encode()).fetchall()]
-    return [f"{row.bare_name}.{row.column_name}" for row in rows if row.narrow_sequence or any(_actions(row))]
+    return [
+        f"{row.bare_name}.{row.column_name}" for row in rows if takes_part(row.bare_name) and _is_narrow(row)
+    ]
+
+
+def _is_narrow(row: _ColumnRow) -> bool:
+    limited = row.type_name in ("varchar", "bpchar") and row.modifier != -1
+    return limited or row.type_name in ("int2", "int4", "float4") or bool(row.narrow_sequence)
 
 
 def _widening(columns: Sequence[Any]) -> list[str]:

@@ -26,7 +26,7 @@ from app.db.apply.round import TOO_MUCH, Applier, Round, Standing
 from app.db.apply.small import SMALL
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
-from app.db.common.errors import NotPrepared, SwitchError
+from app.db.common.errors import NotPrepared, SchemaDrift, SwitchError
 from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
@@ -92,6 +92,7 @@ class Replicator:
         self._lag_seconds = 0.0
         self._lag_changes = 0
         self._error: str | None = None
+        self._drift: str | None = None  # what is wrong with the schema though no round has met it yet
         self._next_recover = 0.0
         self._next_count = 0.0
         self._poll = POLL_S
@@ -208,7 +209,8 @@ class Replicator:
     def health(self) -> Health:
         """What the thread last saw."""
         running = self._thread is not None and self._thread.is_alive()
-        return Health(running, self._degraded, self._phase, self._lag_seconds, self._lag_changes, self._error)
+        error = self._error or self._drift
+        return Health(running, self._degraded, self._phase, self._lag_seconds, self._lag_changes, error)
 
     def _degrade(self, why: str) -> None:
         """Open the breaker; the caller holds the condition."""
@@ -345,6 +347,17 @@ class Replicator:
                 metrics.LAG_CHANGES.set(self._lag_changes)
                 metrics.LAG_SECONDS.set(self._lag_seconds)
 
+    def _mend(self, applier: Applier) -> None:
+        """Writes that nothing logs ask for no round, so capture is looked at all the same."""
+        try:
+            applier.mend()
+        except SchemaDrift as drift:
+            if str(drift) != self._drift:
+                log.warning("the sides differ: %s", drift)
+            self._drift = str(drift)
+        else:
+            self._drift = None
+
     def _look_if_due(self, applier: Applier) -> None:
         """What is worth a look now and then: two writable sides, rows in quarantine."""
         now = time.monotonic()
@@ -355,6 +368,8 @@ class Replicator:
             if len(sides) > 1:
                 log.error("both sides take application writes; %s", strangers(applier) or "none has come yet")
                 log.error("recovered from two writable sides: %s", recover(applier))
+            if self._phase == Phase.REPLICATING:
+                self._mend(applier)
             rows = applier.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
             metrics.QUARANTINED.set(rows[0] if rows else 0)
 
