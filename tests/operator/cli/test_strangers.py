@@ -40,7 +40,7 @@ def test_rows_that_are_written_on_the_primary_as_well_settle_the_question(
 ) -> None:
     """Whoever enters a stranger's rows on the primary has nothing left to decide."""
     sides = at_stage(stage)
-    row = "INSERT INTO alerts (id, symbol, action, qty, raw_payload, created_at) VALUES (990, 'A', 'BUY', 1, '{}', '2026-01-02 03:04:05.000000')"
+    row = "INSERT INTO alerts (id, symbol, action, qty, raw_payload, received_at) VALUES (990, 'A', 'BUY', 1, '{}', '2026-01-02 03:04:05.000000')"
     primary, shadow = (
         (sides.sqlite, sides.postgres) if stage == "verified" else (sides.postgres, sides.sqlite)
     )

@@ -64,12 +64,19 @@ def upgrade_head(
         migrate(Run(environment), parse_url(url, name="the database to migrate"), partner)
 
 
+def _set_by_program(config: Config) -> str | None:
+    """The URL that a program has set; what stands in alembic.ini is no choice of anybody who runs now."""
+    url = config.get_main_option("sqlalchemy.url")
+    file = config.config_file_name
+    return None if file is not None and url == Config(file).get_main_option("sqlalchemy.url") else url
+
+
 def run_environment(metadata: sa.MetaData) -> None:
     """All that an env.py has to do: run what Alembic's command line was asked for, on both sides of a pair.
 
     The database is, in this order: `-x url=...`, `sqlalchemy.url` set by a program, `ST_DATABASE_URL`. A
     program may instead hand over a connection in `config.attributes["connection"]`; then all happens in its
-    transaction. What alembic.ini names counts only where there is no `ST_DATABASE_URL` to ask for.
+    transaction. What alembic.ini names does not count.
 
     Args:
         metadata: of the models, for commands that compare.
@@ -88,6 +95,5 @@ def run_environment(metadata: sa.MetaData) -> None:
         Run(environment, metadata).on_connection(given)
         return
     option = context.get_x_argument(as_dictionary=True).get("url")
-    by_program = None if config.cmd_opts else config.get_main_option("sqlalchemy.url")
-    url = option or by_program or get_settings().database_url
+    url = option or _set_by_program(config) or get_settings().database_url
     migrate(Run(environment, metadata), parse_url(url, name="the database to migrate"))
