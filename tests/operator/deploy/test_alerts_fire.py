@@ -46,3 +46,13 @@ def test_a_row_in_quarantine_is_counted(replicating: EmbeddedPostgres, sqlite_pa
     connection.execute("UPDATE alerts SET qty = 3 WHERE id = 3")
     wait_until(lambda: value("st_quarantined_rows") == 0)
     connection.close()
+
+
+def test_two_writable_sides_are_counted_fenced_and_said(
+    replicating: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait_until(lambda: value("st_writable_sides") == 1)
+    replicating.execute("UPDATE st_control SET writable = true", database="sigma")
+    seen: list[float] = []
+    wait_until(lambda: seen.append(value("st_writable_sides")) or (2 in seen and seen[-1] == 1))  # type: ignore[func-returns-value]
+    assert "both sides take application writes" in caplog.text
