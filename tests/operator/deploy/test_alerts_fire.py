@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from loadtests.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, write_alert
-from tests.support.pairs import wait_until
+from tests.support.pairs import connect, wait_until
 
 
 def value(name: str) -> float:
@@ -52,7 +52,8 @@ def test_two_writable_sides_are_counted_fenced_and_said(
     replicating: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     wait_until(lambda: value("st_writable_sides") == 1)
-    replicating.execute("UPDATE st_control SET writable = true", database="sigma")
-    seen: list[float] = []
-    wait_until(lambda: seen.append(value("st_writable_sides")) or (2 in seen and seen[-1] == 1))  # type: ignore[func-returns-value]
+    with connect(replicating.url("sigma")) as connection:
+        connection.execute("UPDATE st_control SET writable = true")
+    wait_until(lambda: value("st_writable_sides") == 2)
+    wait_until(lambda: value("st_writable_sides") == 1)
     assert "both sides take application writes" in caplog.text
