@@ -52,7 +52,7 @@ bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
 load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
-	$(BIN)/python -m loadtests.cutover_under_load $(ARGS)
+	$(BIN)/python -m loadtests.load $(ARGS)
 
 .PHONY: help setup demo test fault race property model lint lock bench load
 

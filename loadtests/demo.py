@@ -1,9 +1,9 @@
 """The demo: a live database moves from SQLite to PostgreSQL, back, and there again, under webhook traffic.
 
 A backend with two workers serves on SQLite; a sender that behaves like TradingView keeps delivering. The
-operator's own commands move the primary; see `loadtests.move` for the steps. Then the oracle compares every
-answer the sender was given with both databases. Exit code 1 if anything was lost, doubled, altered, failed
-or different.
+operator's own commands move the primary; see `loadtests.run.story` for the steps. Then the oracle compares
+every answer the sender was given with both databases. Exit code 1 if anything was lost, doubled, altered,
+failed or different.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import signal
 import sys
 from pathlib import Path
 
-from loadtests import sample
-from loadtests.move import Move
-from loadtests.processes import Broken
-from loadtests.stage import DATABASE, Stage
-from loadtests.story import Story
-from loadtests.summary import figures, table_rows
+from loadtests.run.chaos import Chaos
+from loadtests.run.one_sender import OneSender
+from loadtests.run.story import COPIED, TURNED_URL, Story
+from loadtests.show.lines import Lines
+from loadtests.show.summary import figures, table_rows
+from loadtests.stage.processes import Broken
+from loadtests.stage.stage import Stage
 
 TARGET_RATE = 60.0
+STEPS = (*COPIED, "cutover", "verify", "rollback", TURNED_URL, "verify")
+SWITCHES = 3
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,9 +34,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="watch less between the steps")
     parser.add_argument("--keep", action="store_true", help="leave the servers up until Ctrl-C")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the payloads")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the database and the payloads")
     parser.add_argument("--chaos", action="store_true", help="kill -9 at random moments, and repeat commands")
-    parser.add_argument("--made", action="store_true", help="make the database even if the sample is there")
     return parser.parse_args(argv)
 
 
@@ -41,65 +43,76 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     options = arguments(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    story = Story()
-    story.title("A live SigmaTrader moves from SQLite to PostgreSQL, back, and there again")
-    with Stage(seed=options.seed, recorded=None if options.made else sample.RECORDED) as stage:
-        move = Move(
-            stage,
-            story,
-            rate=options.rate,
-            observe_s=1.0 if options.quick else 4.0,
-            seed=options.seed,
-            chaos=options.chaos,
-        )
+    lines = Lines()
+    lines.title("A live SigmaTrader moves from SQLite to PostgreSQL, back, and there again")
+    with Stage(seed=options.seed) as stage:
+        observe_s = 1.0 if options.quick else 4.0
+        sender = OneSender(stage, lines, rate=options.rate, observe_s=observe_s, seed=options.seed)
+        chaos = Chaos(stage, lines, options.seed) if options.chaos else None
+        story = Story(stage, lines, sender, steps=STEPS, chaos=chaos)
         try:
-            return _play(move, options)
+            return _play(story, stage, lines, chaos, options)
         except KeyboardInterrupt:
-            story.bad("interrupted: everything that was started is being ended")
+            lines.bad("interrupted: everything that was started is being ended")
             return 130
         finally:
-            move.stop()
+            story.stop()
 
 
-def _play(move: Move, options: argparse.Namespace) -> int:
+def _play(story: Story, stage: Stage, lines: Lines, chaos: Chaos | None, options: argparse.Namespace) -> int:
+    outcome = story.outcome
     try:
-        move.play()
+        story.play()
     except Broken as broken:
-        move.story.bad(str(broken))
-        move.run.problems.append(str(broken))
-    found = (figures(move) if move.sender else {}) | {"clean": move.clean, "problems": move.run.problems}
-    if move.sender:
-        move.story.table(table_rows(found))
-    for finding in move.verdict.findings[:10]:
-        move.story.bad(f"{finding.kind} on {finding.side}: {finding.what}: {finding.detail}")
-    for problem in move.run.problems:
-        move.story.bad(problem)
+        lines.bad(str(broken))
+        outcome.problems.append(str(broken))
+    clean = _clean(story, chaos)
+    found = {"clean": clean, "problems": outcome.problems}
+    if story.watch:
+        kills = chaos.kills if chaos else 0
+        found = (
+            figures(outcome, story.watch, database=stage.origin, kills=kills, seconds=lines.elapsed) | found
+        )
+        lines.table(table_rows(found))
+    for finding in outcome.verdict.findings[:10]:
+        lines.bad(f"{finding.kind} on {finding.side}: {finding.what}: {finding.detail}")
+    for problem in outcome.problems:
+        lines.bad(problem)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    if move.clean:
-        killed = f", in spite of {move.chaos.kills} kills" if move.chaos else ", and none failed"
-        move.story.good(f"no webhook was lost, doubled or altered{killed}; both databases are equal")
+    if clean:
+        killed = f", in spite of {chaos.kills} kills" if chaos else ", and none failed"
+        lines.good(f"no webhook was lost, doubled or altered{killed}; both databases are equal")
     else:
-        move.story.bad("NOT clean; what the backend wrote last, requests left out:")
-        log = move.stage.backend_log.read_text(encoding="utf-8", errors="replace") if move.sender else ""
+        lines.bad("NOT clean; what the backend wrote last, requests left out:")
+        log = stage.backend_log.read_text(encoding="utf-8", errors="replace") if story.backend else ""
         told = [line for line in log.splitlines() if '"sigma.request"' not in line]
-        move.story.plain("\n".join(told[-15:]))
+        lines.plain("\n".join(told[-15:]))
     if options.keep:
-        _keep(move)
-    return 0 if move.clean else 1
+        _keep(story, stage, lines)
+    return 0 if clean else 1
 
 
-def _keep(move: Move) -> None:
+def _clean(story: Story, chaos: Chaos | None) -> bool:
+    """Whether everything held; with chaos a delivery may end without an answer, but never wrongly."""
+    outcome, verdict = story.outcome, story.outcome.verdict
+    unanswered = 0 if chaos else verdict.failed + verdict.unknown
+    complete = len(outcome.switches) == SWITCHES and verdict.acknowledged > 0
+    wrong = unanswered or outcome.mismatches or outcome.problems or verdict.findings
+    return complete and not wrong
+
+
+def _keep(story: Story, stage: Stage, lines: Lines) -> None:
     """Tell where everything is, and wait for Ctrl-C."""
-    stage, story = move.stage, move.story
     env = " \\\n  ".join(
         f"{name}='{value}'" for name, value in stage.env(primary="postgres").items() if "DATABASE" in name
     )
-    story.plain(f"\nbackend      {move.backend_url}/health/ready  /metrics  /docs")
-    story.plain(f"psql         psql '{stage.postgres.dsn(DATABASE)}'")
-    story.plain(f"sqlite       sqlite3 'file:{stage.sqlite_path}?mode=ro'")
-    story.plain(f"st-migrate   {env} \\\n  st-migrate status")
-    story.plain(f"logs         {stage.base}\n\nCtrl-C ends everything.")
+    url = story.backend.url if story.backend else ""
+    lines.plain(f"\nbackend      {url}/health/ready  /metrics  /docs")
+    lines.plain(f"psql         psql '{stage.postgres_dsn}'")
+    lines.plain(f"sqlite       sqlite3 'file:{stage.sqlite_path}?mode=ro'")
+    lines.plain(f"st-migrate   {env} \\\n  st-migrate status")
+    lines.plain(f"logs         {stage.base}\n\nCtrl-C ends everything.")
     signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 

@@ -4,7 +4,7 @@
 
 The profile decides how many users there are at any moment, so the fields for that in the web page have no
 effect. Only hosts on this machine are accepted. What was sent and answered goes to the ledger file, from
-which `loadtests.oracle` judges.
+which `loadtests.judge.oracle` judges.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from loadtests.profiles import PROFILES, RESENDS, TRADERS, WEBHOOKS, Profile
-from loadtests.scenarios.shared import make
-from loadtests.scenarios.traders import TraderUser
-from loadtests.scenarios.webhooks import ResendUser, WebhookUser
+from loadtests.stage.processes import ADMIN, WEBHOOK_SECRET
+from loadtests.traffic.profiles import PROFILES, RESENDS, TRADERS, WEBHOOKS, Profile
+from loadtests.traffic.scenarios.shared import make
+from loadtests.traffic.scenarios.traders import TraderUser
+from loadtests.traffic.scenarios.webhooks import ResendUser, WebhookUser
 
 CLASSES = {WEBHOOKS: WebhookUser, RESENDS: ResendUser, TRADERS: TraderUser}
 STOP_S = 20.0
@@ -46,9 +47,9 @@ def _options(parser: LocustArgumentParser) -> None:
         help="when the cycle begins, in seconds since the epoch; 0: at once",
     )
     parser.add_argument("--prefix", default="", help="prefix of every marker", include_in_web_ui=False)
-    parser.add_argument("--senders", default="admin", help="user names, comma-separated")
-    parser.add_argument("--secret", default="sample-webhook-secret", is_secret=True)
-    parser.add_argument("--admin", default="admin:load-admin-password", is_secret=True)
+    parser.add_argument("--senders", default=ADMIN[0], help="user names, comma-separated")
+    parser.add_argument("--secret", default=WEBHOOK_SECRET, is_secret=True)
+    parser.add_argument("--admin", default=":".join(ADMIN), is_secret=True)
     parser.add_argument("--ledger", default="load-ledger.jsonl", include_in_web_ui=False)
     parser.add_argument("--counts", default="", help="file for counts of requests", include_in_web_ui=False)
 

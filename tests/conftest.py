@@ -5,14 +5,27 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage import sample
+from loadtests.stage.embedded import EmbeddedPostgres
+from tests.support.programs import skip_without_programs
+from tests.support.quiet import shorten_report
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "sigmatrader"
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    skip_without_programs(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        shorten_report(report)
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +44,11 @@ def pg_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def facts() -> Path:
-    """The folder with the recorded facts of the real application."""
-    if not SHARED.exists():
-        pytest.skip("the folder with the recorded facts is not beside the project")
-    return SHARED
+def sample_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database like one that a live application has used for long; to be copied by who writes."""
+    path = tmp_path_factory.mktemp("sample") / "sample.db"
+    sample.make(path)
+    return path
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from app.core.request_guard import RequestGuardMiddleware
 from app.db import SessionLocal
 from app.db import http as db_http
 from app.db.revisions.chain import upgrade_head
-from app.services.deployment_runtime import DeploymentRuntime
-from app.services.stranded_orders import StrandedOrdersWatch
-from app.services.users import ensure_default_admin
+from app.services.deployments.runtime import DeploymentRuntime
+from app.services.orders.stranded import StrandedOrdersWatch
+from app.services.shared.users import ensure_default_admin
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
     python -m loadtests.bench [--quick] [--only copy,verify,...] [--out DIR]
 
 Writes DIR/NAME.json and DIR/NAME.svg for each part. A full run writes to docs/figures and renews the
-tables of docs/performance.md and docs/scaling.md; a quick one writes to .bench and leaves the documents alone.
+tables of the documents; a quick one writes to .bench and leaves the documents alone.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from loadtests import published
-from loadtests.bench import changes, copy, sessions, switching, verify, webhook
-from loadtests.bench.figures import Part
-from loadtests.bench.lab import FULL, QUICK, TINY, Lab, Sizes, machine, sizes_as_json
-from loadtests.bench.plots import plot
-from loadtests.bench.tables import insert, table
-from loadtests.processes import REPO
+from loadtests.bench.lab.lab import FULL, QUICK, TINY, Lab, Sizes
+from loadtests.bench.lab.samples import Part
+from loadtests.bench.parts import changes, copy, sessions, switching, verify, webhook
+from loadtests.show import published
+from loadtests.show.plots import plot
+from loadtests.show.tables import table
+from loadtests.stage.machine import machine
+from loadtests.stage.processes import REPO
 
 PARTS: dict[str, Callable[[Lab], Part]] = {
     "copy": copy.run,
@@ -33,8 +35,6 @@ PARTS: dict[str, Callable[[Lab], Part]] = {
     "webhook": webhook.run,
     "switch": switching.run,
 }
-DOCUMENT = REPO / "docs" / "performance.md"
-PUBLISHED = REPO / "docs" / "figures"
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 
@@ -46,12 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
     size = "tiny" if options.tiny else "quick" if options.quick else "full"
-    out = options.out or (PUBLISHED if size == "full" else REPO / ".bench")
+    out = options.out or (published.FIGURES if size == "full" else REPO / ".bench")
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
         result = measure(name, SIZES[size], options.seed, size, out)
-        if out == PUBLISHED:
-            DOCUMENT.write_text(insert(DOCUMENT.read_text(encoding="utf-8"), [result]), encoding="utf-8")
+        if out == published.FIGURES:
             published.main()
         print(f"\n{table(result)}", flush=True)
     return 0
@@ -65,7 +64,7 @@ def measure(name: str, sizes: Sizes, seed: int, size: str, out: Path) -> dict[st
         part = PARTS[name](lab)
         result = part.as_json() | {
             "machine": machine(lab.server),
-            "sizes": {"name": size, **sizes_as_json(sizes)},
+            "sizes": {"name": size, **asdict(sizes)},
             "seed": seed,
             "load_average": [round(value, 2) for value in (before[0], *os.getloadavg()[:1])],
             "seconds": round(time.time() - started, 1),

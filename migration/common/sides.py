@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sqlalchemy import URL
 
 from app.core.config import get_settings
-from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 APPLICATION_NAME = "st-migrate"
 
@@ -85,14 +80,6 @@ def find_pair(sqlite: str | None, postgres: str | None) -> Pair:
     return Pair(found[Side.SQLITE], found[Side.POSTGRES])
 
 
-@contextmanager
-def open_applier(pair: Pair) -> Iterator[Applier]:
+def open_stores(pair: Pair) -> Stores:
     """The pair through connections of this call's own; PostgreSQL is connected to at its first use."""
-    settings = load_settings()
-    sqlite = SqliteStore(pair.path, busy_timeout_ms=settings.sqlite_busy_timeout_ms)
-    postgres = PostgresStore(pair.postgres, settings, application_name=APPLICATION_NAME)
-    try:
-        yield Applier(sqlite, postgres)
-    finally:
-        postgres.close()
-        sqlite.close()
+    return Stores.open(pair, load_settings(), application_name=APPLICATION_NAME)

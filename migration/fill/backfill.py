@@ -18,7 +18,6 @@ are built after the last chunk.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,15 +30,17 @@ from app.db.apply.round import Applier
 from app.db.common.errors import Refused, StaleAttempt
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
-from app.db.rows.catalog import Table, quote, quote_with_parameters
+from app.db.rows import key_sql, keys
+from app.db.rows.catalog import Row, Table, quote, quote_with_parameters
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import capture_inserts
-from app.db.sides.contract import Row
-from app.db.sides.phase import Phase, advance
+from app.db.sides.control import advance, postgres_control
+from app.db.sides.locks import hold_rounds, mark_applying_postgres
+from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import ROW_ERRORS, postgres_control
-from app.db.sides.postgres.target import PostgresTarget, canonical_parts
-from app.db.sides.sqlite.store import key_columns, stream
+from app.db.sides.postgres.connection import ROW_ERRORS
+from app.db.sides.postgres.target import PostgresTarget
+from app.db.sides.sqlite.connection import stream
 from migration.fill.binary import OutOfRange
 from migration.fill.stream import ChunkStream, read
 
@@ -116,7 +117,7 @@ class Backfill:
         Raises:
             Refused: the pair is not in a phase that copies.
         """
-        phase = self._applier.postgres.read_control().phase
+        phase = self._applier.stores.postgres.read_control().phase
         if phase == Phase.REPLICATING:
             return 0
         if phase != Phase.COPYING:
@@ -150,20 +151,20 @@ class Backfill:
             self._throttle.pace(progress.rows, time.monotonic() - started)
 
     def _wait_while_paused(self) -> None:
-        while self._applier.postgres.read_control().paused:
+        while self._applier.stores.postgres.read_control().paused:
             time.sleep(0.2)
 
     def _let_apply_catch_up(self) -> None:
-        entries = self._applier.sqlite.connection.execute(
+        entries = self._applier.stores.sqlite.connection.execute(
             "SELECT count(*) FROM (SELECT 1 FROM st_change_log WHERE seq > ? LIMIT ?)",
-            (int(self._applier.postgres.read_position()), self._throttle.max_lag + 1),
+            (int(self._applier.stores.postgres.read_position()), self._throttle.max_lag + 1),
         ).fetchone()[0]
         if entries > self._throttle.max_lag:
             self._applier.round()
 
     def _chunk(self, rows: int, *, careful: bool) -> Progress | None:
         """Copy the next chunk of any range; None when no range is left to this worker."""
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         with store.write() as connection:
             row = connection.execute(
                 "SELECT tbl, n, cursor, upto FROM st_copy_range WHERE NOT done "
@@ -173,12 +174,12 @@ class Backfill:
                 return None
             part = _Range(*row)
             connection.execute("SET LOCAL synchronous_commit = off")
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR SHARE")
+            hold_rounds(connection, shared=True)
             control = postgres_control(connection)
             if control.phase != Phase.COPYING or control.primary is not Side.SQLITE:
                 raise StaleAttempt(f"the pair went to phase {control.phase}", hint="see st-migrate status")
-            connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
-            target = PostgresTarget(connection, "", control, quarantined=True, careful=careful)
+            mark_applying_postgres(connection, control.epoch)
+            target = store.writer(control, quarantined=True, careful=careful)
             table = self._applier.schema()[part.table]
             copied, refused, last = self._copy(target, table, part, rows)
             connection.execute(
@@ -192,7 +193,7 @@ class Backfill:
         self, target: PostgresTarget, table: Table, part: _Range, rows: int
     ) -> tuple[int, int, str | None]:
         """Copy one chunk; returns rows copied, rows refused and the last key, None at the range's end."""
-        sqlite = self._applier.sqlite.connection
+        sqlite = self._applier.stores.sqlite.connection
         sqlite.execute("BEGIN")
         try:
             last = self._chunk_end(table, part, rows)
@@ -233,41 +234,36 @@ class Backfill:
     def _chunk_end(self, table: Table, part: _Range, rows: int) -> str | None:
         """The key that ends a chunk of so many rows, as JSON; None if the range ends with it or before."""
         if table.integer_key and part.cursor and part.upto:
-            (after,), (upto,) = json.loads(part.cursor), json.loads(part.upto)
+            (after,), (upto,) = keys.from_bound(part.cursor), keys.from_bound(part.upto)
             if upto - after <= rows:
                 return None
-        where, parameters = _interval(table, part.cursor, part.upto)
-        names = ", ".join(map(quote, table.key_names))
+        where, parameters = _range_on_sqlite(table, part.cursor, part.upto)
         following = stream(
-            self._applier.sqlite.connection,
-            f"SELECT {names} FROM {quote(table.name)} {where} ORDER BY {names} LIMIT -1 OFFSET {rows - 1}",
+            self._applier.stores.sqlite.connection,
+            f"SELECT {key_sql.names(table)} FROM {quote(table.name)} {where} "
+            f"ORDER BY {key_sql.order_on_sqlite(table)} LIMIT -1 OFFSET {rows - 1}",
             parameters,
             fetch=1,
         )
-        for (row,) in following:
-            key = row[0] if len(table.key) == 1 else json.dumps(list(row))
-            if None not in row and canonical_parts(table, key) is not None:
-                last = json.dumps(list(row))
+        for (values,) in following:
+            if keys.canonical(table, values) is not None:
+                last = keys.to_bound(values)
                 return None if last == part.upto else last
         return None
 
     def _rows(self, table: Table, after: str | None, upto: str | None) -> Iterator[list[Row]]:
-        where, parameters = _interval(table, after, upto)
+        where, parameters = _range_on_sqlite(table, after, upto)
         columns = ", ".join(quote(column.name) for column in table.columns)
         return read(
-            self._applier.sqlite.connection, f"SELECT {columns} FROM {quote(table.name)} {where}", parameters
+            self._applier.stores.sqlite.connection,
+            f"SELECT {columns} FROM {quote(table.name)} {where}",
+            parameters,
         )
 
     @staticmethod
     def _clear(target: PostgresTarget, table: Table, after: str | None, upto: str | None) -> None:
         """Remove what apply inserted ahead of the copy."""
-        parts, parameters = [], []
-        casts = ", ".join(f"%s::{column.cast}" for column in table.key)
-        for bound, sign in ((after, ">"), (upto, "<=")):
-            if bound is not None:
-                parts.append(f"({', '.join(map(quote_with_parameters, table.key_names))}) {sign} ({casts})")
-                parameters += json.loads(bound)
-        where = f"WHERE {' AND '.join(parts)}" if parts else ""
+        where, parameters = key_sql.range_on_postgres(table, *_ends(after, upto))
         target.connection.execute(
             f"DELETE FROM {quote_with_parameters(table.name)} {where}".encode(), parameters
         )
@@ -277,7 +273,7 @@ class Backfill:
 
         The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
         """
-        store = self._applier.postgres
+        store = self._applier.stores.postgres
         left = store.connection.execute("SELECT count(*) FROM st_copy_range WHERE NOT done").fetchone()
         if left is None or left[0]:
             return
@@ -289,7 +285,7 @@ class Backfill:
                 applied = time.monotonic()
         self._analyze()
         with store.write() as connection:
-            connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")  # no round meanwhile
+            hold_rounds(connection)
             control = postgres_control(connection, lock=True)
             if control.phase == Phase.COPYING:
                 self._applier.forget_schema()
@@ -302,7 +298,7 @@ class Backfill:
     def _analyze(self) -> None:
         """Statistics of what was copied; the rest is left to the server."""
         if names := ", ".join(map(quote, self._applier.schema())):
-            with self._applier.postgres.write() as connection:
+            with self._applier.stores.postgres.write() as connection:
                 connection.execute("SET LOCAL synchronous_commit = off")
                 connection.execute(f"ANALYZE {names}".encode())
 
@@ -320,18 +316,11 @@ def _told(error: Exception) -> str:
     return f"{error.diag.message_primary} {error.diag.message_detail or ''}"
 
 
-def _interval(table: Table, after: str | None, upto: str | None) -> tuple[str, tuple[Any, ...]]:
-    """WHERE clause and parameters of a key interval on SQLite, lower bound exclusive."""
-    parts: list[str] = []
-    parameters: list[Any] = []
-    marks = ", ".join("?" * len(table.key))
-    marks = f"({marks})" if len(table.key) > 1 else marks
-    for bound, sign in ((after, ">"), (upto, "<=")):
-        if bound is not None:
-            parts.append(f"{key_columns(table)} {sign} {marks}")
-            parameters += json.loads(bound)
-    where = " AND ".join(parts)
-    if where and after is None:
-        # SQLite lets NULL into keys; no comparison holds for it, so the first chunk takes those rows.
-        where = f"({where} OR {' OR '.join(f'{quote(name)} IS NULL' for name in table.key_names)})"
-    return (f"WHERE {where}" if where else ""), tuple(parameters)
+def _ends(*bounds: str | None) -> list[tuple[Any, ...] | None]:
+    return [None if bound is None else keys.from_bound(bound) for bound in bounds]
+
+
+def _range_on_sqlite(table: Table, after: str | None, upto: str | None) -> tuple[str, tuple[Any, ...]]:
+    """WHERE clause and parameters of a range; the first one takes the rows with a NULL in the key."""
+    where, parameters = key_sql.range_on_sqlite(table, *_ends(after, upto), nulls_first=True)
+    return where, tuple(parameters)

@@ -21,10 +21,10 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from app.db.rows.canonical import Kind, is_plain
-from app.db.rows.catalog import Column, Table
+from app.db.rows.canonical import is_plain
+from app.db.rows.catalog import Column, Row, Table
+from app.db.rows.kinds import Kind
 from app.db.rows.refused import Rejected
-from app.db.sides.contract import Row
 from app.db.sides.postgres.target import encode_rows
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -97,25 +97,35 @@ def _same(values: Iterable[Any]) -> Iterable[Any]:
     return values
 
 
+def _encoded(values: Iterable[str]) -> Iterable[bytes]:
+    return map(str.encode, values)
+
+
 _Numbers = Callable[[Iterable[Any]], Iterable[Any]]
 # From values as SQLite holds them, and from their canonical texts, to what is packed.
-_PLAIN: dict[Kind, _Numbers] = {
+# None: a column of the kind is never ordinary as a whole, or has no binary form.
+_PLAIN: dict[Kind, _Numbers | None] = {
     Kind.INTEGER: _same,
     Kind.FLOAT: _same,
     Kind.BOOLEAN: _same,
-    Kind.TEXT: lambda values: map(str.encode, values),
+    Kind.TEXT: _encoded,
     Kind.TIMESTAMP: _timestamps,
     Kind.DATE: _dates,
+    Kind.TIME: None,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: None,
 }
-_CANONICAL: dict[Kind, _Numbers] = {
+_CANONICAL: dict[Kind, _Numbers | None] = {
     Kind.INTEGER: lambda texts: map(int, texts),
     Kind.FLOAT: lambda texts: map(float, texts),
     Kind.BOOLEAN: lambda texts: [text == "t" for text in texts],
-    Kind.TEXT: lambda texts: map(str.encode, texts),
+    Kind.TEXT: _encoded,
     Kind.TIMESTAMP: _timestamps,
     Kind.DATE: _dates,
     Kind.TIME: _times,
     Kind.BLOB: lambda texts: [bytes.fromhex(text[2:]) for text in texts],
+    Kind.NUMERIC: None,
     Kind.UUID: lambda texts: [UUID(text).bytes for text in texts],
 }
 
@@ -172,7 +182,8 @@ def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
         return None
     if not types:
         return repeat(NULL, len(values))
-    return _pack(column, values, present, _PLAIN[column.kind])
+    numbers = _PLAIN[column.kind]
+    return None if numbers is None else _pack(column, values, present, numbers)
 
 
 def _times_seen(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
@@ -207,7 +218,7 @@ def _texts(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     if present and not is_plain(Kind.TEXT, set(map(type, present)), present):
         return None
     if not few:
-        return _pack(column, values, present, _PLAIN[Kind.TEXT])
+        return _pack(column, values, present, _encoded)
     known: dict[str | None, bytes] = dict(zip(present, _prefixed(map(str.encode, present)), strict=True))
     known[None] = NULL
     return map(known.__getitem__, values)
@@ -271,7 +282,9 @@ def _by_canonical_text(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytea
     fields: list[_Fixed | _Pieces] = []
     for column, texts in zip(table.columns, columns, strict=True):
         present = [text for text in texts if text is not None]
-        fields.append(_pack(column, texts, present, _CANONICAL[column.kind]))
+        numbers = _CANONICAL[column.kind]
+        assert numbers is not None, f"{column.name} has no binary form"  # see `supports`
+        fields.append(_pack(column, texts, present, numbers))
     return _weave(fields, count) if count else b"", count, rejected
 
 

@@ -1,7 +1,7 @@
 """Prepare: build PostgreSQL and switch capture on, so that from here on no change can be missed.
 
-Safety order: PostgreSQL is claimed first (a control row that says `preparing`, fenced); then Alembic
-makes the tables there, the seed rows it wrote are removed, indexes and foreign keys are set aside,
+Safety order: PostgreSQL is claimed first (a control row that says `preparing`, fenced); then the
+schema's source makes the tables there, the seed rows it wrote are removed, indexes and foreign keys are set aside,
 capture goes in; only then SQLite gets its log, triggers and control row, in one transaction. SQLite's
 rows are not touched. A crash anywhere leaves SQLite either untouched or fully captured, and the same
 command goes on.
@@ -16,26 +16,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_random
 
-from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, Refused, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Pair, Side
-from app.db.revisions.chain import alembic_config, upgrade_head
-from app.db.revisions.ddl import normalise_postgres
+from app.db.revisions.source import SchemaSource
+from app.db.rows import keys
 from app.db.rows.catalog import Schema, postgres_columns, quote, read_schema, sqlite_columns
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
-from app.db.sides.contract import Control
-from app.db.sides.phase import Phase, advance, record
+from app.db.sides.control import (
+    Control,
+    advance,
+    claim_postgres,
+    claim_sqlite,
+    is_claimed_postgres,
+    postgres_control,
+    sqlite_control,
+)
+from app.db.sides.locks import mark_applying_postgres
+from app.db.sides.phase import Phase, record
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, sqlite_control
+from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 from migration.preflight.orphans import clear_orphans
 
 MINIMUM_SERVER = 140_000
@@ -54,22 +60,28 @@ class Prepared:
 
 
 def prepare(
-    pair: Pair, applier: Applier, *, discard_target: bool = False, report: Report = print
+    pair: Pair,
+    stores: Stores,
+    source: SchemaSource,
+    *,
+    discard_target: bool = False,
+    report: Report = print,
 ) -> Prepared:
     """Bring both sides to the point where backfill can start, or complete what an earlier call began.
 
     Args:
+        source: what makes PostgreSQL's tables.
         discard_target: remove rows that PostgreSQL already holds in the application's tables.
 
     Raises:
         Refused: a condition does not hold; nothing was changed on SQLite.
     """
-    sqlite, postgres = applier.sqlite, applier.postgres
+    sqlite, postgres = stores.sqlite, stores.postgres
     ours, theirs = _controls(sqlite, postgres)
     if theirs is not None and theirs.phase != Phase.PREPARING and ours is not None:
-        return _repair(applier, report)
+        return _repair(stores, report)
     _check_server(postgres.connection)
-    _check_revision(sqlite.connection)
+    source.require_ready(sqlite.connection)
     steps: list[str] = []
 
     def step(text: str) -> None:
@@ -78,7 +90,8 @@ def prepare(
 
     _claim(postgres, discard_target)
     failpoint(Failpoint.PREPARE_CONTROL)
-    _make_tables(pair, postgres, step)
+    source.make_tables(pair.postgres)
+    _set_aside(postgres, step)
     failpoint(Failpoint.PREPARE_SCHEMA)
     schema = read_schema(sqlite.connection, postgres.connection)
     with postgres.write() as connection:
@@ -122,15 +135,15 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
     return ours, theirs
 
 
-def _repair(applier: Applier, report: Report) -> Prepared:
+def _repair(stores: Stores, report: Report) -> Prepared:
     """Both sides are prepared: put back any trigger that got lost."""
-    schema = read_schema(applier.sqlite.connection, applier.postgres.connection)
-    control = applier.postgres.read_control()
-    with applier.sqlite.write() as connection:
+    schema = read_schema(stores.sqlite.connection, stores.postgres.connection)
+    control = stores.postgres.read_control()
+    with stores.sqlite.write() as connection:
         changed = capture.install_sqlite(
             connection, schema, capture.fence_message(control.primary, control.epoch)
         )
-    with applier.postgres.write() as postgres:
+    with stores.postgres.write() as postgres:
         capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
         if changed:
             postgres.execute("DELETE FROM st_verify")
@@ -161,25 +174,11 @@ def _check_server(connection: psycopg.Connection[object]) -> None:
         )
 
 
-def _check_revision(connection: sqlite3.Connection) -> None:
-    head = ScriptDirectory.from_config(alembic_config("sqlite://")).get_current_head()
-    try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.OperationalError:
-        row = None
-    found = row[0] if row else None
-    if found != head:
-        raise Refused(
-            f"the SQLite file is at revision {found or 'none'}, the code at {head}",
-            hint="run st-migrate schema upgrade first",
-        )
-
-
 def _claim(postgres: PostgresStore, discard: bool) -> None:
     with postgres.write() as connection:
         for statement in tables.create_statements(Side.POSTGRES):
             connection.execute(statement.encode())
-        if connection.execute("SELECT 1 FROM st_control").fetchone():
+        if is_claimed_postgres(connection):
             return
         _keep_to_owner(connection)
         filled = [
@@ -192,12 +191,7 @@ def _claim(postgres: PostgresStore, discard: bool) -> None:
                 f"PostgreSQL already holds rows in {len(filled)} tables, {filled[0]} among them",
                 hint="name an empty database, or repeat with --discard-target to remove those rows",
             )
-        pair = uuid.uuid4().hex
-        connection.execute(
-            "INSERT INTO st_control (id, pair, side, primary_side, epoch, phase, writable, applying, paused) "
-            "VALUES (1, %s, 'postgres', 'sqlite', 1, 'preparing', false, false, false)",
-            (pair,),
-        )
+        claim_postgres(connection, uuid.uuid4().hex)
         connection.execute(
             "INSERT INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
         )
@@ -216,23 +210,14 @@ def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
         connection.execute(f"REVOKE ALL ON TABLE {quote(name)} FROM {role}".encode())
 
 
-def _make_tables(pair: Pair, postgres: PostgresStore, step: Report) -> None:
-    upgrade_head(pair.postgres.render_as_string(hide_password=False))
-    # st-lint: allow engine-outside-seam - the fence is up already and there is nothing to route yet
-    engine = create_engine(pair.postgres, connect_args={"prepare_threshold": None})  # poolers lose them
-    try:
-        with engine.begin() as connection:
-            normalise_postgres(connection)
-    finally:
-        engine.dispose()
+def _set_aside(postgres: PostgresStore, step: Report) -> None:
+    """Take indexes and foreign keys down for the copy, and remove the rows that making the tables left."""
     with postgres.write() as connection:
         names = list(postgres_columns(connection))
         keys = deferred.drop_foreign_keys(connection)
         indexes = deferred.drop_indexes(connection)
         if names:
-            connection.execute(
-                "SELECT set_config('st.applying', '1', true)"
-            )  # capture may be in place already
+            mark_applying_postgres(connection, 1)  # capture may be in place already
             connection.execute(f"TRUNCATE {', '.join(map(quote, names))} RESTART IDENTITY".encode())
     step(f"{len(names)} tables made on PostgreSQL, {indexes} indexes and {keys} foreign keys set aside")
 
@@ -243,11 +228,7 @@ def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str) -> None:
     with sqlite.write() as connection:
         for statement in tables.create_statements(Side.SQLITE):
             connection.execute(statement)
-        connection.execute(
-            "INSERT OR IGNORE INTO st_control (id, pair, side, primary_side, epoch, phase, writable, applying, paused, note) "
-            "VALUES (1, ?, 'sqlite', 'sqlite', 1, 'prepared', 1, 0, 0, ?)",
-            (pair, f"journal_mode={mode}"),
-        )
+        claim_sqlite(connection, pair, f"journal_mode={mode}")
         connection.execute(
             "INSERT OR IGNORE INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
         )
@@ -318,5 +299,5 @@ def _cuts(
     if not integer or parts < 2:
         return [(None, None)]
     low, high = sqlite.execute(f"SELECT min({quote(key)}), max({quote(key)}) FROM {quote(table)}").fetchone()
-    bounds = [f"[{low + (high - low) * n // parts}]" for n in range(1, parts)]
+    bounds = [keys.to_bound([low + (high - low) * n // parts]) for n in range(1, parts)]
     return list(zip([None, *bounds], [*bounds, None], strict=True))

@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 
+from app.db.apply.round import Applier
 from app.db.common.urls import Pair, parse_url
 from migration.common.failures import failure, secrets_of
-from migration.common.sides import open_applier
+from migration.common.sides import open_stores
 from migration.fill.backfill import Backfill, Throttle
 
 
@@ -42,9 +43,9 @@ def main() -> int:
     order = json.load(sys.stdin)
     sqlite, postgres = (parse_url(url, name="url") for url in order["urls"])
     try:
-        with open_applier(Pair(sqlite, postgres)) as applier:
+        with open_stores(Pair(sqlite, postgres)) as stores:
             throttle = Throttle(rate=order["rate"], max_lag=order["max_lag"])
-            Backfill(applier, throttle, together=True).run()
+            Backfill(Applier(stores), throttle, together=True).run()
     except Exception as error:  # whatever it is, the process that started this one tells it
         print(failure(error, secrets_of(postgres)).message)
         return 1

@@ -80,17 +80,17 @@ def backfill(pair: Pair, applier: Applier, throttle: Throttle, workers: int | No
         Refused: the pair is not in a phase that copies.
         SwitchError: a worker failed; the same command goes on.
     """
-    before = progress(applier.postgres)
+    before = progress(applier.stores.postgres)
     expected = {table.table: table.expected for table in before.tables}
 
     def report(chunk: Progress) -> None:
         advance(chunk.table, chunk.rows, expected.get(chunk.table))
 
     helpers = (workers or _fitting(before)) - 1
-    if helpers and applier.postgres.read_control().phase == Phase.COPYING:
+    if helpers and applier.stores.postgres.read_control().phase == Phase.COPYING:
         _with_helpers(pair, applier, throttle, helpers, advance)
     Backfill(applier, throttle).run(report)
-    return progress(applier.postgres).rows - before.rows
+    return progress(applier.stores.postgres).rows - before.rows
 
 
 def _fitting(now: CopyProgress) -> int:
@@ -102,14 +102,14 @@ def _with_helpers(pair: Pair, applier: Applier, throttle: Throttle, helpers: int
     """Copy in this process and in helpers, until this one finds nothing more to take and they have ended."""
     throttle = replace(throttle, rate=throttle.rate / (helpers + 1) if throttle.rate else None)
     processes = [copy_worker.start(pair, throttle) for _ in range(helpers)]
-    shown = {table.table: table.rows for table in progress(applier.postgres).tables}
+    shown = {table.table: table.rows for table in progress(applier.stores.postgres).tables}
     try:
         Backfill(applier, throttle, together=True).run(
-            lambda chunk: _show(progress(applier.postgres), shown, advance)
+            lambda chunk: _show(progress(applier.stores.postgres), shown, advance)
         )
         for process in processes:
             while _is_running(process):
-                _show(progress(applier.postgres), shown, advance)
+                _show(progress(applier.stores.postgres), shown, advance)
     finally:
         for process in processes:
             process.terminate()

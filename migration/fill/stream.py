@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from app.db.rows.catalog import Table, quote
+from app.db.rows.catalog import Row, Table, quote
 from app.db.rows.refused import Rejected
-from app.db.sides.contract import Row
 from app.db.sides.postgres.target import PostgresTarget, copy_text, encode_rows
-from app.db.sides.sqlite.store import stream
+from app.db.sides.sqlite.connection import stream
 from migration.fill.binary import SIGNATURE, TRAILER, encode_binary, supports
 
 FETCH = 1_000  # rows that are encoded at once: their objects fit the processor's cache

@@ -104,21 +104,21 @@ class Worker:
                 if self.until_drained:
                     self.worked.drained = True
                     break
-                rounds(trimmer.trim_if_due, self.applier)
+                rounds(trimmer.trim_if_due, self.applier.stores)
                 self.stop.wait(POLL_S)
         return self.worked
 
     def _round(self) -> Round | Standing:
         if time.monotonic() >= self._next_recover:
             self._next_recover = time.monotonic() + RECOVER_S
-            recover(self.applier)
+            recover(self.applier.stores)
             if self.applier.phase == Phase.REPLICATING:
                 with suppress(SchemaDrift):  # a round says so, where there is anything to apply
                     self.applier.mend()  # writes that nothing logs ask for no round
         try:
             outcome = self.applier.round(durable=self.until_drained)
         except NotPrepared:
-            recover(self.applier)  # the control rows disagree because a coordinator died between them
+            recover(self.applier.stores)  # the control rows disagree because a coordinator died between them
             outcome = self.applier.round()
         if isinstance(outcome, Round):
             self.worked.rounds += 1
@@ -131,7 +131,7 @@ class Worker:
     def _standing(self, standing: Standing) -> None:
         if not self.until_drained:
             return
-        control = self.applier.postgres.read_control()
+        control = self.applier.stores.postgres.read_control()
         if control.paused:
             raise Refused("apply is paused", hint="run st-migrate resume")
         if control.phase not in APPLYING_PHASES:

@@ -12,9 +12,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.db.rows.catalog import Table, quote
-from app.db.sides.contract import Row
-from app.db.sides.sqlite.store import stream
+from app.db.rows.catalog import Row, Table, quote
+from app.db.sides.sqlite.connection import stream
 
 SHORT_READ = 5_000  # rows
 

@@ -7,28 +7,21 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import Kind, encode
+from app.db.rows import key_sql
+from app.db.rows.canonical import encode
 from app.db.rows.catalog import Column, Table, quote
+from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
-from app.db.sides.sqlite.store import tolerant_text
+from app.db.sides.sqlite.connection import tolerant_text
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Index, Shape
 from migration.preflight.orphans import clearing_statement
-
-# Kinds in which two stored values that SQLite tells apart may be one value on PostgreSQL.
-_SPELT = (Kind.TIMESTAMP, Kind.TIME, Kind.UUID, Kind.NUMERIC)
-
-
-def key_sql(table: Table) -> str:
-    """A row's key as one text, in SQL."""
-    names = [f"CAST({quote(name)} AS TEXT)" for name in table.key_names]
-    return " || ', ' || ".join(f"coalesce({name}, 'NULL')" for name in names) or "CAST(rowid AS TEXT)"
 
 
 def first_keys(sqlite: sqlite3.Connection, table: Table, where: str) -> tuple[str, ...]:
     """The first keys of the rows that a condition selects."""
     rows = sqlite.execute(
-        f"SELECT CAST({key_sql(table)} AS BLOB) FROM {quote(table.name)} WHERE {where} LIMIT {SHOWN_KEYS}"
+        f"SELECT CAST({key_sql.printed(table)} AS BLOB) FROM {quote(table.name)} WHERE {where} LIMIT {SHOWN_KEYS}"
     )
     return tuple(raw.decode("utf-8", "replace") for (raw,) in rows)
 
@@ -51,7 +44,7 @@ def _is_loose(table: Table, column: Column, forms: dict[str, set[int]], policy: 
         return True
     if column.kind in (Kind.TIMESTAMP, Kind.TIME):
         return len(forms.get(column.name, ())) > 1
-    return column.kind in _SPELT
+    return SPELLINGS[column.kind]
 
 
 def _duplicates(
@@ -88,7 +81,7 @@ def _duplicates(
     present = " AND ".join(f"c{n} IS NOT NULL" for n in range(len(ordered)))
     groups = sqlite.execute(
         f"SELECT count(*), CAST(group_concat(k, ' = ') AS BLOB) FROM (SELECT {', '.join(fields)}, "
-        f"{key_sql(table)} AS k FROM {quote(table.name)}) WHERE {present} "
+        f"{key_sql.printed(table)} AS k FROM {quote(table.name)}) WHERE {present} "
         f"GROUP BY {names} HAVING count(*) > 1"
     )
     rows = 0

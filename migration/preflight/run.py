@@ -20,7 +20,7 @@ from sqlalchemy import URL
 from app.db.common.settings import Pooler, load_settings
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
-from app.db.sides.sqlite.store import open_sqlite
+from app.db.sides.sqlite.connection import open_sqlite
 from migration.preflight.file import file_findings
 from migration.preflight.findings.report import Finding, Report, Severity, in_order
 from migration.preflight.findings.shapes import Shape, models, read_shapes

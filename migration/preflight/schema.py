@@ -10,9 +10,9 @@ import psycopg
 
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import BOOKKEEPING_PREFIX, postgres_columns, quote, takes_part
 from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.kinds import KEY_TYPES
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
@@ -20,7 +20,6 @@ from migration.preflight.findings.shapes import Shape
 
 NAME_BYTES = 63
 _SAME_REVISION = "run st-migrate schema upgrade, which brings both sides to the same revision"
-_KEY_KINDS = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
 
 
 def _blocks(code: str, reason: str, remedy: str, table: str = "", column: str = "") -> Finding:
@@ -38,7 +37,7 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding
             table.name,
         )
     for column in table.key:
-        if column.kind not in _KEY_KINDS:
+        if KEY_TYPES[column.kind] is None:
             yield _blocks(
                 "schema.key_type",
                 f"a key column of kind {column.kind}; a key must be integer, text or uuid",

@@ -14,12 +14,12 @@ from decimal import Decimal
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import Kind, encode, is_plain
-from app.db.rows.catalog import Column
+from app.db.rows import keys
+from app.db.rows.canonical import encode, is_plain
+from app.db.rows.catalog import Column, Row
 from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.kinds import Kind
 from app.db.rows.policy import Policy, convert
-from app.db.rows.refused import join_key, row_key
-from app.db.sides.contract import Row
 from migration.preflight.findings.report import Finding
 from migration.preflight.findings.shapes import Shape
 from migration.preflight.findings.wording import Group, code_of, finding
@@ -28,12 +28,18 @@ from migration.preflight.reading import batches
 TRIED_VALUES = 1_000  # of one kind of finding, on how many values all conversions are tried
 INDEX_LIMIT = 2_700  # bytes of an index row that PostgreSQL takes, less its own few
 _INT32, _EXACT, _INFINITY = 2**31, 2**53, float("inf")
-_STORED: dict[Kind, type] = {
-    Kind.TEXT: str,
+# The storage class in which values may be worth a note; None: nothing is noted of the kind.
+_STORED: dict[Kind, type | None] = {
     Kind.INTEGER: int,
     Kind.FLOAT: float,
+    Kind.BOOLEAN: None,
+    Kind.TEXT: str,
     Kind.TIMESTAMP: str,
+    Kind.DATE: None,
     Kind.TIME: str,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: None,
 }
 
 
@@ -69,7 +75,7 @@ class TableCheck:
                 continue
             if not is_plain(column.kind, types, present):
                 self._closely(column, rows, values)
-            usual = _STORED.get(column.kind)
+            usual = _STORED[column.kind]
             if usual in types:
                 if len(types) > 1:
                     present = [value for value in present if type(value) is usual]
@@ -131,7 +137,7 @@ class TableCheck:
 
     def key(self, row: Row) -> str:
         """A row's key, as quarantine would show it."""
-        return join_key(row_key(self._table, row)) if self._table.key else ""
+        return keys.to_text(keys.of_row(self._table, row)) if self._table.key else ""
 
     def _closely(self, column: Column, rows: Sequence[Row], values: Sequence[Any]) -> None:
         """Look at each value of a column that is not plain."""

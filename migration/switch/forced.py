@@ -13,12 +13,11 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, Refused, ShadowUnavailable, StaleAttempt
 from app.db.common.urls import Side
 from app.db.sides.capture.triggers import fence_message, set_fence_message
-from app.db.sides.contract import Control
-from app.db.sides.sqlite.store import sqlite_control
+from app.db.sides.control import Control, set_primary_sqlite, sqlite_control
+from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
 
 
@@ -62,7 +61,7 @@ class Forced:
     loss: Loss
 
 
-def examine(applier: Applier) -> tuple[Control, Loss] | None:
+def examine(stores: Stores) -> tuple[Control, Loss] | None:
     """What a forced rollback would do; None if SQLite is the primary and takes writes.
 
     Raises:
@@ -70,20 +69,20 @@ def examine(applier: Applier) -> tuple[Control, Loss] | None:
         NotPrepared: SQLite carries no control row.
         ConfigurationError: a server answers, and refuses this user or database.
     """
-    applier.sqlite.read_control()
-    _must_be_gone(applier)
-    recover(applier)
-    control = applier.sqlite.read_control()
+    stores.sqlite.read_control()
+    _must_be_gone(stores)
+    recover(stores)
+    control = stores.sqlite.read_control()
     if control.primary is Side.SQLITE and control.attempt is None:
         return None
     if control.primary is Side.SQLITE and control.attempt_state != "committing":
         raise Refused("a switch is under way", hint="repeat in a few seconds, it ends by itself")
-    return control, _loss(applier.sqlite.connection, control)
+    return control, _loss(stores.sqlite.connection, control)
 
 
-def _must_be_gone(applier: Applier) -> None:
+def _must_be_gone(stores: Stores) -> None:
     try:
-        applier.postgres.read_control()
+        stores.postgres.read_control()
     except ShadowUnavailable:
         return
     except NotPrepared:
@@ -107,7 +106,7 @@ def _loss(connection: sqlite3.Connection, control: Control) -> Loss:
     )
 
 
-def force(applier: Applier, seen: Control, loss: Loss) -> Forced:
+def force(stores: Stores, seen: Control, loss: Loss) -> Forced:
     """Make SQLite primary and writable.
 
     Raises:
@@ -115,14 +114,10 @@ def force(applier: Applier, seen: Control, loss: Loss) -> Forced:
     """
     # A switch that was being committed may have taken PostgreSQL one epoch further; stay ahead of it.
     epoch = seen.epoch + (2 if loss.undecided else 1)
-    with applier.sqlite.write() as connection:
+    with stores.sqlite.write() as connection:
         if sqlite_control(connection) != seen:
             raise StaleAttempt("SQLite's control row changed meanwhile", hint="see st-migrate status")
-        connection.execute(
-            "UPDATE st_control SET primary_side = 'sqlite', epoch = ?, writable = 1, attempt = NULL, "
-            "attempt_state = NULL, attempt_deadline = NULL WHERE id = 1",
-            (epoch,),
-        )
+        set_primary_sqlite(connection, seen, Side.SQLITE, epoch)
         connection.execute("DELETE FROM st_pending")
         set_fence_message(connection, fence_message(Side.SQLITE, epoch))
     return Forced(epoch, loss)

@@ -15,9 +15,18 @@ from contextlib import contextmanager
 
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from app.db.apply.round import Applier
 from app.db.common.errors import Refused, StaleAttempt
+from app.db.common.urls import Side
+from app.db.sides.control import (
+    Control,
+    begin_attempt,
+    fence_sqlite,
+    postgres_control,
+    renew_postgres,
+    renew_sqlite,
+)
 from app.db.sides.phase import actor, record
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import end_attempt
 from app.db.switch.recover import Recovered, recover
 
@@ -27,7 +36,7 @@ Renew = Callable[[], None]
 
 
 @contextmanager
-def frozen(applier: Applier) -> Iterator[Renew]:
+def frozen(stores: Stores) -> Iterator[Renew]:
     """Hold SQLite's fence up for the duration of a block; yields what renews the lease.
 
     Raises:
@@ -35,65 +44,55 @@ def frozen(applier: Applier) -> Iterator[Renew]:
         StaleAttempt: SQLite's row still carries an attempt that somebody left.
     """
     token = uuid.uuid4().hex
-    _await_lease(applier)
-    _begin(applier, token)
+    _await_lease(stores)
+    seen = _begin(stores, token)
     renewed = time.monotonic()
 
     def renew() -> None:
         nonlocal renewed
         if time.monotonic() - renewed > RENEW_S:
             renewed = time.monotonic()
-            _lease(applier, token)
+            _lease(stores, token)
 
     try:
-        with applier.sqlite.write() as connection:
-            fenced = connection.execute(
-                "UPDATE st_control SET writable = 0, attempt = ?, attempt_state = 'draining', "
-                "attempt_deadline = ? WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite'",
-                (token, time.time() + LEASE_S),
-            ).rowcount
+        with stores.sqlite.write() as connection:
+            fenced = fence_sqlite(connection, token, seen.epoch, time.time() + LEASE_S)
         if not fenced:
             raise StaleAttempt(
                 "another attempt holds the SQLite file", hint="run st-migrate recover and repeat"
             )
         yield renew
     finally:
-        end_attempt(applier, token, "the offline copy ended its freeze")
+        end_attempt(stores, token, "the offline copy ended its freeze")
 
 
-def _await_lease(applier: Applier) -> None:
+def _await_lease(stores: Stores) -> None:
     attempts = Retrying(
         retry=retry_if_result(lambda found: found is Recovered.WAIT),
         wait=wait_fixed(0.5),
         stop=stop_after_delay(LEASE_S + 5),
         retry_error_callback=lambda state: None,
     )
-    attempts(recover, applier)
+    attempts(recover, stores)
 
 
-def _begin(applier: Applier, token: str) -> None:
-    with applier.postgres.write() as connection:
-        begun = connection.execute(
-            "UPDATE st_control SET attempt = %s, attempt_state = 'begun', note = %s, "
-            "attempt_deadline = extract(epoch FROM clock_timestamp()) + %s "
-            "WHERE id = 1 AND attempt IS NULL AND primary_side = 'sqlite' RETURNING epoch",
-            (token, f"offline copy by {actor()}", LEASE_S),
-        ).fetchone()
+def _begin(stores: Stores, token: str) -> Control:
+    """Put the freeze on the arbiter's record; returns the record as it was before."""
+    with stores.postgres.write() as connection:
+        seen = postgres_control(connection)
+        note = f"offline copy by {actor()}"
+        begun = seen.primary is Side.SQLITE and begin_attempt(
+            connection, seen, token, phase=seen.phase, seconds=LEASE_S, note=note
+        )
         if begun:
-            record(connection, "frozen for the offline copy", begun[0], {"attempt": token})
+            record(connection, "frozen for the offline copy", seen.epoch, {"attempt": token})
     if not begun:
         raise Refused("a switch or another copy is under way", hint="see st-migrate status")
+    return seen
 
 
-def _lease(applier: Applier, token: str) -> None:
-    with applier.postgres.write() as connection:
-        connection.execute(
-            "UPDATE st_control SET attempt_deadline = extract(epoch FROM clock_timestamp()) + %s "
-            "WHERE id = 1 AND attempt = %s",
-            (LEASE_S, token),
-        )
-    with applier.sqlite.write() as connection:
-        connection.execute(
-            "UPDATE st_control SET attempt_deadline = ? WHERE id = 1 AND attempt = ?",
-            (time.time() + LEASE_S, token),
-        )
+def _lease(stores: Stores, token: str) -> None:
+    with stores.postgres.write() as connection:
+        renew_postgres(connection, token, LEASE_S)
+    with stores.sqlite.write() as connection:
+        renew_sqlite(connection, token, time.time() + LEASE_S)

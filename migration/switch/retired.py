@@ -14,11 +14,11 @@ from typing import Any
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.rows.catalog import VERSION_TABLE, literal, postgres_columns, quote, sqlite_columns
 from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
+from app.db.sides.stores import Stores
 
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
 _EPOCH = re.compile(r"since epoch (\d+)")
@@ -115,7 +115,7 @@ def _must_be_writable(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def reopen(applier: Applier, *, discard: bool) -> None:
+def reopen(stores: Stores, *, discard: bool) -> None:
     """Make sure that a move may begin here, before `prepare` changes anything.
 
     Args:
@@ -125,18 +125,18 @@ def reopen(applier: Applier, *, discard: bool) -> None:
         Refused: a side was retired: its data are older than the primary's.
         sqlite3.OperationalError: the SQLite file cannot be written.
     """
-    _must_be_writable(applier.sqlite.connection)
-    if (epoch := sqlite_retired_at(applier.sqlite.connection)) is not None:
+    _must_be_writable(stores.sqlite.connection)
+    if (epoch := sqlite_retired_at(stores.sqlite.connection)) is not None:
         raise Refused(
             f"this SQLite file was retired, the primary is postgres since epoch {epoch}",
             hint="a move starts from the primary; this file is only an archive",
         )
-    if (epoch := postgres_retired_at(applier.postgres.connection)) is None:
+    if (epoch := postgres_retired_at(stores.postgres.connection)) is None:
         return
     if not discard:
         raise Refused(
             f"this PostgreSQL database was retired, the primary is sqlite since epoch {epoch}",
             hint="name an empty database, or repeat with --discard-target to fill this one anew",
         )
-    with applier.postgres.write() as connection:
+    with stores.postgres.write() as connection:
         unfence_postgres(connection)

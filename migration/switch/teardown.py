@@ -27,15 +27,15 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import VERSION_TABLE, postgres_columns, quote, sqlite_columns
 from app.db.sides.capture import triggers as capture
-from app.db.sides.contract import Control
-from app.db.sides.phase import Phase, advance
+from app.db.sides.control import Control, advance, note_ending, postgres_control
+from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
+from app.db.switch.readiness import open_points
 from app.db.switch.recover import Recovered, recover
 from migration.switch import retired
-from migration.verify.readiness import open_points
 
 LOCKS_WITHIN_S = 60.0
 Report = Callable[[str], None]
@@ -65,34 +65,34 @@ class Ended:
     not_standing: tuple[str, ...] = ()  # indexes and keys that PostgreSQL, now alone, does not have
 
 
-def end(applier: Applier, verb: str, *, unfence: bool, report: Report) -> Ended:
+def end(stores: Stores, verb: str, *, unfence: bool, report: Report) -> Ended:
     """End dual-write on the current primary, or finish what an earlier call began.
 
     Raises:
         Refused: for complete: the shadow is not equal, or not known to be; for both: a switch is under way.
         NotPrepared: only one side carries a control row, or they belong to different pairs.
     """
-    ours, theirs = controls(applier)
+    ours, theirs = controls(stores)
     if ours is None and theirs is None:
         if unfence:
-            _unfence(applier)
+            _unfence(stores)
         return Ended(None)
     if theirs is not None and theirs.phase == Phase.COMPLETING:
         plan = _plan_under_way(theirs, verb)
     else:
-        plan = _begin(applier, ours, theirs, verb, unfence)
+        plan = _begin(stores, ours, theirs, verb, unfence)
     report(f"{plan.primary} stays, at epoch {plan.epoch}")
-    mode = clean_sqlite(applier.sqlite, plan)
+    mode = clean_sqlite(stores.sqlite, plan)
     report("SQLite is clean")
     failpoint(Failpoint.COMPLETE_SQLITE)
-    not_standing = _clean_postgres(applier, plan)
+    not_standing = _clean_postgres(stores, plan)
     report("PostgreSQL is clean")
     return Ended(plan, mode, not_standing)
 
 
-def controls(applier: Applier) -> tuple[Control | None, Control | None]:
+def controls(stores: Stores) -> tuple[Control | None, Control | None]:
     """Both control rows, None where there is none."""
-    return _control(applier.sqlite), _control(applier.postgres)
+    return _control(stores.sqlite), _control(stores.postgres)
 
 
 def _control(store: SqliteStore | PostgresStore) -> Control | None:
@@ -112,7 +112,7 @@ def _plan_under_way(theirs: Control, verb: str) -> Plan:
     return Plan(**{**stored, "primary": Side(stored["primary"])})
 
 
-def _begin(applier: Applier, ours: Control | None, theirs: Control | None, verb: str, unfence: bool) -> Plan:
+def _begin(stores: Stores, ours: Control | None, theirs: Control | None, verb: str, unfence: bool) -> Plan:
     """Decide what stays and put it on record."""
     if theirs is None:
         raise NotPrepared(
@@ -126,13 +126,17 @@ def _begin(applier: Applier, ours: Control | None, theirs: Control | None, verb:
     if ours is not None:
         if ours.pair != theirs.pair:
             raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
-        if recover(applier) is Recovered.WAIT:
+        if recover(stores) is Recovered.WAIT:
             raise Refused("a switch is under way", hint="wait for it to end, see st-migrate status")
-        ours, theirs = applier.sqlite.read_control(), applier.postgres.read_control()
+        ours, theirs = stores.sqlite.read_control(), stores.postgres.read_control()
     superseded = ours is not None and ours.epoch > theirs.epoch
     primary, epoch = (Side.SQLITE, ours.epoch) if ours and superseded else (theirs.primary, theirs.epoch)
     if verb == "complete":
-        points = ["PostgreSQL was left behind by a forced rollback"] if superseded else open_points(applier)
+        points = (
+            ["PostgreSQL was left behind by a forced rollback"]
+            if superseded
+            else open_points(Applier(stores))
+        )
         if points:
             raise Refused(
                 "the shadow is not known to be equal",
@@ -141,7 +145,7 @@ def _begin(applier: Applier, ours: Control | None, theirs: Control | None, verb:
             )
     never_primary = epoch == 1 and verb == "abort"
     plan = Plan(verb, primary, epoch, fence=not (unfence or never_primary), drop_copy=never_primary)
-    _mark(applier.postgres, theirs, plan)
+    _mark(stores.postgres, theirs, plan)
     return plan
 
 
@@ -150,8 +154,9 @@ def _mark(postgres: PostgresStore, seen: Control, plan: Plan) -> None:
         now = postgres_control(connection, lock=True)
         if now.attempt is not None or (now.epoch, now.phase) != (seen.epoch, seen.phase):
             raise StaleAttempt("the pair changed meanwhile", hint="see st-migrate status, then repeat")
-        advance(connection, Phase(now.phase), Phase.COMPLETING, now.epoch)
-        connection.execute("UPDATE st_control SET note = %s WHERE id = 1", (json.dumps(vars(plan)),))
+        assert now.phase is not None
+        advance(connection, now.phase, Phase.COMPLETING, now.epoch)
+        note_ending(connection, now.epoch, json.dumps(vars(plan)))
 
 
 def clean_sqlite(sqlite: SqliteStore, plan: Plan) -> str | None:
@@ -178,7 +183,7 @@ def _restore_journal_mode(connection: sqlite3.Connection, note: str | None) -> s
     return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
 
-def _clean_postgres(applier: Applier, plan: Plan) -> tuple[str, ...]:
+def _clean_postgres(stores: Stores, plan: Plan) -> tuple[str, ...]:
     """Remove everything of ours in one transaction, giving way to whoever holds a table.
 
     Returns:
@@ -186,16 +191,16 @@ def _clean_postgres(applier: Applier, plan: Plan) -> tuple[str, ...]:
     """
     not_standing: tuple[str, ...] = ()
     if plan.primary is Side.POSTGRES:
-        found = deferred.missing(applier.postgres.connection, "index", "constraint", "foreign_key")
+        found = deferred.missing(stores.postgres.connection, "index", "constraint", "foreign_key")
         not_standing = tuple(f"{table}.{name}" for name, table, *_ in found)
-    ours = set(sqlite_columns(applier.sqlite.connection))
+    ours = set(sqlite_columns(stores.sqlite.connection))
     attempts = Retrying(
         retry=retry_if_exception_type((pg_errors.LockNotAvailable, pg_errors.DeadlockDetected)),
         wait=wait_random(0.1, 0.5),
         stop=stop_after_delay(LOCKS_WITHIN_S),
         reraise=True,
     )
-    attempts(_remove_postgres, applier.postgres, plan, ours)
+    attempts(_remove_postgres, stores.postgres, plan, ours)
     return not_standing
 
 
@@ -218,33 +223,33 @@ def _remove_postgres(postgres: PostgresStore, plan: Plan, ours: set[str]) -> Non
         capture.remove_postgres(connection)
 
 
-def _unfence(applier: Applier) -> None:
-    with applier.sqlite.write() as sqlite:
+def _unfence(stores: Stores) -> None:
+    with stores.sqlite.write() as sqlite:
         retired.unfence_sqlite(sqlite)
-    with applier.postgres.write() as postgres:
+    with stores.postgres.write() as postgres:
         retired.unfence_postgres(postgres)
 
 
-def end_without_postgres(applier: Applier) -> Ended:
+def end_without_postgres(stores: Stores) -> Ended:
     """Back to SQLite alone while PostgreSQL cannot be asked.
 
     Raises:
         Refused: SQLite is not the primary, or may not be, or PostgreSQL answers after all.
     """
-    control = applier.sqlite.read_control()
+    control = stores.sqlite.read_control()
     try:
-        answers = applier.postgres.read_control().pair == control.pair
+        answers = stores.postgres.read_control().pair == control.pair
     except (ShadowUnavailable, NotPrepared, psycopg.OperationalError):
         answers = False
     if answers:
         raise Refused("PostgreSQL answers", hint="run st-migrate abort without --without-postgres")
     if control.attempt is not None:
-        recover(applier)
-        control = applier.sqlite.read_control()
+        recover(stores)
+        control = stores.sqlite.read_control()
     if control.primary is not Side.SQLITE or not control.writable:
         raise Refused(
             "the primary is not SQLite, as far as SQLite knows",
             hint="bring PostgreSQL back, or see st-migrate rollback --force",
         )
     plan = Plan("abort", Side.SQLITE, control.epoch, fence=False, drop_copy=False)
-    return Ended(plan, clean_sqlite(applier.sqlite, plan))
+    return Ended(plan, clean_sqlite(stores.sqlite, plan))

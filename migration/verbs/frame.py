@@ -18,10 +18,10 @@ import typer
 from pydantic import ValidationError
 
 from app.core.config import get_settings
-from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError, NotPrepared, SwitchError
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, parse_url
+from app.db.sides.stores import Stores
 from migration.common import sides
 from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit, Outcome
@@ -69,24 +69,22 @@ class Call:
         """Both sides; raises ConfigurationError."""
         return sides.find_pair(self.sqlite, self.postgres)
 
-    @contextmanager
-    def applier(self) -> Iterator[Applier]:
-        """Connections to both sides; raises ConfigurationError."""
-        with sides.open_applier(self.pair()) as applier:
-            yield applier
+    def stores(self) -> Stores:
+        """Connections to both sides, which the caller closes; raises ConfigurationError."""
+        return sides.open_stores(self.pair())
 
     @contextmanager
-    def prepared(self) -> Iterator[Applier]:
+    def prepared(self) -> Iterator[Stores]:
         """Connections to two sides that were prepared with each other.
 
         Raises:
             NotPrepared: a side carries no control row, or they belong to different pairs.
             ShadowUnavailable: PostgreSQL cannot be reached.
         """
-        with self.applier() as applier:
-            if applier.sqlite.read_control().pair != applier.postgres.read_control().pair:
+        with self.stores() as stores:
+            if stores.sqlite.read_control().pair != stores.postgres.read_control().pair:
                 raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
-            yield applier
+            yield stores
 
     def confirm(self, question: str, yes: bool) -> None:
         """Ask before something that cannot be undone.

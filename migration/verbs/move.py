@@ -10,9 +10,12 @@ import typer
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError
 from app.db.common.urls import Side
+from app.db.revisions.source import Alembic
 from app.db.rows.policy import active_policy
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
+from app.db.sides.stores import Stores
+from app.db.switch import guarded
 from app.db.switch.coordinator import Moved
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
@@ -23,7 +26,6 @@ from migration.fill.worker import Worker, stop_on_signal
 from migration.preflight import run as preflight
 from migration.preflight.findings.report import Finding, Severity
 from migration.switch import retired, teardown
-from migration.switch import run as switching
 from migration.switch.freeze import frozen
 from migration.verbs.frame import Call, verb
 from migration.verbs.switch import MaxPause, switched
@@ -90,9 +92,9 @@ def _finding(item: Finding) -> list[str]:
 
 def prepare_verb(call: Call, discard_target: DiscardTarget = False) -> Outcome:
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
-    with call.applier() as applier:
-        retired.reopen(applier, discard=discard_target)
-        done = prepare(call.pair(), applier, discard_target=discard_target, report=call.report)
+    with call.stores() as stores:
+        retired.reopen(stores, discard=discard_target)
+        done = prepare(call.pair(), stores, Alembic(), discard_target=discard_target, report=call.report)
     return _prepared(done)
 
 
@@ -107,11 +109,11 @@ def _prepared(done: Prepared) -> Outcome:
 
 def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = None) -> Outcome:
     """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
-    with call.prepared() as applier, call.render.progress("copy") as advance:
-        phase = applier.postgres.read_control().phase
-        rows = copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
-        now = copying.progress(applier.postgres)
-        after = applier.postgres.read_control().phase
+    with call.prepared() as stores, call.render.progress("copy") as advance:
+        phase = stores.postgres.read_control().phase
+        rows = copying.backfill(call.pair(), Applier(stores), Throttle(rate, max_lag), workers, advance)
+        now = copying.progress(stores.postgres)
+        after = stores.postgres.read_control().phase
     data = {"rows": rows, "rows_in_all": now.rows, "phase": after}
     if phase == Phase.REPLICATING:
         return Outcome("already_copied", "every table is copied", data=data)
@@ -127,8 +129,8 @@ def worker(
     ] = False,
 ) -> Outcome:
     """Apply changes continuously; ends cleanly on SIGTERM."""
-    with call.prepared() as applier, stop_on_signal() as stop:
-        worked = Worker(applier, stop, until_drained, call.report).run()
+    with call.prepared() as stores, stop_on_signal() as stop:
+        worked = Worker(Applier(stores), stop, until_drained, call.report).run()
     name = "drained" if worked.drained else "stopped"
     message = f"{name} after {worked.changes} changes in {worked.rounds} rounds"
     return Outcome(name, message, data=vars(worked))
@@ -153,7 +155,8 @@ def verify(
     rate: Rate = None,
 ) -> Outcome:
     """Compare every row of every table on both sides, under load."""
-    with call.prepared() as applier, call.render.progress("verify") as advance:
+    with call.prepared() as stores, call.render.progress("verify") as advance:
+        applier = Applier(stores)
         result = checking.verify(applier, table or None, rate, advance)
         repaired = 0
         if repair and not result.clean:
@@ -177,10 +180,11 @@ def run(
     max_pause_ms: MaxPause = 1500,
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
-    with call.applier() as applier:
-        primary = _prepared_side(call, applier, discard_target)
+    with call.stores() as stores:
+        primary = _prepared_side(call, stores, discard_target)
         if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
+        applier = Applier(stores)
         with call.render.progress("copy") as advance:
             copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
         applier.drain()
@@ -191,15 +195,15 @@ def run(
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
         if not cutover:
             return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
-        done = switching.switch(applier, Side.POSTGRES, max_pause_ms, call.report)
-        return switched(applier, done, call.report)
+        done = guarded.switch(applier, Side.POSTGRES, max_pause_ms=max_pause_ms, report=call.report)
+        return switched(stores, done, call.report)
 
 
-def _prepared_side(call: Call, applier: Applier, discard: bool) -> Side:
+def _prepared_side(call: Call, stores: Stores, discard: bool) -> Side:
     """Prepare, unless that is done; returns the primary."""
-    retired.reopen(applier, discard=discard)
-    prepare(call.pair(), applier, discard_target=discard, report=call.report)
-    return applier.postgres.read_control().primary
+    retired.reopen(stores, discard=discard)
+    prepare(call.pair(), stores, Alembic(), discard_target=discard, report=call.report)
+    return stores.postgres.read_control().primary
 
 
 def copy(
@@ -211,30 +215,31 @@ def copy(
     ] = False,
 ) -> Outcome:
     """Move offline: SQLite takes no writes meanwhile, PostgreSQL is alone afterwards."""
-    with call.applier() as applier:
-        ours, theirs = teardown.controls(applier)
+    with call.stores() as stores:
+        ours, theirs = teardown.controls(stores)
         ending = theirs is not None and theirs.phase == Phase.COMPLETING
-        epoch = retired.sqlite_retired_at(applier.sqlite.connection)
+        epoch = retired.sqlite_retired_at(stores.sqlite.connection)
         if ours is None and theirs is None and epoch is not None:
             return Outcome(
                 "already_complete", f"postgres is primary since epoch {epoch}", data={"epoch": epoch}
             )
         if not ending:
-            outcome = _copy_frozen(call, applier, discard_target, workers)
+            outcome = _copy_frozen(call, stores, discard_target, workers)
             if outcome is not None:
                 return outcome
-        not_valid = [] if ending else deferred.validate_foreign_keys(applier.postgres.connection)
-        ended = teardown.end(applier, "complete", unfence=unfence_retired, report=call.report)
+        not_valid = [] if ending else deferred.validate_foreign_keys(stores.postgres.connection)
+        ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
     epoch = ended.plan.epoch if ended.plan else None
     data = {"primary": "postgres", "epoch": epoch, "foreign_keys_not_valid": not_valid}
     return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
 
 
-def _copy_frozen(call: Call, applier: Applier, discard: bool, workers: int | None) -> Outcome | None:
+def _copy_frozen(call: Call, stores: Stores, discard: bool, workers: int | None) -> Outcome | None:
     """Copy, verify and switch; returns an outcome only where it ends before the switch."""
-    if _prepared_side(call, applier, discard) is Side.POSTGRES:
+    if _prepared_side(call, stores, discard) is Side.POSTGRES:
         return None
-    with frozen(applier) as renew, call.render.progress("copy") as advance:
+    applier = Applier(stores)
+    with frozen(stores) as renew, call.render.progress("copy") as advance:
         call.report("SQLite takes no writes from here on")
 
         def renewing(name: str, done: int, total: int | None) -> None:
@@ -247,8 +252,8 @@ def _copy_frozen(call: Call, applier: Applier, discard: bool, workers: int | Non
     if not result.clean:
         data = {"verify": checking.result_json(result)}
         return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
-    done = switching.switch(applier, Side.POSTGRES, _OFFLINE_PAUSE_MS, call.report)
-    return None if isinstance(done, (Moved, switching.Already)) else switched(applier, done, call.report)
+    done = guarded.switch(applier, Side.POSTGRES, max_pause_ms=_OFFLINE_PAUSE_MS, report=call.report)
+    return None if isinstance(done, (Moved, guarded.Already)) else switched(stores, done, call.report)
 
 
 _OFFLINE_PAUSE_MS = 60_000

@@ -18,7 +18,7 @@ from app.db.revisions.chain import upgrade_head
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.pair import control_of
 from app.db.sides.postgres.connection import open_postgres
-from app.db.sides.sqlite.store import open_sqlite
+from app.db.sides.sqlite.connection import open_sqlite
 from migration.common import sides
 from migration.common.outcome import Outcome
 from migration.switch import retired

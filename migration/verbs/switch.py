@@ -10,7 +10,8 @@ import typer
 
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
-from app.db.switch import gates
+from app.db.sides.stores import Stores
+from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.writable import strangers
@@ -69,14 +70,15 @@ def rollback(
 
 
 def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int) -> Outcome:
-    with call.prepared() as applier:
+    with call.prepared() as stores:
         if dry_run:
-            return _planned(switching.evaluate(applier, to, max_pause_ms), to)
-        return switched(applier, switching.switch(applier, to, max_pause_ms, call.report), call.report)
+            return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to)
+        done = guarded.switch(Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report)
+        return switched(stores, done, call.report)
 
 
-def _planned(found: list[gates.Gate] | switching.Already, to: Side) -> Outcome:
-    if isinstance(found, switching.Already):
+def _planned(found: list[gates.Gate] | guarded.Already, to: Side) -> Outcome:
+    if isinstance(found, guarded.Already):
         return _already(found, [])
     closed = [gate for gate in found if not gate.ok]
     data = {"to": str(to), "gates": [asdict(gate) for gate in found], "steps": switching.steps(to)}
@@ -85,20 +87,20 @@ def _planned(found: list[gates.Gate] | switching.Already, to: Side) -> Outcome:
     return Outcome("ready", f"every gate agrees to make {to} primary", data=data)
 
 
-def _already(found: switching.Already, not_valid: list[str]) -> Outcome:
+def _already(found: guarded.Already, not_valid: list[str]) -> Outcome:
     data = {"primary": str(found.primary), "epoch": found.epoch, "foreign_keys_not_valid": not_valid}
     return Outcome("already_primary", f"{found.primary} is primary at epoch {found.epoch}", data=data)
 
 
 def switched(
-    applier: Applier, done: Moved | Aborted | switching.Already, report: Callable[[str], None]
+    stores: Stores, done: Moved | Aborted | guarded.Already, report: Callable[[str], None]
 ) -> Outcome:
     """The outcome of a switch; validates PostgreSQL's foreign keys where it is primary."""
     if isinstance(done, Aborted):
         return _aborted(done)
     on_postgres = done.primary is Side.POSTGRES
-    not_valid = switching.validate_keys(applier, report) if on_postgres else []
-    if isinstance(done, switching.Already):
+    not_valid = switching.validate_keys(stores, report) if on_postgres else []
+    if isinstance(done, guarded.Already):
         return _already(done, not_valid)
     data = {**asdict(done), "primary": str(done.primary), "foreign_keys_not_valid": not_valid}
     del data["not_valid"]
@@ -117,17 +119,17 @@ def _aborted(done: Aborted) -> Outcome:
 
 
 def _force(call: Call, accepted: bool) -> Outcome:
-    with call.applier() as applier:
-        examined = forced.examine(applier)
+    with call.stores() as stores:
+        examined = forced.examine(stores)
         if examined is None:
-            epoch = applier.sqlite.read_control().epoch
-            return _already(switching.Already(Side.SQLITE, epoch), [])
+            epoch = stores.sqlite.read_control().epoch
+            return _already(guarded.Already(Side.SQLITE, epoch), [])
         control, loss = examined
         data: dict[str, Any] = {"loss": {**asdict(loss), "statement": str(loss)}}
         if not accepted:
             message = f"{loss}. Repeat with --force --accept-loss to give that up"
             return Outcome("loss_not_accepted", message, Exit.FINDINGS, data)
-        done = forced.force(applier, control, loss)
+        done = forced.force(stores, control, loss)
     data |= {"primary": "sqlite", "epoch": done.epoch}
     return Outcome("forced", f"sqlite is primary at epoch {done.epoch}; {loss}", data=data)
 
@@ -156,10 +158,10 @@ _RECOVERED: dict[Recovered, tuple[str, Exit]] = {
 
 def recover_verb(call: Call) -> Outcome:
     """Finish or undo what a dead process left between the two sides."""
-    with call.applier() as applier:
-        found = recover(applier)
-        control = applier.sqlite.read_control()
-        strange = strangers(applier).keys if found in (Recovered.FENCED, Recovered.NOTHING) else {}
+    with call.stores() as stores:
+        found = recover(stores)
+        control = stores.sqlite.read_control()
+        strange = strangers(stores).keys if found in (Recovered.FENCED, Recovered.NOTHING) else {}
     message, exit_code = _RECOVERED[found]
     data = {
         "primary": str(control.primary),
@@ -174,14 +176,14 @@ def recover_verb(call: Call) -> Outcome:
 
 def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
     """End dual-write on the current primary. There is no way back after it."""
-    with call.applier() as applier:
-        if any(teardown.controls(applier)):
+    with call.stores() as stores:
+        if any(teardown.controls(stores)):
             call.confirm(
                 "End dual-write, give up the way back (does ST_DATABASE_URL name the primary everywhere)?",
                 yes,
             )
-        ended = teardown.end(applier, "complete", unfence=unfence_retired, report=call.report)
-        return _ended(ended, "complete", applier)
+        ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
+        return _ended(ended, "complete", stores)
 
 
 def abort(
@@ -192,14 +194,14 @@ def abort(
     ] = False,
 ) -> Outcome:
     """Give the move up: back to single mode on the current primary."""
-    with call.applier() as applier:
+    with call.stores() as stores:
         if without_postgres:
-            return _ended(teardown.end_without_postgres(applier), "abort", applier)
-        ended = teardown.end(applier, "abort", unfence=unfence_retired, report=call.report)
-        return _ended(ended, "abort", applier)
+            return _ended(teardown.end_without_postgres(stores), "abort", stores)
+        ended = teardown.end(stores, "abort", unfence=unfence_retired, report=call.report)
+        return _ended(ended, "abort", stores)
 
 
-def _ended(ended: teardown.Ended, verb_name: str, applier: Applier) -> Outcome:
+def _ended(ended: teardown.Ended, verb_name: str, stores: Stores) -> Outcome:
     plan = ended.plan
     if plan is None:
         name = "already_complete" if verb_name == "complete" else "already_single"

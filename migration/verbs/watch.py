@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from app.db.apply.round import Applier
 from migration.common.outcome import Outcome
 from migration.verbs.frame import Call, verb
 from migration.watch import quarantine, status
@@ -41,8 +42,8 @@ def show_status(
     """Where the move stands, what blocks it and which command is next."""
     pair = call.pair()
     while True:
-        with call.applier() as applier:
-            found = status.gather(pair, applier)
+        with call.stores() as stores:
+            found = status.gather(pair, stores)
         outcome = Outcome("status", _headline(found), data=found.as_json())
         if not watch or call.as_json:
             return outcome
@@ -62,29 +63,29 @@ def history(
     call: Call, limit: Annotated[int, typer.Option("--limit", min=1, help="Newest events to show.")] = 50
 ) -> Outcome:
     """What happened so far: who, when, what, with what evidence."""
-    with call.prepared() as applier:
-        events = last_events(applier.postgres, limit)
+    with call.prepared() as stores:
+        events = last_events(stores.postgres, limit)
     return Outcome("history", f"{len(events)} events", data={"events": events})
 
 
 def pause(call: Call) -> Outcome:
     """Hold every worker and backfill, wherever they run."""
-    with call.prepared() as applier:
-        changed = set_paused(applier, True)
+    with call.prepared() as stores:
+        changed = set_paused(stores, True)
     return Outcome("paused" if changed else "already_paused", "apply and backfill are paused")
 
 
 def resume(call: Call) -> Outcome:
     """Let workers and backfills go on."""
-    with call.prepared() as applier:
-        changed = set_paused(applier, False)
+    with call.prepared() as stores:
+        changed = set_paused(stores, False)
     return Outcome("resumed" if changed else "already_running", "apply and backfill go on")
 
 
 def quarantine_list(call: Call) -> Outcome:
     """The rows in quarantine, with the reason and who accepted them."""
-    with call.prepared() as applier:
-        rows = quarantine.held_rows(applier.postgres)
+    with call.prepared() as stores:
+        rows = quarantine.held_rows(stores.postgres)
     data = {"rows": [row.summary() for row in rows]}
     return Outcome("quarantine", f"{len(rows)} rows are in quarantine", data=data)
 
@@ -95,8 +96,8 @@ def quarantine_show(
     key: Annotated[str, typer.Argument(help="Key as `quarantine list` shows it.")],
 ) -> Outcome:
     """One row in full: every value with its storage class, bytes in hex."""
-    with call.prepared() as applier:
-        row = quarantine.chosen(applier.postgres, table, key, everything=False)[0]
+    with call.prepared() as stores:
+        row = quarantine.chosen(stores.postgres, table, key, everything=False)[0]
     return Outcome(
         "quarantined", f"{table} {key}: {row.reason}", data={**row.summary(), "content": row.content}
     )
@@ -110,9 +111,9 @@ def quarantine_accept(
     everything: All = False,
 ) -> Outcome:
     """Let the cutover go without these rows; they stay in quarantine, in full."""
-    with call.prepared() as applier:
-        rows = quarantine.chosen(applier.postgres, table, key, everything=everything)
-        accepted = quarantine.accept(applier.postgres, rows, by)
+    with call.prepared() as stores:
+        rows = quarantine.chosen(stores.postgres, table, key, everything=everything)
+        accepted = quarantine.accept(stores.postgres, rows, by)
     name = "accepted" if accepted else "already_accepted"
     return Outcome(name, f"{accepted} rows accepted by {by}", data={"accepted": accepted, "by": by})
 
@@ -121,10 +122,10 @@ def quarantine_retry(
     call: Call, table: TableArgument = None, key: KeyArgument = None, everything: All = False
 ) -> Outcome:
     """Let apply take these rows up again, as they are on SQLite now."""
-    with call.prepared() as applier:
-        rows = quarantine.chosen(applier.postgres, table, key, everything=everything)
-        quarantine.retry(applier, rows)
-        left = [row for item in rows for row in quarantine.held_rows(applier.postgres, item.table, item.key)]
+    with call.prepared() as stores:
+        rows = quarantine.chosen(stores.postgres, table, key, everything=everything)
+        quarantine.retry(Applier(stores), rows)
+        left = [row for item in rows for row in quarantine.held_rows(stores.postgres, item.table, item.key)]
     data = {"retried": len(rows), "still_held": [row.summary() for row in left]}
     return Outcome("retried", f"{len(rows)} rows tried again, {len(left)} still do not fit", data=data)
 

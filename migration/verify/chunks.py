@@ -11,22 +11,19 @@ Ranges are half open, (after, upto], in the order of the key's bytes: text by co
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.db.apply.round import Applier
-from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind, encode, to_sqlite
-from app.db.rows.catalog import Column, Table, quote
-from app.db.rows.compare import canonical_key, compare_rows
-from app.db.sides.contract import Row
-from app.db.sides.sqlite.store import stream
+from app.db.rows import key_sql, keys
+from app.db.rows.catalog import Column, Row, Table, quote, quote_with_parameters
+from app.db.rows.compare import compare_rows
+from app.db.rows.keys import Key
+from app.db.rows.kinds import Kind
+from app.db.sides.sqlite.connection import stream
+from app.db.sides.stores import Stores
 
-Key = tuple[str | None, ...]  # a key in canonical form
 FIRST_ROWS = 64  # of a table with texts, until it is known how long they are
 CHUNK_BYTES = 8_000_000
 _SAMPLED = 32
@@ -44,24 +41,25 @@ class ChunkReader:
     """Reads one table range by range.
 
     Args:
-        applier: the pair.
+        stores: the pair.
         table: the table.
         primary: the side whose keys cut the ranges.
         rows: rows per range at most; fewer where rows are long, so that memory stays constant.
     """
 
-    def __init__(self, applier: Applier, table: Table, primary: Side, rows: int) -> None:
-        self._sqlite = applier.sqlite.connection
-        self._postgres = applier.postgres.connection
+    def __init__(self, stores: Stores, table: Table, primary: Side, rows: int) -> None:
+        self._sqlite = stores.sqlite.connection
+        self._postgres = stores.postgres.connection
         self._table = table
         self._primary = primary
         self._limit = rows
-        long = any(column.kind in (Kind.TEXT, Kind.BLOB, Kind.NUMERIC) for column in table.columns)
+        long = any(_MAY_BE_LONG[column.kind] for column in table.columns)
         self._rows = min(rows, FIRST_ROWS) if long else rows
         self._measured = long
-        name = quote(table.name)
-        self._ours = f"SELECT {', '.join(map(_sqlite_field, table.columns))} FROM {name}"
-        self._theirs = f"SELECT {', '.join(map(_postgres_field, table.columns))} FROM {name}"
+        fields, name = ", ".join(map(_sqlite_field, table.columns)), quote(table.name)
+        self._ours = f"SELECT {fields} FROM {name}"
+        fields, name = ", ".join(map(_postgres_field, table.columns)), quote_with_parameters(table.name)
+        self._theirs = f"SELECT {fields} FROM {name}"
 
     def end(self, after: Key | None) -> Key | None:
         """The key that ends the next range, None where the table ends before.
@@ -70,7 +68,7 @@ class ChunkReader:
         """
         offset = self._rows - 1
         while (found := self._key_at(after, offset)) is not None:
-            if (key := canonical(self._table, found)) is not None:
+            if (key := keys.canonical(self._table, found)) is not None:
                 return key
             offset += self._rows
         return None
@@ -79,12 +77,11 @@ class ChunkReader:
         """Both sides' rows of a range; PostgreSQL works while SQLite is being read."""
         with self._postgres.pipeline():
             cursor = self._postgres.cursor(binary=True)
-            where, parameters = _postgres_range(self._table, after, upto)
-            cursor.execute(
-                f"{self._theirs} {where} ORDER BY {_postgres_order(self._table)}".encode(), parameters
-            )
-            where, parameters = _sqlite_range(self._table, after, upto)
-            statement = f"{self._ours} {where} ORDER BY {_sqlite_order(self._table)}"
+            where, parameters = key_sql.range_on_postgres(self._table, after, upto)
+            order = key_sql.order_on_postgres(self._table)
+            cursor.execute(f"{self._theirs} {where} ORDER BY {order}".encode(), parameters)
+            where, parameters = self._range_on_sqlite(after, upto)
+            statement = f"{self._ours} {where} ORDER BY {key_sql.order_on_sqlite(self._table)}"
             ours = _all_rows(self._sqlite, statement, tuple(parameters))
             theirs: list[Row] = cursor.fetchall()
         if self._measured:
@@ -92,21 +89,27 @@ class ChunkReader:
         return Chunk(ours, theirs)
 
     def _key_at(self, after: Key | None, offset: int) -> tuple[Any, ...] | None:
-        names = ", ".join(map(quote, self._table.key_names))
-        name = quote(self._table.name)
         if self._primary is Side.SQLITE:
-            where, parameters = _sqlite_range(self._table, after, None)
-            order = _sqlite_order(self._table)
-            statement = f"SELECT {names} FROM {name} {where} ORDER BY {order} LIMIT 1 OFFSET {offset}"
+            where, parameters = self._range_on_sqlite(after, None)
+            order = key_sql.order_on_sqlite(self._table)
+            statement = (
+                f"SELECT {key_sql.names(self._table)} FROM {quote(self._table.name)} {where} "
+                f"ORDER BY {order} LIMIT 1 OFFSET {offset}"
+            )
             found = [row for rows in stream(self._sqlite, statement, tuple(parameters)) for row in rows]
             return tuple(found[0]) if found else None
-        where, parameters = _postgres_range(self._table, after, None)
-        names = ", ".join(map(_postgres_field, self._table.key))
-        order = _postgres_order(self._table)
+        where, parameters = key_sql.range_on_postgres(self._table, after, None)
+        fields = ", ".join(map(_postgres_field, self._table.key))
+        order = key_sql.order_on_postgres(self._table)
         return self._postgres.execute(
-            f"SELECT {names} FROM {name} {where} ORDER BY {order} LIMIT 1 OFFSET {offset}".encode(),
+            f"SELECT {fields} FROM {quote_with_parameters(self._table.name)} {where} "
+            f"ORDER BY {order} LIMIT 1 OFFSET {offset}".encode(),
             parameters,
         ).fetchone()
+
+    def _range_on_sqlite(self, after: Key | None, upto: Key | None) -> tuple[str, list[Any]]:
+        ends = [None if key is None else keys.values_on_sqlite(self._table, key) for key in (after, upto)]
+        return key_sql.range_on_sqlite(self._table, *ends)
 
     def _adapt(self, rows: list[Row]) -> None:
         """Choose the next range's length by the size of some of these rows."""
@@ -142,35 +145,54 @@ def suspects(table: Table, chunk: Chunk) -> Suspects:
         return Suspects(set())
     ours, theirs = set(map(tuple, chunk.sqlite)), set(map(tuple, chunk.postgres))
     only_ours = ours - theirs
-    keys = {item.key for item in compare_rows(table, only_ours, theirs - ours)}
-    positions = [table.columns.index(column) for column in table.key]
+    differing = {item.key for item in compare_rows(table, only_ours, theirs - ours)}
     unkeyed = frozenset(
-        canonical_key(table, row)
+        keys.of_row(table, row)
         for row in only_ours
-        if canonical(table, [row[position] for position in positions]) is None
+        if keys.canonical(table, [row[position] for position in table.key_positions]) is None
     )
-    return Suspects(keys - unkeyed, unkeyed)
+    return Suspects(differing - unkeyed, unkeyed)
 
 
-def canonical(table: Table, values: Sequence[Any]) -> Key | None:
-    """The canonical form of a key, None if PostgreSQL cannot hold it."""
-    try:
-        key = tuple(
-            encode(column.kind, value, column.name) for column, value in zip(table.key, values, strict=True)
-        )
-    except UnsupportedValue:
-        return None
-    return None if None in key else key
-
-
-def key_to_json(key: Key | None) -> str | None:
-    """A cursor as bookkeeping stores it."""
-    return None if key is None else json.dumps(list(key))
-
-
-def key_from_json(text: str | None) -> Key | None:
-    """The cursor that `key_to_json` stored."""
-    return None if text is None else tuple(json.loads(text))
+# Whether values may be so long that a range has to hold fewer rows.
+_MAY_BE_LONG: dict[Kind, bool] = {
+    Kind.INTEGER: False,
+    Kind.FLOAT: False,
+    Kind.BOOLEAN: False,
+    Kind.TEXT: True,
+    Kind.TIMESTAMP: False,
+    Kind.DATE: False,
+    Kind.TIME: False,
+    Kind.BLOB: True,
+    Kind.NUMERIC: True,
+    Kind.UUID: False,
+}
+# After how many characters a text of SQLite may have a fraction of a second; None: never.
+_FRACTION_AT: dict[Kind, int | None] = {
+    Kind.INTEGER: None,
+    Kind.FLOAT: None,
+    Kind.BOOLEAN: None,
+    Kind.TEXT: None,
+    Kind.TIMESTAMP: 19,
+    Kind.DATE: None,
+    Kind.TIME: 8,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: None,
+}
+# PostgreSQL's expression that gives the value as SQLite stores it.
+_AS_ON_SQLITE: dict[Kind, str] = {
+    Kind.INTEGER: "{}",
+    Kind.FLOAT: "{}",
+    Kind.BOOLEAN: "{}",
+    Kind.TEXT: "{}::text",
+    Kind.TIMESTAMP: "{}::text",
+    Kind.DATE: "{}::text",
+    Kind.TIME: "{}::text",
+    Kind.BLOB: "{}",
+    Kind.NUMERIC: "{}::text",
+    Kind.UUID: "replace({}::text, '-', '')",
+}
 
 
 def _sqlite_field(column: Column) -> str:
@@ -179,7 +201,7 @@ def _sqlite_field(column: Column) -> str:
     Six digits lose their trailing zeros; the patterns are strict, so that no other text changes.
     """
     name = quote(column.name)
-    start = {Kind.TIMESTAMP: 19, Kind.TIME: 8}.get(column.kind)
+    start = _FRACTION_AT[column.kind]
     if start is None:
         return name
     return (
@@ -191,57 +213,5 @@ def _sqlite_field(column: Column) -> str:
 
 def _postgres_field(column: Column) -> str:
     """A column in the form SQLite stores. Without the cast an enum would come in binary."""
-    name = quote(column.name)
-    if column.kind in (Kind.TEXT, Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC):
-        return f"{name}::text"
-    return f"replace({name}::text, '-', '')" if column.kind is Kind.UUID else name
-
-
-def _sqlite_keys(table: Table) -> list[str]:
-    return [
-        f"{quote(column.name)} COLLATE BINARY" if column.kind is Kind.TEXT else quote(column.name)
-        for column in table.key
-    ]
-
-
-def _postgres_keys(table: Table) -> list[str]:
-    return [
-        f'{quote(column.name)}::text COLLATE "C"' if column.kind is Kind.TEXT else quote(column.name)
-        for column in table.key
-    ]
-
-
-def _sqlite_order(table: Table) -> str:
-    return ", ".join(_sqlite_keys(table))
-
-
-def _postgres_order(table: Table) -> str:
-    return ", ".join(_postgres_keys(table))
-
-
-def _sqlite_range(table: Table, after: Key | None, upto: Key | None) -> tuple[str, list[Any]]:
-    def value(column: Column, text: str | None) -> Any:
-        return int(text or 0) if column.kind is Kind.INTEGER else to_sqlite(column.kind, text)
-
-    marks = ["?"] * len(table.key)
-    where, bounds = _range(_sqlite_keys(table), marks, after, upto)
-    return where, [value(c, text) for bound in bounds for c, text in zip(table.key, bound, strict=True)]
-
-
-_MARKS = {Kind.INTEGER: "%s::bigint", Kind.UUID: "%s::uuid"}
-
-
-def _postgres_range(table: Table, after: Key | None, upto: Key | None) -> tuple[str, list[Any]]:
-    marks = [_MARKS.get(column.kind, "%s::text") for column in table.key]
-    where, bounds = _range(_postgres_keys(table), marks, after, upto)
-    return where, [text for bound in bounds for text in bound]
-
-
-def _range(fields: list[str], marks: list[str], after: Key | None, upto: Key | None) -> tuple[str, list[Key]]:
-    """WHERE clause of a range and the bounds whose values it takes, in order."""
-    left, right = ", ".join(fields), ", ".join(marks)
-    if len(fields) > 1:
-        left, right = f"({left})", f"({right})"
-    parts = [(sign, bound) for sign, bound in ((">", after), ("<=", upto)) if bound is not None]
-    where = " AND ".join(f"{left} {sign} {right}" for sign, _ in parts)
-    return (f"WHERE {where}" if where else ""), [bound for _, bound in parts]
+    name = quote_with_parameters(column.name)
+    return _AS_ON_SQLITE[column.kind].format(name)

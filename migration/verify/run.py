@@ -24,11 +24,12 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Table
 from app.db.rows.compare import Mismatch
-from app.db.sides.contract import Control
+from app.db.rows.keys import Key
+from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.switch.writable import forget, strangers
 from migration.verify import state as verify_state
-from migration.verify.chunks import ChunkReader, Key, suspects
+from migration.verify.chunks import ChunkReader, suspects
 from migration.verify.settle import Settler, repair
 
 __all__ = ["Verify", "VerifyProgress", "VerifyResult", "repair"]
@@ -120,19 +121,22 @@ class Verify:
             SchemaDrift: the tables changed meanwhile.
         """
         started = time.monotonic()
-        control = self._applier.postgres.read_control()
+        control = self._applier.stores.postgres.read_control()
         if control.phase != Phase.REPLICATING:
             raise Refused(f"the pair is in phase {control.phase}", hint="run st-migrate backfill first")
         self._applier.mend()
         schema = self._applier.schema()
-        found_before = strangers(self._applier)
+        found_before = strangers(self._applier.stores)
         names = self._names(list(schema))
         if self._only is None:
-            record = verify_state.begin(self._applier, control, schema)
+            record = verify_state.begin(self._applier.stores, control, schema)
         else:
-            record = verify_state.partial(self._applier, control, names)
+            record = verify_state.partial(self._applier.stores, control, names)
         tally = _Tally(
-            record.rows, record.mismatches, len(record.done), verify_state.expected(self._applier, names)
+            record.rows,
+            record.mismatches,
+            len(record.done),
+            verify_state.expected(self._applier.stores, names),
         )
         for name in names:
             if name not in record.done:
@@ -145,9 +149,9 @@ class Verify:
         if self._applier.schema() != schema:
             raise SchemaDrift("the tables changed during the verify", hint="run st-migrate verify again")
         record.finish(tally.rows, tally.mismatches)
-        listed, per_table = verify_state.found(self._applier, names)
+        listed, per_table = verify_state.found(self._applier.stores, schema, names)
         if record.full and not record.resumed and not per_table:
-            forget(self._applier, found_before, "every row is equal on both sides")
+            forget(self._applier.stores, found_before, "every row is equal on both sides")
         return VerifyResult(
             run=record.run,
             tables=tuple(names),
@@ -170,7 +174,7 @@ class Verify:
         self, table: Table, control: Control, record: verify_state.Record, tally: _Tally
     ) -> Iterator[None]:
         """Compare one table from where the record stands, yielding after each chunk."""
-        reader = ChunkReader(self._applier, table, control.primary, self._chunk_rows)
+        reader = ChunkReader(self._applier.stores, table, control.primary, self._chunk_rows)
         after, of_table = record.cursor(table.name)
         keys: set[Key] = set()
         unkeyed: set[Key] = set()

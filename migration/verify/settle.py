@@ -1,10 +1,8 @@
 """Whether suspected keys really differ, decided at one instant; and the repair of those that do.
 
-With the applier held out (its lock on the shadow is ours) and one read snapshot of the primary, the shadow
-equals the primary at the watermark. A key without log entries beyond it, and not announced by strict mode,
-must therefore be equal now. A key that is on its way is looked at again after a round of apply; one that
-is changed faster than that is compared as the next round will write it, in a transaction on the shadow
-that is rolled back. So every key settles, however often it changes.
+`app.db.apply.comparable` says which keys may be compared at an instant. A key that is on its way is looked at
+again after a round of apply. One that changes faster than that is compared as the next round will write it,
+in a transaction on the shadow that is rolled back. So every key settles, however often it changes.
 
 Repair writes the keys to the primary's change log, where the normal apply finds them: the primary's rows
 are never touched, the shadow's only by apply.
@@ -12,34 +10,30 @@ are never touched, the shadow's only by apply.
 
 from __future__ import annotations
 
-import json
-import re
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 
 from psycopg import errors as pg_errors
 
 from app.db.apply.changed import without_quarantined
+from app.db.apply.comparable import Instant, instant
 from app.db.apply.round import Applier, Standing
-from app.db.common.errors import Refused, StaleAttempt, SwitchError
+from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind, to_sqlite
-from app.db.rows.catalog import Table
+from app.db.rows import keys
+from app.db.rows.catalog import Schema, Table
 from app.db.rows.compare import Mismatch, by_table, compare_rows
-from app.db.sides.contract import RawKey, Source, Target
+from app.db.rows.keys import Key
 from app.db.sides.phase import record
-from app.db.sides.postgres.source import PostgresSource
-from app.db.sides.sqlite.store import SqliteSource, split_key
 from app.db.switch.writable import Strangers, forget, strangers
-from migration.verify.chunks import Key, canonical
 
 STEP = 500  # keys per hold: the applier waits for milliseconds
 PATIENT = 2  # looks that leave a moving key to the next round
 LOOKS = 25
 OTHERS_APPLY_S = 0.1
 SHOWN = 20  # keys named in the history
-_DIGITS = re.compile(r"-?\d+")
 
 
 class _Undo(Exception):
@@ -57,31 +51,31 @@ class Settler:
         self._applier = applier
         self._may_write = True
 
-    def confirm(self, table: Table, keys: Collection[Key]) -> list[Mismatch]:
-        """Those keys that differ, in no particular order; quarantined rows left out.
+    def confirm(self, table: Table, suspected: Collection[Key]) -> list[Mismatch]:
+        """Those suspected keys that differ, in no particular order; quarantined rows left out.
 
         Raises:
             StaleAttempt: the sides were switched meanwhile.
             SwitchError: a key collided with others in flight at every look.
         """
         found: list[Mismatch] = []
-        pending = list(keys)
+        pending = list(suspected)
         for start in range(0, len(pending), STEP):
             found += self._confirm_step(table, set(pending[start : start + STEP]))
         return found
 
-    def unkeyed(self, table: Table, keys: Collection[Key]) -> list[Mismatch]:
+    def unkeyed(self, table: Table, unheld: Collection[Key]) -> list[Mismatch]:
         """Rows of SQLite whose key PostgreSQL cannot hold and that are not in quarantine.
 
         Their mismatches name the key's columns, because nothing can look such a key up, nor re-log it.
         """
-        if not keys:
+        if not unheld:
             return []
         self._apply()
-        primary, _ = self._applier.directions()
+        primary, _ = self._applier.stores.directions()
         kind = "missing" if primary.side is Side.SQLITE else "extra"
-        found = [Mismatch(table.name, key, kind, table.key_names) for key in keys]
-        return without_quarantined(self._applier, found)
+        found = [Mismatch(table.name, key, kind, table.key_names) for key in unheld]
+        return without_quarantined(self._applier.stores, found)
 
     def _confirm_step(self, table: Table, waiting: set[Key]) -> list[Mismatch]:
         found: list[Mismatch] = []
@@ -106,27 +100,20 @@ class Settler:
             self._may_write = False
             time.sleep(OTHERS_APPLY_S)
 
-    def _look(self, table: Table, keys: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
+    def _look(self, table: Table, waiting: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
         """Compare what can be compared now; returns the differing keys and those still on their way."""
-        primary, shadow = self._applier.directions()
         moving: set[Key] = set()
         found: list[Mismatch] = []
         try:
-            with shadow.target() as target, primary.source() as source:
-                if target.control.primary is shadow.side or target.control.epoch != source.control.epoch:
-                    raise StaleAttempt("the sides were switched meanwhile", hint="run the same command again")
-                reader: Source = (
-                    SqliteSource(self._applier.sqlite.connection)
-                    if shadow.side is Side.SQLITE
-                    else PostgresSource(self._applier.postgres.connection)
-                )
-                moving = _moving(table, keys, source, target)
-                found = self._differing(table, keys - moving, source, reader)
+            with instant(self._applier.stores) as now:
+                on_their_way = now.moving(table, waiting, partial(keys.canonical_of, table))
+                moving = waiting if on_their_way is None else on_their_way
+                found = self._differing(table, waiting - moving, now)
                 if moving and rehearse:
-                    raws = [raw_key(table, key) for key in moving]
-                    target.delete(table, raws)
-                    target.insert(table, [rows] if (rows := source.rows_of(table, raws)) else [])
-                    found += self._differing(table, moving, source, reader)
+                    raws = [keys.logged(table, key) for key in moving]
+                    now.target.delete(table, raws)
+                    now.target.insert(table, [rows] if (rows := now.primary.rows_of(table, raws)) else [])
+                    found += self._differing(table, moving, now)
                     moving = set()
                 raise _Undo
         except _Undo:
@@ -135,14 +122,14 @@ class Settler:
             return found, moving
         return found, moving
 
-    def _differing(self, table: Table, keys: set[Key], source: Source, shadow: Source) -> list[Mismatch]:
-        raws = [raw_key(table, key) for key in keys]
-        ours, theirs = source.rows_of(table, raws), shadow.rows_of(table, raws)
-        if source.control.primary is Side.SQLITE:
+    def _differing(self, table: Table, settled: set[Key], now: Instant) -> list[Mismatch]:
+        raws = [keys.logged(table, key) for key in settled]
+        ours, theirs = now.primary.rows_of(table, raws), now.shadow.rows_of(table, raws)
+        if now.primary.control.primary is Side.SQLITE:
             found = compare_rows(table, ours, theirs)
         else:
             found = [_seen_from_shadow(item) for item in compare_rows(table, theirs, ours)]
-        return without_quarantined(self._applier, found) if found else []
+        return without_quarantined(self._applier.stores, found) if found else []
 
 
 def _seen_from_shadow(item: Mismatch) -> Mismatch:
@@ -150,45 +137,12 @@ def _seen_from_shadow(item: Mismatch) -> Mismatch:
     return Mismatch(item.table, item.key, kind, item.columns)
 
 
-def raw_key(table: Table, key: Key) -> RawKey:
-    """A canonical key as the log of either side may hold it."""
-    parts = [
-        int(part) if column.kind is Kind.INTEGER and part is not None else part
-        for column, part in zip(table.key, key, strict=True)
-    ]
-    return parts[0] if len(parts) == 1 else json.dumps(parts)
-
-
-def _logged(table: Table, raw: RawKey) -> Key | None:
-    """A key of either side's log in canonical form, None if it has none."""
-    parts = [
-        int(part)
-        if column.kind is Kind.INTEGER and isinstance(part, str) and _DIGITS.fullmatch(part)
-        else part
-        for column, part in zip(table.key, split_key(table, raw), strict=True)
-    ]
-    return canonical(table, parts)
-
-
-def _moving(table: Table, keys: set[Key], source: Source, target: Target) -> set[Key]:
-    """Keys that the log holds beyond the watermark, or that strict mode wrote ahead of the primary."""
-    announced = {_logged(table, raw) for name, raw, _ in target.announced() if name == table.name}
-    moving = {key for key in keys if key in announced}
-    if table.name not in source.backlog(target.position).counts:
-        return moving
-    # Read to the end in any case: PostgreSQL streams, and nothing else may be asked meanwhile.
-    for raws in source.changed_keys(table, target.position):
-        moving.update(keys if None in raws else keys.intersection(_logged(table, raw) or () for raw in raws))
-    return moving
-
-
-def strange(applier: Applier, found: Strangers, mismatches: Iterable[Mismatch]) -> list[Mismatch]:
+def strange(schema: Schema, found: Strangers, mismatches: Iterable[Mismatch]) -> list[Mismatch]:
     """Those mismatches that a stranger's write on the shadow accounts for."""
-    schema = applier.schema()
     written: dict[str, set[Key | None]] = {}
     for name, raws in found.keys.items():
         if table := schema.get(name):
-            written[name] = {None if raw is None else _logged(table, raw) for raw in raws}
+            written[name] = {None if raw is None else keys.canonical_of(table, raw) for raw in raws}
     return [item for item in mismatches if {None, item.key} & written.get(item.table, set())]
 
 
@@ -210,8 +164,8 @@ def repair(applier: Applier, mismatches: Iterable[Mismatch], *, discard_stranger
     wanted = [item for item in mismatches if item.kind == "different" or not item.columns]
     if not wanted:
         return 0
-    found = strangers(applier)
-    if found and not discard_strangers and (theirs := strange(applier, found, wanted)):
+    found = strangers(applier.stores)
+    if found and not discard_strangers and (theirs := strange(applier.schema(), found, wanted)):
         names = [f"{item.table} {item.key_text()}" for item in theirs]
         raise Refused(
             f"{len(names)} of these rows were written on {found.side} while both sides took writes: "
@@ -233,20 +187,20 @@ def repair(applier: Applier, mismatches: Iterable[Mismatch], *, discard_stranger
         left += settler.confirm(schema[name], {item.key for item in wanted if item.table == name})
     repaired = _conclude(applier, wanted, left)
     if discard_strangers and not left:
-        forget(applier, found, "discarded by st-migrate verify --repair --discard-strangers")
+        forget(applier.stores, found, "discarded by st-migrate verify --repair --discard-strangers")
     return repaired
 
 
 def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mismatch]) -> None:
     """Write the keys to the primary's log in one transaction, and say so in the history."""
-    primary, _ = applier.directions()
-    control = applier.postgres.read_control()
+    primary, _ = applier.stores.directions()
+    control = applier.stores.postgres.read_control()
     evidence = {
         "tables": by_table(wanted),
         "first": [f"{item.table} {item.key_text()}" for item in wanted[:SHOWN]],
     }
     if primary.side is Side.POSTGRES:
-        with applier.postgres.write() as connection:
+        with applier.stores.postgres.write() as connection:
             if connection.execute("SELECT st_may_write()").fetchone() != (True,):
                 raise Refused(
                     "nothing was repaired: postgres takes no application writes now",
@@ -255,37 +209,31 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
             for item in wanted:
                 connection.execute(
                     "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
-                    (item.table, str(raw_key(schema[item.table], item.key))),
+                    (item.table, str(keys.logged(schema[item.table], item.key))),
                 )
             record(connection, "repair begun", control.epoch, evidence)
         return
-    with applier.postgres.write() as connection:
+    with applier.stores.postgres.write() as connection:
         record(connection, "repair begun", control.epoch, evidence)
     try:
-        with applier.sqlite.write() as sqlite:
+        with applier.stores.sqlite.write() as sqlite:
             sqlite.executemany(
                 "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
-                [(item.table, _sqlite_raw(schema[item.table], item.key), time.time()) for item in wanted],
+                [
+                    (item.table, keys.logged_on_sqlite(schema[item.table], item.key), time.time())
+                    for item in wanted
+                ],
             )
     except sqlite3.IntegrityError as error:
         raise Refused(f"nothing was repaired: {error}", hint="wait for the switch, then repeat") from error
-
-
-def _sqlite_raw(table: Table, key: Key) -> RawKey:
-    """A canonical key as SQLite's triggers would have logged it."""
-    parts = [
-        int(part) if column.kind is Kind.INTEGER and part is not None else to_sqlite(column.kind, part)
-        for column, part in zip(table.key, key, strict=True)
-    ]
-    return parts[0] if len(parts) == 1 else json.dumps(parts)
 
 
 def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Mismatch]) -> int:
     """Take what is equal now off the list of mismatches and record the outcome."""
     bad = {(item.table, item.key) for item in left}
     equal = [item for item in wanted if (item.table, item.key) not in bad]
-    repaired = len(without_quarantined(applier, equal))
-    with applier.postgres.write() as connection:
+    repaired = len(without_quarantined(applier.stores, equal))
+    with applier.stores.postgres.write() as connection:
         connection.execute(
             "DELETE FROM st_mismatch m USING unnest(%s::text[], %s::text[]) AS u(t, k) "
             "WHERE m.tbl = u.t AND m.k = u.k",
@@ -294,7 +242,7 @@ def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Misma
         record(
             connection,
             "repair",
-            applier.postgres.read_control().epoch,
+            applier.stores.postgres.read_control().epoch,
             {"repaired": repaired, "quarantined": len(equal) - repaired, "left": len(left)},
         )
     return repaired

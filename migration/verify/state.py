@@ -16,14 +16,15 @@ from typing import Any
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
+from app.db.rows import keys
 from app.db.rows.catalog import Schema
 from app.db.rows.compare import Mismatch
-from app.db.sides.contract import Control
+from app.db.rows.keys import Key
+from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history
-from app.db.switch.gates import fingerprint
-from migration.verify.chunks import Key, key_from_json, key_to_json
+from app.db.sides.stores import Stores
+from app.db.switch.readiness import fingerprint
 
 LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
 
@@ -32,7 +33,7 @@ LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
 class Record:
     """The record of one run; that of a partial run (`full` is false) consists of its mismatches only."""
 
-    applier: Applier
+    stores: Stores
     run: str
     epoch: int
     full: bool
@@ -65,7 +66,7 @@ class Record:
         Raises:
             StaleAttempt: the run is not (any more) the one on record.
         """
-        with self.applier.postgres.write() as connection:
+        with self.stores.postgres.write() as connection:
             connection.execute("SET LOCAL synchronous_commit = off")
             _store(connection, found)
             if not self.full:
@@ -75,7 +76,7 @@ class Record:
                 "INSERT INTO st_verify_progress (tbl, cursor, rows, done) VALUES (%s, %s, %s, %s) "
                 "ON CONFLICT (tbl) DO UPDATE SET cursor = excluded.cursor, rows = excluded.rows, "
                 "done = excluded.done",
-                (table, key_to_json(upto), of_table, upto is None),
+                (table, None if upto is None else keys.to_bound(upto), of_table, upto is None),
             )
 
     def finish(self, rows: int, mismatches: int) -> None:
@@ -84,7 +85,7 @@ class Record:
         Raises:
             StaleAttempt: the run is not (any more) the one on record.
         """
-        with self.applier.postgres.write() as connection:
+        with self.stores.postgres.write() as connection:
             if self.full:
                 self._update(
                     connection,
@@ -108,22 +109,22 @@ class Record:
             )
 
 
-def begin(applier: Applier, control: Control, schema: Schema) -> Record:
+def begin(stores: Stores, control: Control, schema: Schema) -> Record:
     """Go on with the unfinished run of this epoch and schema, or start a new one.
 
     A new run starts with no mismatches on record.
     """
     mark, tables = fingerprint(schema), json.dumps(sorted(schema))
-    with applier.postgres.write() as connection:
+    with stores.postgres.write() as connection:
         row = connection.execute(
             "SELECT run, rows, mismatches FROM st_verify WHERE id = 1 AND epoch = %s AND tables = %s "
             "AND run LIKE %s AND finished_at IS NULL FOR UPDATE",
             (control.epoch, tables, f"%-{mark}"),
         ).fetchone()
         if row is not None:
-            return _resume(applier, connection, control, *row)
+            return _resume(stores, connection, control, *row)
         run = f"{uuid.uuid4().hex}-{mark}"
-        primary, _ = applier.directions()
+        primary, _ = stores.directions()
         connection.execute("DELETE FROM st_verify_progress")
         connection.execute("DELETE FROM st_mismatch")
         connection.execute(
@@ -140,11 +141,11 @@ def begin(applier: Applier, control: Control, schema: Schema) -> Record:
                 "tables": tables,
             },
         )
-    return Record(applier, run, control.epoch, full=True)
+    return Record(stores, run, control.epoch, full=True)
 
 
 def _resume(
-    applier: Applier,
+    stores: Stores,
     connection: psycopg.Connection[Any],
     control: Control,
     run: str,
@@ -153,7 +154,7 @@ def _resume(
 ) -> Record:
     progress = connection.execute("SELECT tbl, cursor, rows, done FROM st_verify_progress").fetchall()
     return Record(
-        applier,
+        stores,
         run,
         control.epoch,
         full=True,
@@ -162,21 +163,23 @@ def _resume(
         mismatches=mismatches,
         done=frozenset(table for table, _, _, done in progress if done),
         cursors={
-            table: (key_from_json(cursor), count) for table, cursor, count, done in progress if not done
+            table: (None if cursor is None else keys.from_bound(cursor), count)
+            for table, cursor, count, done in progress
+            if not done
         },
     )
 
 
-def partial(applier: Applier, control: Control, tables: Sequence[str]) -> Record:
+def partial(stores: Stores, control: Control, tables: Sequence[str]) -> Record:
     """Start a run over some tables: forgets their mismatches and leaves the full run's record alone."""
-    with applier.postgres.write() as connection:
+    with stores.postgres.write() as connection:
         connection.execute("DELETE FROM st_mismatch WHERE tbl = ANY(%s::text[])", (list(tables),))
-    return Record(applier, uuid.uuid4().hex, control.epoch, full=False)
+    return Record(stores, uuid.uuid4().hex, control.epoch, full=False)
 
 
-def expected(applier: Applier, tables: Sequence[str]) -> int:
+def expected(stores: Stores, tables: Sequence[str]) -> int:
     """About how many rows the tables have, by PostgreSQL's statistics."""
-    row = applier.postgres.connection.execute(
+    row = stores.postgres.connection.execute(
         "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class "
         "WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') "
         "AND relname = ANY(%s::text[])",
@@ -185,9 +188,11 @@ def expected(applier: Applier, tables: Sequence[str]) -> int:
     return int(row[0]) if row else 0
 
 
-def found(applier: Applier, tables: Sequence[str]) -> tuple[tuple[Mismatch, ...], dict[str, int]]:
+def found(
+    stores: Stores, schema: Schema, tables: Sequence[str]
+) -> tuple[tuple[Mismatch, ...], dict[str, int]]:
     """The first mismatches on record of these tables, and how many each table has."""
-    connection, names = applier.postgres.connection, list(tables)
+    connection, names = stores.postgres.connection, list(tables)
     rows = connection.execute(
         "SELECT tbl, k, kind, columns FROM st_mismatch WHERE tbl = ANY(%s::text[]) ORDER BY tbl, k LIMIT %s",
         (names, LISTED),
@@ -196,16 +201,11 @@ def found(applier: Applier, tables: Sequence[str]) -> tuple[tuple[Mismatch, ...]
         "SELECT tbl, count(*) FROM st_mismatch WHERE tbl = ANY(%s::text[]) GROUP BY tbl ORDER BY tbl",
         (names,),
     ).fetchall()
-    schema = applier.schema()
     listed = tuple(
-        Mismatch(table, _key(key, len(schema[table].key)), kind, tuple(json.loads(columns)))
+        Mismatch(table, keys.from_text(schema[table], key), kind, tuple(json.loads(columns)))
         for table, key, kind, columns in rows
     )
     return listed, dict(counts)
-
-
-def _key(text: str, parts: int) -> Key:
-    return (text,) if parts == 1 else tuple(json.loads(text))
 
 
 def _store(connection: psycopg.Connection[Any], found: Sequence[Mismatch]) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg_errors
 
-from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.rows.catalog import quote, takes_part
+from app.db.sides.stores import Stores
 
 LIMIT_S = 3.0
 _NOT_VALID = """
@@ -31,12 +31,12 @@ ORDER BY t.relname, c.conname
 """
 
 
-def unvalidated_keys(applier: Applier) -> list[dict[str, Any]]:
+def unvalidated_keys(stores: Stores) -> list[dict[str, Any]]:
     """One entry per key: table, columns, parent, orphans (None: not counted within the limit)."""
-    primary = applier.directions()[0]
+    primary = stores.directions()[0]
     if primary.side is Side.SQLITE:
-        return sqlite_orphans(applier.sqlite.connection)
-    return _postgres_orphans(applier.postgres.connection)
+        return sqlite_orphans(stores.sqlite.connection)
+    return _postgres_orphans(stores.postgres.connection)
 
 
 def sqlite_orphans(connection: sqlite3.Connection) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from app.db.apply.round import Applier
+from app.db.sides.control import pause_postgres, pause_sqlite
+from app.db.sides.stores import Stores
 
 
-def set_paused(applier: Applier, paused: bool) -> bool:
+def set_paused(stores: Stores, paused: bool) -> bool:
     """Set the mark on both sides, PostgreSQL's first because appliers of the cutover's direction read it.
 
     Returns:
@@ -14,11 +15,11 @@ def set_paused(applier: Applier, paused: bool) -> bool:
     Raises:
         NotPrepared: a side carries no control row.
     """
-    before = applier.postgres.read_control().paused, applier.sqlite.read_control().paused
-    if before == (paused, paused):
+    theirs, ours = stores.postgres.read_control(), stores.sqlite.read_control()
+    if theirs.paused == ours.paused == paused:
         return False
-    with applier.postgres.write() as postgres:
-        postgres.execute("UPDATE st_control SET paused = %s WHERE id = 1", (paused,))
-    with applier.sqlite.write() as sqlite:
-        sqlite.execute("UPDATE st_control SET paused = ? WHERE id = 1", (paused,))
+    with stores.postgres.write() as postgres:
+        pause_postgres(postgres, theirs.pair, paused)
+    with stores.sqlite.write() as sqlite:
+        pause_sqlite(sqlite, ours.pair, paused)
     return True

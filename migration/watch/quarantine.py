@@ -10,11 +10,10 @@ from typing import Any
 from app.db.apply.round import Applier, Standing
 from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Side
+from app.db.rows import keys
 from app.db.rows.catalog import Table
-from app.db.sides.contract import RawKey
+from app.db.rows.keys import RawKey
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import sqlite_key
-from migration.verify.settle import raw_key
 
 _COLUMNS = "tbl, k, col, reason, content, at, accepted_by, accepted_at"
 
@@ -81,15 +80,15 @@ def retry(applier: Applier, rows: list[Held]) -> None:
         Refused: PostgreSQL is primary: it does not have the rows, so apply would delete them on SQLite;
             or apply stands still; or a key cannot be held by PostgreSQL.
     """
-    if applier.directions()[0].side is Side.POSTGRES:
+    if applier.stores.directions()[0].side is Side.POSTGRES:
         raise Refused(
             "PostgreSQL is the primary and never had these rows",
             hint="insert them there by hand from `quarantine show`, or roll back first",
         )
     schema = applier.schema()
-    keys = [(row.table, _logged_key(schema[row.table], row), time.time()) for row in rows]
-    with applier.sqlite.write() as connection:
-        connection.executemany("INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)", keys)
+    entries = [(row.table, _logged_key(schema[row.table], row), time.time()) for row in rows]
+    with applier.stores.sqlite.write() as connection:
+        connection.executemany("INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)", entries)
     outcome = applier.round(durable=True)
     if isinstance(outcome, Standing):
         raise Refused(f"apply stands still: {outcome.reason}", hint="see st-migrate status")
@@ -97,12 +96,10 @@ def retry(applier: Applier, rows: list[Held]) -> None:
 
 def _logged_key(table: Table, row: Held) -> RawKey:
     """The key as SQLite's triggers would log it."""
-    parts = json.loads(row.key) if len(table.key) > 1 else [row.key]
     try:
-        stored = sqlite_key(table, raw_key(table, tuple(parts)))
+        return keys.logged_on_sqlite(table, keys.from_text(table, row.key))
     except (ValueError, TypeError):
         raise Refused(
             f"{row.table} {row.key}: the key itself is what PostgreSQL cannot hold",
             hint="correct the key on SQLite; that is a change, and is applied by itself",
         ) from None
-    return stored[0] if len(stored) == 1 else json.dumps(stored)

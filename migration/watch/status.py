@@ -16,14 +16,15 @@ import psycopg
 from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
+from app.db.switch import readiness
 from app.db.switch.gates import Gate, standing
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
-from migration.verify import readiness
 from migration.watch.orphan_counts import unvalidated_keys
 
 LAG_WORTH_NAMING_S = 5.0
@@ -62,7 +63,8 @@ class Status:
     lag: readiness.Lag | None = None
     copy: CopyProgress | None = None
     verify: readiness.LastVerify | None = None
-    quarantine: tuple[int, int] | None = None
+    objection: readiness.Objection | None = None
+    quarantine: readiness.Quarantined | None = None
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
     problem: str | None = None
     unsound: list[Gate] = field(default_factory=list)
@@ -127,8 +129,8 @@ class Status:
             "sides": {"sqlite": self.sqlite.as_json(), "postgres": self.postgres.as_json()},
             "lag": self.lag and asdict(self.lag),
             "copy": self.copy and self.copy.as_json(),
-            "verify": verify and {**asdict(verify), "clean": verify.clean},
-            "quarantine": held and {"rows": held[0], "unaccepted": held[1]},
+            "verify": verify and verify.as_json(),
+            "quarantine": held and {"rows": held.rows, "unaccepted": held.unaccepted},
             "foreign_keys_not_valid": self.foreign_keys,
             "paused": bool(control and control.paused),
             "attempt": self.attempt,
@@ -140,7 +142,7 @@ class Status:
 _SQLITE_BARE = (Phase.PREPARING, Phase.COMPLETING)  # phases in which SQLite may carry no control row
 
 
-def gather(pair: Pair, applier: Applier, *, count_orphans: bool = True) -> Status:
+def gather(pair: Pair, stores: Stores, *, count_orphans: bool = True) -> Status:
     """Read both sides.
 
     Args:
@@ -150,21 +152,23 @@ def gather(pair: Pair, applier: Applier, *, count_orphans: bool = True) -> Statu
         ConfigurationError: the SQLite file is missing or is none.
     """
     status = Status(SideStatus(shown(pair.sqlite)), SideStatus(shown(pair.postgres)))
-    _read_sqlite(applier.sqlite, status.sqlite)
-    _read_postgres(applier.postgres, status.postgres)
+    _read_sqlite(stores.sqlite, status.sqlite)
+    _read_postgres(stores.postgres, status.postgres)
     if status.postgres.control is None:
         return status
     try:
-        connection = applier.postgres.connection
-        status.copy = progress(applier.postgres)
+        connection = stores.postgres.connection
+        status.copy = progress(stores.postgres)
         status.verify = readiness.last_verify(connection)
+        if status.control is not None:
+            status.objection = readiness.verify_objection(status.verify, status.control.epoch)
         status.quarantine = readiness.quarantined(connection)
         if status.state == Phase.REPLICATING:
-            status.unsound = [gate for gate in standing(applier) if not gate.ok]
+            status.unsound = [gate for gate in standing(Applier(stores)) if not gate.ok]
         if status.state in (Phase.COPYING, Phase.REPLICATING):
-            status.lag = readiness.lag(applier)
+            status.lag = readiness.lag(stores)
             if count_orphans:
-                status.foreign_keys = unvalidated_keys(applier)
+                status.foreign_keys = unvalidated_keys(stores)
     except (SwitchError, psycopg.Error) as error:
         status.problem = str(error).splitlines()[0]
     return status
@@ -207,21 +211,16 @@ def blocks(status: Status) -> list[str]:
         found.append("apply and backfill are paused")
     found += [gate.detail for gate in status.unsound]
     if status.state == Phase.REPLICATING and control is not None:
-        found += _before_a_switch(status, control)
+        found += _before_a_switch(status)
     return found
 
 
-def _before_a_switch(status: Status, control: Control) -> list[str]:
+def _before_a_switch(status: Status) -> list[str]:
     found: list[str] = []
-    verify = status.verify
-    if verify is None or verify.finished_at is None:
-        found.append("there is no finished verify")
-    elif not verify.clean:
-        found.append(f"the last verify found {verify.mismatches} mismatches")
-    elif verify.epoch != control.epoch:
-        found.append(f"the last verify belongs to epoch {verify.epoch}")
-    if status.quarantine and status.quarantine[1]:
-        found.append(f"{status.quarantine[1]} rows are in quarantine and not accepted")
+    if status.objection:
+        found.append(status.objection.text)
+    if status.quarantine and status.quarantine.unaccepted:
+        found.append(f"{status.quarantine.unaccepted} rows are in quarantine and not accepted")
     if status.lag and status.lag.seconds > LAG_WORTH_NAMING_S:
         found.append(f"the shadow is {status.lag.seconds:.0f} s behind; does a backend or a worker apply?")
     return found
@@ -255,17 +254,15 @@ def _remedy(gate: Gate) -> str:
 
 
 def _while_replicating(status: Status) -> str:
-    control, verify = status.control, status.verify
+    control = status.control
     if control is not None and control.attempt is not None:
         return "recover"
     if status.unsound:
         return _remedy(status.unsound[0])
     if control is not None and control.paused:
         return "resume"
-    if status.quarantine and status.quarantine[1]:
+    if status.quarantine and status.quarantine.unaccepted:
         return "quarantine list"
-    if verify is None or verify.finished_at is None or control is None or verify.epoch != control.epoch:
-        return "verify"
-    if not verify.clean:
-        return "verify --repair"
-    return "cutover" if control.primary is Side.SQLITE else "complete"
+    if status.objection:
+        return status.objection.command
+    return "cutover" if status.primary is Side.SQLITE else "complete"

@@ -12,8 +12,8 @@ from app.db.switch.recover import Recovered
 from tests.model.copy_model import copy_model
 from tests.model.explorer import explore
 from tests.model.strict_model import strict_model
-from tests.model.switch_model import switch_model
-from tests.model.switch_state import Bounds
+from tests.model.switch.switch_model import switch_model
+from tests.model.switch.switch_state import Bounds
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 TEXT = re.sub(r"\s+", " ", DOC.read_text(encoding="utf-8"))

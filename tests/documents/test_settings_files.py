@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from app.core.config import Settings
 from app.db.common.settings import ShimSettings
-from app.services import broker_secrets
+from app.services.brokers import secrets as broker_secrets
 from migration.verbs.cli import app as cli
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from app.db.common.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.dying.zygote import Zygote
 from tests.support.pairs import TestPair, new_sqlite
 

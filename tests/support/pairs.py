@@ -6,24 +6,24 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from alembic.script import ScriptDirectory
+from sqlalchemy import URL
 
-import migration.fill.prepare as preparing
 from app.db.apply.round import Applier, Round
-from app.db.common.settings import load_settings
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side, connect_arguments, make_pair, parse_url
 from app.db.revisions.chain import alembic_config
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.revisions.source import widen
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Aborted, Coordinator, Moved
 from app.db.switch.recover import Recovered, recover
 from migration.fill.backfill import Backfill
+from migration.fill.prepare import prepare
 from tests.support.contents import Contents, difference, postgres_contents, sqlite_contents
 from tests.support.shapes import POSTGRES_DDL, TABLES, write_sqlite
 
@@ -37,23 +37,33 @@ def head_revision() -> str:
     return head
 
 
-def _make_postgres_tables(url: str) -> None:
-    """Takes Alembic's place in prepare: plain DDL, harmless to repeat as a migration is."""
-    with connect(url) as connection:
-        if not connection.execute("SELECT to_regclass('item')").fetchone()[0]:
-            with connection.transaction():
-                connection.execute(POSTGRES_DDL.encode())
+class PlainTables:
+    """A schema's source in Alembic's place: plain DDL, run once, for a SQLite file that is made to fit.
+
+    Args:
+        ddl: what makes PostgreSQL's tables. probe: one of them, so that the DDL runs once; None: it runs each time.
+    """
+
+    def __init__(self, ddl: str = POSTGRES_DDL, probe: str | None = "item") -> None:
+        self._ddl = ddl
+        self._probe = probe
+
+    def require_ready(self, sqlite: sqlite3.Connection) -> None:
+        pass
+
+    def make_tables(self, postgres: URL) -> None:
+        with connect(postgres.render_as_string(hide_password=False)) as connection, connection.transaction():
+            if self._probe is None or not _exists(connection, self._probe):
+                connection.execute(self._ddl.encode())
+        widen(postgres)
+
+    def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
+        return "plain", "plain"
 
 
-@contextlib.contextmanager
-def plain_tables() -> Iterator[None]:
-    """Within this block prepare makes the tables of these tests instead of running Alembic."""
-    original = preparing.upgrade_head
-    preparing.upgrade_head = _make_postgres_tables
-    try:
-        yield
-    finally:
-        preparing.upgrade_head = original
+def _exists(connection: psycopg.Connection[Any], table: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
+    return row == (True,)
 
 
 def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
@@ -105,11 +115,14 @@ class TestPair:
             self._pg = self.new_pg()
         return self._pg
 
-    def new_applier(self, *, busy_timeout_ms: int = 5_000) -> Applier:
-        sqlite = SqliteStore(self.path, busy_timeout_ms=busy_timeout_ms)
-        postgres = PostgresStore(self.pair.postgres, load_settings())
-        self._open += [sqlite, postgres]
-        return Applier(sqlite, postgres)
+    def new_stores(self, **settings: Any) -> Stores:
+        """Another process's connections to both sides."""
+        stores = Stores.open(self.pair, ShimSettings(**settings))
+        self._open.append(stores)
+        return stores
+
+    def new_applier(self, **settings: Any) -> Applier:
+        return Applier(self.new_stores(**settings))
 
     def new_lite(self, **options: Any) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, **options)
@@ -139,8 +152,7 @@ class TestPair:
     # The protocol's steps.
 
     def prepare(self) -> None:
-        with plain_tables():
-            preparing.prepare(self.pair, self.applier, report=lambda line: None)
+        prepare(self.pair, self.applier.stores, PlainTables(), report=lambda line: None)
 
     def backfill(self, chunk_rows: int = 20_000, applier: Applier | None = None) -> int:
         return Backfill(applier or self.applier, chunk_rows=chunk_rows).run()
@@ -155,8 +167,8 @@ class TestPair:
         assert isinstance(outcome, Moved), outcome
         return outcome
 
-    def recover(self, applier: Applier | None = None) -> Recovered:
-        return recover(applier or self.applier)
+    def recover(self, stores: Stores | None = None) -> Recovered:
+        return recover(stores or self.applier.stores)
 
     def expire_attempt(self) -> None:
         """Let the deadline of a dead coordinator's attempt pass, on both records."""

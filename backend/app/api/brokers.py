@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from app.config_files import supported_brokers
 from app.core.sessions import AppSettings, CurrentUser, Db
-from app.services.broker_clients import BROKER_LABELS
-from app.services.broker_secrets import delete_broker_secret, list_broker_secrets, set_broker_secret
+from app.services.brokers.clients import BROKER_LABELS
+from app.services.brokers.secrets import delete_broker_secret, list_broker_secrets, set_broker_secret
 
 router = APIRouter(prefix="/api/brokers", tags=["brokers"])
 SecretKey = Annotated[str, Path(min_length=1)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, joinedload
 
-from app.config_files import supported_brokers
 from app.core.config import Settings
 from app.core.logging import correlation_id_of
 from app.core.market_hours import is_market_open_now
@@ -17,11 +15,13 @@ from app.core.sessions import AppSettings, CurrentUser, Db, OptionalUser
 from app.models import Alert, Order, User
 from app.schemas.orders import OrderCreate, OrderRead, OrderStatusUpdate, OrderUpdate, SyncResult
 from app.schemas.types import PathId, QueryId
-from app.services.broker_clients import BrokerClient, NotConnected, connected_client
-from app.services.listing import visible_to
-from app.services.order_entry import apply_edit, check_amounts, new_order
-from app.services.order_execution import Execution
-from app.services.order_queue import check_requeue, requeue_with_event, sync_order_statuses
+from app.services.brokers.clients import BrokerClient
+from app.services.brokers.outside import OUTSIDE, broker_client, client_from, client_or_400
+from app.services.brokers.outside import supported_broker as _ensure_supported_broker
+from app.services.orders.entry import apply_edit, check_amounts, new_order
+from app.services.orders.execution import execute_stored_order
+from app.services.orders.queue import check_requeue, requeue_with_event, sync_order_statuses
+from app.services.shared.listing import visible_to
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 # Of the alert only what the order's origin is made of: its payload may be large.
@@ -29,37 +29,23 @@ _ORIGIN = joinedload(Order.alert).load_only(Alert.source, Alert.platform)
 _EDITABLE_STATUSES = ("WAITING", "CANCELLED")
 
 
-def _ensure_supported_broker(broker_name: str) -> str:
-    """The trimmed lower-case name; HTTPException 400 when the broker is not configured."""
-    name = broker_name.strip().lower()
-    if name not in supported_brokers():
-        raise HTTPException(400, f"Unsupported broker: {name}")
-    return name
-
-
 def _get_zerodha_client(db: Session, settings: Settings, user_id: int | None = None) -> BrokerClient:
     """A Zerodha client; HTTPException 400 without a connection."""
-    return _client_or_400(db, settings, "zerodha", user_id)
-
-
-def _client_or_400(db: Session, settings: Settings, name: str, user_id: int | None) -> BrokerClient:
-    try:
-        return connected_client(db, settings, name, user_id)
-    except NotConnected as error:
-        raise HTTPException(400, str(error)) from None
+    return client_or_400(db, settings, "zerodha", user_id)
 
 
 def _get_broker_client(
     db: Session, settings: Settings, broker_name: str, user_id: int | None = None
 ) -> BrokerClient:
     """A client of the broker for the user; HTTPException 400 when unsupported or not connected."""
-    name = _ensure_supported_broker(broker_name)
-    if name != "zerodha":
-        return _client_or_400(db, settings, name, user_id)
-    # The Zerodha factory may have been replaced by one that knows no users.
-    if "user_id" in inspect.signature(_get_zerodha_client).parameters:
-        return _get_zerodha_client(db, settings, user_id=user_id)
-    return _get_zerodha_client(db, settings)
+    if _ensure_supported_broker(broker_name) == "zerodha":
+        return client_from(_get_zerodha_client, db, settings, user_id)
+    return broker_client(db, settings, broker_name, user_id)
+
+
+# Looked up by name at each call: code written against the application replaces both names in this module.
+OUTSIDE.client_for = lambda *arguments, **named: _get_broker_client(*arguments, **named)
+OUTSIDE.market_is_open = lambda: is_market_open_now()
 
 
 def _find(db: Session, order_id: int) -> Order:
@@ -126,7 +112,7 @@ def create_order(
     db.commit()
     if order.mode == "AUTO" and not order.synthetic_gtt:
         try:
-            execute_order(order.id, request, db, settings)
+            execute_stored_order(db, settings, order.id, correlation_id_of(request))
         except HTTPException as failure:
             if order.status == "WAITING":
                 order.status = "FAILED"
@@ -162,23 +148,14 @@ def edit_order(order_id: PathId, body: OrderUpdate, db: Db) -> Order:
 @router.post("/{order_id}/execute", response_model=OrderRead)
 def execute_order(order_id: PathId, request: Request, db: Db, settings: AppSettings) -> Order:
     """Send a waiting order to its broker or to the simulation."""
-    return execute_order_internal(
-        order_id, db=db, settings=settings, correlation_id=correlation_id_of(request)
-    )
+    return execute_stored_order(db, settings, order_id, correlation_id_of(request))
 
 
 def execute_order_internal(
     order_id: int, *, db: Session, settings: Settings, correlation_id: str | None = None
 ) -> Order:
     """`execute_order` outside of a request; HTTPException with the reason when the order is not sent."""
-    execution = Execution(
-        db=db,
-        settings=settings,
-        correlation_id=correlation_id,
-        client_for=lambda order: _get_broker_client(db, settings, order.broker_name, user_id=order.user_id),
-        market_is_open=lambda: is_market_open_now(),
-    )
-    return execution.run(order_id)
+    return execute_stored_order(db, settings, order_id, correlation_id)
 
 
 @router.post("/{order_id}/move-to-waiting", response_model=OrderRead)

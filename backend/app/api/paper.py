@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from app.core.market_hours import is_market_open_now
 from app.core.sessions import AppSettings, CurrentUser, Db
-from app.services.paper_fills import fill_reached_orders
-from app.services.paper_trading import price_client
+from app.services.orders.paper import price_client
+from app.services.orders.paper_fills import fill_reached_orders
 
 router = APIRouter(prefix="/api/paper", tags=["paper"])
 

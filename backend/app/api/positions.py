@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from datetime import date
 from typing import Any
 
@@ -12,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.sessions import AppSettings, Db, OptionalUser
-from app.models import Position, User
+from app.models import Position
 from app.schemas.positions import PositionDay, PositionRead, PositionsSynced
-from app.services.broker_clients import BrokerClient, NotConnected, connected_client
-from app.services.position_days import derived_figures, list_position_days
-from app.services.positions_sync import sync_positions_from_zerodha
+from app.services.brokers.clients import BrokerClient
+from app.services.brokers.outside import client_from, client_or_400
+from app.services.positions.days import derived_figures, list_position_days
+from app.services.positions.sync import sync_positions_from_zerodha
 
 router = APIRouter(prefix="/api/positions", tags=["positions"])
 
@@ -25,10 +25,7 @@ def _get_zerodha_client_for_positions(
     db: Session, settings: Settings, *, user_id: int | None = None
 ) -> BrokerClient:
     """A Zerodha client; HTTPException 400 without a connection."""
-    try:
-        return connected_client(db, settings, "zerodha", user_id)
-    except NotConnected as error:
-        raise HTTPException(400, str(error)) from None
+    return client_or_400(db, settings, "zerodha", user_id)
 
 
 @router.get("/", response_model=list[PositionRead])
@@ -72,11 +69,5 @@ def sync_positions(
     name = broker_name.strip().lower()
     if name != "zerodha":
         raise HTTPException(400, f"Positions sync not implemented for broker: {name}")
-    return PositionsSynced(updated=sync_positions_from_zerodha(db, _client(db, settings, user)))
-
-
-def _client(db: Session, settings: Settings, user: User | None) -> BrokerClient:
-    # The factory may have been replaced by one that knows no users.
-    if "user_id" in inspect.signature(_get_zerodha_client_for_positions).parameters:
-        return _get_zerodha_client_for_positions(db, settings, user_id=user.id if user else None)
-    return _get_zerodha_client_for_positions(db, settings)
+    client = client_from(_get_zerodha_client_for_positions, db, settings, user.id if user else None)
+    return PositionsSynced(updated=sync_positions_from_zerodha(db, client))

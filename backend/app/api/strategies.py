@@ -12,7 +12,7 @@ from app.core.sessions import CurrentUser, Db
 from app.models import Strategy
 from app.schemas.strategies import Scope, StrategyCreate, StrategyRead, StrategyUpdate
 from app.schemas.types import PathId, changed_members
-from app.services.strategies import (
+from app.services.strategies.rows import (
     check_builtin_change,
     check_may_change,
     compiled_expression,

@@ -13,7 +13,7 @@ from app.core.sessions import Db
 from app.core.time_utils import utc_now
 from app.models import SystemEvent
 from app.schemas.types import INT64_MAX, Answer
-from app.services.bulk import changed_rows
+from app.services.shared.bulk import changed_rows
 
 router = APIRouter(prefix="/api/system-events", tags=["system events"])
 _LONGEST_DAYS = 365 * 1000  # beyond any stored row, and inside the calendar

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.core.sessions import Db, OptionalUser
 from app.models import Alert, Strategy
 from app.schemas.alerts import AlertRead
-from app.services.listing import visible_to
+from app.services.shared.listing import visible_to
 
 router = APIRouter(prefix="/api/tv-alerts", tags=["alerts"])
 

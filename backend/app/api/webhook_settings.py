@@ -18,21 +18,21 @@ from app.schemas.webhook_settings import (
     TemplateSummary,
     TemplateWrite,
 )
-from app.services.payload_templates import (
-    find_payload_template,
-    list_payload_templates,
-    read_payload_template,
-    save_payload_template,
-)
-from app.services.tradingview_webhook_config import (
+from app.services.webhook.settings.routing import (
     TradingViewWebhookConfig,
     get_tradingview_webhook_config,
     set_tradingview_webhook_config,
 )
-from app.services.webhook_secrets import (
+from app.services.webhook.settings.secret import (
     get_tradingview_webhook_secret,
     set_tradingview_webhook_secret,
     webhook_secret_source,
+)
+from app.services.webhook.settings.templates import (
+    find_payload_template,
+    list_payload_templates,
+    read_payload_template,
+    save_payload_template,
 )
 
 router = APIRouter(prefix="/api/webhook-settings", tags=["webhook settings"])

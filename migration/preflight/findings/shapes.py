@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from app.db.base import Base
-from app.db.rows.canonical import POSTGRES_KINDS, Kind
 from app.db.rows.catalog import Column, Table, normal_declared, postgres_columns, quote, sqlite_columns
+from app.db.rows.kinds import POSTGRES_KINDS, Kind
 
 _POSTGRES = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 _ALIASES = {

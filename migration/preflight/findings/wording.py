@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.db.rows.canonical import Kind
-from app.db.sides.contract import Row
+from app.db.rows.catalog import Row
+from app.db.rows.kinds import Kind
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 
 # What is said of values that PostgreSQL takes as they are.

@@ -19,8 +19,8 @@ from app.db.revisions.ddl import normalise_postgres
 from app.db.session.engines import make_engine
 from app.main import app
 from app.models import BrokerConnection, User
-from app.services.broker_clients import CLIENT_FACTORIES
-from loadtests.embedded import EmbeddedPostgres
+from app.services.brokers.clients import CLIENT_FACTORIES
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
 

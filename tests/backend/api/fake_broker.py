@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.models import Order
-from app.services.broker_clients import BrokerError
+from app.services.brokers.clients import BrokerError
 
 
 class FakeBroker:

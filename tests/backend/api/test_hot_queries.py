@@ -24,11 +24,12 @@ from app.db.common.settings import ShimSettings
 from app.db.revisions.chain import upgrade_head
 from app.db.session.engines import make_engine
 from app.main import app
-from app.services.deployment_scheduler import enqueue_due_jobs_once
-from app.services.deployment_worker import DeploymentWorker
-from app.services.stranded_orders import move_stranded_orders
-from loadtests.embedded import EmbeddedPostgres
-from loadtests.payloads import SHAPES, Signals
+from app.services.deployments.scheduler import enqueue_due_jobs_once
+from app.services.deployments.worker import DeploymentWorker
+from app.services.orders.stranded import move_stranded_orders
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.traffic.payloads import SHAPES
+from loadtests.traffic.signals import Signals
 from tests.backend.api.hot_rows import LARGE, fill
 from tests.backend.api.plans import Sent, findings
 

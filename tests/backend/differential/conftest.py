@@ -13,17 +13,18 @@ import pytest
 from sqlalchemy import Engine, make_url
 from sqlalchemy.orm import Session
 
-import migration.fill.prepare as preparing
 from app.core import auth
 from app.core.auth import create_session_token
 from app.core.config import Settings, get_settings
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic
 from app.db.session import runtime as runtimes
 from app.db.session.engines import make_engine
 from app.db.session.runtime import Runtime, make_runtime
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
+from migration.fill.prepare import prepare
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.differential.backends import Backend, Clock, Twins, log_in
 from tests.backend.differential.seeds import plant
@@ -77,7 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         shutil.copy(folder / "plain.db", folder / "pair.db")
         pair = TestPair(folder / "pair.db", server.create_database("tpl_pair"))
         try:
-            preparing.prepare(pair.pair, pair.applier, report=lambda _line: None)
+            prepare(pair.pair, pair.applier.stores, Alembic(), report=lambda _line: None)
             pair.backfill()
             pair.lite.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterable
 from datetime import timedelta
 from typing import Any
 
-from tests.backend.api.api_values import FACTS, WEBHOOK_SECRET
+from tests import facts
+from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.differential.backends import NOON, Call
 from tests.backend.differential.seeds import NAMES, PASSWORD
 
 Sequence = Generator[Call, Any, None]
 HOOK = "/webhook/tradingview"
-CASES_FILE = FACTS / "webhook-payloads.json"
 
 
 def play(sequences: Iterable[Callable[[], Sequence]], send: Callable[[Call], Any]) -> None:
@@ -110,8 +109,7 @@ def orders() -> Sequence:
 
 
 def deliveries() -> Sequence:
-    cases = json.loads(CASES_FILE.read_text("utf-8"))["cases"] if CASES_FILE.exists() else []
-    for case in cases:
+    for case in facts.webhook()["cases"]:
         for request in case["requests"]:
             kind = {} if request["content_type"] is None else {"Content-Type": request["content_type"]}
             yield Call(request["method"], request["path"], request["body"].encode(), headers=kind)

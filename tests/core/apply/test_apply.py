@@ -130,6 +130,7 @@ def test_the_same_round_twice(pair: TestPair, primary: Side) -> None:
     pair.app(primary).execute("DELETE FROM item WHERE id = 2")
     first = pair.drain()
     pair.app(primary.other).execute("UPDATE st_watermark SET position = '0'")
+    pair.applier.forget_standpoint()  # a slow machine has one here already
     again = pair.drain()
     assert again.changes >= first.changes
     pair.assert_same()
@@ -148,7 +149,7 @@ def test_lost_acknowledgement_of_the_commit(pair: TestPair, primary: Side) -> No
 
 def test_the_connection_is_lost_in_the_middle(replicating: TestPair) -> None:
     replicating.lite.execute("UPDATE item SET qty = qty + 1")
-    pid = replicating.applier.postgres.connection.info.backend_pid
+    pid = replicating.applier.stores.postgres.connection.info.backend_pid
     before = replicating.contents(Side.POSTGRES)
 
     def cut() -> None:

@@ -292,7 +292,7 @@ def test_the_acknowledgement_is_lost(replicating: TestPair, small: SmallRounds) 
 
 
 def _cut(pair: TestPair, applier: Applier) -> Callable[[], None]:
-    pid = applier.postgres.connection.info.backend_pid
+    pid = applier.stores.postgres.connection.info.backend_pid
 
     def cut() -> None:
         pair.pg.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))

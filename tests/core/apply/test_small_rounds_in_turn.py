@@ -213,7 +213,7 @@ def _write(pair: TestPair, chance: random.Random) -> None:
 
 
 def _cut(pair: TestPair, applier: Applier) -> None:
-    pid = applier.postgres.connection.info.backend_pid
+    pid = applier.stores.postgres.connection.info.backend_pid
     pair.pg.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
 
 

@@ -167,7 +167,7 @@ def test_a_writer_that_does_not_end_aborts_the_switch(promoted: TestPair) -> Non
 
 def test_a_locked_sqlite_file_aborts_the_switch(pair: TestPair, primary: Side) -> None:
     """Another process sits on the file's write lock: as primary it cannot be fenced, as shadow not drained."""
-    coordinator = pair.new_applier(busy_timeout_ms=100)
+    coordinator = pair.new_applier(sqlite_busy_timeout_ms=100)
     blocker = pair.new_lite()
 
     def block() -> None:

@@ -9,7 +9,8 @@ import pytest
 from app.db.apply.round import Round
 from app.db.common.errors import SchemaDrift
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind, encode
+from app.db.rows.canonical import encode
+from app.db.rows.kinds import Kind
 from app.db.sides.postgres.target import COPY_FROM
 from tests.support.pairs import TestPair
 

@@ -49,9 +49,9 @@ def test_removal_leaves_nothing(fresh: TestPair, clone: Any, stage: str) -> None
     assert len(_ours(_sqlite_objects(pair))) > 10
     assert len(_ours(_postgres_objects(pair))) > 10
     rows = pair.contents(Side.SQLITE), pair.contents(Side.POSTGRES)
-    with pair.applier.sqlite.write() as connection:
+    with pair.applier.stores.sqlite.write() as connection:
         capture.remove_sqlite(connection)
-    with pair.applier.postgres.write() as postgres:
+    with pair.applier.stores.postgres.write() as postgres:
         capture.remove_postgres(postgres)
     assert _sqlite_objects(pair) == _sqlite_objects(fresh)
     assert _ours(_postgres_objects(pair)) == set()
@@ -62,7 +62,7 @@ def test_removal_leaves_nothing(fresh: TestPair, clone: Any, stage: str) -> None
 
 def test_removal_and_preparation_again(replicating: TestPair) -> None:
     """A pair that was taken apart can be made anew; nothing of the old one is in the way."""
-    with replicating.applier.sqlite.write() as connection:
+    with replicating.applier.stores.sqlite.write() as connection:
         capture.remove_sqlite(connection)
     replicating.close()
     replicating.pg.execute("DROP SCHEMA public CASCADE")

@@ -55,7 +55,7 @@ def test_they_are_applied_and_their_numbers_are_not_given_out_again(
 
     last = newest(replicating)
     replicating.pg.execute("DELETE FROM st_verify")
-    while trim(used):
+    while trim(used.stores):
         pass
     assert not replicating.logged(Side.SQLITE, "item")
     replicating.lite.execute("UPDATE item SET qty = 77 WHERE name = 'fresher'")

@@ -15,7 +15,7 @@ from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Aborted
 from app.db.switch.recover import Recovered
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.pairs import TestPair
 
 
@@ -86,7 +86,7 @@ def test_after_the_commit_the_record_holds(victim: TestPair, mortal: EmbeddedPos
 
 def test_acknowledgement_of_the_commit_record_is_lost(victim: TestPair) -> None:
     """The record is written and the connection breaks before the answer: the coordinator asks, and has moved."""
-    connection = victim.applier.postgres.connection
+    connection = victim.applier.stores.postgres.connection
 
     class Deaf:
         """Loses the answer to one COMMIT."""
@@ -95,7 +95,7 @@ def test_acknowledgement_of_the_commit_record_is_lost(victim: TestPair) -> None:
             self.armed = False
 
     deaf = Deaf()
-    original = victim.applier.postgres.write
+    original = victim.applier.stores.postgres.write
 
     def write() -> object:
         context = original()
@@ -114,7 +114,7 @@ def test_acknowledgement_of_the_commit_record_is_lost(victim: TestPair) -> None:
 
         return Lossy()
 
-    victim.applier.postgres.write = write
+    victim.applier.stores.postgres.write = write
     with arm(Failpoint.SWITCH_COMMITTING, lambda: setattr(deaf, "armed", True)):
         moved = victim.moved(Side.POSTGRES)
     assert moved.epoch == 2

@@ -84,8 +84,8 @@ def test_only_the_round_of_a_commit_is_in_a_hurry(
     write("before")
     applier = current.replicator._applier
     assert isinstance(applier, Applier)
-    assert applier.sqlite._deadline is applier.postgres._deadline is None
-    assert getattr(applier.postgres.connection, "deadline", 0) is None
+    assert applier.stores.sqlite._deadline is applier.stores.postgres._deadline is None
+    assert getattr(applier.stores.postgres.connection, "deadline", 0) is None
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

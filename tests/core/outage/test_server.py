@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.db.common.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.core.outage.through_proxy import names, settled, write
 from tests.support.backends import MakeRuntime
 from tests.support.dying.perishable import small_file_system

@@ -161,7 +161,7 @@ def test_the_clock_jumps_inside_a_switch(
     def jump() -> None:
         for module in (switch, recovering):
             monkeypatch.setattr(module, "time", Shifted())
-        pair.recover(pair.new_applier())
+        pair.recover(pair.new_stores())
 
     pair.app(primary).execute("UPDATE item SET qty = qty + 1")
     with arm(Failpoint.SWITCH_DRAINED, jump):

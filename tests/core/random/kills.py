@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from app.db.common.failpoints import Failpoint
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.core.random.history.world import Ended, World, make_template
 
 PLANS = (

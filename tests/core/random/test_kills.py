@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from loadtests.processes import REPO, python_env
+from loadtests.stage.processes import REPO, python_env
 
 RUNS = os.environ.get("SOAK_RUNS", "1")
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(10**6)

@@ -13,7 +13,7 @@ from app.db.common.errors import ShadowUnavailable
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, new_sqlite, wait_until
 

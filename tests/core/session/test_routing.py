@@ -281,10 +281,10 @@ def test_after_complete_a_process_that_still_names_sqlite_goes_to_postgres(
 ) -> None:
     """The control rows are gone; the file that was left says that it is an archive."""
     backend(promoted, dual_write="off")
-    with promoted.applier.sqlite.write() as connection:
+    with promoted.applier.stores.sqlite.write() as connection:
         retire_sqlite(connection, 2)
         remove_sqlite(connection)
-    with promoted.applier.postgres.write() as connection:
+    with promoted.applier.stores.postgres.write() as connection:
         remove_postgres(connection)
 
     def write() -> bool:

@@ -15,7 +15,7 @@ from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Coordinator, Moved
 from app.db.switch.gates import Gate, evaluate, require
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verify.run import Verify, repair
 from tests.data.verify.small_pair import SmallPair, make_small_pair
 
@@ -44,8 +44,7 @@ def module_pair(
     name = f"g_{uuid.uuid4().hex[:12]}"
     pair = make_small_pair(tmp_path_factory.mktemp("gates"), postgres_server.create_database(name))
     yield pair
-    pair.applier.sqlite.close()
-    pair.applier.postgres.close()
+    pair.applier.stores.close()
     postgres_server.drop_database(name)
 
 
@@ -75,7 +74,7 @@ def closed(pair: SmallPair, **limits: int) -> dict[str, Gate]:
 
 def dump(pair: SmallPair) -> dict[str, Any]:
     """Everything there is on both sides: rows of every table, and all objects."""
-    sqlite, postgres = pair.applier.sqlite.connection, pair.applier.postgres.connection
+    sqlite, postgres = pair.applier.stores.sqlite.connection, pair.applier.stores.postgres.connection
     everything: dict[str, Any] = {"sqlite objects": sqlite.execute("SELECT * FROM sqlite_master").fetchall()}
     for (name,) in sqlite.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         everything[f"sqlite {name}"] = sqlite.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall()
@@ -97,7 +96,11 @@ def dump(pair: SmallPair) -> dict[str, Any]:
 @contextmanager
 def broken(pair: SmallPair, breaking: str, mending: str, side: Side = Side.POSTGRES) -> Iterator[None]:
     """A statement on one side, and the one that takes it back."""
-    connection = pair.applier.postgres.connection if side is Side.POSTGRES else pair.applier.sqlite.connection
+    connection = (
+        pair.applier.stores.postgres.connection
+        if side is Side.POSTGRES
+        else pair.applier.stores.sqlite.connection
+    )
 
     def run(text: str) -> Any:
         return connection.execute(text.encode() if side is Side.POSTGRES else text)
@@ -137,10 +140,10 @@ def test_all_open_after_a_verify(ready: SmallPair, to: Side) -> None:
 
 
 def test_no_verify_at_all(ready: SmallPair) -> None:
-    with ready.applier.postgres.write() as connection:
+    with ready.applier.stores.postgres.write() as connection:
         connection.execute("DELETE FROM st_verify")
     gate = the_only(ready, "verify")
-    assert (gate.detail, gate.remedy) == ("there was none", "run st-migrate verify")
+    assert (gate.detail, gate.remedy) == ("there is no finished verify", "run st-migrate verify")
     Verify(ready.applier).run()
     assert closed(ready) == {}
 
@@ -148,8 +151,8 @@ def test_no_verify_at_all(ready: SmallPair) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("epoch = epoch - 1", "was at epoch"),
-        ("finished_at = NULL", "did not finish"),
+        ("epoch = epoch - 1", "belongs to epoch"),
+        ("finished_at = NULL", "no finished verify"),
         ("mismatches = 3", "found 3 mismatches"),
         ("tables = '[\"bars\"]'", "schema has changed"),
         ("run = 'x-000000000000'", "schema has changed"),
@@ -157,7 +160,7 @@ def test_no_verify_at_all(ready: SmallPair) -> None:
 )
 def test_a_verify_that_does_not_count(ready: SmallPair, change: str, reason: str) -> None:
     Verify(ready.applier).run()
-    ready.applier.postgres.connection.execute(f"UPDATE st_verify SET {change}".encode())
+    ready.applier.stores.postgres.connection.execute(f"UPDATE st_verify SET {change}".encode())
     assert reason in the_only(ready, "verify").detail
     Verify(ready.applier).run()
 
@@ -166,7 +169,7 @@ def test_a_partial_verify_that_found_something(ready: SmallPair) -> None:
     Verify(ready.applier).run()
     ready.corrupt("DELETE FROM parents WHERE id = 1")
     found = Verify(ready.applier, tables=["parents"]).run()
-    assert "a later one found 1 mismatches" in the_only(ready, "verify").detail
+    assert "a later verify found 1 mismatches" in the_only(ready, "verify").detail
     repair(ready.applier, found.mismatches)
     assert closed(ready) == {}
 
@@ -226,7 +229,7 @@ def test_quarantine(ready: SmallPair) -> None:
     with broken(ready, insert, "DELETE FROM st_quarantine"):
         gate = the_only(ready, "quarantine")
         assert "7 rows" in gate.detail and "bars 1, bars 2" in gate.detail and gate.detail.endswith("...")
-        ready.applier.postgres.connection.execute(
+        ready.applier.stores.postgres.connection.execute(
             "UPDATE st_quarantine SET accepted_by = 'me', accepted_at = 1"
         )
         assert gates(ready)["quarantine"].detail == "7 rows, all accepted"
@@ -235,13 +238,13 @@ def test_quarantine(ready: SmallPair) -> None:
 def test_lag(ready: SmallPair) -> None:
     """Apply stands still, so the changes stay where they are."""
     Verify(ready.applier).run()
-    ready.applier.postgres.connection.execute("UPDATE st_control SET paused = true")
-    ready.applier.sqlite.connection.execute("UPDATE st_control SET paused = 1")
+    ready.applier.stores.postgres.connection.execute("UPDATE st_control SET paused = true")
+    ready.applier.stores.sqlite.connection.execute("UPDATE st_control SET paused = 1")
     ready.write("UPDATE bars SET price = price + 1 WHERE id <= 11")
     gate = the_only(ready, "lag", max_lag=10)
     assert gate.detail.startswith("11 changes behind, 10 allowed, apply stands still")
-    ready.applier.postgres.connection.execute("UPDATE st_control SET paused = false")
-    ready.applier.sqlite.connection.execute("UPDATE st_control SET paused = 0")
+    ready.applier.stores.postgres.connection.execute("UPDATE st_control SET paused = false")
+    ready.applier.stores.sqlite.connection.execute("UPDATE st_control SET paused = 0")
     assert closed(ready, max_lag=10) == {}
 
 
@@ -278,7 +281,7 @@ def test_foreign_keys_that_cannot_be_measured(module_pair: SmallPair) -> None:
 @pytest.mark.parametrize("event", ["insert", "update", "delete"])
 def test_a_capture_trigger_lost_on_sqlite(ready: SmallPair, event: str) -> None:
     Verify(ready.applier).run()
-    ready.applier.sqlite.connection.execute(f"DROP TRIGGER st_capture_bars_{event}")
+    ready.applier.stores.sqlite.connection.execute(f"DROP TRIGGER st_capture_bars_{event}")
     assert "capture" in closed(ready)
     assert set(closed(ready)) == {"verify"}  # the round that measured the lag has put it back
 
@@ -334,17 +337,17 @@ def test_the_way_back_does_not_log(ready: SmallPair, to: Side) -> None:
     """The trigger looks right, but what it calls does nothing: only the rehearsal can tell."""
     Verify(ready.applier).run()
     if to is Side.SQLITE:
-        (sql,) = ready.applier.sqlite.connection.execute(
+        (sql,) = ready.applier.stores.sqlite.connection.execute(
             "SELECT sql FROM sqlite_master WHERE name = 'st_fence'"
         ).fetchone()
         silent = "CREATE TRIGGER st_fence BEFORE INSERT ON st_change_log BEGIN SELECT RAISE(IGNORE); END"
         with broken(ready, "DROP TRIGGER st_fence", "SELECT 1", Side.SQLITE):
             with broken(ready, silent, "DROP TRIGGER st_fence", Side.SQLITE):
                 gate = closed(ready)["reverse"]
-            ready.applier.sqlite.connection.execute(sql)
+            ready.applier.stores.sqlite.connection.execute(sql)
     else:
         query = b"SELECT pg_get_functiondef('st_capture_bars'::regproc)"
-        ((loud,),) = ready.applier.postgres.connection.execute(query).fetchall()
+        ((loud,),) = ready.applier.stores.postgres.connection.execute(query).fetchall()
         silent = (
             loud[: loud.index("BEGIN")] + "BEGIN RETURN NULL; /* st_admit() SELECT 'bars', */ END $function$"
         )
@@ -408,5 +411,4 @@ def test_empty_tables(tmp_path: Path, pg_url: str, to: Side) -> None:
         gate = gates(pair)["reverse"]
         assert gate.ok and gate.detail.startswith(f"{table} "), gate.detail
         pair.write(f"DELETE FROM {table}")
-    pair.applier.sqlite.close()
-    pair.applier.postgres.close()
+    pair.applier.stores.close()

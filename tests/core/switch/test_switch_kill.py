@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side
 from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered
-from loadtests.embedded import free_port
+from loadtests.stage.embedded import free_port
 from tests.support.dying.zygote import Zygote
 from tests.support.pairs import TestPair, wait_until
 
@@ -169,11 +169,11 @@ def test_coordinator_that_wakes_after_there_and_back(
     _assert_whole(pair, primary, rows)
 
 
-def _cut_off(pair: TestPair) -> Applier:
-    """An applier of a process that reaches the SQLite file and not PostgreSQL."""
+def _cut_off(pair: TestPair) -> Stores:
+    """The stores of a process that reaches the SQLite file and not PostgreSQL."""
     nowhere = pair.pair.postgres.set(port=free_port())
     store = PostgresStore(nowhere, load_settings())
-    return Applier(pair.new_applier().sqlite, store)
+    return Stores(pair.new_stores().sqlite, store)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def opened(pair: TestPair, primary: Side) -> TestPair:
 
 
 def test_they_are_seen_and_named(opened: TestPair, primary: Side) -> None:
-    assert set(writable_sides(opened.applier.sqlite, opened.applier.postgres)) == set(Side)
+    assert set(writable_sides(opened.applier.stores)) == set(Side)
     write_on_the_shadow(opened, primary)
     closed = gate(opened, primary)
     assert not closed.ok and "both sides take writes" in closed.detail
@@ -51,7 +51,7 @@ def test_recover_fences_the_second_side_and_leaves_its_rows(opened: TestPair, pr
     assert opened.recover() is Recovered.FENCED
     assert opened.writable_sides() == {primary}
     assert opened.recover() is Recovered.NOTHING
-    assert sorted(strangers(opened.applier).names()) == ["counter 4711", "item 1"]
+    assert sorted(strangers(opened.applier.stores).names()) == ["counter 4711", "item 1"]
     rows = opened.app(primary.other).execute("SELECT n FROM counter WHERE id = 4711").fetchall()
     assert rows == [(5,)]
     assert opened.pg.execute("SELECT event FROM st_history ORDER BY id DESC LIMIT 1").fetchone() == (
@@ -74,7 +74,7 @@ def test_repair_does_not_delete_what_a_stranger_wrote_until_told_to(opened: Test
     assert shadow.execute("SELECT n FROM counter WHERE id = 4711").fetchall() == [(5,)]
     assert repair(opened.applier, found.mismatches, discard_strangers=True) == 2
     opened.assert_same()
-    assert not strangers(opened.applier)
+    assert not strangers(opened.applier.stores)
     assert gate(opened, primary).ok
 
 
@@ -92,9 +92,9 @@ def test_a_damaged_row_that_no_stranger_wrote_is_repaired_all_the_same(
 def test_a_switch_is_never_taken_for_two_writable_sides(pair: TestPair, primary: Side) -> None:
     """Both rows are read, and both may be writable at different moments of one switch."""
     pair.drain()
-    read = pair.applier.sqlite.connection
+    read = pair.applier.stores.sqlite.connection
     seen = []
-    original = pair.applier.postgres.read_control
+    original = pair.applier.stores.postgres.read_control
 
     def moves_in_between() -> object:
         before = original()
@@ -104,6 +104,6 @@ def test_a_switch_is_never_taken_for_two_writable_sides(pair: TestPair, primary:
             pair.move(primary.other, applier=other)
         return before
 
-    pair.applier.postgres.read_control = moves_in_between  # type: ignore[method-assign]
-    assert len(writable_sides(pair.applier.sqlite, pair.applier.postgres)) <= 1
-    assert seen and read is pair.applier.sqlite.connection
+    pair.applier.stores.postgres.read_control = moves_in_between  # type: ignore[method-assign]
+    assert len(writable_sides(pair.applier.stores)) <= 1
+    assert seen and read is pair.applier.stores.sqlite.connection

@@ -19,15 +19,15 @@ import pytest
 
 from app.db.apply.round import Applier, Round
 from app.db.common.settings import load_settings
-from app.db.common.urls import Pair, Side, connect_arguments, make_pair, parse_url
+from app.db.common.urls import Pair, Side, make_pair, parse_url
 from app.db.rows import policy
 from app.db.rows.compare import Mismatch, compare_rows
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, stream
+from app.db.sides.sqlite.connection import stream
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
-from migration.fill import prepare as prepare_module
 from migration.fill.backfill import Backfill
 from migration.fill.prepare import prepare
+from tests.support.pairs import PlainTables
 
 # One column of every kind, by its name in the case files: SQLite's declared type and PostgreSQL's.
 KINDS = {
@@ -64,17 +64,18 @@ class Stage:
     path: Path
     pair: Pair
     applier: Applier
+    source: PlainTables
 
     @property
     def sqlite(self) -> sqlite3.Connection:
-        return self.applier.sqlite.connection
+        return self.applier.stores.sqlite.connection
 
     @property
     def postgres(self) -> psycopg.Connection[Any]:
-        return self.applier.postgres.connection
+        return self.applier.stores.postgres.connection
 
     def prepare(self) -> None:
-        prepare(self.pair, self.applier, report=lambda line: None)
+        prepare(self.pair, self.applier.stores, self.source, report=lambda line: None)
 
     def fill(self, chunk_rows: int = 20_000) -> int:
         """Prepare and copy; returns the rows copied."""
@@ -108,7 +109,7 @@ class Stage:
         table = self.applier.schema()[name]
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         ours = [row for rows in stream(self.sqlite, f"SELECT {columns} FROM {name}", ()) for row in rows]
-        with self.applier.postgres.source() as source:
+        with self.applier.stores.postgres.source() as source:
             theirs = [row for rows in source.all_rows(table) for row in rows]
         return compare_rows(table, ours, theirs)
 
@@ -130,26 +131,15 @@ def staged(
     config = folder / "chosen.toml"
     config.write_text(choices, encoding="utf-8")
 
-    def make_tables(target: str) -> None:
-        arguments = connect_arguments(parse_url(target, name="url"))
-        with psycopg.connect(autocommit=True, **arguments) as server:
-            for statement in postgres_ddl:
-                server.execute(statement.encode())
-
     pair = make_pair(parse_url(f"sqlite:///{path}", name="a"), parse_url(url, name="b"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(policy.VARIABLE, str(config))
-        patch.setattr(prepare_module, "upgrade_head", make_tables)
-        patch.setattr(prepare_module, "_check_revision", lambda connection: None)
         policy.active_policy.cache_clear()
-        applier = Applier(
-            SqliteStore(path, busy_timeout_ms=5000), PostgresStore(pair.postgres, load_settings())
-        )
+        applier = Applier(Stores.open(pair, load_settings()))
         try:
-            yield Stage(path, pair, applier)
+            yield Stage(path, pair, applier, PlainTables(";\n".join(postgres_ddl), probe=None))
         finally:
-            applier.sqlite.close()
-            applier.postgres.close()
+            applier.stores.close()
             policy.active_policy.cache_clear()
 
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind, encode, encode_column
+from app.db.rows.canonical import encode, encode_column
 from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.kinds import Kind
 from app.db.rows.policy import active_policy
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.findings.report import SHOWN_KEYS
 from migration.preflight.run import run
 from tests.data.dirty.dirty_stage import KINDS, Stage, every_kind, move, staged
@@ -115,7 +116,7 @@ def stage(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFa
 
 def put(stage: Stage, rows: list[dict[str, tuple[str, Any]]]) -> None:
     """Replace all rows of SQLite in one transaction."""
-    with stage.applier.sqlite.write() as connection:
+    with stage.applier.stores.sqlite.write() as connection:
         connection.execute("DELETE FROM t")
         for number, row in enumerate(rows, 1):
             marks = ", ".join(mark for mark, _ in row.values())
@@ -128,7 +129,7 @@ def put(stage: Stage, rows: list[dict[str, tuple[str, Any]]]) -> None:
 @QUICK
 @given(rows_of(STORED))
 def test_sqlite_to_postgres(stage: Stage, rows: list[dict[str, Any]]) -> None:
-    if stage.applier.postgres.read_control().primary is not Side.SQLITE:
+    if stage.applier.stores.postgres.read_control().primary is not Side.SQLITE:
         move(stage, Side.SQLITE)
     put(stage, [{name: ("?", value) for name, value in row.items()} for row in rows])
     assert stage.round().refused == 0
@@ -158,11 +159,11 @@ def test_anything_arrives_or_is_held_and_preflight_knew(
 @QUICK
 @given(rows_of(WRITTEN))
 def test_postgres_to_sqlite(stage: Stage, rows: list[dict[str, Any]]) -> None:
-    if stage.applier.postgres.read_control().primary is not Side.POSTGRES:
+    if stage.applier.stores.postgres.read_control().primary is not Side.POSTGRES:
         put(stage, [])
         stage.round()
         move(stage, Side.POSTGRES)
-    with stage.applier.postgres.write() as connection:
+    with stage.applier.stores.postgres.write() as connection:
         connection.execute("DELETE FROM t")
         for number, row in enumerate(rows, 1):
             columns, marks = ", ".join(row), ", ".join(["%s"] * len(row))

@@ -201,7 +201,7 @@ def test_equal_rows_are_named_by_preflight_and_refused_by_backfill(make: Make) -
 
         stage.write("UPDATE t SET who = who || id WHERE id IN (2, 6)")
         assert Backfill(stage.applier).run() == 0
-        assert stage.applier.postgres.read_control().phase == "replicating"
+        assert stage.applier.stores.postgres.read_control().phase == "replicating"
         assert stage.mismatches("t") == []
 
 

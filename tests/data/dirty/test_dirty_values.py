@@ -14,10 +14,10 @@ import pytest
 from dirty_cases import Value, chosen, values
 
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind
 from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.kinds import Kind
 from app.db.rows.policy import Policy, active_policy
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.findings.report import Report, Severity
 from migration.preflight.run import run
 from migration.verify.run import Verify
@@ -259,7 +259,7 @@ def test_the_verifier_knows_quarantined_and_converted_rows(
 def test_the_verifier_finds_a_converted_value_that_was_altered(converted: tuple[Stage, Report]) -> None:
     stage, _ = converted
     case, policy = next(pair for pair in chosen() if pair[1] == "true_false_text")
-    with stage.applier.postgres.write() as connection:
+    with stage.applier.stores.postgres.write() as connection:
         connection.execute("SELECT set_config('st.applying', '1', true)")
         connection.execute(
             f"UPDATE {table_for(policy)} SET {case.column} = NOT {case.column} WHERE id = {case.id}".encode()

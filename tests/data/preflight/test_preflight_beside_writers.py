@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Table
+from app.db.rows.kinds import Kind
 from migration.preflight.reading import SHORT_READ, batches, one_state
 
 ROWS = 2 * SHORT_READ + 10

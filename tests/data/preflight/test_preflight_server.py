@@ -13,7 +13,7 @@ from sqlalchemy import URL
 from app.db.common.errors import ConfigurationError, ShadowUnavailable
 from app.db.common.urls import connect_arguments, parse_url
 from app.db.rows.policy import Policy
-from loadtests.embedded import free_port
+from loadtests.stage.embedded import free_port
 from migration.preflight.findings.report import Finding, Severity
 from migration.preflight.run import run
 from tests.data.preflight.preflight_files import sqlite_file

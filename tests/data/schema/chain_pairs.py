@@ -6,32 +6,21 @@ import itertools
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from alembic.config import Config
 
-import migration.fill.prepare as preparing
 from app.db.apply.round import Applier
 from app.db.common.errors import SwitchError
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic
 from app.db.rows.compare import Mismatch, compare_rows
 from app.db.sides.capture.inventory import check_postgres_inventory
+from migration.fill.prepare import prepare
 from tests.support.pairs import TestPair, wait_until
-
-
-@contextmanager
-def chain_tables(config: Config) -> Iterator[None]:
-    """Within this block prepare runs the small chain to its base."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "upgrade_head", lambda url: upgrade_head(url, "base_tables", config=config))
-        patch.setattr(preparing, "_check_revision", lambda connection: None)
-        yield
 
 
 def make_template(path: Path, url: str, config: Config, primary: Side) -> None:
@@ -44,8 +33,8 @@ def make_template(path: Path, url: str, config: Config, primary: Side) -> None:
             "INSERT INTO children (parent_id, text) VALUES (?, 'x')", [(i,) for i in range(1, 21)]
         )
         pair.lite.executemany("INSERT INTO doomed (v) VALUES (?)", [("a",), ("b",)])
-        with chain_tables(config):
-            preparing.prepare(pair.pair, pair.applier, report=lambda line: None)
+        source = Alembic(config, "base_tables")
+        prepare(pair.pair, pair.applier.stores, source, report=lambda line: None)
         pair.backfill()
         if primary is Side.POSTGRES:
             pair.moved(Side.POSTGRES)
@@ -128,7 +117,7 @@ def mismatches(applier: Applier) -> list[Mismatch]:
     applier.forget_schema()
     found: list[Mismatch] = []
     for table in applier.schema().values():
-        with applier.sqlite.source() as ours, applier.postgres.source() as theirs:
+        with applier.stores.sqlite.source() as ours, applier.stores.postgres.source() as theirs:
             sqlite_rows = [row for rows in ours.all_rows(table) for row in rows]
             postgres_rows = [row for rows in theirs.all_rows(table) for row in rows]
         found += compare_rows(table, sqlite_rows, postgres_rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from alembic.script import ScriptDirectory
 
 from app.db.revisions.chain import alembic_config, upgrade_head
 from app.db.revisions.ddl import install_portable_defaults
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
+from tests import facts
 
 install_portable_defaults()
 
@@ -95,6 +95,6 @@ def start(side: str, ladder: Ladder) -> Start:
 
 
 @pytest.fixture(scope="session")
-def recorded(facts: Path) -> list[dict[str, Any]]:
+def recorded() -> list[dict[str, Any]]:
     """What is on record about each revision, in upgrade order."""
-    return json.loads((facts / "revisions.json").read_text())["revisions"]
+    return facts.revisions()

@@ -80,12 +80,12 @@ def values_of_check(sql: str) -> frozenset[str]:
 def replay(schema: Schema, revision: dict[str, Any]) -> Schema:
     """The recorded schema after one more revision."""
     result = {name: dict(table) for name, table in schema.items()}
-    for name, table in revision["sqlite"].get("added_tables", {}).items():
+    for name, table in revision["added_tables"].items():
         result[name] = {
             kind: table[kind] if kind == "columns" else ordered(table[kind])
             for kind in ("columns", "foreign_keys", "unique_constraints", "check_constraints", "indexes")
         }
-    for name, changes in revision["sqlite"].get("altered_tables", {}).items():
+    for name, changes in revision["altered_tables"].items():
         table = result[name]
         table["columns"] = table["columns"] + changes.get("added_columns", [])
         for kind in ("foreign_keys", "unique_constraints", "check_constraints", "indexes"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,9 +140,8 @@ def test_script_output_is_refused(tmp_path: Path) -> None:
     assert "cannot be written out as a script" in "".join(output)
 
 
-def test_recorded_database_is_at_head(facts: Path, tmp_path: Path) -> None:
-    file = tmp_path / "sample.db"
-    file.write_bytes(gzip.decompress((facts / "sample" / "sigma_trader.db.gz").read_bytes()))
+def test_database_at_head_is_left_alone(sample_file: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copy(sample_file, tmp_path / "sample.db"))
     before = file.read_bytes()
     url = f"sqlite:///{file}"
     assert version(url) == ScriptDirectory.from_config(alembic_config(url)).get_current_head()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import sqlite3
 import uuid
@@ -14,9 +13,9 @@ import pytest
 from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side, make_pair, parse_url
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
-from loadtests.embedded import EmbeddedPostgres
+from app.db.revisions.source import Alembic
+from app.db.sides.stores import Stores
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.fill.backfill import Backfill
 from migration.fill.prepare import prepare
 from migration.verify.run import Verify, repair
@@ -30,13 +29,8 @@ def module_pair(
     name = f"v_{uuid.uuid4().hex[:12]}"
     pair = make_small_pair(tmp_path_factory.mktemp("small"), postgres_server.create_database(name))
     yield pair
-    _close(pair.applier)
+    pair.applier.stores.close()
     postgres_server.drop_database(name)
-
-
-def _close(applier: Applier) -> None:
-    applier.sqlite.close()
-    applier.postgres.close()
 
 
 def _lent(pair: SmallPair, primary: Side) -> Iterator[SmallPair]:
@@ -65,12 +59,10 @@ def either(direction: Side, module_pair: SmallPair) -> Iterator[SmallPair]:
 
 @pytest.fixture(scope="session")
 def sample(
-    postgres_server: EmbeddedPostgres, facts: Path, tmp_path_factory: pytest.TempPathFactory
+    postgres_server: EmbeddedPostgres, sample_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SmallPair]:
     """The sample database on both sides, its two largest tables shortened."""
-    path = tmp_path_factory.mktemp("sample") / "st.db"
-    with gzip.open(facts / "sample" / "sigma_trader.db.gz") as packed, path.open("wb") as file:
-        shutil.copyfileobj(packed, file)
+    path = Path(shutil.copy(sample_file, tmp_path_factory.mktemp("sample") / "st.db"))
     connection = sqlite3.connect(path)
     for table in ("candles", "system_events"):
         connection.execute(
@@ -81,11 +73,9 @@ def sample(
     name = f"v_{uuid.uuid4().hex[:12]}"
     url = postgres_server.create_database(name)
     sides = make_pair(parse_url(f"sqlite:///{path}", name="test"), parse_url(url, name="test"))
-    applier = Applier(
-        SqliteStore(path, busy_timeout_ms=5_000), PostgresStore(sides.postgres, load_settings())
-    )
-    prepare(sides, applier, report=lambda line: None)
+    applier = Applier(Stores.open(sides, load_settings()))
+    prepare(sides, applier.stores, Alembic(), report=lambda line: None)
     Backfill(applier).run()
     yield SmallPair(applier, path, url)
-    _close(applier)
+    applier.stores.close()
     postgres_server.drop_database(name)

@@ -9,24 +9,20 @@ import os
 import signal
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 from app.db.apply.round import Applier
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.settings import load_settings
-from app.db.common.urls import parse_url
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.common.urls import make_pair, parse_url
+from app.db.sides.stores import Stores
 from migration.verify import run as verify
 
 
 def main(path: str, url: str, chunk: int) -> None:
     """Save after every chunk and die at the given one."""
     verify.SAVE_EVERY_S = 0.0
-    applier = Applier(
-        SqliteStore(Path(path), busy_timeout_ms=5_000),
-        PostgresStore(parse_url(url, name="test"), load_settings()),
-    )
+    pair = make_pair(parse_url(f"sqlite:///{path}", name="test"), parse_url(url, name="test"))
+    applier = Applier(Stores.open(pair, load_settings()))
     left = chunk
 
     def count() -> None:

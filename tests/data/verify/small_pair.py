@@ -13,13 +13,14 @@ import psycopg
 
 from app.db.apply.round import Applier, Round
 from app.db.common.settings import load_settings
-from app.db.common.urls import Side, parse_url
+from app.db.common.urls import Side, make_pair, parse_url
 from app.db.rows.catalog import read_schema
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, open_sqlite
+from app.db.sides.sqlite.connection import open_sqlite
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
 
 SQLITE = """
@@ -89,14 +90,11 @@ class SmallPair:
 
     def another_applier(self) -> Applier:
         """One of a second process, with connections of its own."""
-        return Applier(
-            SqliteStore(self.path, busy_timeout_ms=5_000),
-            PostgresStore(parse_url(self.url, name="test"), load_settings()),
-        )
+        return _applier(self.path, self.url)
 
     @property
     def shadow(self) -> Side:
-        return self.applier.directions()[1].side
+        return self.applier.stores.directions()[1].side
 
     def corrupt(self, statement: str, *parameters: Any) -> None:
         """Change the shadow so that nobody notices: the statement is written with %s marks."""
@@ -107,11 +105,11 @@ class SmallPair:
     def silently(self) -> Iterator[Any]:
         """A transaction on the shadow in which nothing is captured or refused."""
         if self.shadow is Side.POSTGRES:
-            with self.applier.postgres.write() as postgres:
+            with self.applier.stores.postgres.write() as postgres:
                 postgres.execute("SELECT set_config('st.applying', epoch::text, true) FROM st_control")
                 yield postgres.execute
         else:
-            with self.applier.sqlite.write() as sqlite:
+            with self.applier.stores.sqlite.write() as sqlite:
                 sqlite.execute("UPDATE st_control SET applying = 1")
                 yield lambda statement, parameters=(): sqlite.execute(
                     statement.replace("%s", "?"), parameters
@@ -121,9 +119,9 @@ class SmallPair:
     def write(self, statement: str, *parameters: Any) -> None:
         """What the application does: a write on the primary, with %s marks."""
         if self.shadow is Side.POSTGRES:
-            self.applier.sqlite.connection.execute(statement.replace("%s", "?"), parameters)
+            self.applier.stores.sqlite.connection.execute(statement.replace("%s", "?"), parameters)
         else:
-            self.applier.postgres.connection.execute(statement.encode(), parameters)
+            self.applier.stores.postgres.connection.execute(statement.encode(), parameters)
 
     def settle(self) -> None:
         """Apply until nothing is left."""
@@ -137,6 +135,11 @@ class SmallPair:
             self.settle()
 
 
+def _applier(path: Path, url: str) -> Applier:
+    pair = make_pair(parse_url(f"sqlite:///{path}", name="test"), parse_url(url, name="test"))
+    return Applier(Stores.open(pair, load_settings()))
+
+
 def make_small_pair(folder: Path, url: str) -> SmallPair:
     """Both sides with the same rows, SQLite primary, phase `replicating`."""
     path = folder / "small.db"
@@ -146,10 +149,7 @@ def make_small_pair(folder: Path, url: str) -> SmallPair:
         _fill(connection)
     connection.close()
     pair = SmallPair(
-        Applier(
-            SqliteStore(path, busy_timeout_ms=5_000),
-            PostgresStore(parse_url(url, name="test"), load_settings()),
-        ),
+        _applier(path, url),
         path,
         url,
     )
@@ -182,7 +182,7 @@ def _fill(connection: sqlite3.Connection) -> None:
 
 
 def _bookkeeping(applier: Applier) -> None:
-    sqlite, postgres = applier.sqlite, applier.postgres
+    sqlite, postgres = applier.stores.sqlite, applier.stores.postgres
     control = (
         "INSERT INTO st_control (id, pair, side, primary_side, epoch, phase, writable, applying, paused) "
         "VALUES (1, 'small', '{side}', 'sqlite', 1, 'replicating', {writable}, false, false)"

@@ -21,6 +21,6 @@ def test_promote_then_fail_then_update_a_parent(pair: SmallPair) -> None:
     with arm(Failpoint.APPLY_BEFORE_COMMIT, "raise"), pytest.raises(FailpointError):
         pair.applier.round()
     pair.settle()
-    count = pair.applier.postgres.connection.execute("SELECT count(*) FROM children").fetchall()
+    count = pair.applier.stores.postgres.connection.execute("SELECT count(*) FROM children").fetchall()
     assert count == [(10,)]
     assert Verify(pair.applier).run().clean

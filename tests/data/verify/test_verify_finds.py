@@ -132,12 +132,12 @@ def test_a_whole_table_lost(either: SmallPair) -> None:
 def test_some_tables_only_leaves_the_full_record_alone(pair: SmallPair) -> None:
     Verify(pair.applier).run()
     query = b"SELECT run, position, finished_at FROM st_verify"
-    before = pair.applier.postgres.connection.execute(query).fetchall()
+    before = pair.applier.stores.postgres.connection.execute(query).fetchall()
     pair.corrupt("DELETE FROM parents WHERE id = 1")
     assert found(pair, tables=["children"]) == set()
     partial = Verify(pair.applier, tables=["parents", "children"]).run()
     assert not partial.full and partial.per_table == {"parents": 1}
-    assert pair.applier.postgres.connection.execute(query).fetchall() == before
+    assert pair.applier.stores.postgres.connection.execute(query).fetchall() == before
     with pytest.raises(ConfigurationError, match="no table nothing"):
         Verify(pair.applier, tables=["nothing"]).run()
 
@@ -147,11 +147,13 @@ def test_a_clean_run_forgets_earlier_mismatches(pair: SmallPair) -> None:
     assert found(pair) == {different("parents", 1, "name")}
     pair.corrupt("UPDATE parents SET name = 'p1' WHERE id = 1")
     assert found(pair) == set()
-    assert pair.applier.postgres.connection.execute("SELECT count(*) FROM st_mismatch").fetchall() == [(0,)]
+    assert pair.applier.stores.postgres.connection.execute("SELECT count(*) FROM st_mismatch").fetchall() == [
+        (0,)
+    ]
 
 
 def test_nothing_is_compared_while_rows_are_being_copied(pair: SmallPair) -> None:
-    control = pair.applier.postgres.connection
+    control = pair.applier.stores.postgres.connection
     control.execute("UPDATE st_control SET phase = 'copying'")
     with pytest.raises(Refused, match="phase copying"):
         Verify(pair.applier).run()

@@ -42,7 +42,7 @@ def damage(pair: SmallPair) -> set[tuple[str, str]]:
 
 
 def history(pair: SmallPair, event: str) -> list[dict[str, Any]]:
-    rows = pair.applier.postgres.connection.execute(
+    rows = pair.applier.stores.postgres.connection.execute(
         "SELECT evidence FROM st_history WHERE event = %s ORDER BY id", (event,)
     ).fetchall()
     return [json.loads(evidence) for (evidence,) in rows]
@@ -50,7 +50,7 @@ def history(pair: SmallPair, event: str) -> list[dict[str, Any]]:
 
 def primary_rows(pair: SmallPair) -> list[tuple[Any, ...]]:
     tables = ("kinds", "bars", "by_text", "by_uuid", "by_both", "parents", "children", "empty")
-    primary = pair.applier.directions()[0]
+    primary = pair.applier.stores.directions()[0]
     return [
         row for table in tables for row in sorted(map(repr, primary.connection.execute(_all(pair, table))))
     ]
@@ -71,13 +71,15 @@ def test_repair_converges(either: SmallPair) -> None:
     assert primary_rows(either) == before
     assert history(either, "repair begun")[-1]["tables"]["by_text"] == 2
     assert history(either, "repair")[-1] == {"repaired": len(damaged), "quarantined": 0, "left": 0}
-    assert either.applier.postgres.connection.execute("SELECT count(*) FROM st_mismatch").fetchall() == [(0,)]
+    assert either.applier.stores.postgres.connection.execute(
+        "SELECT count(*) FROM st_mismatch"
+    ).fetchall() == [(0,)]
 
 
 def test_repair_of_nothing_leaves_no_trace(pair: SmallPair) -> None:
-    entries = pair.applier.sqlite.log_end()
+    entries = pair.applier.stores.sqlite.log_end()
     assert repair(pair.applier, []) == 0
-    assert pair.applier.sqlite.log_end() == entries
+    assert pair.applier.stores.sqlite.log_end() == entries
 
 
 def test_a_row_that_cannot_be_held_goes_to_quarantine_and_is_no_mismatch(pair: SmallPair) -> None:
@@ -99,7 +101,7 @@ def test_a_key_that_cannot_be_held(pair: SmallPair) -> None:
     shell = pair.raw_sqlite()
     shell.execute("INSERT INTO by_text VALUES ('nul' || char(0), 1)")
     pair.settle()
-    postgres = pair.applier.postgres.connection
+    postgres = pair.applier.stores.postgres.connection
     assert postgres.execute("SELECT count(*) FROM st_quarantine").fetchall() == [(1,)]
     for chunk_rows in (1, 5_000):
         assert Verify(pair.applier, chunk_rows=chunk_rows).run().clean
@@ -132,10 +134,10 @@ def test_text_that_is_not_utf8_among_others(pair: SmallPair) -> None:
 def test_repair_while_apply_is_paused_is_refused_and_done_later(pair: SmallPair) -> None:
     pair.corrupt("DELETE FROM parents WHERE id = 3")
     found = Verify(pair.applier).run()
-    pair.applier.postgres.connection.execute("UPDATE st_control SET paused = true")
+    pair.applier.stores.postgres.connection.execute("UPDATE st_control SET paused = true")
     with pytest.raises(Refused, match="apply stands still: paused"):
         repair(pair.applier, found.mismatches)
-    pair.applier.postgres.connection.execute("UPDATE st_control SET paused = false")
+    pair.applier.stores.postgres.connection.execute("UPDATE st_control SET paused = false")
     pair.settle()
     assert Verify(pair.applier).run().clean
 

@@ -60,7 +60,7 @@ def stopping_at(chunk: int) -> Callable[[], None]:
 
 
 def record(pair: SmallPair) -> Any:
-    rows = pair.applier.postgres.connection.execute(
+    rows = pair.applier.stores.postgres.connection.execute(
         "SELECT run, position, rows, mismatches, finished_at IS NOT NULL FROM st_verify WHERE id = 1"
     ).fetchall()
     return rows[0] if rows else None
@@ -114,13 +114,13 @@ def test_a_finished_run_is_not_continued(pair: SmallPair) -> None:
 
 def test_an_unfinished_run_over_another_schema_is_not_continued(pair: SmallPair) -> None:
     stop_at(pair, 4)
-    pair.applier.postgres.connection.execute("UPDATE st_verify SET run = 'x-000000000000'")
+    pair.applier.stores.postgres.connection.execute("UPDATE st_verify SET run = 'x-000000000000'")
     assert not Verify(pair.applier).run().resumed
 
 
 def test_the_log_was_given_up_meanwhile(pair: SmallPair) -> None:
     """trim gave up this run's part of the log - the run must not count."""
-    postgres = pair.applier.postgres.connection
+    postgres = pair.applier.stores.postgres.connection
     with (
         arm(Failpoint.VERIFY_CHUNK, lambda: postgres.execute("DELETE FROM st_verify")),
         pytest.raises(StaleAttempt, match="not the one on record"),
@@ -146,7 +146,7 @@ def test_the_sides_are_switched_meanwhile(pair: SmallPair) -> None:
 
 def test_a_table_changes_meanwhile(pair: SmallPair) -> None:
     shell = pair.raw_sqlite()
-    postgres = pair.applier.postgres.connection
+    postgres = pair.applier.stores.postgres.connection
 
     def migrate() -> None:
         if not [row for row in shell.execute("PRAGMA table_info(empty)") if row[1] == "more"]:

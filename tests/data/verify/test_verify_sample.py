@@ -8,9 +8,9 @@ from collections.abc import Callable
 from psycopg import errors as pg_errors
 
 from app.db.common.urls import Side
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Table, quote
 from app.db.rows.compare import Mismatch
+from app.db.rows.kinds import Kind
 from migration.verify.run import Verify, repair
 from tests.data.verify.small_pair import SmallPair
 
@@ -28,7 +28,7 @@ SPARE = 2  # rows kept whole for a lost row and its neighbour
 
 def _change(pair: SmallPair, table: Table, column: Column, key: int) -> bool:
     """Change one value on the shadow; False if a constraint does not let it."""
-    connection = pair.applier.postgres.connection
+    connection = pair.applier.stores.postgres.connection
     name = quote(column.name)
     try:
         with connection.transaction():
@@ -51,7 +51,7 @@ def _change(pair: SmallPair, table: Table, column: Column, key: int) -> bool:
 
 def _damage(pair: SmallPair, table: Table, keys: list[int], note: Callable[..., None]) -> set[str]:
     """Damage a table: every column in one row each, one row lost, one added; returns what was spared."""
-    connection = pair.applier.postgres.connection
+    connection = pair.applier.stores.postgres.connection
     spared: set[str] = set()
     damaged: dict[int, list[str]] = {}
     victims = keys[1:] if len(keys) >= SPARE else keys
@@ -83,7 +83,7 @@ def _damage(pair: SmallPair, table: Table, keys: list[int], note: Callable[..., 
 
 def _drop_checks(pair: SmallPair) -> None:
     """Let the shadow take any text where the application allows a few words only."""
-    connection = pair.applier.postgres.connection
+    connection = pair.applier.stores.postgres.connection
     for (statement,) in connection.execute(
         "SELECT format('ALTER TABLE %I DROP CONSTRAINT %I', t.relname, c.conname) FROM pg_constraint c "
         "JOIN pg_class t ON t.oid = c.conrelid "
@@ -105,13 +105,13 @@ def test_every_table_and_column(sample: SmallPair) -> None:
     filled, spared = set(), set()
     with sample.silently():
         for table in schema.values():
-            rows = applier.postgres.connection.execute(
+            rows = applier.stores.postgres.connection.execute(
                 f"SELECT id FROM {quote(table.name)} ORDER BY random() LIMIT 50".encode()
             ).fetchall()
             if rows:
                 filled.add(table.name)
                 spared |= _damage(sample, table, sorted(key for (key,) in rows), note)
-    assert filled == set(schema), "the sample is known to have rows in every table"
+    assert filled == set(schema), "the sample has rows in every table"
     assert len(spared) < 5, f"constraints kept too many columns from being damaged: {spared}"
     result = Verify(applier).run()
     assert set(result.mismatches) == expected

@@ -81,8 +81,7 @@ class Hammer:
         except Exception as error:  # whatever it is, the test looks at it
             self.errors.append(error)
         finally:
-            applier.sqlite.close()
-            applier.postgres.close()
+            applier.stores.close()
 
 
 def anything(execute: Execute, chance: random.Random) -> None:
@@ -159,8 +158,8 @@ def test_a_key_that_changes_before_every_look_settles(either: SmallPair) -> None
 def _shadow_value(pair: SmallPair) -> str:
     query = "SELECT name FROM parents WHERE id = 2"
     if pair.shadow is Side.POSTGRES:
-        return str(pair.applier.postgres.connection.execute(query.encode()).fetchall()[0][0])
-    return str(pair.applier.sqlite.connection.execute(query).fetchone()[0])
+        return str(pair.applier.stores.postgres.connection.execute(query.encode()).fetchall()[0][0])
+    return str(pair.applier.stores.sqlite.connection.execute(query).fetchone()[0])
 
 
 def test_what_strict_mode_announced_is_not_a_mismatch(either: SmallPair) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.db.rows.canonical import Kind
 from app.db.rows.catalog import Column, Table
+from app.db.rows.kinds import Kind
 from app.db.sides.postgres.target import copy_text, encode_rows
 from migration.fill.binary import SIGNATURE, TRAILER, OutOfRange, encode_binary, supports
 from tests.support.pairs import connect

@@ -21,7 +21,7 @@ import pytest
 
 from app.db.common.urls import connect_arguments, parse_url
 from app.db.revisions.chain import upgrade_head
-from loadtests.embedded import PASSWORD, EmbeddedPostgres
+from loadtests.stage.embedded import PASSWORD, EmbeddedPostgres
 from migration.verbs.cli import main
 
 ALERTS = 120

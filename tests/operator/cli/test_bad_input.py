@@ -202,7 +202,7 @@ def test_a_file_that_cannot_be_written(at_stage: AtStage, monkeypatch: pytest.Mo
     def read_only(target: str, **options: object) -> sqlite3.Connection:
         return connect(target.replace("mode=rw", "mode=ro"), **options)
 
-    monkeypatch.setattr("app.db.sides.sqlite.store.sqlite3.connect", read_only)
+    monkeypatch.setattr("app.db.sides.sqlite.connection.sqlite3.connect", read_only)
     answer = sides.run("prepare")
     monkeypatch.undo()
     assert (answer.code, "cannot be written" in answer.data["message"]) == (2, True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from loadtests.embedded import free_port
+from loadtests.stage.embedded import free_port
 from tests.operator.cli.conftest import Sides
 
 AtStage = Callable[[str], Sides]

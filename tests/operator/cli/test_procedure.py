@@ -83,7 +83,7 @@ def test_a_closed_gate_refuses_with_its_reasons(at_stage: AtStage) -> None:
     sides = at_stage("copied")
     answer = sides.run("cutover")
     assert (answer.code, answer.outcome, answer.data["error"]) == (1, "error", "Refused")
-    assert answer.data["reasons"][0].startswith("verify: there was none")
+    assert answer.data["reasons"][0].startswith("verify: there is no finished verify")
     assert sides.writable("sqlite")
 
 

@@ -20,7 +20,7 @@ from app.db.revisions.chain import upgrade_head
 from app.db.session import runtime as runtimes
 from app.db.session.runtime import Runtime, make_runtime
 from app.models import Alert
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verbs.cli import main
 from tests.operator.deploy.servers import execute, set_password, sql_blocks
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from loadtests.embedded import PASSWORD, EmbeddedPostgres, free_port
+from loadtests.stage.embedded import PASSWORD, EmbeddedPostgres, free_port
 from tests.support.pairs import connect, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]

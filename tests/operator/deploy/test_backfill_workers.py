@@ -26,9 +26,9 @@ def test_two_processes_share_the_ranges(
     assert zygote.run("backfill", copying, 100) == 0
     left = [name for name, done in ranges(copying).items() if not done]
     assert len(left) == 1, "the second took everything but the range that the first holds"
-    assert copying.applier.postgres.read_control().phase == "copying"
+    assert copying.applier.stores.postgres.read_control().phase == "copying"
     go_on.touch()
     assert first.wait() == 0
     assert all(ranges(copying).values())
-    assert copying.applier.postgres.read_control().phase == "replicating"
+    assert copying.applier.stores.postgres.read_control().phase == "replicating"
     copying.assert_same()

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.db.common.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import make_replica
 from tests.support.pairs import connect, wait_until

@@ -6,8 +6,6 @@ holds them together. Whatever the move left in a session would turn up in somebo
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +14,13 @@ import pytest
 
 from app.db.common.urls import Side
 from app.db.session.at_start import switch_at_start
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import pgbouncer
 from tests.support.pairs import connect
+from tests.support.programs import find
 
-BINARY = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-pytestmark = pytest.mark.skipif(BINARY is None, reason="PgBouncer is not installed")
+pytestmark = pytest.mark.needs_program("pgbouncer")
 
 # What a pooler's client may have left in the sessions it shares with others.
 STATE = """
@@ -40,8 +38,9 @@ FROM pg_settings
 def pooled(roles: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
     """The owner's URL through the pooler, and the pooler's log."""
     monkeypatch.setenv("ST_PG_POOLER", "transaction")
-    assert BINARY is not None
-    with pgbouncer(BINARY, roles, ["sigma_owner"]) as (port, log):
+    binary = find("pgbouncer")
+    assert binary is not None
+    with pgbouncer(binary, roles, ["sigma_owner"]) as (port, log):
         direct = roles.url("sigma", user="sigma_owner")
         yield direct.replace(f":{roles.port}/", f":{port}/"), log
 

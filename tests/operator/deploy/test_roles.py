@@ -10,11 +10,10 @@ from psycopg import errors as pg_errors
 
 from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
-from app.db.common.urls import Side, parse_url
+from app.db.common.urls import Side, make_pair, parse_url
 from app.db.session.at_start import switch_at_start
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
-from loadtests.embedded import EmbeddedPostgres
+from app.db.sides.stores import Stores
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verify import settle as verify_settle
 from tests.operator.deploy.conftest import ALERTS, Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import execute, sql_blocks
@@ -139,11 +138,9 @@ def test_the_verifier_waits_for_others_to_apply(
     roles: EmbeddedPostgres, migrate: Migrate, sqlite_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, _, verifier = prepared(roles, migrate)
-    applier = Applier(
-        SqliteStore(sqlite_path, busy_timeout_ms=5_000),
-        PostgresStore(parse_url(owner, name="owner"), load_settings()),
-    )
-    applier.sqlite.connection.execute("UPDATE alerts SET qty = 99 WHERE id = 5")
+    pair = make_pair(parse_url(f"sqlite:///{sqlite_path}", name="file"), parse_url(owner, name="owner"))
+    applier = Applier(Stores.open(pair, load_settings()))
+    applier.stores.sqlite.connection.execute("UPDATE alerts SET qty = 99 WHERE id = 5")
     waited: list[bool] = []
     original = verify_settle.Settler._apply
 
@@ -156,6 +153,5 @@ def test_the_verifier_waits_for_others_to_apply(
     try:
         assert migrate(verifier, "verify").outcome == (0, "clean")
     finally:
-        applier.sqlite.close()
-        applier.postgres.close()
+        applier.stores.close()
     assert waited == [False]

@@ -15,13 +15,13 @@ from prometheus_client import REGISTRY
 
 import app.db.common.metrics
 from app.db.common.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.servers import DEPLOY
+from tests.support.programs import find
 
 RULES: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0][
     "rules"
 ]
-PROMTOOL = shutil.which("promtool")
 
 
 def test_the_server_starts_with_our_configuration(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_the_registry_is_the_one_that_is_served() -> None:
     assert {str(side) for side in Side} == {"sqlite", "postgres"}
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+@pytest.mark.needs_program("promtool")
 def test_promtool_accepts_configuration_and_rules() -> None:
     checked = subprocess.run(
-        [str(PROMTOOL), "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml")],
+        [str(find("promtool")), "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml")],
         capture_output=True,
         text=True,
     )

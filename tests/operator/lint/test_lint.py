@@ -14,7 +14,7 @@ from migration.lint.rules import RULES
 from migration.lint.run import Finding, run
 
 HERE = Path(__file__).parent
-REPO = HERE.parents[1]
+REPO = HERE.parents[2]
 CASES = sorted((HERE / "cases").glob("*.py"))
 EXPECTED = re.compile(r"# expect: ([\w, -]+)$")  # a rule as often as it is found on the line
 

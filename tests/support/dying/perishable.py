@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.pairs import TestPair, new_sqlite
 
 

@@ -1,32 +1,26 @@
 """The keys that changed since the last verify, compared exactly while both sides go on living.
 
-With the applier held out (its lock on the shadow is ours) and one read transaction on the primary, the
-shadow equals the primary at the watermark. So every key that changed since the verify and not since the
-watermark must be equal now, without false alarms; the others are left to the next call. Inside the fence
-nothing is beyond the watermark, so the last call settles all of them.
+`comparable` says which of them may be compared at an instant; the others are left to the next call. Inside
+the fence nothing is beyond the watermark, so the last call settles all of them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeVar
 
+from app.db.apply.comparable import Instant, instant
 from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
 from app.db.common.urls import Side
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Row, Table
 from app.db.rows.compare import Mismatch, compare_rows
-from app.db.sides.contract import RawKey, Row, Source
-from app.db.sides.postgres.source import PostgresSource
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteSource, SqliteStore
+from app.db.rows.keys import RawKey
+from app.db.sides.contract import Source
+from app.db.sides.stores import Stores
 
 _STEP = 200  # keys for which the applier is held out at a time: commits wait for it in sync mode
 _BREATH_S = 0.002  # and how long it is let in between
-T = TypeVar("T")
 
 
 @dataclass
@@ -49,8 +43,9 @@ class DirtyKeys:
 
     def __init__(self, applier: Applier) -> None:
         self._applier = applier
-        self._epoch = applier.postgres.read_control().epoch
-        row = applier.postgres.connection.execute("SELECT position FROM st_verify WHERE id = 1").fetchone()
+        postgres = applier.stores.postgres
+        self._epoch = postgres.read_control().epoch
+        row = postgres.connection.execute("SELECT position FROM st_verify WHERE id = 1").fetchone()
         self._since: str = row[0] if row else "0"
         self.checked = 0
 
@@ -67,28 +62,27 @@ class DirtyKeys:
         while sweep.upto is None or sweep.left:
             if sweep.upto is not None:
                 time.sleep(_BREATH_S)
-            found += with_shadow_held(self._applier, partial(self._check, sweep))
+            with instant(self._applier.stores) as now:
+                found += self._check(sweep, now)
         if not sweep.postponed:
             self._since = sweep.upto
         return found
 
-    def _check(self, sweep: _Sweep, primary: Source, shadow: Source, position: str) -> list[Mismatch]:
-        if primary.control.epoch != self._epoch:
+    def _check(self, sweep: _Sweep, now: Instant) -> list[Mismatch]:
+        if now.primary.control.epoch != self._epoch:
             raise StaleAttempt("the sides were switched meanwhile", hint="see st-migrate status")
         if sweep.upto is None:
-            sweep.upto, sweep.left = position, self._changed(primary)
-        announced = shadow.announced_keys()
+            sweep.upto, sweep.left = now.target.position, self._changed(now.primary)
         found: list[Mismatch] = []
         done = 0
         while sweep.left and done < _STEP:
             table, keys = sweep.left.pop()
-            later = [key for part in primary.changed_keys(table, position) for key in part]
-            if None in later:
+            moving = now.moving(table, list(map(str, keys)), str)
+            if moving is None:
                 sweep.postponed = True
                 continue
-            unsettled = {*map(str, later), *announced.get(table.name, ())}
-            settled = [key for key in keys if str(key) not in unsettled]
-            found += self.compare(table, settled, primary, shadow)
+            still = [key for key in keys if str(key) not in moving]
+            found += self.compare(table, still, now.primary, now.shadow)
             done += len(keys)
         return found
 
@@ -108,21 +102,7 @@ class DirtyKeys:
         """Compare some keys of one table, quarantined rows left out."""
         self.checked += len(keys)
         found = compare_sides(table, primary.rows_of(table, keys), shadow.rows_of(table, keys), primary)
-        return without_quarantined(self._applier, found) if found else []
-
-
-def with_shadow_held(applier: Applier, check: Callable[[Source, Source, str], T]) -> T:
-    """Call `check(primary, shadow, watermark)` while no round of apply can take place."""
-    primary, shadow = applier.directions()
-    with shadow.target() as target, primary.source() as source:
-        return check(source, _reader(shadow), target.position)
-
-
-def _reader(store: SqliteStore | PostgresStore) -> Source:
-    """Reads within the transaction that a store's connection is in."""
-    return (
-        SqliteSource(store.connection) if isinstance(store, SqliteStore) else PostgresSource(store.connection)
-    )
+        return without_quarantined(self._applier.stores, found) if found else []
 
 
 def compare_sides(table: Table, primary: list[Row], shadow: list[Row], source: Source) -> list[Mismatch]:
@@ -132,10 +112,10 @@ def compare_sides(table: Table, primary: list[Row], shadow: list[Row], source: S
     return compare_rows(table, shadow, primary)
 
 
-def without_quarantined(applier: Applier, found: list[Mismatch]) -> list[Mismatch]:
+def without_quarantined(stores: Stores, found: list[Mismatch]) -> list[Mismatch]:
     """Mismatches that are not explained by a quarantined row."""
     held = {
         (table, key)
-        for table, key in applier.postgres.connection.execute("SELECT tbl, k FROM st_quarantine").fetchall()
+        for table, key in stores.postgres.connection.execute("SELECT tbl, k FROM st_quarantine").fetchall()
     }
     return [item for item in found if (item.table, item.key_text()) not in held]

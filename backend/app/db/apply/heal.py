@@ -33,39 +33,38 @@ from app.db.sides.capture.triggers import (
     install_sqlite,
     uncaptured,
 )
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.phase import Phase, record
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 log = logger("sigma.db")
 Lost = dict[Side, list[str]]
 
 
-def lost_capture(sqlite: SqliteStore, postgres: PostgresStore) -> Lost:
+def lost_capture(stores: Stores) -> Lost:
     """The tables of each side whose writes are not all captured now; read only.
 
     Where the sides have different columns, only tables without any trigger are named: how a changed one has to
     be captured shows when both sides have it.
     """
-    schema, whole = _schema(sqlite, postgres)
+    schema, whole = _schema(stores)
     return {
-        Side.SQLITE: uncaptured(sqlite.connection, schema, entirely=not whole),
-        Side.POSTGRES: _lost_on_postgres(postgres.connection, schema) if whole else [],
+        Side.SQLITE: uncaptured(stores.sqlite.connection, schema, entirely=not whole),
+        Side.POSTGRES: _lost_on_postgres(stores.postgres.connection, schema) if whole else [],
     }
 
 
-def heal(sqlite: SqliteStore, postgres: PostgresStore) -> bool:
+def heal(stores: Stores) -> bool:
     """Put lost capture back; whether any was lost.
 
     Raises:
         SchemaDrift: the role of this process may not do that; says which command does.
     """
-    lost = lost_capture(sqlite, postgres)
-    if not any(lost.values()) and has_fence(sqlite.connection):
+    lost = lost_capture(stores)
+    if not any(lost.values()) and has_fence(stores.sqlite.connection):
         return False
     try:
-        _heal(sqlite, postgres, lost)
+        _heal(stores, lost)
     except pg_errors.InsufficientPrivilege as error:
         raise SchemaDrift(
             f"capture is lost ({_named(lost)}), and this role may not put it back: {str(error).splitlines()[0]}",
@@ -75,15 +74,15 @@ def heal(sqlite: SqliteStore, postgres: PostgresStore) -> bool:
     return True
 
 
-def _heal(sqlite: SqliteStore, postgres: PostgresStore, lost: Lost) -> None:
-    control = postgres.read_control()
-    with postgres.write() as theirs:
+def _heal(stores: Stores, lost: Lost) -> None:
+    control = stores.postgres.read_control()
+    with stores.postgres.write() as theirs:
         theirs.execute("DELETE FROM st_verify")
     failpoint(Failpoint.CAPTURE_HEALING)
-    schema, whole = _schema(sqlite, postgres)
-    with sqlite.write() as ours:
-        _restore_sqlite(ours, schema, sqlite.read_control(), entirely=not whole)
-    with postgres.write() as theirs:
+    schema, whole = _schema(stores)
+    with stores.sqlite.write() as ours:
+        _restore_sqlite(ours, schema, stores.sqlite.read_control(), entirely=not whole)
+    with stores.postgres.write() as theirs:
         restore_postgres(theirs, {name: schema[name] for name in lost[Side.POSTGRES]}, control)
         record(theirs, "capture healed", control.epoch, {str(side): names for side, names in lost.items()})
 
@@ -113,13 +112,13 @@ def restore_postgres(connection: psycopg.Connection[Any], schema: Schema, contro
             connection.execute("INSERT INTO st_change_log (tbl, k) VALUES (%s, NULL)", (name,))
 
 
-def _schema(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Schema, bool]:
+def _schema(stores: Stores) -> tuple[Schema, bool]:
     """The tables of both sides, and whether they agree; if not, what SQLite says of those that both have."""
     try:
-        return read_schema(sqlite.connection, postgres.connection), True
+        return read_schema(stores.sqlite.connection, stores.postgres.connection), True
     except SchemaDrift:
-        theirs = postgres_keys(postgres.connection)
-        ours = with_keys(sqlite_keys(sqlite.connection))
+        theirs = postgres_keys(stores.postgres.connection)
+        ours = with_keys(sqlite_keys(stores.sqlite.connection))
         return {name: table for name, table in ours.items() if name in theirs}, False
 
 

@@ -32,15 +32,15 @@ from app.db.common.errors import ApplyFailed, CaptureLost, NotPrepared, SchemaDr
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, read_schema
+from app.db.rows.keys import RawKey
 from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
 from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.contract import Backlog, Control, RawKey, Source, Target
+from app.db.sides.contract import Backlog, Source, Target
+from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
-from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.postgres.target import COPY_FROM, PostgresTarget
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.postgres.target import COPY_FROM
+from app.db.sides.stores import Stores
 
 SCHEMA_S = 5.0  # how long a schema that was read is believed
 # How long no other applier may have come between before a small round is tried, in seconds; doubled each
@@ -77,12 +77,11 @@ class Applier:
     """Carries changes from the primary to the shadow, for one thread at a time.
 
     Args:
-        sqlite, postgres: the two sides, each with a connection of this applier's own.
+        stores: the two sides, through connections of this applier's own; its owner closes them.
     """
 
-    def __init__(self, sqlite: SqliteStore, postgres: PostgresStore) -> None:
-        self.sqlite = sqlite
-        self.postgres = postgres
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
         self._schema: Schema = {}
         self._schema_version: int | None = None
         self._schema_stamp: tuple[int, str] | None = None
@@ -130,7 +129,7 @@ class Applier:
             self.mend()
             return self._round(*options, careful=False)
         except CaptureLost:
-            if not heal(self.sqlite, self.postgres):
+            if not heal(self.stores):
                 raise
             self.forget_schema()
             return self._round(*options, careful=False)
@@ -141,8 +140,8 @@ class Applier:
         if begin is None:
             return None
         started = time.monotonic()
-        self.sqlite.mend_log()
-        done = small_round(self.sqlite, self.postgres, self.schema, begin)
+        self.stores.sqlite.mend_log()
+        done = small_round(self.stores.sqlite, self.stores.postgres, self.schema, begin)
         if done is None:
             self._disturbed_at = started
             self._undisturbed_s = min(2 * self._undisturbed_s, UNDISTURBED_S[1])
@@ -157,12 +156,10 @@ class Applier:
     ) -> Round | Standing:
         started = time.monotonic()
         self._standpoint = None
-        primary, shadow = self.directions()
-        wanted = None
-        if isinstance(primary, SqliteStore):
-            primary.mend_log()
-            # Behind the lock another process may just have carried what this round was called for.
-            wanted = None if durable or settle else primary.log_tip()
+        primary, shadow = self.stores.directions()
+        primary.mend_log()
+        # Behind the lock another process may just have carried what this round was called for.
+        wanted = None if durable or settle else primary.log_tip()
         with shadow.target(durable=durable, careful=careful) as target:
             failpoint(Failpoint.APPLY_LOCKED)
             if others := target.position != self._position:
@@ -176,7 +173,7 @@ class Applier:
                 return Standing("paused")
             self.shed_foreign_keys(target)
             # Not beyond the log's end now: a file that was put back from a backup is found out below.
-            if others and wanted is not None and target.covers(wanted, self.sqlite.log_end()):
+            if others and wanted is not None and target.covers(wanted, primary.log_end()):
                 self._stand(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source() as source:
@@ -202,7 +199,7 @@ class Applier:
         control = target.control
         alone = time.monotonic() - self._disturbed_at > self._undisturbed_s
         ready = alone and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch
-        if isinstance(target, PostgresTarget) and target.is_clean and ready:
+        if target.is_clean and ready:
             self._standpoint = Standpoint(position, control.pair, control.epoch)
 
     def _note(self, control: Control, position: str) -> None:
@@ -212,12 +209,11 @@ class Applier:
 
     def hurry(self, until: float | None) -> None:
         """Give a round up when it is not done at this moment of `time.monotonic`; None: be as patient as usual."""
-        self.sqlite.hurry(until)
-        self.postgres.hurry(until)
+        self.stores.hurry(until)
 
     def has_news(self) -> bool:
         """Whether the primary holds changes beyond the last known watermark; cheap, takes no lock."""
-        primary, _ = self.directions()
+        primary, _ = self.stores.directions()
         return (
             self._position is None or primary.side is not self.primary or primary.has_changes(self._position)
         )
@@ -228,13 +224,13 @@ class Applier:
 
     def is_followed(self, within: float) -> bool:
         """Whether another applier has brought changes to the shadow in the last so many seconds."""
-        _, shadow = self.directions()
+        _, shadow = self.stores.directions()
         position, applied_at = shadow.read_watermark()
         return position != self._position and time.time() - applied_at < within
 
     def behind(self) -> tuple[int, float]:
         """Log entries beyond the last known watermark and the age in seconds of the oldest; asks the primary only."""
-        primary, _ = self.directions()
+        primary, _ = self.stores.directions()
         if self._position is None or primary.side is not self.primary:
             return 0, 0.0
         with primary.source() as source:
@@ -242,22 +238,12 @@ class Applier:
         return backlog.entries, age(backlog.oldest)
 
     def shed_foreign_keys(self, target: Target) -> None:
-        """Drop PostgreSQL's foreign keys if it has just become the shadow, before any row is replaced there.
-
-        Replacing a row deletes it first, and a key that cascades would take its children along, which
-        nothing brings back: they did not change on the primary, so no log names them.
-        """
-        if not isinstance(target, PostgresTarget) or self._shed_epoch == target.control.epoch:
+        """Drop the foreign keys of a side that has just become the shadow, before any row is replaced there."""
+        if self._shed_epoch == target.control.epoch:
             return
         # Remembered only once none stood: the drop itself may yet be rolled back with its round.
-        if not deferred.drop_foreign_keys(target.connection):
+        if not target.shed_foreign_keys():
             self._shed_epoch = target.control.epoch
-
-    def directions(self) -> tuple[SqliteStore | PostgresStore, SqliteStore | PostgresStore]:
-        """Primary and shadow, as SQLite's control row has it."""
-        if self.sqlite.read_control().primary is Side.SQLITE:
-            return self.sqlite, self.postgres
-        return self.postgres, self.sqlite
 
     def _carry(
         self,
@@ -283,7 +269,7 @@ class Applier:
             op = "advance"
             target.advance(backlog.upto, backlog.entries)
         except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, sqlite3.IntegrityError) as error:
-            if isinstance(error, pg_errors.UniqueViolation) and not _is_careful(target):
+            if isinstance(error, pg_errors.UniqueViolation) and not target.careful:
                 raise
             raise ApplyFailed(
                 str(error).splitlines()[0],
@@ -300,9 +286,9 @@ class Applier:
         They are read again, and capture is checked on both sides, when either side's schema has changed.
         SQLite counts its changes; PostgreSQL has no counter, so its catalog is stamped every few seconds.
         """
-        version = int(self.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
+        version = int(self.stores.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
         if version != self._schema_version or time.monotonic() > self._schema_until:
-            stamp = (version, postgres_stamp(self.postgres.connection))
+            stamp = (version, postgres_stamp(self.stores.postgres.connection))
             if stamp != self._schema_stamp:
                 self._read_schema()
             self._schema_stamp, self._schema_version = stamp, version
@@ -318,20 +304,20 @@ class Applier:
         try:
             self.schema()
         except CaptureLost:
-            if not heal(self.sqlite, self.postgres):
+            if not heal(self.stores):
                 raise
             self.forget_schema()
 
     def _read_schema(self) -> None:
         self._shed_epoch = None  # a migration that died may have left foreign keys behind
         try:
-            schema = read_schema(self.sqlite.connection, self.postgres.connection)
+            schema = read_schema(self.stores.sqlite.connection, self.stores.postgres.connection)
         except SchemaDrift as drift:
-            if any(lost_capture(self.sqlite, self.postgres).values()):
+            if any(lost_capture(self.stores).values()):
                 raise CaptureLost(f"{drift.message}; capture is lost, too", hint=drift.hint) from drift
             raise
-        check_inventory(self.sqlite.connection, schema)
-        check_postgres_inventory(self.postgres.connection, schema)
+        check_inventory(self.stores.sqlite.connection, schema)
+        check_postgres_inventory(self.stores.postgres.connection, schema)
         if schema != self._schema:  # statements are remembered by table: an equal one may stay
             self._schema = schema
 
@@ -356,11 +342,6 @@ class Applier:
             if before is not None and outcome.changes >= before:
                 return outcome
             before = outcome.changes
-
-
-def _is_careful(target: Target) -> bool:
-    """Whether the round writes row by row, so that a row that collides can go to quarantine alone."""
-    return isinstance(target, PostgresTarget) and target.careful
 
 
 def _settled(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:

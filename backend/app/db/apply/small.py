@@ -21,12 +21,12 @@ from psycopg import errors as pg_errors
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema
+from app.db.rows.keys import RawKey, findable
 from app.db.sides.capture.triggers import OVERTAKEN_SQLSTATE
-from app.db.sides.contract import RawKey
 from app.db.sides.postgres.connection import all_or_nothing, give_up
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.postgres.target import PostgresTarget
-from app.db.sides.sqlite.store import Entry, SqliteStore, findable
+from app.db.sides.sqlite.source import Entry
+from app.db.sides.sqlite.store import SqliteStore
 
 SMALL = 300  # log entries at most; beyond, what one round trip costs no longer matters
 _RESUME = b"SELECT st_resume_round(%s, %s, %s)"
@@ -81,9 +81,7 @@ def small_round(
     failpoint(Failpoint.APPLY_READ)
     connection = postgres.connection
     refused = 0
-    target = PostgresTarget(
-        connection, begin.position, source.control, quarantined=False, careful=False, announced=False
-    )
+    target = postgres.writer(source.control, position=begin.position)
     try:
         with all_or_nothing(connection):
             connection.execute(_RESUME, (begin.position, begin.pair, begin.epoch))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.sides.phase import Phase, record
 from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.stores import Stores
 
 EVERY_S = 5.0
 STEP = 2_000  # entries per statement: the write lock is held for milliseconds
@@ -20,25 +20,25 @@ class Trimmer:
     def __init__(self) -> None:
         self._next = time.monotonic() + EVERY_S
 
-    def trim_if_due(self, applier: Applier) -> int:
+    def trim_if_due(self, stores: Stores) -> int:
         """Trim if it is time; returns how many entries went."""
         if time.monotonic() < self._next:
             return 0
         self._next = time.monotonic() + EVERY_S
-        gone = trim(applier)
+        gone = trim(stores)
         if gone == STEP:
             self._next = time.monotonic()
         return gone
 
 
-def trim(applier: Applier) -> int:
+def trim(stores: Stores) -> int:
     """Delete up to STEP entries from the primary's log; returns how many went."""
-    primary, shadow = applier.directions()
-    control = applier.postgres.read_control()
-    if control.phase != Phase.REPLICATING or control.epoch != applier.sqlite.read_control().epoch:
+    primary, shadow = stores.directions()
+    control = stores.postgres.read_control()
+    if control.phase != Phase.REPLICATING or control.epoch != stores.sqlite.read_control().epoch:
         return 0  # between a commit record and SQLite's following it, positions are of either kind
-    durable = _durable_position(applier.postgres) if shadow.side is Side.POSTGRES else shadow.read_position()
-    verified = applier.postgres.connection.execute(
+    durable = _durable_position(stores.postgres) if shadow.side is Side.POSTGRES else shadow.read_position()
+    verified = stores.postgres.connection.execute(
         "SELECT position FROM st_verify WHERE id = 1 AND epoch = %s", (control.epoch,)
     ).fetchone()
     if verified is not None:
@@ -46,7 +46,7 @@ def trim(applier: Applier) -> int:
             return gone
         if primary.log_size(RETAIN + 1) <= RETAIN:
             return 0
-        with applier.postgres.write() as connection:
+        with stores.postgres.write() as connection:
             connection.execute("DELETE FROM st_verify")
             record(connection, "verify outdated", control.epoch, {"log_entries": RETAIN})
     return primary.trim((durable,), STEP)

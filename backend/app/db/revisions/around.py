@@ -26,13 +26,14 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.revisions.runner import Hooks
 from app.db.rows.catalog import postgres_keys, sqlite_keys
+from app.db.sides import control
 from app.db.sides.capture.recapture import PostgresCapture, SqliteCapture, keep, require_keys
 from app.db.sides.capture.triggers import fence_message, install_postgres, set_fence_message
-from app.db.sides.contract import Control
+from app.db.sides.control import Control, postgres_control, sqlite_control
+from app.db.sides.locks import hold_rounds, mark_migrating_postgres
 from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
-from app.db.sides.sqlite.store import SqliteStore, sqlite_control
+from app.db.sides.sqlite.store import SqliteStore
 
 # Tokens of transactions that have ended, whatever the primary is: a log position and a transaction id.
 _ENDED = {Side.SQLITE: "0", Side.POSTGRES: "3"}
@@ -85,7 +86,7 @@ class SqliteHooks(Hooks):
         self._log_end = raw.execute("SELECT coalesce(max(seq), 0) FROM st_change_log").fetchone()[0]
         self._capture(raw).restore()  # an earlier version's triggers do not know the mark
         if self._is_shadow:
-            raw.execute("UPDATE st_control SET applying = 2 WHERE id = 1")
+            control.set_migrating_sqlite(raw, self._arbiter.epoch, True)
         failpoint(Failpoint.SCHEMA_OPENED)
         keep(connection, self._capture(raw))
 
@@ -119,7 +120,7 @@ class SqliteHooks(Hooks):
             (_ENDED[Side.POSTGRES], self._log_end),
         )
         raw.execute("DELETE FROM st_change_log WHERE seq > ?", (self._log_end,))
-        raw.execute("UPDATE st_control SET applying = 0 WHERE id = 1")
+        control.set_migrating_sqlite(raw, self._arbiter.epoch, False)
 
 
 class PostgresHooks(Hooks):
@@ -160,8 +161,8 @@ class PostgresHooks(Hooks):
         store = SqliteStore(self._sqlite, busy_timeout_ms=_SQLITE_WAIT_MS)
         try:
             with store.write() as connection:
-                control = sqlite_control(connection)
-                set_fence_message(connection, fence_message(control.primary, control.epoch))
+                ours = sqlite_control(connection)
+                set_fence_message(connection, fence_message(ours.primary, ours.epoch))
         finally:
             store.close()
 
@@ -191,11 +192,11 @@ class PostgresShadowHooks(PostgresHooks):
         """Take the applier's lock and let this transaction, and no other, pass the fence."""
         with raw.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_WAIT,))
-            cursor.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+            hold_rounds(raw)
             cursor.execute("SET LOCAL lock_timeout = '5s'")
         require_unchanged(postgres_control(raw, lock=True), self._arbiter)
         install_postgres(raw, {})  # an earlier version's st_admit does not know the mark
-        raw.execute("SELECT set_config('st.migrating', pg_current_xact_id()::text, true)")
+        mark_migrating_postgres(raw)
         deferred.add_foreign_keys(raw)
         raw.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks pending cannot be altered
         deferred.advance_sequences(raw, 0)
@@ -230,8 +231,7 @@ class PostgresPrimaryHooks(PostgresHooks):
         for table in sorted(present - self._tables):
             raw.execute("INSERT INTO st_change_log (tbl, k) VALUES (%s, NULL)", (table,))
         self._tables = present
-        raw.execute("SELECT 1 FROM st_control WHERE id = 1 FOR SHARE")
-        require_unchanged(postgres_control(raw), self._arbiter)
+        require_unchanged(postgres_control(raw, share=True), self._arbiter)
 
     def before_block(self, connection: sa.Connection) -> None:
         self.after_revision(connection)

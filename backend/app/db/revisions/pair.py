@@ -29,17 +29,19 @@ from app.db.revisions.around import (
 from app.db.revisions.commits import commits_of
 from app.db.revisions.runner import Hooks, Run, only_runner
 from app.db.rows.catalog import read_schema
-from app.db.sides.contract import Control
+from app.db.sides.control import Control, sqlite_control
+from app.db.sides.locks import APPLYING
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore, open_sqlite, sqlite_control
+from app.db.sides.sqlite.connection import open_sqlite
+from app.db.sides.stores import Stores
 
 
 class _Preparing(Hooks):
     """PostgreSQL while `prepare` builds it: a fence that is up already lets the revisions pass."""
 
     def __init__(self, epoch: int) -> None:
-        self.settings = {"st.applying": str(epoch)}
+        self.settings = {APPLYING: str(epoch)}
 
 
 def migrate(run: Run, url: sa.URL, partner: sa.URL | None = None) -> None:
@@ -177,12 +179,6 @@ def _require_replicating(arbiter: Control, sqlite_or_other: Control) -> None:
 
 def _check(pair: Pair) -> None:
     """Both sides have the same tables now, and every write on them is captured."""
-    settings = load_settings()
-    sqlite = SqliteStore(pair.path, busy_timeout_ms=settings.sqlite_busy_timeout_ms)
-    postgres = PostgresStore(pair.postgres, settings, application_name="st-migrate")
-    try:
-        read_schema(sqlite.connection, postgres.connection)
-        heal(sqlite, postgres)
-    finally:
-        sqlite.close()
-        postgres.close()
+    with Stores.open(pair, load_settings(), application_name="st-migrate") as stores:
+        read_schema(stores.sqlite.connection, stores.postgres.connection)
+        heal(stores)

@@ -25,10 +25,9 @@ from app.db.common.errors import Refused
 from app.db.common.urls import Side, side_of
 from app.db.revisions.blocks import Watch
 from app.db.revisions.ddl import ensure_version_table, normalise_postgres
+from app.db.sides.locks import TAKE_RUNNER_LOCK
 from app.db.sides.sqlite.turn import turn_at
 
-# Any number will do; it only has to be the same for all runners on a database.
-RUNNER_LOCK = 0x5354_4D49_4752
 RUNNER_WAIT_SECONDS = 600
 
 
@@ -116,7 +115,7 @@ class Run:
                     hint="migrate by URL, with ST_DATABASE_URL and ST_SHADOW_DATABASE_URL set",
                 )
             if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({RUNNER_LOCK})")
+                connection.exec_driver_sql(TAKE_RUNNER_LOCK)
             self._migrate(connection, Hooks(), by_revision=False)
 
     def _migrate(self, connection: sa.Connection, hooks: Hooks, *, by_revision: bool) -> None:
@@ -214,5 +213,5 @@ def only_runner(url: sa.URL) -> Iterator[None]:
             " ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
         )
         holder.exec_driver_sql(f"SET LOCAL lock_timeout = '{RUNNER_WAIT_SECONDS}s'")
-        holder.exec_driver_sql(f"SELECT pg_advisory_xact_lock({RUNNER_LOCK})")
+        holder.exec_driver_sql(TAKE_RUNNER_LOCK)
         yield

@@ -16,45 +16,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from app.db.common.errors import UnsupportedValue
-
-
-class Kind(StrEnum):
-    """What a column holds, decided by its type on PostgreSQL."""
-
-    INTEGER = "integer"
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    TEXT = "text"
-    TIMESTAMP = "timestamp"
-    DATE = "date"
-    TIME = "time"
-    BLOB = "blob"
-    NUMERIC = "numeric"
-    UUID = "uuid"
-
-
-# format_type() of PostgreSQL, without a length, to kind. Enums and json keep their text form.
-POSTGRES_KINDS: dict[str, Kind] = {
-    "smallint": Kind.INTEGER,
-    "integer": Kind.INTEGER,
-    "bigint": Kind.INTEGER,
-    "double precision": Kind.FLOAT,
-    "boolean": Kind.BOOLEAN,
-    "text": Kind.TEXT,
-    "character varying": Kind.TEXT,
-    "json": Kind.TEXT,
-    "timestamp without time zone": Kind.TIMESTAMP,
-    "date": Kind.DATE,
-    "time without time zone": Kind.TIME,
-    "bytea": Kind.BLOB,
-    "numeric": Kind.NUMERIC,
-    "uuid": Kind.UUID,
-}
+from app.db.rows.kinds import Kind
 
 _NONE = type(None)
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
@@ -70,6 +36,26 @@ def describe(value: object) -> str:
     kind = {int: "integer", float: "real", str: "text", bytes: "blob"}.get(type(value), type(value).__name__)
     text = repr(value)
     return f"{kind} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def storage(value: Any) -> Any:
+    """A value in JSON such that its storage class and exact bytes can be read back.
+
+    Integers, floats and None stay themselves; text becomes {"text": ...} or, where it is not valid
+    UTF-8 or holds a NUL, {"text_hex": ...}; a blob becomes {"blob_hex": ...}.
+    """
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogateescape")
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return {"text_hex": raw.hex()}
+        return {"text_hex": raw.hex()} if "\x00" in value else {"text": value}
+    if isinstance(value, bytes):
+        return {"blob_hex": value.hex()}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return {"real": repr(value)}
+    return value
 
 
 def _refuse(wanted: str, value: object) -> ValueError:
@@ -204,7 +190,7 @@ def encode_column(kind: Kind, values: Sequence[Any]) -> list[str | None] | None:
     present: Sequence[Any] = [value for value in values if value is not None] if nullable else values
     if not is_plain(kind, types, present):
         return None
-    texts = _render(kind, present)
+    texts = _RENDER[kind](present)
     if not nullable:
         return texts
     following = iter(texts)
@@ -218,44 +204,68 @@ def is_plain(kind: Kind, types: set[type], values: Sequence[Any]) -> bool:
         types: the types of the values.
         values: as SQLite stores them, without NULLs.
     """
-    match kind:
-        case Kind.INTEGER:
-            return types == {int}
-        case Kind.FLOAT:
-            return types == {float}
-        case Kind.BOOLEAN:
-            return types == {int} and set(values) <= {0, 1}
-        case Kind.TEXT:
-            return (
-                types == {str} and "\x00".join(values).count("\x00") == len(values) - 1 and _encodable(values)
-            )
-        case Kind.TIMESTAMP:
-            return (
-                types == {str}
-                and _TIMESTAMPS.fullmatch("\n".join(values) + "\n") is not None
-                and _known(datetime.fromisoformat, values)
-            )
-        case Kind.DATE:
-            return (
-                types == {str}
-                and set(map(len, values)) == {10}
-                and all(map(_DATE.fullmatch, values))
-                and _known(date.fromisoformat, values)
-            )
-    return False
+    check = _PLAIN[kind]
+    return check is not None and check(types, values)
 
 
-def _render(kind: Kind, values: Sequence[Any]) -> list[str | None]:
-    """The canonical texts of plain values."""
-    match kind:
-        case Kind.INTEGER:
-            return list(map(str, values))
-        case Kind.FLOAT:
-            texts = list(map(repr, values))
-            return [text if text != "-0.0" else "0.0" for text in texts] if "-0.0" in texts else list(texts)
-        case Kind.BOOLEAN:
-            return ["t" if value else "f" for value in values]
-    return list(values)
+def _plain_boolean(types: set[type], values: Sequence[Any]) -> bool:
+    return types == {int} and set(values) <= {0, 1}
+
+
+def _plain_text(types: set[type], values: Sequence[Any]) -> bool:
+    return types == {str} and "\x00".join(values).count("\x00") == len(values) - 1 and _encodable(values)
+
+
+def _plain_timestamp(types: set[type], values: Sequence[Any]) -> bool:
+    return (
+        types == {str}
+        and _TIMESTAMPS.fullmatch("\n".join(values) + "\n") is not None
+        and _known(datetime.fromisoformat, values)
+    )
+
+
+def _plain_date(types: set[type], values: Sequence[Any]) -> bool:
+    return (
+        types == {str}
+        and set(map(len, values)) == {10}
+        and all(map(_DATE.fullmatch, values))
+        and _known(date.fromisoformat, values)
+    )
+
+
+# Whether all values of a column are in the ordinary form; None: each value is looked at.
+_PLAIN: dict[Kind, Callable[[set[type], Sequence[Any]], bool] | None] = {
+    Kind.INTEGER: lambda types, values: types == {int},
+    Kind.FLOAT: lambda types, values: types == {float},
+    Kind.BOOLEAN: _plain_boolean,
+    Kind.TEXT: _plain_text,
+    Kind.TIMESTAMP: _plain_timestamp,
+    Kind.DATE: _plain_date,
+    Kind.TIME: None,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: None,
+}
+
+
+def _floats(values: Sequence[Any]) -> list[str | None]:
+    texts = list(map(repr, values))
+    return [text if text != "-0.0" else "0.0" for text in texts] if "-0.0" in texts else list(texts)
+
+
+# The canonical texts of ordinary values.
+_RENDER: dict[Kind, Callable[[Sequence[Any]], list[str | None]]] = {
+    Kind.INTEGER: lambda values: list(map(str, values)),
+    Kind.FLOAT: _floats,
+    Kind.BOOLEAN: lambda values: ["t" if value else "f" for value in values],
+    Kind.TEXT: list,
+    Kind.TIMESTAMP: list,
+    Kind.DATE: list,
+    Kind.TIME: list,
+    Kind.BLOB: list,
+    Kind.NUMERIC: list,
+    Kind.UUID: list,
+}
 
 
 def _encodable(values: Sequence[str]) -> bool:
@@ -281,33 +291,39 @@ def to_sqlite(kind: Kind, value: Any) -> Any:
     `value` is what the PostgreSQL store's select list yields: timestamps, dates, times, numerics and
     uuids as text, the rest as Python's own types.
     """
-    if value is None:
-        return None
-    if kind is Kind.TIMESTAMP:
-        return value if "." in value and len(value) == 26 else _padded(value)
-    if kind is Kind.TIME:
-        return _padded(value)
-    if kind is Kind.BOOLEAN:
-        return int(value)
-    if kind is Kind.FLOAT:
-        return value + 0.0
-    if kind is Kind.UUID:
-        return str(value).replace("-", "")
-    return value
+    change = _TO_SQLITE[kind]
+    return value if value is None or change is None else change(value)
 
 
 def to_sqlite_column(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
     """`to_sqlite` for all values of a column; those that need no change are not looked at."""
-    if kind in _SAME_ON_SQLITE:
+    change = _TO_SQLITE[kind]
+    if change is None:
         return values
     if kind is Kind.FLOAT and None not in values:
         return [value + 0.0 for value in values]
-    return [to_sqlite(kind, value) for value in values]
+    return [None if value is None else change(value) for value in values]
 
 
-_SAME_ON_SQLITE = frozenset({Kind.INTEGER, Kind.TEXT, Kind.BLOB, Kind.NUMERIC, Kind.DATE})
+def _stamp(value: str) -> str:
+    return value if "." in value and len(value) == 26 else _padded(value)
 
 
 def _padded(value: str) -> str:
     whole, _, fraction = value.partition(".")
     return f"{whole}.{fraction:0<6}"
+
+
+# From PostgreSQL's form to SQLite's; None: they are the same.
+_TO_SQLITE: dict[Kind, Callable[[Any], Any] | None] = {
+    Kind.INTEGER: None,
+    Kind.FLOAT: lambda value: value + 0.0,
+    Kind.BOOLEAN: int,
+    Kind.TEXT: None,
+    Kind.TIMESTAMP: _stamp,
+    Kind.DATE: None,
+    Kind.TIME: _padded,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: lambda value: str(value).replace("-", ""),
+}

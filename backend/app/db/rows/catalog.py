@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import SchemaDrift
-from app.db.rows.canonical import POSTGRES_KINDS, Kind
+from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
 
 BOOKKEEPING_PREFIX = "st_"
 VERSION_TABLE = "alembic_version"
-_KEY_KINDS = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
+
+Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def _key(
     problems += [
         f"key column {table}.{column.name} is a {column.kind}, and a key must be integer, text or uuid"
         for column in key
-        if column.kind not in _KEY_KINDS
+        if KEY_TYPES[column.kind] is None
     ]
     return key
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import encode
-from app.db.rows.catalog import Column, Table
+from app.db.rows import keys
+from app.db.rows.catalog import Column, Row, Table
+from app.db.rows.keys import Key
 from app.db.rows.policy import encode_cell
-from app.db.rows.refused import join_key, row_key
-from app.db.sides.contract import Row
 
 
 @dataclass(frozen=True)
@@ -27,23 +26,13 @@ class Mismatch:
     """
 
     table: str
-    key: tuple[str | None, ...]
+    key: Key
     kind: str
     columns: tuple[str, ...] = ()
 
     def key_text(self) -> str:
         """The key as bookkeeping stores it."""
-        return join_key(self.key)
-
-
-def canonical_key(table: Table, row: Row) -> tuple[str | None, ...]:
-    """A row's key in canonical form, whichever side it comes from."""
-    values = dict(zip((column.name for column in table.columns), row, strict=True))
-    try:
-        key = tuple(encode(column.kind, values[column.name]) for column in table.key)
-    except UnsupportedValue:
-        return row_key(table, row)
-    return row_key(table, row) if None in key else key
+        return keys.to_text(self.key)
 
 
 def compare_rows(table: Table, sqlite_rows: Iterable[Row], postgres_rows: Iterable[Row]) -> list[Mismatch]:
@@ -56,8 +45,8 @@ def compare_rows(table: Table, sqlite_rows: Iterable[Row], postgres_rows: Iterab
     Returns:
         Mismatches with `missing` and `extra` seen from SQLite: missing on PostgreSQL, extra there.
     """
-    ours = {canonical_key(table, row): row for row in sqlite_rows}
-    theirs = {canonical_key(table, row): row for row in postgres_rows}
+    ours = {keys.of_row(table, row): row for row in sqlite_rows}
+    theirs = {keys.of_row(table, row): row for row in postgres_rows}
     found = [Mismatch(table.name, key, "missing") for key in ours.keys() - theirs.keys()]
     found += [Mismatch(table.name, key, "extra") for key in theirs.keys() - ours.keys()]
     for key in ours.keys() & theirs.keys():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.db.rows.canonical import Kind
+from app.db.rows.kinds import Kind
 
 _EPOCH = datetime(1970, 1, 1)
 _TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))

@@ -9,13 +9,13 @@ from typing import Any
 
 from app.db.base import Base
 from app.db.session.routed import RoutedSession, SessionLocal, get_db
-from app.db.session.runtime import runtime
+from app.db.session.runtime import runtime as _runtime  # the name itself is the module's
 
 
 def __getattr__(name: str) -> Any:
     """`engine`: that of the side which is primary when the name is looked up."""
     if name == "engine":
-        current = runtime()
+        current = _runtime()
         return current.engine(current.primary())
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

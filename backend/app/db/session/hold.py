@@ -17,10 +17,9 @@ from app.db.common.errors import NotPrepared, PrimaryUnavailable
 from app.db.common.metrics import FENCE_WAIT_SECONDS, FENCE_WAITS
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side
-from app.db.sides.contract import Control
-from app.db.sides.sqlite.store import open_sqlite, sqlite_control
+from app.db.sides.control import Control, sqlite_control, sqlite_primary
+from app.db.sides.sqlite.connection import open_sqlite
 
-_ROUTE = "SELECT primary_side FROM st_control WHERE id = 1"
 _POLL_S = 0.002
 _UNPREPARED_S = 0.1  # how long "no control row" is believed
 
@@ -79,8 +78,7 @@ class Gate:
         """The side that reads and writes go to now, and whether that is so because a control row says so."""
         try:
             if time.monotonic() >= self._unprepared_until:
-                row = self._connection().execute(_ROUTE).fetchone()
-                return Side(row[0]), True
+                return sqlite_primary(self._connection()), True
         except (sqlite3.Error, OSError, TypeError):
             pass
         return self._route_with_care()

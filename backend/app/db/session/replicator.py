@@ -31,8 +31,7 @@ from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.phase import Phase
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
 from app.db.switch.writable import strangers, writable_sides
 
@@ -244,8 +243,7 @@ class Replicator:
                 self._asked.set()  # a server that crashed may have forgotten rounds: the next turn looks
         with self._rounds:
             if self._applier is not None:
-                self._applier.sqlite.close()
-                self._applier.postgres.close()
+                self._applier.stores.close()
                 self._applier = None
 
     def _turn(self, trimmer: Trimmer, requested: bool) -> None:
@@ -257,7 +255,7 @@ class Replicator:
         mode = self._settings.dual_write
         if mode is not DualWrite.OFF and (requested or self._asked.is_set() or self._is_mine(applier)):
             self._round(applier)
-        trimmer.trim_if_due(applier)
+        trimmer.trim_if_due(applier.stores)
         self._look_if_due(applier)
 
     def _is_mine(self, applier: Applier) -> bool:
@@ -272,11 +270,8 @@ class Replicator:
 
     def _open(self) -> Applier:
         if self._applier is None:
-            self._applier = Applier(
-                SqliteStore(self._pair.path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms),
-                PostgresStore(self._pair.postgres, self._settings, application_name="st-replicator"),
-            )
-            self._applier.postgres.be_patient(PATIENCE_S)
+            self._applier = Applier(Stores.open(self._pair, self._settings, application_name="st-replicator"))
+            self._applier.stores.postgres.be_patient(PATIENCE_S)
         return self._applier
 
     def _round(self, applier: Applier, at_most: int | None = None) -> Round | Standing:
@@ -363,14 +358,16 @@ class Replicator:
         now = time.monotonic()
         if now >= self._next_count:
             self._next_count = now + COUNT_S
-            sides = writable_sides(applier.sqlite, applier.postgres)
+            sides = writable_sides(applier.stores)
             metrics.WRITABLE_SIDES.set(len(sides))
             if len(sides) > 1:
-                log.error("both sides take application writes; %s", strangers(applier) or "none has come yet")
-                log.error("recovered from two writable sides: %s", recover(applier))
+                log.error(
+                    "both sides take application writes; %s", strangers(applier.stores) or "none has come yet"
+                )
+                log.error("recovered from two writable sides: %s", recover(applier.stores))
             if self._phase == Phase.REPLICATING:
                 self._mend(applier)
-            rows = applier.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
+            rows = applier.stores.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
             metrics.QUARANTINED.set(rows[0] if rows else 0)
 
     def _recover_if_due(self, applier: Applier) -> None:
@@ -384,10 +381,10 @@ class Replicator:
             self._next_warm_up = now + WARM_UP_S
             self._warming = threading.Thread(target=self._warm_up, name="st-warm-up", daemon=True)
             self._warming.start()
-        control = applier.sqlite.read_control()
+        control = applier.stores.sqlite.read_control()
         # With PostgreSQL primary an attempt shows on its row only, so it is asked every time.
         if control.attempt is not None or self._error is not None or control.primary is Side.POSTGRES:
-            outcome = recover(applier)
+            outcome = recover(applier.stores)
             if outcome not in ("nothing_to_do", "attempt_in_progress"):
                 log.warning("recovered from an interrupted switch: %s", outcome)
 

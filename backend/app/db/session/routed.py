@@ -25,8 +25,8 @@ from app.db.common.settings import ShadowReads as ShadowReadMode
 from app.db.common.urls import Side
 from app.db.session.engines import is_write
 from app.db.session.runtime import Runtime, runtime
+from app.db.sides.control import sqlite_takes_writes
 
-_ADMIT_SQLITE = "SELECT writable FROM st_control WHERE id = 1"
 _ADMIT_POSTGRES = "SELECT st_may_write()"
 
 
@@ -99,7 +99,7 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
                 connection.info["st_foreign_keys"] = True
             pair.write_turn.begin(raw, pair.settings.sqlite_busy_timeout_ms)
-        if raw.execute(_ADMIT_SQLITE).fetchone()[0]:
+        if sqlite_takes_writes(raw):
             return True
         raw.rollback()
         pair.write_turn.let_go()

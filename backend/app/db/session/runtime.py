@@ -15,7 +15,6 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
-from app.db.apply.round import Applier
 from app.db.common.logs import logger
 from app.db.common.settings import ShimSettings, shim_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
@@ -24,10 +23,10 @@ from app.db.session.hold import Gate
 from app.db.session.replicator import Replicator
 from app.db.session.shadow_reads import ShadowReads
 from app.db.session.strict import StrictWriter
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.sqlite.turn import WriteTurn, turn_at
+from app.db.sides.stores import Stores
 
 log = logger("sigma.db")
 
@@ -89,7 +88,7 @@ class Runtime:
     @cached_property
     def strict(self) -> StrictWriter:
         """Writes the shadow before the primary commits; in strict mode only."""
-        return StrictWriter(self.applier)
+        return StrictWriter(self.stores)
 
     @cached_property
     def shadow_reads(self) -> ShadowReads:
@@ -98,13 +97,10 @@ class Runtime:
             self.settings.shadow_read_rate, self.engine, self.primary, self.replicator.catch_up
         )
 
-    def applier(self, name: str = "st-shim") -> Applier:
-        """A new applier with connections of its own; the caller closes it."""
+    def stores(self, name: str = "st-shim") -> Stores:
+        """Both sides through new connections; the caller closes them."""
         assert self.pair is not None
-        return Applier(
-            SqliteStore(self.pair.path, busy_timeout_ms=self.settings.sqlite_busy_timeout_ms),
-            PostgresStore(self.pair.postgres, self.settings, application_name=name),
-        )
+        return Stores.open(self.pair, self.settings, application_name=name)
 
     def _ask_arbiter(self) -> Control:
         assert self.pair is not None

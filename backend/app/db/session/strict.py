@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -19,10 +20,9 @@ from sqlalchemy import Connection
 from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, ShadowUnavailable, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
-from app.db.sides.contract import RawKey, Source
+from app.db.common.urls import Side
 from app.db.sides.phase import Phase
-from app.db.sides.postgres.source import PostgresSource
-from app.db.sides.sqlite.store import SqliteSource
+from app.db.sides.stores import Stores
 
 SILENCE_S = 8.0  # longer than lock_timeout: how long a commit waits for a shadow that does not answer
 
@@ -31,11 +31,11 @@ class StrictWriter:
     """Announces the transactions of one process to the shadow, one at a time.
 
     Args:
-        make_applier: makes the pair of connections that this writer keeps for itself.
+        open_stores: opens the pair of connections that this writer keeps for itself.
     """
 
-    def __init__(self, make_applier: Any) -> None:
-        self._make_applier = make_applier
+    def __init__(self, open_stores: Callable[[str], Stores]) -> None:
+        self._open_stores = open_stores
         self._applier: Applier | None = None
         self._lock = threading.Lock()
 
@@ -66,34 +66,29 @@ class StrictWriter:
     def close(self) -> None:
         """Close this writer's connections."""
         if self._applier is not None:
-            self._applier.sqlite.close()
-            self._applier.postgres.close()
+            self._applier.stores.close()
             self._applier = None
 
     def _announce(self, raw: Any) -> None:
         if self._applier is None:
-            self._applier = self._make_applier("st-strict")
-            self._applier.postgres.be_patient(SILENCE_S)
+            self._applier = Applier(self._open_stores("st-strict"))
+            self._applier.stores.postgres.be_patient(SILENCE_S)
         applier = self._applier
-        if applier.postgres.read_control().phase != Phase.REPLICATING:
+        if applier.stores.postgres.read_control().phase != Phase.REPLICATING:
             return
-        source: Source
-        if isinstance(raw, sqlite3.Connection):
-            source = SqliteSource(raw)
-            keys, token = _sqlite_changes(raw, applier)
-        else:
-            source = PostgresSource(raw)
-            keys, token = _postgres_changes(raw)
-        if not keys:
+        side = Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES
+        writing = applier.stores.store(side)
+        source, logged = writing.reader(raw), writing.in_flight(raw)
+        if not logged.raws:
             return
         applier.round()  # what was committed before this transaction cannot stand in its way
         schema = applier.schema()
-        _, shadow = applier.directions()
+        _, shadow = applier.stores.directions()
         with shadow.target(durable=True) as target:
             applier.shed_foreign_keys(target)
             # Rows are read through the writer's own connection while the shadow is locked: a writer that
             # was killed meanwhile fails here, and nothing of it is announced.
-            for name, of_table in keys.items():
+            for name, of_table in logged.raws.items():
                 table = schema[name]
                 target.delete(table, of_table)
                 if target.insert(table, [source.rows_of(table, of_table)]):
@@ -101,30 +96,5 @@ class StrictWriter:
                         f"strict mode: the shadow cannot hold a row of {name}",
                         hint="see st-migrate preflight",
                     )
-                target.announce(table, of_table, token)
+                target.announce(table, of_table, logged.token)
         failpoint(Failpoint.STRICT_ANNOUNCED)
-
-
-def _sqlite_changes(raw: sqlite3.Connection, applier: Applier) -> tuple[dict[str, list[RawKey]], str]:
-    """Keys logged by the open transaction: what its connection sees beyond what is committed."""
-    rows = raw.execute(
-        "SELECT tbl, k, max(seq) FROM st_change_log WHERE seq > ? GROUP BY tbl, k",
-        (int(applier.sqlite.log_end()),),
-    ).fetchall()
-    return _grouped(rows), str(max((row[2] for row in rows), default=0))
-
-
-def _postgres_changes(raw: psycopg.Connection[Any]) -> tuple[dict[str, list[RawKey]], str]:
-    """Keys logged by the open transaction, under its transaction id."""
-    rows = raw.execute(
-        "SELECT DISTINCT tbl, k, xid::text FROM st_change_log WHERE xid = pg_current_xact_id_if_assigned()"
-    ).fetchall()
-    return _grouped(rows), rows[0][2] if rows else ""
-
-
-def _grouped(rows: list[Any]) -> dict[str, list[RawKey]]:
-    keys: dict[str, list[RawKey]] = {}
-    for table, key, *_ in rows:
-        if key is not None:
-            keys.setdefault(table, []).append(key)
-    return keys

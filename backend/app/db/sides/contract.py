@@ -1,7 +1,7 @@
 """What a side must be able to do to be applied from or applied to.
 
-Two short files implement it, `store_sqlite` and `store_postgres`; they hold only what truly differs
-between the engines. A `Source` is one read transaction on the primary: a consistent state and its log
+Two folders implement it, `sqlite` and `postgres`. They hold only what truly differs between the engines,
+and neither knows the other. A `Source` is one read transaction on the primary: a consistent state and its log
 position. A `Target` is one write transaction on the shadow, holding the applier's lock since before the
 source was opened; leaving it without an error commits.
 """
@@ -14,31 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.db.common.urls import Side
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Row, Table
+from app.db.rows.keys import RawKey
+from app.db.sides.control import Control
 
-RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
-Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
+FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
 START = "0"  # the position before the first change, on either side
-CONTROL_QUERY = (
-    "SELECT pair, primary_side, epoch, phase, writable, paused, attempt, attempt_state, attempt_deadline, note "
-    "FROM st_control WHERE id = 1"
-)
-
-
-@dataclass(frozen=True)
-class Control:
-    """The control row of one side, as it was read."""
-
-    pair: str
-    primary: Side
-    epoch: int
-    phase: str
-    writable: bool
-    paused: bool
-    attempt: str | None
-    attempt_state: str | None
-    attempt_deadline: float | None
-    note: str | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +39,23 @@ class Backlog:
         return sum(self.counts.values())
 
 
+@dataclass(frozen=True)
+class InFlight:
+    """Keys by table that an open transaction has logged, and the token that names the transaction."""
+
+    raws: dict[str, list[RawKey]]
+    token: str
+
+    @classmethod
+    def of(cls, logged: Iterable[tuple[str, RawKey]], token: str) -> InFlight:
+        """From (table, key); a key that stands for the whole table is left out."""
+        raws: dict[str, list[RawKey]] = {}
+        for table, raw in logged:
+            if raw is not None:
+                raws.setdefault(table, []).append(raw)
+        return cls(raws, token)
+
+
 class Source(Protocol):
     """One consistent state of the primary."""
 
@@ -71,14 +69,11 @@ class Source(Protocol):
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         """The present rows of the changed keys."""
 
-    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
+    def rows_of(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
         """The present rows of some keys, which either side may have logged."""
 
     def has_ended(self, token: str) -> bool:
         """Whether the transaction that a token of strict mode names is no longer in flight."""
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        """Keys that strict mode wrote to this side and no round has cleared, by table, as text."""
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]: ...
 
@@ -88,6 +83,14 @@ class Target(Protocol):
 
     control: Control
     position: str
+    careful: bool  # rows are written one by one, so that a row which collides can go to quarantine alone
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether a small round may begin here: nothing stands, or stood, in quarantine or announced."""
+
+    def shed_foreign_keys(self) -> int:
+        """Drop what would reject or cascade when rows are replaced here; returns how many keys there were."""
 
     def covers(self, position: str, end: str) -> bool:
         """Whether nothing up to a position of the primary's log, which has this end, is missing here."""
@@ -100,18 +103,18 @@ class Target(Protocol):
 
     def clear(self, table: Table) -> None: ...
 
-    def delete(self, table: Table, keys: Sequence[RawKey]) -> None: ...
+    def delete(self, table: Table, raws: Sequence[RawKey]) -> None: ...
 
-    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+    def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
         """Bring a few keys to the rows given, which are all that exist of them; returns rows refused."""
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         """Insert rows; those that this side cannot hold are quarantined. Returns how many were refused."""
 
-    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+    def announce(self, table: Table, raws: Sequence[RawKey], token: str) -> None:
         """Remember keys that strict mode writes here before the primary commits them."""
 
-    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None: ...
+    def forget_announced(self, raws: dict[str, list[RawKey]]) -> None: ...
 
     def advance(self, position: str, changes: int) -> None: ...
 
@@ -125,6 +128,15 @@ class Store(Protocol):
 
     def target(self, *, durable: bool = False, careful: bool = False) -> AbstractContextManager[Target]: ...
 
+    def reader(self, connection: Any = None) -> Source:
+        """Reads within the transaction that a connection is in; by default the store's own connection."""
+
+    def writer(self) -> Target:
+        """Writes within the transaction that the store's connection is in; the caller has the right to."""
+
+    def in_flight(self, connection: Any) -> InFlight:
+        """What the transaction that a connection is in has logged."""
+
     def read_control(self) -> Control: ...
 
     def read_position(self) -> str:
@@ -133,7 +145,17 @@ class Store(Protocol):
     def read_watermark(self) -> tuple[str, float]:
         """The same, and when that was, in seconds since 1970 by the applier's clock; 0 if never."""
 
-    def log_end(self) -> str: ...
+    def log_end(self) -> str:
+        """The position that covers all of the log now."""
+
+    def log_tip(self) -> str | None:
+        """The highest position in use, where positions have an order; else None."""
+
+    def mend_log(self) -> None:
+        """Make sure that no position of the log is given out twice."""
+
+    def hurry(self, until: float | None) -> None:
+        """Give up what is not done at this moment of `time.monotonic`; None: be as patient as usual."""
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int: ...
 

@@ -1,4 +1,4 @@
-"""Phases of the move, and the one guarded statement that goes from one to the next."""
+"""Phases of the move, which of them follow each other, and the history that every event goes to."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import StaleAttempt
-
 
 class Phase(StrEnum):
-    """Where the pair stands; kept in PostgreSQL's control row."""
+    """Where the pair stands; kept in PostgreSQL's control row, see `control.advance`."""
 
     PREPARING = "preparing"  # PostgreSQL is claimed and being built; leave by `prepare`
     COPYING = "copying"  # capture is on, rows are being copied; leave by `backfill`
@@ -36,23 +34,6 @@ APPLYING_PHASES = frozenset({Phase.COPYING, Phase.REPLICATING})
 def actor() -> str:
     """Who is doing this: host and process, for the history and for refusals."""
     return f"{socket.gethostname()}/{os.getpid()}"
-
-
-def advance(connection: psycopg.Connection[Any], frm: Phase, to: Phase, epoch: int) -> None:
-    """Move from one phase to the next, in the caller's transaction, and record it.
-
-    Raises:
-        ValueError: there is no such move.
-        StaleAttempt: the pair is not (any more) in phase `frm` at this epoch.
-    """
-    if to not in TRANSITIONS[frm]:
-        raise ValueError(f"there is no move from {frm} to {to}")
-    moved = connection.execute(
-        "UPDATE st_control SET phase = %s WHERE id = 1 AND phase = %s AND epoch = %s", (to, frm, epoch)
-    ).rowcount
-    if not moved:
-        raise StaleAttempt(f"the pair is not in phase {frm} at epoch {epoch}", hint="see st-migrate status")
-    record(connection, f"phase {to}", epoch, {"from": frm})
 
 
 def record(

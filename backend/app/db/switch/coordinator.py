@@ -28,13 +28,23 @@ from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, S
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.compare import Mismatch
-from app.db.sides.capture.triggers import WRITER_LOCK, fence_message, set_fence_message
-from app.db.sides.contract import Control
-from app.db.sides.phase import actor, record
+from app.db.sides.capture.triggers import fence_message, set_fence_message
+from app.db.sides.control import (
+    Control,
+    begin_attempt,
+    end_postgres,
+    fence_postgres,
+    fence_sqlite,
+    mark_committing,
+    postgres_control,
+    promote,
+    release_sqlite,
+    set_primary_sqlite,
+)
+from app.db.sides.locks import hold_rounds, hold_writers
+from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import postgres_control
-from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
 SEQUENCE_GAP = 100
@@ -86,8 +96,9 @@ class Coordinator:
         self, applier: Applier, *, max_pause_ms: int, report: Callable[[str], None] = lambda line: None
     ) -> None:
         self._applier = applier
-        self._sqlite = applier.sqlite
-        self._postgres = applier.postgres
+        self._stores = applier.stores
+        self._sqlite = applier.stores.sqlite
+        self._postgres = applier.stores.postgres
         self._budget = max_pause_ms / 1000
         self._report = report
         self._token = uuid.uuid4().hex
@@ -121,7 +132,7 @@ class Coordinator:
         except BaseException as error:
             # Guarded by the token: after the commit, or if somebody else ended it, this only follows.
             with suppress(psycopg.Error, sqlite3.Error, SwitchError):
-                end_attempt(self._applier, self._token, f"{type(error).__name__}: {error}")
+                end_attempt(self._stores, self._token, f"{type(error).__name__}: {error}")
             raise
         finally:
             self._postgres.be_patient(None)
@@ -140,12 +151,14 @@ class Coordinator:
 
     def _begin(self, control: Control) -> None:
         with self._postgres.write() as connection:
-            begun = connection.execute(
-                "UPDATE st_control SET attempt = %s, attempt_state = 'begun', "
-                "attempt_deadline = extract(epoch FROM clock_timestamp()) + %s, note = %s "
-                "WHERE id = 1 AND attempt IS NULL AND epoch = %s AND primary_side = %s AND phase = 'replicating'",
-                (self._token, 5 + self._budget + ATTEMPT_GRACE_S, actor(), control.epoch, control.primary),
-            ).rowcount
+            begun = begin_attempt(
+                connection,
+                control,
+                self._token,
+                phase=Phase.REPLICATING,
+                seconds=5 + self._budget + ATTEMPT_GRACE_S,
+                note=actor(),
+            )
             if begun:
                 record(
                     connection,
@@ -167,23 +180,15 @@ class Coordinator:
         if control.primary is Side.SQLITE:
             with self._sqlite.write() as connection:
                 self._fenced_at = time.monotonic()
-                fenced = connection.execute(
-                    "UPDATE st_control SET writable = 0, attempt = ?, attempt_state = 'draining', "
-                    "attempt_deadline = ? WHERE id = 1 AND epoch = ? AND attempt IS NULL AND writable = 1",
-                    (self._token, deadline, control.epoch),
-                ).rowcount
+                fenced = fence_sqlite(connection, self._token, control.epoch, deadline)
         else:
             with self._postgres.write() as connection:
                 self._fenced_at = time.monotonic()
                 connection.execute(
                     f"SET LOCAL lock_timeout = '{max(1, int(self._budget * 1000))}ms'".encode()
                 )
-                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
-                fenced = connection.execute(
-                    "UPDATE st_control SET writable = false, attempt_state = 'draining' "
-                    "WHERE id = 1 AND epoch = %s AND attempt = %s AND writable",
-                    (control.epoch, self._token),
-                ).rowcount
+                hold_writers(connection)
+                fenced = fence_postgres(connection, self._token, control.epoch)
         if not fenced:
             raise _Abort("the fence could not be raised: the pair changed meanwhile", retryable=True)
         self._report("fence up")
@@ -216,7 +221,7 @@ class Coordinator:
 
     def _follow(self, to: Side, epoch: int) -> None:
         try:
-            follow(self._applier)
+            follow(self._stores)
         except (psycopg.Error, sqlite3.Error, ShadowUnavailable) as error:
             raise SwitchError(
                 f"{to} is primary at epoch {epoch}, but SQLite does not know yet ({str(error).splitlines()[0]})",
@@ -233,10 +238,7 @@ class Coordinator:
 
     def _mark_committing(self) -> None:
         """The last moment at which SQLite could be released without asking PostgreSQL has passed."""
-        marked = self._sqlite.connection.execute(
-            "UPDATE st_control SET attempt_state = 'committing' WHERE id = 1 AND attempt = ?", (self._token,)
-        ).rowcount
-        if not marked:
+        if not mark_committing(self._sqlite.connection, self._token):
             raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
 
     def _commit(self, to: Side, control: Control) -> None:
@@ -247,29 +249,20 @@ class Coordinator:
                 connection.execute(f"SET LOCAL lock_timeout = '{max(1, int(left * 1000))}ms'".encode())
                 # Whatever the server's default: SQLite follows a record that a crash may not take back.
                 connection.execute("SET LOCAL synchronous_commit = on")
-                connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+                hold_rounds(connection)
                 if to is Side.POSTGRES:
                     deferred.add_foreign_keys(connection)
                     deferred.advance_sequences(connection, SEQUENCE_GAP)
                     self._in_time("keyed")
-                moved = connection.execute(
-                    "UPDATE st_control SET primary_side = %s, epoch = epoch + 1, writable = %s, attempt = NULL, "
-                    "attempt_state = NULL, attempt_deadline = NULL, note = NULL "
-                    "WHERE id = 1 AND attempt = %s AND epoch = %s AND NOT writable",
-                    (to, to is Side.POSTGRES, self._token, control.epoch),
-                ).rowcount
-                if not moved:
+                if not promote(connection, to, self._token, control.epoch):
                     raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
                 connection.execute(
                     "UPDATE st_verify SET epoch = %s, position = %s WHERE id = 1",
-                    (control.epoch + 1, self._store(to).log_end()),
+                    (control.epoch + 1, self._stores.store(to).log_end()),
                 )
                 record(connection, f"primary {to}", control.epoch + 1, {"attempt": self._token})
         except psycopg.OperationalError as error:
             self._resolve(to, control.epoch + 1, error)
-
-    def _store(self, side: Side) -> SqliteStore | PostgresStore:
-        return self._sqlite if side is Side.SQLITE else self._postgres
 
     def _resolve(self, to: Side, epoch: int, error: psycopg.OperationalError) -> None:
         deadline = time.monotonic() + self._budget + ATTEMPT_GRACE_S
@@ -295,7 +288,7 @@ class Coordinator:
             raise _Abort(f"the commit failed: {str(error).splitlines()[0]}", retryable=True) from error
 
     def _aborted(self, reason: str, retryable: bool, mismatches: tuple[Mismatch, ...]) -> Aborted:
-        end_attempt(self._applier, self._token, reason)
+        end_attempt(self._stores, self._token, reason)
         if self._sqlite.read_control().attempt == self._token:
             raise SwitchError(
                 f"the switch failed ({reason}) and PostgreSQL does not answer, so nobody knows whether it took place",
@@ -306,7 +299,7 @@ class Coordinator:
         return Aborted(reason, retryable, mismatches, pause)
 
 
-def end_attempt(applier: Applier, token: str, reason: str) -> bool:
+def end_attempt(stores: Stores, token: str, reason: str) -> bool:
     """End an attempt that has not committed: first on the arbiter's record, then lower the fence.
 
     If PostgreSQL cannot be asked and the attempt has not reached `committing`, SQLite is released alone:
@@ -316,32 +309,23 @@ def end_attempt(applier: Applier, token: str, reason: str) -> bool:
         Whether the attempt was still on record.
     """
     try:
-        with applier.postgres.write() as connection:
-            ended = connection.execute(
-                "UPDATE st_control SET attempt = NULL, attempt_state = NULL, attempt_deadline = NULL, note = NULL, "
-                "writable = (primary_side = 'postgres') WHERE id = 1 AND attempt = %s RETURNING epoch",
-                (token,),
-            ).fetchone()
-            if ended:
-                record(connection, "attempt ended", ended[0], {"reason": reason})
+        with stores.postgres.write() as connection:
+            epoch = end_postgres(connection, token)
+            if epoch is not None:
+                record(connection, "attempt ended", epoch, {"reason": reason})
     except (psycopg.OperationalError, ShadowUnavailable):
-        return release_alone(applier, token)
+        return release_alone(stores, token)
     failpoint(Failpoint.RECOVER_DECIDED)
-    follow(applier)
-    return ended is not None
+    follow(stores)
+    return epoch is not None
 
 
-def release_alone(applier: Applier, token: str) -> bool:
+def release_alone(stores: Stores, token: str) -> bool:
     """Lower SQLite's fence without PostgreSQL, which is safe only before `committing`."""
-    released = applier.sqlite.connection.execute(
-        "UPDATE st_control SET writable = 1, attempt = NULL, attempt_state = NULL, attempt_deadline = NULL "
-        "WHERE id = 1 AND attempt = ? AND attempt_state = 'draining'",
-        (token,),
-    ).rowcount
-    return bool(released)
+    return release_sqlite(stores.sqlite.connection, token)
 
 
-def follow(applier: Applier) -> bool:
+def follow(stores: Stores) -> bool:
     """Bring SQLite's control row to what the arbiter says.
 
     Only ever forward: an older epoch never overwrites a newer one, and the fence of a live attempt is
@@ -350,19 +334,15 @@ def follow(applier: Applier) -> bool:
     Returns:
         Whether SQLite's row was changed.
     """
-    if _following(applier.postgres.read_control(), applier.sqlite.read_control()) is None:
+    if _following(stores.postgres.read_control(), stores.sqlite.read_control()) is None:
         return False
-    with applier.sqlite.write() as connection:
+    with stores.sqlite.write() as connection:
         # Read again under the write lock: no attempt can raise the fence between here and the commit.
-        ours = applier.sqlite.read_control()
-        wanted = _following(applier.postgres.read_control(), ours)
+        ours = stores.sqlite.read_control()
+        wanted = _following(stores.postgres.read_control(), ours)
         if wanted is None:
             return False
-        connection.execute(
-            "UPDATE st_control SET primary_side = ?, epoch = ?, writable = ?, attempt = NULL, attempt_state = NULL, "
-            "attempt_deadline = NULL WHERE id = 1",
-            (wanted.primary, wanted.epoch, wanted.primary is Side.SQLITE),
-        )
+        set_primary_sqlite(connection, ours, wanted.primary, wanted.epoch)
         if ours.epoch != wanted.epoch:
             set_fence_message(connection, fence_message(wanted.primary, wanted.epoch))
     return True

@@ -8,8 +8,6 @@ is closed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +21,14 @@ from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
+from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import Schema, read_schema
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.contract import Control
+from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
+from app.db.switch.readiness import last_verify, quarantined, verify_objection
 from app.db.switch.rehearsal import key_seconds, rehearse
 from app.db.switch.writable import strangers, writable_sides
 
@@ -48,19 +48,27 @@ class Gate:
 Verdict = tuple[bool, str]
 
 
-def evaluate(applier: Applier, to: Side, *, max_pause_ms: int, max_lag: int = 10_000) -> list[Gate]:
+def evaluate(
+    applier: Applier,
+    to: Side,
+    *,
+    max_pause_ms: int,
+    max_lag: int = 10_000,
+    source: SchemaSource | None = None,
+) -> list[Gate]:
     """Evaluate every gate of a switch to `to`.
 
     Args:
         applier: the pair, through connections of this caller's own.
         max_pause_ms: how long writers may be held.
         max_lag: log entries that the shadow may be behind.
+        source: what tells the sides' schemas apart; None for the backend's Alembic chain.
 
     Raises:
         NotPrepared: a side carries no control row.
         ShadowUnavailable: PostgreSQL cannot be reached.
     """
-    gates = _Gates(applier, to, max_pause_ms, max_lag)
+    gates = _Gates(applier, to, max_pause_ms, max_lag, source or Alembic())
     return list(gates.all())
 
 
@@ -79,27 +87,26 @@ def require(gates: Sequence[Gate]) -> None:
         )
 
 
-def fingerprint(schema: Schema) -> str:
-    """A short text that stands for the tables, their columns and kinds."""
-    return hashlib.sha256(repr(sorted(schema.items())).encode()).hexdigest()[:12]
-
-
-def standing(applier: Applier) -> list[Gate]:
+def standing(applier: Applier, source: SchemaSource | None = None) -> list[Gate]:
     """The gates that say whether the pair is sound, whichever way a switch would go; read only."""
-    primary = applier.postgres.read_control().primary
-    gates = _Gates(applier, primary.other, max_pause_ms=0, max_lag=0)
+    primary = applier.stores.postgres.read_control().primary
+    gates = _Gates(applier, primary.other, 0, 0, source or Alembic())
     return [_gate("writable", gates._writable, "run st-migrate recover"), *gates.of_schema()]
 
 
 class _Gates:
-    def __init__(self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int) -> None:
+    def __init__(
+        self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int, source: SchemaSource
+    ) -> None:
+        self._source = source
         self._applier = applier
-        self._postgres = applier.postgres
+        self._stores = applier.stores
+        self._sqlite, self._postgres = applier.stores.sqlite, applier.stores.postgres
         self._to = to
         self._max_pause_ms = max_pause_ms
         self._max_lag = max_lag
-        self._arbiter = applier.postgres.read_control()
-        self._ours = applier.sqlite.read_control()
+        self._arbiter = self._postgres.read_control()
+        self._ours = self._sqlite.read_control()
         self._dirty = DirtyKeys(applier)
 
     def all(self) -> Iterator[Gate]:
@@ -139,8 +146,7 @@ class _Gates:
             )
         if _stand(self._arbiter) != _stand(self._ours):
             return False, f"the control rows disagree (epochs {self._ours.epoch} and {self._arbiter.epoch})"
-        writable = self._postgres if self._arbiter.primary is Side.POSTGRES else self._applier.sqlite
-        if not writable.read_control().writable:
+        if not self._stores.store(self._arbiter.primary).read_control().writable:
             return (
                 False,
                 f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
@@ -148,8 +154,8 @@ class _Gates:
         return True, "none in progress"
 
     def _writable(self) -> Verdict:
-        sides = writable_sides(self._applier.sqlite, self._postgres)
-        found = strangers(self._applier)
+        sides = writable_sides(self._stores)
+        found = strangers(self._stores)
         if len(sides) > 1:
             return False, f"both sides take writes; {found or 'none has come yet'}"
         if found:
@@ -166,7 +172,7 @@ class _Gates:
         return True, "all accept what SQLite accepts"
 
     def _schema(self) -> Verdict:
-        ours, theirs = self._revisions()
+        ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
         if ours != theirs:
             return False, f"revision {ours} on SQLite, {theirs} on PostgreSQL"
         tables = len(self._tables)
@@ -174,17 +180,11 @@ class _Gates:
 
     @cached_property
     def _tables(self) -> Schema:
-        return read_schema(self._applier.sqlite.connection, self._postgres.connection)
-
-    def _revisions(self) -> tuple[str, str]:
-        query = "SELECT version_num FROM alembic_version ORDER BY version_num"
-        ours = [row[0] for row in self._applier.sqlite.connection.execute(query)]
-        theirs = [row[0] for row in self._postgres.connection.execute(query.encode())]
-        return ", ".join(ours) or "none", ", ".join(theirs) or "none"
+        return read_schema(self._sqlite.connection, self._postgres.connection)
 
     def _capture(self) -> Verdict:
         schema = self._tables
-        check_inventory(self._applier.sqlite.connection, schema)
+        check_inventory(self._sqlite.connection, schema)
         check_postgres_inventory(self._postgres.connection, schema)
         return True, f"complete on both sides for {len(schema)} tables"
 
@@ -198,41 +198,21 @@ class _Gates:
         )
 
     def _quarantine(self) -> Verdict:
-        rows = self._postgres.connection.execute(
-            "SELECT tbl, k, accepted_by IS NULL FROM st_quarantine ORDER BY tbl, k"
-        ).fetchall()
-        blocking = [f"{table} {key}" for table, key, unaccepted in rows if unaccepted]
-        if blocking:
-            return False, f"{len(blocking)} rows that PostgreSQL cannot hold: {_some(blocking)}"
-        return True, f"{len(rows)} rows, all accepted" if rows else "empty"
+        held = quarantined(self._postgres.connection)
+        if held.unaccepted:
+            return False, f"{held.unaccepted} rows that PostgreSQL cannot hold: {_some(held.named)}"
+        return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
 
     def _verify(self) -> Verdict:
-        row = self._postgres.connection.execute(
-            "SELECT run, epoch, finished_at, tables, mismatches FROM st_verify WHERE id = 1"
-        ).fetchone()
-        if row is None:
-            return False, "there was none"
-        run, epoch, finished_at, tables, mismatches = row
-        if epoch != self._arbiter.epoch:
-            return False, f"the last one was at epoch {epoch}, now it is {self._arbiter.epoch}"
-        if finished_at is None:
-            return False, "the last one did not finish"
-        if mismatches:
-            return False, f"the last one found {mismatches} mismatches"
-        if left := self._mismatches_on_record():
-            return False, f"a later one found {left} mismatches"
-        schema = self._tables
-        if json.loads(tables) != sorted(schema) or not run.endswith(fingerprint(schema)):
-            return False, "the schema has changed since the last one"
-        return True, f"clean, {max(0, round(time.time() - finished_at))} s ago"
-
-    def _mismatches_on_record(self) -> int:
-        row = self._postgres.connection.execute("SELECT count(*) FROM st_mismatch").fetchone()
-        return int(row[0]) if row else 0
+        verify = last_verify(self._postgres.connection)
+        if objection := verify_objection(verify, self._arbiter.epoch, self._tables):
+            return False, objection.text
+        assert verify is not None and verify.finished_at is not None
+        return True, f"clean, {max(0, round(time.time() - verify.finished_at))} s ago"
 
     def _lag(self) -> Verdict:
         outcome = self._applier.round()
-        primary, shadow = self._applier.directions()
+        primary, shadow = self._stores.directions()
         position = shadow.read_position()
         with primary.source() as source:
             behind = source.backlog(position).entries
@@ -265,7 +245,7 @@ class _Gates:
     def _reverse(self) -> Verdict:
         if self._arbiter.primary is self._to:
             return False, f"{self._to} already is primary"
-        return rehearse(self._applier, self._tables, self._to)
+        return rehearse(self._stores, self._tables, self._to)
 
 
 def _gate(name: str, verdict: Callable[[], Verdict], remedy: str) -> Gate:

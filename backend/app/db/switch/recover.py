@@ -11,11 +11,11 @@ from enum import StrEnum
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, ShadowUnavailable
-from app.db.sides.capture.triggers import WRITER_LOCK
-from app.db.sides.contract import Control
+from app.db.sides.control import Control, supersede
+from app.db.sides.locks import hold_writers
 from app.db.sides.phase import record
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import end_attempt, follow, release_alone
 from app.db.switch.writable import fence_second
 
@@ -35,51 +35,45 @@ class Recovered(StrEnum):
     SUPERSEDED = "postgres_superseded"  # a forced rollback left PostgreSQL behind; it was fenced
 
 
-def recover(applier: Applier) -> Recovered:
+def recover(stores: Stores) -> Recovered:
     """Bring both control rows to one state.
 
     Raises:
         NotPrepared: a side carries no control row, or that of another pair.
     """
-    ours = applier.sqlite.read_control()
+    ours = stores.sqlite.read_control()
     try:
-        arbiter = applier.postgres.read_control()
+        arbiter = stores.postgres.read_control()
     except (psycopg.OperationalError, ShadowUnavailable):
         if ours.attempt is None:
             return Recovered.NOTHING
         if (ours.attempt_deadline or 0.0) > time.time():
             return Recovered.WAIT
-        return Recovered.RELEASED if release_alone(applier, ours.attempt) else Recovered.UNKNOWN
+        return Recovered.RELEASED if release_alone(stores, ours.attempt) else Recovered.UNKNOWN
     if ours.pair != arbiter.pair:
         raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
     if ours.epoch > arbiter.epoch:
-        return _supersede(applier, ours)
+        return _supersede(stores, ours)
     if arbiter.attempt is not None:
-        if (arbiter.attempt_deadline or 0.0) > _postgres_clock(applier):
+        if (arbiter.attempt_deadline or 0.0) > _postgres_clock(stores):
             return Recovered.WAIT
-        end_attempt(applier, arbiter.attempt, "its coordinator died")
+        end_attempt(stores, arbiter.attempt, "its coordinator died")
         return Recovered.ENDED
-    if fence_second(applier) is not None:
+    if fence_second(stores) is not None:
         return Recovered.FENCED
-    return Recovered.FOLLOWED if follow(applier) else Recovered.NOTHING
+    return Recovered.FOLLOWED if follow(stores) else Recovered.NOTHING
 
 
-def _postgres_clock(applier: Applier) -> float:
-    row = applier.postgres.connection.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()
+def _postgres_clock(stores: Stores) -> float:
+    row = stores.postgres.connection.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()
     assert row is not None
     return float(row[0])
 
 
-def _supersede(applier: Applier, ours: Control) -> Recovered:
+def _supersede(stores: Stores, ours: Control) -> Recovered:
     """PostgreSQL came back after a forced rollback: it may take no writes, and has to be filled anew."""
-    with applier.postgres.write() as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
-        fenced = connection.execute(
-            "UPDATE st_control SET writable = false, attempt = NULL, attempt_state = NULL, "
-            "note = 'superseded by a forced rollback' "
-            "WHERE id = 1 AND pair = %s AND epoch < %s AND (writable OR note IS NULL)",
-            (ours.pair, ours.epoch),
-        ).rowcount
-        if fenced:
+    with stores.postgres.write() as connection:
+        hold_writers(connection)
+        if supersede(connection, ours.pair, ours.epoch):
             record(connection, "superseded by a forced rollback", ours.epoch, {})
     return Recovered.SUPERSEDED

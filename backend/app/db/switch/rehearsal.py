@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.urls import Side
-from app.db.rows.catalog import Schema, Table, quote
-from app.db.sides.contract import RawKey, Row
+from app.db.rows import key_sql, keys
+from app.db.rows.catalog import Row, Schema, Table, quote, quote_with_parameters
+from app.db.rows.keys import RawKey
+from app.db.sides.control import open_fence_postgres, open_fence_sqlite, postgres_control
+from app.db.sides.locks import applying_sqlite, hold_rounds, mark_applying_postgres
 from app.db.sides.postgres import deferred
-from app.db.sides.postgres.connection import Connection, postgres_control
-from app.db.sides.postgres.source import PostgresSource
+from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.postgres.target import PostgresTarget
-from app.db.sides.sqlite.store import SqliteSource, SqliteStore, SqliteTarget, split_key, sqlite_key
+from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 LOCK_TIMEOUT = "250ms"  # nobody may wait for a rehearsal for longer
 CANDIDATES = 20
@@ -42,17 +43,17 @@ class _Probe:
     row: Row
 
 
-def rehearse(applier: Applier, schema: Schema, to: Side) -> tuple[bool, str]:
+def rehearse(stores: Stores, schema: Schema, to: Side) -> tuple[bool, str]:
     """Try capture on the future primary and apply on the future shadow; says what was seen."""
-    probe = _probe(applier, schema, to)
+    probe = _probe(stores, schema, to)
     if probe is None:
         return True, "the tables are empty, there is no row to rehearse with"
     if to is Side.POSTGRES:
-        logged = _captured_postgres(applier.postgres, probe)
-        leaked = _applied_sqlite(applier.sqlite, probe)
+        logged = _captured_postgres(stores.postgres, probe)
+        leaked = _applied_sqlite(stores.sqlite, probe)
     else:
-        logged = _captured_sqlite(applier.sqlite, probe)
-        leaked = _applied_postgres(applier.postgres, probe)
+        logged = _captured_sqlite(stores.sqlite, probe)
+        leaked = _applied_postgres(stores.postgres, probe)
     what = f"{probe.table.name} {probe.key}"
     if logged != [(probe.table.name, probe.key)]:
         return (
@@ -78,7 +79,7 @@ def _tried(postgres: PostgresStore) -> Iterator[Connection]:
     connection = postgres.connection
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
-        connection.execute("SELECT 1 FROM st_watermark WHERE id = 1 FOR UPDATE")
+        hold_rounds(connection)
         yield connection
 
 
@@ -92,31 +93,26 @@ def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
         sqlite.connection.execute("ROLLBACK")
 
 
-def _probe(applier: Applier, schema: Schema, to: Side) -> _Probe | None:
+def _probe(stores: Stores, schema: Schema, to: Side) -> _Probe | None:
     """A row that both sides have now, in a table with as few foreign keys as possible."""
-    sqlite, postgres = applier.sqlite.connection, applier.postgres.connection
-    ours, theirs = SqliteSource(sqlite), PostgresSource(postgres)
+    ours, theirs = stores.sqlite.reader(), stores.postgres.reader()
     here, there = (theirs, ours) if to is Side.POSTGRES else (ours, theirs)
-    touching = _foreign_keys(postgres)
+    touching = _foreign_keys(stores.postgres.connection)
     for table in sorted(schema.values(), key=lambda table: len(touching.get(table.name, ()))):
-        for key in _some_keys(applier, table, to):
+        for key in _some_keys(stores, table, to):
             if (rows := here.rows_of(table, [key])) and there.rows_of(table, [key]):
                 return _Probe(table, key, rows[0])
     return None
 
 
-def _some_keys(applier: Applier, table: Table, side: Side) -> list[RawKey]:
+def _some_keys(stores: Stores, table: Table, side: Side) -> list[RawKey]:
     """A few keys of a table as this side's triggers log them."""
-    names = ", ".join(map(quote, table.key_names))
-    one = len(table.key) == 1
+    some = f"FROM {quote(table.name)} LIMIT {CANDIDATES}"
     if side is Side.SQLITE:
-        field = names if one else f"json_array({names})"
-        query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
-        return [row[0] for row in applier.sqlite.connection.execute(query)]
-    field = f"{names}::text" if one else f"jsonb_build_array({names})::text"
-    query = f"SELECT {field} FROM {quote(table.name)} LIMIT {CANDIDATES}"
-    keys = [row[0] for row in applier.postgres.connection.execute(query.encode())]
-    return list(map(int, keys)) if table.integer_key else keys
+        query = f"SELECT {key_sql.logging_on_sqlite(table)} {some}"
+        return [row[0] for row in stores.sqlite.connection.execute(query)]
+    query = f"SELECT {key_sql.logging_on_postgres(table)} {some}"
+    return keys.typed(table, [row[0] for row in stores.postgres.connection.execute(query.encode())])
 
 
 def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
@@ -132,21 +128,23 @@ def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
     return touching
 
 
-def _no_change(table: Table) -> str:
+def _no_change(table: Table, quoted: Callable[[str], str] = quote) -> str:
     """An assignment that changes nothing, to a column outside the key where there is one."""
-    name = next((c.name for c in table.columns if c not in table.key), table.key_names[0])
-    return f"UPDATE {quote(table.name)} SET {quote(name)} = {quote(name)}"
+    name = quoted(next((c.name for c in table.columns if c not in table.key), table.key_names[0]))
+    return f"UPDATE {quoted(table.name)} SET {name} = {name}"
 
 
 def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried(postgres) as connection:
-        connection.execute("UPDATE st_control SET writable = true WHERE id = 1")
-        match = " AND ".join(f"{quote(c.name)} = %s::{c.cast}" for c in table.key)
-        values = [str(part) for part in split_key(table, probe.key)]
-        connection.execute(f"{_no_change(table)} WHERE {match}".encode(), values)
+        open_fence_postgres(connection, postgres_control(connection).epoch, writable=True)
+        connection.execute(
+            f"{_no_change(table, quote_with_parameters)} WHERE {key_sql.match_on_postgres(table)}".encode(),
+            keys.canonical_of(table, probe.key),
+        )
         logged = _logged_here(connection)
-    return [(name, int(key) if table.integer_key and key else key) for name, key in logged]
+    typed = keys.typed(table, [key for _, key in logged])
+    return [(name, key) for (name, _), key in zip(logged, typed, strict=True)]
 
 
 def _logged_here(connection: Connection) -> Logged:
@@ -158,10 +156,12 @@ def _logged_here(connection: Connection) -> Logged:
 def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
-        connection.execute("UPDATE st_control SET writable = 1 WHERE id = 1")
+        open_fence_sqlite(connection, sqlite.read_control().epoch, writable=True)
         before = int(sqlite.log_end())
-        match = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
-        connection.execute(f"{_no_change(table)} WHERE {match}", sqlite_key(table, probe.key))
+        connection.execute(
+            f"{_no_change(table)} WHERE {key_sql.match_on_sqlite(table)}",
+            keys.on_sqlite(table, probe.key),
+        )
         return connection.execute(
             "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
         ).fetchall()
@@ -173,9 +173,8 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
     with _tried(postgres) as connection:
         for owner, name in _foreign_keys(connection).get(table.name, []):
             connection.execute(f"ALTER TABLE {quote(owner)} DROP CONSTRAINT {quote(name)}".encode())
-        control = postgres_control(connection)
-        connection.execute("SELECT set_config('st.applying', %s, true)", (str(control.epoch),))
-        target = PostgresTarget(connection, "", control, quarantined=False, careful=False)
+        target = postgres.writer()
+        mark_applying_postgres(connection, target.control.epoch)
         try:
             target.delete(table, [probe.key])
             refused = target.insert(table, [[probe.row]])
@@ -184,7 +183,7 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
         if refused:
             return "was refused: PostgreSQL cannot hold the row"
         leaked = _logged_here(connection)
-        back = PostgresSource(connection).rows_of(table, [probe.key])
+        back = postgres.reader().rows_of(table, [probe.key])
     return _outcome(leaked, len(back))
 
 
@@ -192,18 +191,18 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
     """Apply the probe to SQLite; returns what went wrong."""
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
-        connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
         before = int(sqlite.log_end())
-        target = SqliteTarget(connection)
+        target = sqlite.writer()
         try:
-            target.delete(table, [probe.key])
-            target.insert(table, [[probe.row]])
+            with applying_sqlite(connection):
+                target.delete(table, [probe.key])
+                target.insert(table, [[probe.row]])
         except sqlite3.IntegrityError as error:
             return f"failed: {error}"
         leaked = connection.execute(
             "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
         ).fetchall()
-        back = SqliteSource(connection).rows_of(table, [probe.key])
+        back = sqlite.reader().rows_of(table, [probe.key])
     return _outcome(leaked, len(back))
 
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.db.apply.round import Applier
 from app.db.common.urls import Side
-from app.db.sides.capture.triggers import WRITER_LOCK
-from app.db.sides.contract import RawKey
+from app.db.rows.keys import RawKey
+from app.db.sides.control import fence_second_postgres, fence_second_sqlite, sqlite_is_open
+from app.db.sides.locks import hold_writers
 from app.db.sides.phase import record
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
 
 SHOWN = 20  # keys in a message or in the history
 
@@ -46,19 +46,16 @@ class Strangers:
         return f"{len(names)} rows were written on {self.side} while it was the shadow: {', '.join(names[:SHOWN])}{more}"
 
 
-def writable_sides(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Side, ...]:
+def writable_sides(stores: Stores) -> tuple[Side, ...]:
     """The sides that take application writes now; read only, and never two because of a switch under way.
 
     Raises:
         NotPrepared: a side carries no control row.
         ShadowUnavailable, psycopg.OperationalError: PostgreSQL cannot be asked.
     """
-    before = _postgres(postgres)
-    ours = sqlite.connection.execute(
-        "SELECT writable = 1 OR (applying <> 0 AND primary_side <> 'sqlite') FROM st_control WHERE id = 1"
-    ).fetchone()
-    open_sides = [Side.SQLITE] if ours and ours[0] else []
-    if before[0] and (not open_sides or _postgres(postgres) == before):
+    before = _postgres(stores.postgres)
+    open_sides = [Side.SQLITE] if sqlite_is_open(stores.sqlite.connection) else []
+    if before[0] and (not open_sides or _postgres(stores.postgres) == before):
         open_sides.append(Side.POSTGRES)
     return tuple(open_sides)
 
@@ -68,16 +65,16 @@ def _postgres(postgres: PostgresStore) -> tuple[bool, int]:
     return control.writable, control.epoch
 
 
-def strangers(applier: Applier) -> Strangers:
+def strangers(stores: Stores) -> Strangers:
     """What the shadow's log holds that no applier and no switch accounts for; read only."""
-    primary, shadow = applier.directions()
+    primary, shadow = stores.directions()
     position = primary.read_position()
-    if isinstance(shadow, SqliteStore):
-        rows = shadow.connection.execute(
+    if shadow.side is Side.SQLITE:
+        rows = stores.sqlite.connection.execute(
             "SELECT seq, tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (int(position),)
         ).fetchall()
     else:
-        rows = shadow.connection.execute(
+        rows = stores.postgres.connection.execute(
             f"SELECT seq, tbl, k FROM st_change_log WHERE {PostgresSource.NEW} ORDER BY seq".encode(),
             PostgresSource.parameters(position),
         ).fetchall()
@@ -89,53 +86,46 @@ def strangers(applier: Applier) -> Strangers:
     )
 
 
-def fence_second(applier: Applier) -> Strangers | None:
+def fence_second(stores: Stores) -> Strangers | None:
     """Fence the side that is not primary, if both take writes; guarded by the epoch, repeated without harm.
 
     Returns:
         What was written there until the fence stood; None if there was nothing to fence.
     """
-    if len(writable_sides(applier.sqlite, applier.postgres)) < len(Side):
+    if len(writable_sides(stores)) < len(Side):
         return None
-    arbiter = applier.postgres.read_control()
+    arbiter = stores.postgres.read_control()
     if arbiter.attempt is not None:
         return None
     if arbiter.primary is Side.POSTGRES:
-        fenced = applier.sqlite.connection.execute(
-            "UPDATE st_control SET writable = 0, applying = 0 WHERE id = 1 AND epoch = ? AND attempt IS NULL",
-            (arbiter.epoch,),
-        ).rowcount
+        fenced = fence_second_sqlite(stores.sqlite.connection, arbiter.epoch)
     else:
-        with applier.postgres.write() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
-            fenced = connection.execute(
-                "UPDATE st_control SET writable = false WHERE id = 1 AND epoch = %s "
-                "AND primary_side = 'sqlite' AND attempt IS NULL",
-                (arbiter.epoch,),
-            ).rowcount
+        with stores.postgres.write() as connection:
+            hold_writers(connection)
+            fenced = fence_second_postgres(connection, arbiter.epoch)
     if not fenced:
         return None
-    found = strangers(applier)
+    found = strangers(stores)
     evidence: dict[str, Any] = {
         "side": str(found.side),
         "rows": len(found.names()),
         "first": found.names()[:SHOWN],
     }
-    with applier.postgres.write() as connection:
+    with stores.postgres.write() as connection:
         record(connection, "second side fenced", arbiter.epoch, evidence)
     return found
 
 
-def forget(applier: Applier, found: Strangers, why: str) -> None:
+def forget(stores: Stores, found: Strangers, why: str) -> None:
     """Take rows off the list: the operator has decided, or the sides were found equal."""
     if not found:
         return
     if found.side is Side.SQLITE:
-        with applier.sqlite.write() as ours:
+        with stores.sqlite.write() as ours:
             ours.executemany("DELETE FROM st_change_log WHERE seq = ?", [(n,) for n in found.numbers])
-    with applier.postgres.write() as theirs:
+    with stores.postgres.write() as theirs:
         if found.side is Side.POSTGRES:
             theirs.execute("DELETE FROM st_change_log WHERE seq = ANY(%s)", (list(found.numbers),))
-        epoch = applier.postgres.read_control().epoch
+        epoch = stores.postgres.read_control().epoch
         evidence = {"why": why, "side": str(found.side), "rows": found.names()}
         record(theirs, "strangers' rows decided", epoch, evidence)

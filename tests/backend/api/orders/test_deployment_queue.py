@@ -20,8 +20,8 @@ from app.models import (
     StrategyDeploymentLock,
     User,
 )
-from app.services import deployment_worker
-from app.services.deployment_jobs import (
+from app.services.deployments import worker as deployment_worker
+from app.services.deployments.jobs import (
     acquire_deployment_lock,
     claim_next_job,
     enqueue_job,
@@ -32,8 +32,8 @@ from app.services.deployment_jobs import (
     requeue_stale_running_jobs,
     sweep_stale_locks,
 )
-from app.services.deployment_scheduler import enqueue_due_jobs_once, latest_closed_bar_end_ist
-from app.services.deployment_worker import DeploymentWorker
+from app.services.deployments.scheduler import enqueue_due_jobs_once, latest_closed_bar_end_ist
+from app.services.deployments.worker import DeploymentWorker
 
 NOW = datetime(2026, 1, 5, 5, 0, 30, tzinfo=UTC)  # a Monday, 10:30:30 IST
 

@@ -13,9 +13,9 @@ from app.api import orders as orders_api
 from app.api import paper as paper_api
 from app.core.config import Settings
 from app.models import Order, Position, RiskSettings, Strategy, SystemEvent, User
-from app.services.risk_engine_v2_flag_store import get_risk_engine_v2_enabled, set_risk_engine_v2_enabled
-from app.services.risk_policy_store import ENFORCEMENT_FLAGS, RiskPolicy, get_risk_policy, set_risk_policy
-from app.services.secret_rows import store_secret_row
+from app.services.risk.engine_flag import get_risk_engine_v2_enabled, set_risk_engine_v2_enabled
+from app.services.risk.policy_store import ENFORCEMENT_FLAGS, RiskPolicy, get_risk_policy, set_risk_policy
+from app.services.shared.secret_rows import store_secret_row
 from tests.backend.api.fake_broker import FakeBroker
 
 

@@ -13,12 +13,12 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.api import webhook as webhook_api
 from app.core.config import Settings
 from app.models import Order, SystemEvent, User
-from app.services import stranded_orders
-from app.services.stranded_orders import STRANDED, StrandedOrdersWatch, move_stranded_orders
-from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from app.services.orders import stranded as stranded_orders
+from app.services.orders.stranded import STRANDED, StrandedOrdersWatch, move_stranded_orders
+from app.services.webhook import dispatch as webhook_dispatch
+from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
 
 BUY: dict[str, Any] = {
@@ -46,7 +46,7 @@ def stranded(
         raise OperationalError("SELECT", {}, Exception("gone"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(webhook_api.orders_api, "execute_order", lose)
+        patch.setattr(webhook_dispatch, "execute_stored_order", lose)
         assert client.post("/webhook", json=BUY).status_code == 503
     order_id = db.scalars(select(Order.id)).one()
     resent = client.post("/webhook", json=BUY).json()

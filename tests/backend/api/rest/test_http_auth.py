@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings
 from app.models import User
-from app.services import users
-from app.services.users import ensure_default_admin
+from app.services.shared import users
+from app.services.shared.users import ensure_default_admin
 
 ACCOUNT = {"username": "मीनाक्षी", "password": "secret-1"}
 BASIC = {"WWW-Authenticate": 'Basic realm="SigmaTrader Admin"'}

@@ -24,8 +24,8 @@ from app.models import (
     SystemEvent,
     User,
 )
-from app.services.broker_secrets import get_broker_secret, set_broker_secret
-from app.services.system_events import record_system_event
+from app.services.brokers.secrets import get_broker_secret, set_broker_secret
+from app.services.shared.system_events import record_system_event
 
 RISK = "/api/risk-settings/"
 EVENTS = "/api/system-events/"

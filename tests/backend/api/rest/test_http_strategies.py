@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.models import Alert, Order, RiskSettings, Strategy, User
-from app.services.alert_expression import expression_to_dict
-from app.services.alert_expression_dsl import parse_expression
-from app.services.indicator_alerts import IndicatorAlertError
+from app.services.strategies.dsl import parse_expression
+from app.services.strategies.errors import IndicatorAlertError
+from app.services.strategies.expression import expression_to_dict
 
 URL = "/api/strategies/"
 

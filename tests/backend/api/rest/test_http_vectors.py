@@ -12,7 +12,7 @@ from app.core.auth import create_session_token, decode_session_token, hash_passw
 from app.core.config import Settings
 from app.core.crypto import decrypt_token, encrypt_token
 from app.core.time_utils import to_utc
-from app.services.price_ticks import round_price_to_tick
+from app.services.orders.price_ticks import round_price_to_tick
 
 KNOWN_HASH = "pbkdf2_sha256$260000$MDEyMzQ1Njc4OWFiY2RlZg$iH7-NdIH1O3hsEBGhWxOgTbDcxocA5e8e-Ev4JL25_k"
 KNOWN_TOKEN = (

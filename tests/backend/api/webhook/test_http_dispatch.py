@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.api import webhook as webhook_api
 from app.core.config import Settings
 from app.models import Order, SystemEvent, User
-from app.services.tradingview_webhook_config import TradingViewWebhookConfig, set_tradingview_webhook_config
+from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.db.common.failpoints import Failpoint
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.core.outage.proxy import Mode, Proxy
 from tests.core.random.history.judge import Verdict
 from tests.core.random.history.world import World, make_template

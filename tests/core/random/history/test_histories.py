@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from loadtests.processes import REPO, python_env
+from loadtests.stage.processes import REPO, python_env
 from tests.core.random.history.judge import START, State, judge
 from tests.core.random.history.ledger import Op, Outcome
 

@@ -23,12 +23,12 @@ from typing import Any
 
 from app.db.common import failpoints
 from app.db.revisions.chain import upgrade_head
-from loadtests.embedded import EmbeddedPostgres
-from loadtests.processes import python_env
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.stage.processes import python_env
 from migration.verbs.cli import main
+from tests.core.random.history import clients
 from tests.core.random.history.judge import START, Verdict, judge, read_postgres, read_sqlite
 from tests.core.random.history.ledger import read
-from tests.history import clients
 
 ROWS = 3000
 STOP_S = 60.0

@@ -10,7 +10,7 @@ import pytest
 from alembic.config import Config
 
 from app.db.common.urls import Side
-from loadtests.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres
 from tests.data.schema.chain_pairs import clone, make_template, url_of
 from tests.data.schema.pair_chain import write_chain
 from tests.support.pairs import TestPair

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 from pathlib import Path
 
 import pytest
 
-import migration.fill.prepare as preparing
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic
 from app.db.rows.catalog import Schema
 from app.db.rows.compare import compare_rows
+from migration.fill.prepare import prepare
 from tests.support.fixtures import Templates
 from tests.support.pairs import TestPair
 
@@ -22,7 +22,7 @@ def _mismatches(pair: TestPair) -> dict[str, int]:
     applier = pair.applier
     schema: Schema = applier.schema()
     found = {}
-    with applier.sqlite.source() as ours, applier.postgres.source() as theirs:
+    with applier.stores.sqlite.source() as ours, applier.stores.postgres.source() as theirs:
         for table in schema.values():
             sqlite_rows = [row for rows in ours.all_rows(table) for row in rows]
             postgres_rows = [row for rows in theirs.all_rows(table) for row in rows]
@@ -38,14 +38,12 @@ def test_there_and_back_and_there_again(
 ) -> None:
     path = tmp_path / "real.db"
     if source == "sample":
-        facts: Path = request.getfixturevalue("facts")
-        with gzip.open(facts / "sample" / "sigma_trader.db.gz") as packed, path.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
+        shutil.copy(request.getfixturevalue("sample_file"), path)
     else:
         upgrade_head(f"sqlite:///{path}")
     pair = TestPair(path, templates.server.create_database(f"real_{source}"))
     try:
-        preparing.prepare(pair.pair, pair.applier, report=lambda line: None)
+        prepare(pair.pair, pair.applier.stores, Alembic(), report=lambda line: None)
         pair.backfill()
         assert pair.pg.execute("SELECT count(*) FROM st_quarantine").fetchone() == (0,)
         assert _mismatches(pair) == {}

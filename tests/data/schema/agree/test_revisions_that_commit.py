@@ -63,7 +63,7 @@ def test_killed_at_any_step_one_side_is_writable_and_the_same_command_finishes(
     pair = pair_of(primary)
     call = ("upgrade", pair, primary, chain.get_main_option("script_location"), "concurrent_index")
     assert zygote.run(*call, failpoints=f"{point}=kill") == -SIGKILL
-    assert writable_sides(pair.applier.sqlite, pair.applier.postgres) == (primary,)
+    assert writable_sides(pair.applier.stores) == (primary,)
     assert not takes_writes(pair, primary.other)
     assert pair.recover() is Recovered.NOTHING
     pair.app(primary).execute("UPDATE parents SET n = 77 WHERE id = 4")
@@ -119,7 +119,7 @@ def test_what_the_source_does_not_show_is_stopped_and_undone(
     pair = pair_of(primary)
     with pytest.raises(Refused):
         upgrade_head(url_of(pair, primary), change, config=chain)
-    assert writable_sides(pair.applier.sqlite, pair.applier.postgres) == (primary,)
+    assert writable_sides(pair.applier.stores) == (primary,)
     sides = Side if change != "hidden_driver_commit" else [Side.SQLITE]
     for side in sides:
         assert pair.app(side).execute("SELECT count(*) FROM parents WHERE n = 4711").fetchone() == (0,)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from app.db.common.errors import SchemaDrift
+from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, postgres_keys, quote, sqlite_keys
 from app.db.sides.capture import triggers as capture
 from app.db.sides.capture.inventory import check_postgres_inventory
@@ -129,7 +130,7 @@ class PostgresCapture:
             "SELECT prosrc FROM pg_proc WHERE proname = %s AND pronamespace = current_schema()::regnamespace",
             (capture.postgres_function(table),),
         ).fetchone()
-        logged = f"SELECT {literal(table.name)}, {capture.postgres_key(table)} FROM st_new"
+        logged = f"SELECT {literal(table.name)}, {key_sql.logging_on_postgres(table)} FROM st_new"
         return row is not None and logged in row[0]
 
     def _drop_functions_but(self, schema: Schema) -> None:

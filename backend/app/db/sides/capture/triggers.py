@@ -16,17 +16,17 @@ import psycopg
 
 from app.db.common.errors import CaptureLost
 from app.db.common.urls import Side
+from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, quote
 from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
+from app.db.sides.locks import WRITER_LOCK
 
 FENCED_SQLSTATE = "ST001"
 OVERTAKEN_SQLSTATE = (
     "ST002"  # a small round that read the primary before it held the shadow, and was too late
 )
 FENCED_TEXT = "takes no application writes"  # SQLite has no error code of our own, only this text
-# The lock that every writer on PostgreSQL shares: (class, object), class spelling "ST".
-WRITER_LOCK = (0x5354, 1)
 
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
 
@@ -36,11 +36,6 @@ def fence_message(primary: Side, epoch: int) -> str:
     if primary is Side.SQLITE:
         return f"sqlite {FENCED_TEXT}: a switch away from it is under way (epoch {epoch})"
     return f"sqlite {FENCED_TEXT}: the primary is postgres (epoch {epoch})"
-
-
-def _key(table: Table, row: str) -> str:
-    fields = [f"{row}{quote(name)}" for name in table.key_names]
-    return fields[0] if len(fields) == 1 else f"json_array({', '.join(fields)})"
 
 
 def _prefix(table: Table) -> str:
@@ -57,11 +52,11 @@ def sqlite_triggers(schema: Schema) -> dict[str, str]:
             "table": quote(table.name),
             "name": literal(table.name),
             "now": _NOW,
-            "new_key": _key(table, "NEW."),
-            "old_key": _key(table, "OLD."),
-            "row_key": _key(table, ""),
-            "key_moved": " OR ".join(f"NEW.{quote(n)} IS NOT OLD.{quote(n)}" for n in table.key_names),
-            "is_old_row": " AND ".join(f"{quote(n)} IS OLD.{quote(n)}" for n in table.key_names),
+            "new_key": key_sql.logging_on_sqlite(table, "NEW."),
+            "old_key": key_sql.logging_on_sqlite(table, "OLD."),
+            "row_key": key_sql.logging_on_sqlite(table),
+            "key_moved": key_sql.moved(table),
+            "is_old_row": key_sql.is_old_row(table),
         }
         for event in ("insert", "update", "delete"):
             triggers[f"{_prefix(table)}_{event}"] = _fill(sql[event], f"_{event}", same)
@@ -181,12 +176,6 @@ def postgres_function(table: Table) -> str:
     return f"st_capture_{hashlib.sha256(table.name.encode()).hexdigest()[:40]}"
 
 
-def postgres_key(table: Table) -> str:
-    """The expression that a table's capture function logs as the key."""
-    fields = ", ".join(map(quote, table.key_names))
-    return f"{fields}::text" if len(table.key) == 1 else f"jsonb_build_array({fields})::text"
-
-
 def install_postgres(connection: psycopg.Connection[Any], schema: Schema, *, inserts: bool = True) -> None:
     """Put functions and triggers in place, in the caller's transaction.
 
@@ -232,7 +221,7 @@ def _of_table(table: Table, values: dict[str, str]) -> dict[str, str]:
         "function": quote(postgres_function(table)),
         "table": f"{values['schema']}.{quote(table.name)}",
         "name": literal(table.name),
-        "key": postgres_key(table),
+        "key": key_sql.logging_on_postgres(table),
     }
 
 

@@ -13,11 +13,9 @@ from psycopg import errors as pg_errors
 from psycopg import pq
 from sqlalchemy import URL
 
-from app.db.common.errors import ConfigurationError, NotPrepared, ShadowUnavailable
+from app.db.common.errors import ConfigurationError, ShadowUnavailable
 from app.db.common.settings import Pooler, ShimSettings
 from app.db.common.urls import connect_arguments, shown
-from app.db.sides.contract import CONTROL_QUERY, Control
-from app.db.sides.sqlite.store import control_from_row
 
 Connection = psycopg.Connection[Any]
 
@@ -147,18 +145,3 @@ def give_up(connection: Connection) -> None:
 def is_retryable(error: BaseException) -> bool:
     """Whether waiting may mend an error, by SQLSTATE class, never by its text."""
     return isinstance(error, (*_RETRYABLE, ShadowUnavailable)) and not isinstance(error, ROW_ERRORS)
-
-
-def postgres_control(connection: Connection, *, lock: bool = False) -> Control:
-    """The control row of the PostgreSQL side, optionally locked for the rest of the transaction.
-
-    Raises:
-        NotPrepared: there is none.
-    """
-    try:
-        row = connection.execute(CONTROL_QUERY + (" FOR UPDATE" if lock else "")).fetchone()
-    except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName):
-        row = None
-    if row is None:
-        raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
-    return control_from_row(row)

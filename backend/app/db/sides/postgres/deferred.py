@@ -20,9 +20,9 @@ from psycopg import errors as pg_errors
 from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.rows.catalog import literal, quote, takes_part
+from app.db.sides.locks import hold_builders
 
 Connection = psycopg.Connection[Any]
-_BUILD_LOCK = (0x5354, 2)  # (class, object), class spelling "ST"
 # What a crash of the server undoes is missing afterwards, and built again.
 _BUILDING = (
     "SELECT set_config('lock_timeout', '0', true), set_config('maintenance_work_mem', '256MB', true), "
@@ -115,7 +115,7 @@ def build_indexes(connection: Connection) -> Iterator[tuple[str, str]]:
             with connection.transaction():
                 connection.execute(_BUILDING)
                 # Several backfills may come to their end at once: one builds, the others find it done.
-                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILD_LOCK)
+                hold_builders(connection)
                 if table not in {row[1] for row in missing(connection, kind, name=name)}:
                     continue
                 connection.execute(

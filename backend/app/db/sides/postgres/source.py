@@ -14,12 +14,13 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import NotPrepared
-from app.db.rows.canonical import Kind
-from app.db.rows.catalog import Table, quote_with_parameters
-from app.db.sides.contract import START, Backlog, RawKey, Row
-from app.db.sides.postgres.connection import Connection, postgres_control
-from app.db.sides.postgres.target import canonical_parts
-from app.db.sides.sqlite.store import FETCH
+from app.db.rows import key_sql, keys
+from app.db.rows.catalog import Row, Table, quote_with_parameters
+from app.db.rows.keys import Key, RawKey
+from app.db.rows.kinds import Kind
+from app.db.sides.contract import FETCH, START, Backlog
+from app.db.sides.control import postgres_control
+from app.db.sides.postgres.connection import Connection
 
 # Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
 _AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
@@ -63,25 +64,23 @@ class PostgresSource:
             )
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
-        keys = self._stream(
+        logged = self._stream(
             f"SELECT DISTINCT k FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s",
             self.parameters(after, tbl=table.name),
         )
-        integer = table.integer_key
-        for rows in keys:
-            yield [int(row[0]) if integer and row[0] is not None else row[0] for row in rows]
+        for rows in logged:
+            yield keys.typed(table, [row[0] for row in rows])
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
-        names = ", ".join(map(quote_with_parameters, table.key_names))
         yield from self._stream(
-            f"{select_list(table)} WHERE ({names}) IN (SELECT {logged_key_fields(table)} FROM st_change_log "
-            f"WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
+            f"{select_list(table)} WHERE ({key_sql.names_with_parameters(table)}) IN "
+            f"(SELECT {key_sql.logged_on_postgres(table)} FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
             self.parameters(after, tbl=table.name),
         )
 
-    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
-        known = (canonical_parts(table, key) for key in keys)
-        return rows_by_key(self._connection, table, [parts for parts in known if parts is not None])
+    def rows_of(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
+        known = (keys.canonical_of(table, raw) for raw in raws)
+        return rows_by_key(self._connection, table, [key for key in known if key is not None])
 
     def has_ended(self, token: str) -> bool:
         """A token is a transaction id; what the snapshot can judge has committed or rolled back."""
@@ -89,12 +88,6 @@ class PostgresSource:
             "SELECT pg_visible_in_snapshot(%s::xid8, pg_current_snapshot())", (token,)
         ).fetchone()
         return row is not None and bool(row[0])
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        keys: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            keys.setdefault(table, set()).add(str(key))
-        return keys
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:
         yield from self._stream(select_list(table), {})
@@ -106,11 +99,19 @@ class PostgresSource:
                 yield rows
 
 
-def logged_key_fields(table: Table) -> str:
-    """A key logged on PostgreSQL taken apart into its typed columns."""
-    if len(table.key) == 1:
-        return f"k::{table.key[0].cast}"
-    return ", ".join(f"(k::jsonb ->> {n})::{column.cast}" for n, column in enumerate(table.key))
+# Whether a column is read as the text that PostgreSQL prints, and else as the driver's own type.
+_AS_TEXT: dict[Kind, bool] = {
+    Kind.INTEGER: False,
+    Kind.FLOAT: False,
+    Kind.BOOLEAN: False,
+    Kind.TEXT: False,
+    Kind.TIMESTAMP: True,
+    Kind.DATE: True,
+    Kind.TIME: True,
+    Kind.BLOB: False,
+    Kind.NUMERIC: True,
+    Kind.UUID: True,
+}
 
 
 def select_list(table: Table) -> str:
@@ -118,25 +119,24 @@ def select_list(table: Table) -> str:
 
     For execution with parameters, be there none: percent signs in names are doubled.
     """
-    as_text = (Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.NUMERIC, Kind.UUID)
     fields = ", ".join(
         f"{quote_with_parameters(column.name)}::text"
-        if column.kind in as_text or column.cast == "json"
+        if _AS_TEXT[column.kind] or column.cast == "json"
         else quote_with_parameters(column.name)
         for column in table.columns
     )
     return f"SELECT {fields} FROM {quote_with_parameters(table.name)}"
 
 
-def rows_by_key(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[Row]:
-    """The rows of some keys, in no particular order; keys hold one value per key column."""
-    if not keys:
+def rows_by_key(connection: Connection, table: Table, known: Sequence[Key]) -> list[Row]:
+    """The rows of some keys, in no particular order."""
+    if not known:
         return []
-    columns = [[None if v is None else str(v) for v in column] for column in zip(*keys, strict=True)]
+    columns = list(map(list, zip(*known, strict=True)))
     arrays = ", ".join(["%s::text[]"] * len(table.key))
     aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
     typed = ", ".join(f"c{n}::{column.cast}" for n, column in enumerate(table.key))
-    names = ", ".join(map(quote_with_parameters, table.key_names))
+    names = key_sql.names_with_parameters(table)
     return connection.execute(
         f"{select_list(table)} WHERE ({names}) IN (SELECT {typed} FROM unnest({arrays}) AS u({aliases}))".encode(),
         columns,

@@ -15,17 +15,11 @@ from sqlalchemy import URL
 from app.db.common.errors import NotPrepared
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
-from app.db.sides.contract import START, Control
-from app.db.sides.postgres.connection import (
-    Connection,
-    PatientConnection,
-    give_up,
-    open_postgres,
-    postgres_control,
-)
+from app.db.sides.contract import START, InFlight
+from app.db.sides.control import Control, control_from_row, postgres_control
+from app.db.sides.postgres.connection import Connection, PatientConnection, give_up, open_postgres
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.target import PostgresTarget
-from app.db.sides.sqlite.store import control_from_row
 
 
 class PostgresStore:
@@ -116,6 +110,43 @@ class PostgresStore:
             announced=announced,
         )
 
+    def reader(self, connection: Connection | None = None) -> PostgresSource:
+        return PostgresSource(connection or self.connection)
+
+    def writer(
+        self,
+        control: Control | None = None,
+        *,
+        position: str = "",
+        quarantined: bool = False,
+        announced: bool = False,
+        careful: bool = False,
+    ) -> PostgresTarget:
+        """Writes within the transaction that the store's connection is in; the caller has the right to.
+
+        Args:
+            control: the control row, if it has been read.
+            position: the watermark, if it is known.
+            quarantined, announced: whether rows may stand in quarantine or announced.
+            careful: see `PostgresTarget`.
+        """
+        connection = self.connection
+        return PostgresTarget(
+            connection,
+            position,
+            control or postgres_control(connection),
+            quarantined=quarantined,
+            announced=announced,
+            careful=careful,
+        )
+
+    def in_flight(self, connection: Connection) -> InFlight:
+        """What the transaction has logged; the token is its id."""
+        rows = connection.execute(
+            "SELECT DISTINCT tbl, k, xid::text FROM st_change_log WHERE xid = pg_current_xact_id_if_assigned()"
+        ).fetchall()
+        return InFlight.of((row[:2] for row in rows), rows[0][2] if rows else "")
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: committed on a normal exit, else rolled back."""
@@ -138,6 +169,12 @@ class PostgresStore:
         row = self.connection.execute("SELECT pg_current_snapshot()::text").fetchone()
         assert row is not None
         return str(row[0])
+
+    def log_tip(self) -> None:
+        """Snapshots have no order."""
+
+    def mend_log(self) -> None:
+        """A sequence gives no number twice."""
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
         """Delete at most `limit` log entries that all these positions cover; returns how many went."""

@@ -5,26 +5,26 @@ What PostgreSQL cannot hold is set aside with its reason in the same transaction
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import psycopg
 from psycopg import errors as pg_errors
 from psycopg import pq
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import Kind, encode, encode_column
-from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
+from app.db.rows import key_sql, keys
+from app.db.rows.canonical import encode_column
+from app.db.rows.catalog import Row, Table, quote, quote_with_parameters
+from app.db.rows.keys import RawKey
 from app.db.rows.policy import encode_cell
-from app.db.rows.refused import Rejected, content_of, join_key, key_part
-from app.db.sides.contract import Control, RawKey, Row
+from app.db.rows.refused import Rejected, content_of
+from app.db.sides.control import Control
 from app.db.sides.postgres.connection import ROW_ERRORS, Connection
-from app.db.sides.sqlite.store import split_key
+from app.db.sides.postgres.deferred import drop_foreign_keys
 
 COPY_FROM = 500  # rows from which COPY is faster than one INSERT with array parameters
 FEW = 4  # rows up to which looking at each value by itself is cheaper than at a column
@@ -108,6 +108,14 @@ class PostgresTarget:
         """Whether nothing stood, or stands, in quarantine or announced."""
         return not self._quarantined and not self._announced
 
+    def shed_foreign_keys(self) -> int:
+        """Drop every foreign key, in this transaction.
+
+        Replacing a row deletes it first, and a key that cascades would take its children along, which
+        nothing brings back: they did not change on the primary, so no log names them.
+        """
+        return drop_foreign_keys(self.connection)
+
     def covers(self, position: str, end: str) -> bool:
         """Whether the shadow has everything up to a position of SQLite's log, which has this end, and nothing is left to settle."""
         return self.is_clean and int(position) <= int(self.position) <= int(end)
@@ -127,35 +135,35 @@ class PostgresTarget:
         if self._quarantined:
             self.connection.execute("DELETE FROM st_quarantine WHERE tbl = %s", (table.name,))
 
-    def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
-        self._delete(table, canonical_keys(table, keys))
-        self._release(table, keys)
+    def delete(self, table: Table, raws: Sequence[RawKey]) -> None:
+        self._delete(table, keys.canonical_columns(table, raws))
+        self._release(table, raws)
 
     def _delete(self, table: Table, columns: Sequence[Sequence[str | None]]) -> None:
         if columns and columns[0]:
             self.connection.execute(statements(table).delete, [array_text(column) for column in columns])
 
-    def _release(self, table: Table, keys: Sequence[RawKey]) -> None:
+    def _release(self, table: Table, raws: Sequence[RawKey]) -> None:
         """What was quarantined under these keys is judged anew."""
         if self._quarantined:
             self.connection.execute(
                 "DELETE FROM st_quarantine WHERE tbl = %s AND k = ANY(%s::text[])",
-                (table.name, [_key_text(table, key) for key in keys]),
+                (table.name, [keys.text_of(table, raw) for raw in raws]),
             )
 
-    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
+    def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
         """Bring a few keys to the rows given: update or insert those, delete the keys that have none.
 
         Rows that swap unique values collide here; the round is then repeated carefully, deletes first.
         """
         if self.careful:
-            self.delete(table, keys)
+            self.delete(table, raws)
             return self.insert(table, [rows] if rows else [])
-        self._release(table, keys)
+        self._release(table, raws)
         columns, rejected = encode_rows(table, rows) if rows else ([], [])
         present = set(zip(*(columns[n] for n in table.key_positions), strict=True)) if rows else set()
-        parts = (canonical_parts(table, key) for key in keys)
-        gone = [key for key in parts if key is not None and key not in present]
+        named = (keys.canonical_of(table, raw) for raw in raws)
+        gone = [key for key in named if key is not None and key not in present]
         self._delete(table, list(zip(*gone, strict=True)))
         if len(present) == 1 == len(columns[0]):
             self.connection.execute(statements(table).upsert_one, [column[0] for column in columns])
@@ -190,7 +198,7 @@ class PostgresTarget:
             except pg_errors.ForeignKeyViolation:
                 raise  # not the row's fault: the shadow is not what apply may assume
             except ROW_ERRORS as error:
-                if isinstance(error, pg_errors.UniqueViolation) and _shares_keys(table):
+                if isinstance(error, pg_errors.UniqueViolation) and keys.may_coincide(table):
                     raise
                 column = error.diag.column_name or error.diag.constraint_name or ""
                 refused.append(Rejected(table, row, column, _server_reason(error)))
@@ -222,18 +230,18 @@ class PostgresTarget:
             )
             self._quarantined = True
 
-    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None:
-        for table, of_table in keys.items():
+    def forget_announced(self, raws: dict[str, list[RawKey]]) -> None:
+        for table, of_table in raws.items():
             self.connection.execute(
                 "DELETE FROM st_pending WHERE tbl = %s AND k = ANY(%s::text[])", (table, of_table)
             )
 
-    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
+    def announce(self, table: Table, raws: Sequence[RawKey], token: str) -> None:
         """Remember keys that strict mode writes here before the primary commits them."""
         self.connection.execute(
             "INSERT INTO st_pending (tbl, k, token) SELECT %s, k, %s FROM unnest(%s::text[]) AS k "
             "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token",
-            (table.name, token, [str(key) for key in keys]),
+            (table.name, token, list(map(str, raws))),
         )
 
     def advance(self, position: str, changes: int) -> None:
@@ -241,45 +249,6 @@ class PostgresTarget:
             "UPDATE st_watermark SET position = %s, changes = changes + %s, applied_at = %s WHERE id = 1",
             (position, changes, time.time()),
         )
-
-
-def canonical_parts(table: Table, key: RawKey) -> tuple[str | None, ...] | None:
-    """A logged key in canonical form; None if it has none, so that PostgreSQL cannot hold its row."""
-    try:
-        return tuple(
-            encode(column.kind, _number(column, value), column.name)
-            for column, value in zip(table.key, split_key(table, key), strict=True)
-        )
-    except UnsupportedValue:
-        return None
-
-
-def canonical_keys(table: Table, keys: Sequence[RawKey]) -> list[Sequence[str | None]]:
-    """Logged keys in canonical form, a list for each key column; those that have none are left out."""
-    values = [keys] if len(table.key) == 1 else list(zip(*map(json.loads, keys), strict=True))
-    columns = [encode_column(column.kind, part) for column, part in zip(table.key, values, strict=False)]
-    if None not in columns:
-        return columns  # type: ignore[return-value]  # as just seen
-    known = [parts for key in keys if (parts := canonical_parts(table, key)) is not None]
-    return list(zip(*known, strict=True))
-
-
-def _number(column: Column, value: Any) -> Any:
-    """An integer of a key that was stored as text, as strict mode's announcements are."""
-    if column.kind is Kind.INTEGER and type(value) is str and value.lstrip("-").isdecimal():
-        return int(value)
-    return value
-
-
-def _key_text(table: Table, key: RawKey) -> str:
-    """A logged key as quarantine stores it."""
-    parts = split_key(table, key)
-    return join_key([key_part(c, _number(c, value)) for c, value in zip(table.key, parts, strict=True)])
-
-
-def _shares_keys(table: Table) -> bool:
-    """Whether two rows of SQLite may have one key here: only a uuid has several spellings."""
-    return any(column.kind is Kind.UUID for column in table.key)
 
 
 def _server_reason(error: psycopg.Error) -> str:
@@ -320,7 +289,6 @@ def statements(table: Table) -> Statements:
     into = f"INSERT INTO {name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
     insert = f"{into} SELECT {fields} FROM {_unnested(len(names))}"
     one = ", ".join(f"%s::text::{column.cast}" for column in table.columns)
-    key = ", ".join(quote_with_parameters(column) for column in table.key_names)
     others = ", ".join(
         f"{quote_with_parameters(c.name)} = excluded.{quote_with_parameters(c.name)}"
         for c in table.columns
@@ -330,8 +298,8 @@ def statements(table: Table) -> Statements:
     return Statements(
         delete=f"DELETE FROM {name} AS t USING {_unnested(len(table.key))} WHERE {match}".encode(),
         insert=insert.encode(),
-        upsert=f"{insert} ON CONFLICT ({key}) {action}".encode(),
-        upsert_one=f"{into} VALUES ({one}) ON CONFLICT ({key}) {action}".encode(),
+        upsert=f"{insert} ON CONFLICT ({key_sql.names_with_parameters(table)}) {action}".encode(),
+        upsert_one=f"{into} VALUES ({one}) ON CONFLICT ({key_sql.names_with_parameters(table)}) {action}".encode(),
     )
 
 

@@ -2,345 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from app.db.common.errors import ConfigurationError, NotPrepared, UnsupportedValue
 from app.db.common.urls import Side
-from app.db.rows.canonical import encode, to_sqlite, to_sqlite_column
-from app.db.rows.catalog import Table, quote
-from app.db.sides.contract import CONTROL_QUERY, Backlog, Control, RawKey, Row
+from app.db.sides.contract import InFlight
+from app.db.sides.control import Control, sqlite_control
+from app.db.sides.locks import applying_sqlite
+from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, open_sqlite
+from app.db.sides.sqlite.source import SqliteSource
+from app.db.sides.sqlite.target import SqliteTarget
 from app.db.sides.sqlite.turn import turn_at
-
-FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
-LONG_ROW = 32_768  # characters from which rows are taken a few at a time
-_PIECE = 25
-
-
-class Entry(NamedTuple):
-    """One entry of the log; `at` is its time in seconds since 1970."""
-
-    seq: int
-    table: str
-    key: RawKey
-    at: float
-
-
-def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) -> sqlite3.Connection:
-    """Open the existing file in autocommit mode, for use by one thread at a time.
-
-    Foreign keys are off on this connection: what it writes has been checked by the other side.
-
-    Raises:
-        ConfigurationError: no such file, or not a SQLite database.
-    """
-    if not path.is_file():
-        raise ConfigurationError(f"there is no SQLite file {path}", hint="check ST_DATABASE_URL")
-    mode = "ro" if read_only else "rw"
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        timeout=busy_timeout_ms / 1000,
-        cached_statements=512,
-    )
-    try:
-        connection.execute("PRAGMA foreign_keys = OFF")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
-    return connection
-
-
-def is_missing_table(error: sqlite3.Error) -> bool:
-    """Whether a statement failed because a table does not exist; SQLite has no code of its own for it."""
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR" and "no such table" in str(error)
-
-
-def control_from_row(row: Sequence[Any]) -> Control:
-    """The control row as either side's select list yields it."""
-    pair, primary, epoch, phase, writable, paused, attempt, state, deadline, note = row
-    return Control(
-        pair, Side(primary), int(epoch), phase, bool(writable), bool(paused), attempt, state, deadline, note
-    )
-
-
-def sqlite_control(connection: sqlite3.Connection) -> Control:
-    """The control row of the SQLite side.
-
-    Raises:
-        NotPrepared: there is none.
-    """
-    try:
-        row = connection.execute(CONTROL_QUERY).fetchone()
-    except sqlite3.OperationalError as error:
-        if not is_missing_table(error):
-            raise
-        row = None
-    if row is None:
-        raise NotPrepared("the SQLite file carries no control row", hint="run st-migrate prepare")
-    return control_from_row(row)
-
-
-def log_end(connection: sqlite3.Connection) -> int:
-    """The last number that the log has given out; it outlives the entries themselves."""
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'").fetchone()
-    return int(row[0]) if row else 0
-
-
-def log_tip(connection: sqlite3.Connection) -> int:
-    """The highest number in use: `log_end`, or that of entries which a statement left beyond it.
-
-    SQLite counts AUTOINCREMENT on at the end of a statement. One that stops halfway without undoing what
-    it did (OR FAIL) leaves entries whose numbers have not been counted, see `SqliteStore.mend_log`.
-    """
-    return max(_log_numbers(connection))
-
-
-def _log_numbers(connection: sqlite3.Connection) -> tuple[int, int]:
-    """What SQLite has counted, and the newest entry's number."""
-    row = connection.execute(
-        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'st_change_log'), 0), "
-        "coalesce((SELECT max(seq) FROM st_change_log), 0)"
-    ).fetchone()
-    return int(row[0]), int(row[1])
-
-
-def key_columns(table: Table) -> str:
-    """The left side of `... IN (select keys)`."""
-    names = ", ".join(quote(name) for name in table.key_names)
-    return f"({names})" if len(table.key) > 1 else names
-
-
-def key_fields(table: Table, source: str = "k") -> str:
-    """A logged key taken apart into its columns."""
-    if len(table.key) == 1:
-        return source
-    return ", ".join(f"json_extract({source}, '$[{n}]')" for n in range(len(table.key)))
-
-
-def split_key(table: Table, key: RawKey) -> tuple[Any, ...]:
-    """A logged key as one value per key column."""
-    return tuple(json.loads(key)) if len(table.key) > 1 else (key,)
-
-
-def sqlite_key(table: Table, key: RawKey) -> tuple[Any, ...]:
-    """A key that either side logged, as SQLite stores it."""
-    return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split_key(table, key), strict=True))
-
-
-def findable(table: Table, key: RawKey) -> RawKey:
-    """A logged key, or None (the whole table) if it has several columns and JSON may not lead back to its rows."""
-    if len(table.key) == 1:
-        return key
-    try:
-        parts = [encode(c.kind, v, c.name) for c, v in zip(table.key, split_key(table, key), strict=True)]
-    except UnsupportedValue:
-        return None
-    return None if None in parts else key
-
-
-@cache
-def _select(table: Table) -> str:
-    return f"SELECT {', '.join(quote(column.name) for column in table.columns)} FROM {quote(table.name)}"
-
-
-@cache
-def _select_changed(table: Table) -> str:
-    return (
-        f"{_select(table)} WHERE {key_columns(table)} IN "
-        f"(SELECT {key_fields(table)} FROM st_change_log WHERE seq > ? AND tbl = ?)"
-    )
-
-
-def tolerant_text(raw: bytes) -> str:
-    """Text of a column whose bytes may not be UTF-8; the bad ones survive as lone surrogates."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
-class SqliteSource:
-    """One read transaction on SQLite."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.control = sqlite_control(connection)
-
-    def backlog(self, after: str) -> Backlog:
-        rows = self._connection.execute(
-            "SELECT tbl, count(*), min(at) FROM st_change_log WHERE seq > ? GROUP BY tbl",
-            (int(after),),
-        ).fetchall()
-        end = log_end(self._connection)
-        if end < int(after):
-            raise NotPrepared(
-                f"the SQLite file's log ends before {after}, which has been applied: an older file was put back",
-                hint="run st-migrate abort, then prepare and backfill anew",
-            )
-        oldest = min((row[2] for row in rows), default=None)
-        return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
-
-    def entries(self, after: str, limit: int) -> list[Entry]:
-        """The next entries of the log, whole."""
-        rows = self._connection.execute(
-            "SELECT seq, tbl, k, at FROM st_change_log WHERE seq > ? ORDER BY seq LIMIT ?",
-            (int(after), limit),
-        )
-        return list(map(Entry._make, rows.fetchall()))
-
-    def log_end(self) -> str:
-        """The position that covers everything in the log."""
-        return str(log_end(self._connection))
-
-    def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
-        for rows in self._stream(
-            "SELECT DISTINCT k FROM st_change_log WHERE seq > ? AND tbl = ?", (int(after), table.name)
-        ):
-            yield [findable(table, row[0]) for row in rows]
-
-    def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
-        yield from self._stream(_select_changed(table), (int(after), table.name))
-
-    def rows_of(self, table: Table, keys: Sequence[RawKey]) -> list[Row]:
-        condition = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
-        statement = f"{_select(table)} WHERE {condition}"
-        return [
-            row for key in keys for rows in self._stream(statement, sqlite_key(table, key)) for row in rows
-        ]
-
-    def has_ended(self, token: str) -> bool:
-        """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
-        return int(token) <= log_end(self._connection)
-
-    def announced_keys(self) -> dict[str, set[str]]:
-        keys: dict[str, set[str]] = {}
-        for table, key in self._connection.execute("SELECT tbl, k FROM st_pending").fetchall():
-            keys.setdefault(table, set()).add(str(key))
-        return keys
-
-    def all_rows(self, table: Table) -> Iterator[list[Row]]:
-        yield from self._stream(_select(table), ())
-
-    def _stream(self, statement: str, parameters: tuple[Any, ...]) -> Iterator[list[Row]]:
-        return stream(self._connection, statement, parameters)
-
-
-def stream(
-    connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...], *, fetch: int = FETCH
-) -> Iterator[list[Row]]:
-    """Rows of a query in lists; text that is not UTF-8 comes with lone surrogates instead of an error.
-
-    sqlite3 decodes text strictly and fast, or by a Python function and slowly, so the slow way is taken
-    only from the first bad row on.
-    """
-    done = 0
-    try:
-        for rows in _in_portions(connection.execute(statement, parameters), fetch):
-            yield rows
-            done += len(rows)
-        return
-    except sqlite3.OperationalError as error:
-        if "decode to UTF-8" not in str(error):
-            raise
-    tolerant = connection.cursor()
-    connection.text_factory = tolerant_text
-    try:
-        tolerant.execute(statement, parameters)
-        while done > 0:
-            done -= len(tolerant.fetchmany(min(done, _PIECE)))
-        yield from _in_portions(tolerant, fetch)
-    finally:
-        connection.text_factory = str
-
-
-def _in_portions(cursor: sqlite3.Cursor, fetch: int) -> Iterator[list[Row]]:
-    """Lists of at most `fetch` rows, cut short where rows are long: a table of large texts must fit too."""
-    rows: list[Row] = []
-    step = _PIECE
-    while piece := cursor.fetchmany(min(step, fetch - len(rows))):
-        rows += piece
-        step = 2 if _is_long(piece[0]) or _is_long(piece[-1]) else _PIECE
-        if len(rows) >= fetch or step < _PIECE:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
-
-
-def _is_long(row: Row) -> bool:
-    return sum(len(value) for value in row if type(value) in (str, bytes)) > LONG_ROW
-
-
-class SqliteTarget:
-    """One write transaction of the applier on SQLite."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.control = sqlite_control(connection)
-        self.position: str = connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[
-            0
-        ]
-
-    def covers(self, position: str, end: str) -> bool:
-        """Not asked: PostgreSQL's positions have no order."""
-        return False
-
-    def burst(self, entries: int) -> None:
-        """Nothing to gain on a local file."""
-
-    def announced(self) -> list[tuple[str, RawKey, str]]:
-        return self._connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
-
-    def clear(self, table: Table) -> None:
-        self._connection.execute(f"DELETE FROM {quote(table.name)}")
-
-    def delete(self, table: Table, keys: Sequence[RawKey]) -> None:
-        condition = " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
-        self._connection.executemany(
-            f"DELETE FROM {quote(table.name)} WHERE {condition}",
-            [sqlite_key(table, key) for key in keys],
-        )
-
-    def replace(self, table: Table, keys: Sequence[RawKey], rows: list[Row]) -> int:
-        self.delete(table, keys)
-        return self.insert(table, [rows] if rows else [])
-
-    def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
-        columns = ", ".join(quote(column.name) for column in table.columns)
-        marks = ", ".join("?" * len(table.columns))
-        kinds = [column.kind for column in table.columns]
-        for batch in filter(None, rows):
-            self._connection.executemany(
-                f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})",
-                zip(*map(to_sqlite_column, kinds, zip(*batch, strict=True)), strict=True),
-            )
-        return 0
-
-    def forget_announced(self, keys: dict[str, list[RawKey]]) -> None:
-        for table, of_table in keys.items():
-            self._connection.executemany(
-                "DELETE FROM st_pending WHERE tbl = ? AND k = ?", [(table, key) for key in of_table]
-            )
-
-    def announce(self, table: Table, keys: Sequence[RawKey], token: str) -> None:
-        """Remember keys that strict mode writes here before the primary commits them."""
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO st_pending (tbl, k, token) VALUES (?, ?, ?)",
-            [(table.name, str(key), token) for key in keys],
-        )
-
-    def advance(self, position: str, changes: int) -> None:
-        self._connection.execute(
-            "UPDATE st_watermark SET position = ?, changes = changes + ?, applied_at = ? WHERE id = 1",
-            (position, changes, time.time()),
-        )
 
 
 class SqliteStore:
@@ -370,10 +45,21 @@ class SqliteStore:
     @contextmanager
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
         """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
-        with self.write() as connection:
-            connection.execute("UPDATE st_control SET applying = 1 WHERE id = 1")
+        with self.write() as connection, applying_sqlite(connection):
             yield SqliteTarget(connection)
-            connection.execute("UPDATE st_control SET applying = 0 WHERE id = 1")
+
+    def reader(self, connection: sqlite3.Connection | None = None) -> SqliteSource:
+        return SqliteSource(connection or self.connection)
+
+    def writer(self) -> SqliteTarget:
+        return SqliteTarget(self.connection)
+
+    def in_flight(self, connection: sqlite3.Connection) -> InFlight:
+        """What the connection sees beyond what is committed; the token is its last log entry."""
+        rows = connection.execute(
+            "SELECT tbl, k, max(seq) FROM st_change_log WHERE seq > ? GROUP BY tbl, k", (int(self.log_end()),)
+        ).fetchall()
+        return InFlight.of((row[:2] for row in rows), str(max((row[2] for row in rows), default=0)))
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -414,7 +100,7 @@ class SqliteStore:
 
         A position beyond the count would cover the entries that get those numbers once these are trimmed.
         """
-        counted, newest = _log_numbers(self.connection)
+        counted, newest = log_numbers(self.connection)
         if newest <= counted:
             return
         with self.write() as connection:

@@ -1,0 +1,89 @@
+"""What makes the application's tables on PostgreSQL: the seam between the move and the application's schema.
+
+Our own code makes no table of the application and changes none. A source may run the application's own
+migrations, as `Alembic` does. It may as well look at tables that the application's installer has made, and
+refuse by name what does not fit; it then changes nothing of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Protocol
+
+import psycopg
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from app.db.common.errors import Refused
+from app.db.revisions.chain import alembic_config, upgrade_head
+from app.db.revisions.ddl import normalise_postgres
+
+_VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
+
+
+class SchemaSource(Protocol):
+    """Where the tables come from, and by what one state of a schema is told from another."""
+
+    def require_ready(self, sqlite: sqlite3.Connection) -> None:
+        """Make sure that SQLite's tables are those that this source stands for; called before any change.
+
+        Raises:
+            Refused: they are not; says what to do first.
+        """
+
+    def make_tables(self, postgres: sa.URL) -> None:
+        """See to it that PostgreSQL has all tables and that they hold what SQLite's do; harmless to repeat.
+
+        Raises:
+            SwitchError: a table cannot be had, or does not fit.
+        """
+
+    def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
+        """What each side's schema is known by: a revision, or a fingerprint. A switch asks for equal ones."""
+
+
+class Alembic:
+    """The application's Alembic chain.
+
+    Args:
+        config: another chain than the backend's.
+        revision: where the chain is to stop.
+    """
+
+    def __init__(self, config: Config | None = None, revision: str = "head") -> None:
+        self._config = config
+        self._revision = revision
+
+    def require_ready(self, sqlite: sqlite3.Connection) -> None:
+        scripts = ScriptDirectory.from_config(self._config or alembic_config("sqlite://"))
+        wanted = scripts.get_current_head() if self._revision == "head" else self._revision
+        try:
+            row = sqlite.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:
+            row = None
+        found = row[0] if row else None
+        if found != wanted:
+            raise Refused(
+                f"the SQLite file is at revision {found or 'none'}, the code at {wanted}",
+                hint="run `alembic upgrade head` on the SQLite file first",
+            )
+
+    def make_tables(self, postgres: sa.URL) -> None:
+        upgrade_head(postgres.render_as_string(hide_password=False), self._revision, config=self._config)
+        widen(postgres)
+
+    def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
+        ours = [row[0] for row in sqlite.execute(_VERSIONS)]
+        theirs = [row[0] for row in postgres.execute(_VERSIONS)]
+        return ", ".join(ours) or "none", ", ".join(theirs) or "none"
+
+
+def widen(postgres: sa.URL) -> None:
+    """Have the tables of a database accept everything that SQLite accepts, whoever made them."""
+    engine = sa.create_engine(postgres, connect_args={"prepare_threshold": None})  # poolers lose them
+    try:
+        with engine.begin() as connection:
+            normalise_postgres(connection)
+    finally:
+        engine.dispose()

@@ -1,0 +1,149 @@
+"""A row's key in SQL: how each side names, logs, matches and orders its columns.
+
+Names are quoted for execution without parameters, except where a function says that it is for a statement
+with parameters: there a percent sign in a name is doubled on PostgreSQL.
+
+Both sides put keys in the same order, that of bytes: numbers by size, texts by code point. SQLite's keys
+have no collation of their own (preflight and the catalog refuse one), so only PostgreSQL has to be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
+from app.db.rows.kinds import KEY_TYPES, Kind
+
+Values = Sequence[Any]  # one value per key column
+
+
+def names(table: Table) -> str:
+    """The key's columns in a list."""
+    return ", ".join(map(quote, table.key_names))
+
+
+def names_with_parameters(table: Table) -> str:
+    """The same, for a PostgreSQL statement with parameters."""
+    return ", ".join(map(quote_with_parameters, table.key_names))
+
+
+def printed(table: Table) -> str:
+    """SQLite's expression of a key in one text for the operator."""
+    texts = [f"CAST({quote(name)} AS TEXT)" for name in table.key_names]
+    return " || ', ' || ".join(f"coalesce({text}, 'NULL')" for text in texts) or "CAST(rowid AS TEXT)"
+
+
+# How a key is logged, and a logged key taken apart.
+
+
+def logging_on_sqlite(table: Table, row: str = "") -> str:
+    """The expression that SQLite logs as the key; `row` is a prefix such as `NEW.`."""
+    fields = [f"{row}{quote(name)}" for name in table.key_names]
+    return fields[0] if len(fields) == 1 else f"json_array({', '.join(fields)})"
+
+
+def logging_on_postgres(table: Table) -> str:
+    """The expression that PostgreSQL logs as the key."""
+    return f"{names(table)}::text" if len(table.key) == 1 else f"jsonb_build_array({names(table)})::text"
+
+
+def logged_on_sqlite(table: Table) -> str:
+    """The columns of a key that SQLite logged, out of the log's column."""
+    if len(table.key) == 1:
+        return "k"
+    return ", ".join(f"json_extract(k, '$[{n}]')" for n in range(len(table.key)))
+
+
+def logged_on_postgres(table: Table) -> str:
+    """The typed columns of a key that PostgreSQL logged, out of the log's column."""
+    if len(table.key) == 1:
+        return f"k::{table.key[0].cast}"
+    return ", ".join(f"(k::jsonb ->> {n})::{column.cast}" for n, column in enumerate(table.key))
+
+
+def moved(table: Table) -> str:
+    """Whether an update on SQLite changes the key, within a trigger."""
+    return " OR ".join(f"NEW.{quote(name)} IS NOT OLD.{quote(name)}" for name in table.key_names)
+
+
+def is_old_row(table: Table) -> str:
+    """Whether a row on SQLite has the key of the trigger's old row."""
+    return " AND ".join(f"{quote(name)} IS OLD.{quote(name)}" for name in table.key_names)
+
+
+# How rows are found by their keys.
+
+
+def match_on_sqlite(table: Table) -> str:
+    """One key, a parameter for each column."""
+    return " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
+
+
+def match_on_postgres(table: Table) -> str:
+    """One key, a canonical text as parameter for each column."""
+    return " AND ".join(f"{quote_with_parameters(c.name)} = %s::{c.cast}" for c in table.key)
+
+
+def in_list(table: Table) -> str:
+    """The left side of `... IN (SELECT keys)` on SQLite."""
+    return _row([quote(name) for name in table.key_names])
+
+
+# How keys are ordered, and cut into ranges.
+
+
+def order_on_sqlite(table: Table) -> str:
+    """What follows ORDER BY on SQLite."""
+    return names(table)
+
+
+def order_on_postgres(table: Table) -> str:
+    """What follows ORDER BY on PostgreSQL, for a statement with parameters."""
+    return ", ".join(map(_ordered, table.key))
+
+
+def range_on_sqlite(
+    table: Table, after: Values | None, upto: Values | None, *, nulls_first: bool = False
+) -> tuple[str, list[Any]]:
+    """WHERE clause and parameters of the range (after, upto] on SQLite.
+
+    Args:
+        after, upto: key values as SQLite stores them; None is open.
+        nulls_first: count keys with a NULL to the range that is open below. SQLite lets NULL into keys,
+            and no comparison holds for it.
+    """
+    fields = [quote(name) for name in table.key_names]
+    where, parameters = _range(fields, ["?"] * len(fields), after, upto)
+    if where and nulls_first and after is None:
+        where = f"({where} OR {' OR '.join(f'{field} IS NULL' for field in fields)})"
+    return (f"WHERE {where}" if where else ""), parameters
+
+
+def range_on_postgres(table: Table, after: Values | None, upto: Values | None) -> tuple[str, list[Any]]:
+    """WHERE clause and parameters of the range (after, upto] on PostgreSQL.
+
+    Args:
+        after, upto: key values in canonical form, or as SQLite stores them; None is open.
+    """
+    marks = [f"%s::{KEY_TYPES[column.kind]}" for column in table.key]
+    where, parameters = _range([_ordered(column) for column in table.key], marks, after, upto)
+    return (f"WHERE {where}" if where else ""), parameters
+
+
+def _ordered(column: Column) -> str:
+    """A key column in the order of bytes; an enum is ordered as its text."""
+    name = quote_with_parameters(column.name)
+    return f'{name}::text COLLATE "C"' if column.kind is Kind.TEXT else name
+
+
+def _range(
+    fields: list[str], marks: list[str], after: Values | None, upto: Values | None
+) -> tuple[str, list[Any]]:
+    bounds = [(sign, bound) for sign, bound in ((">", after), ("<=", upto)) if bound is not None]
+    where = " AND ".join(f"{_row(fields)} {sign} {_row(marks)}" for sign, _ in bounds)
+    return where, [value for _, bound in bounds for value in bound]
+
+
+def _row(items: list[str]) -> str:
+    return f"({', '.join(items)})" if len(items) > 1 else items[0]

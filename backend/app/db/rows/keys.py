@@ -1,0 +1,185 @@
+"""A row's key: the forms in which it is kept, and every way from one form to another.
+
+A key names one row on both sides. It has these forms:
+
+- **values**: one value per key column, as a side holds them in the row;
+- **logged** (`RawKey`): what a side's change log holds, and what strict mode announces;
+- **canonical** (`Key`): one text per key column, the same on both sides. Keys are compared in this form;
+- **text**: a canonical key in one text, as bookkeeping stores the key and the operator reads it;
+- **bound**: a list of values in JSON, the end of a range of keys.
+
+SQLite may hold a key that PostgreSQL cannot. Such a key has no canonical form, so its row is never looked
+up on PostgreSQL; only its text exists. How a key is spelt in SQL stands in `key_sql`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from app.db.common.errors import UnsupportedValue
+from app.db.rows.canonical import encode, encode_column, storage, to_sqlite
+from app.db.rows.catalog import Column, Row, Table
+from app.db.rows.kinds import SPELLINGS, Kind
+
+RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
+Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+
+
+def split(table: Table, raw: RawKey) -> tuple[Any, ...]:
+    """A logged key as one value per key column."""
+    return tuple(json.loads(raw)) if len(table.key) > 1 else (raw,)
+
+
+def join(values: Sequence[Any]) -> RawKey:
+    """One value per key column as a logged key."""
+    return values[0] if len(values) == 1 else json.dumps(list(values))
+
+
+def number(column: Column, value: Any) -> Any:
+    """An integer of a key that was stored as text, as announcements are; any other value as it is."""
+    if column.kind is Kind.INTEGER and type(value) is str and _NUMBER.fullmatch(value):
+        return int(value)
+    return value
+
+
+# To and from the log.
+
+
+def typed(table: Table, logged: Sequence[str | None]) -> list[RawKey]:
+    """Keys of PostgreSQL's log, which are texts, as SQLite would have logged them; None is the whole table."""
+    if not table.integer_key:
+        return list(logged)
+    return [None if text is None else int(text) for text in logged]
+
+
+def findable(table: Table, raw: RawKey) -> RawKey:
+    """A logged key, or None (the whole table) if it has several columns and JSON may not lead back to its rows."""
+    if len(table.key) == 1:
+        return raw
+    return None if canonical(table, split(table, raw)) is None else raw
+
+
+def logged(table: Table, key: Key) -> RawKey:
+    """A canonical key as the log of either side may hold it.
+
+    Raises:
+        ValueError, TypeError: the key has no canonical form.
+    """
+    return join([_value(column, text) for column, text in zip(table.key, key, strict=True)])
+
+
+def logged_on_sqlite(table: Table, key: Key) -> RawKey:
+    """A canonical key as SQLite's triggers would log it; raises as `logged`."""
+    return join(values_on_sqlite(table, key))
+
+
+def _value(column: Column, text: str | None) -> Any:
+    return int(text) if column.kind is Kind.INTEGER and text is not None else text
+
+
+# On SQLite.
+
+
+def on_sqlite(table: Table, raw: RawKey) -> tuple[Any, ...]:
+    """A key that either side logged, as the values that SQLite stores."""
+    return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split(table, raw), strict=True))
+
+
+def values_on_sqlite(table: Table, key: Key) -> tuple[Any, ...]:
+    """A canonical key as the values that SQLite stores; raises as `logged`."""
+    return tuple(to_sqlite(c.kind, _value(c, text)) for c, text in zip(table.key, key, strict=True))
+
+
+# The canonical form, in which PostgreSQL is asked and keys are compared.
+
+
+def canonical(table: Table, values: Sequence[Any]) -> Key | None:
+    """The canonical form of a row's key values; None if PostgreSQL cannot hold the key."""
+    try:
+        key = tuple([encode(c.kind, v, c.name) for c, v in zip(table.key, values, strict=True)])
+    except UnsupportedValue:
+        return None
+    return None if None in key else key
+
+
+def canonical_of(table: Table, raw: RawKey) -> Key | None:
+    """A logged key in canonical form; None if PostgreSQL cannot hold the key."""
+    return canonical(table, [number(c, v) for c, v in zip(table.key, split(table, raw), strict=True)])
+
+
+def canonical_columns(table: Table, raws: Sequence[RawKey]) -> list[Sequence[str | None]]:
+    """Logged keys in canonical form, a list for each key column; keys that have none are left out."""
+    values = [raws] if len(table.key) == 1 else list(zip(*map(json.loads, raws), strict=True))
+    columns = [encode_column(column.kind, part) for column, part in zip(table.key, values, strict=False)]
+    if None not in columns:
+        return columns  # type: ignore[return-value]  # as just seen
+    known = [key for raw in raws if (key := canonical_of(table, raw)) is not None]
+    return list(zip(*known, strict=True))
+
+
+def of_row(table: Table, row: Row) -> Key:
+    """A row's key in canonical form, whichever side the row comes from.
+
+    A key that has no canonical form is distinct all the same. A part that PostgreSQL cannot hold becomes
+    JSON of its stored value. SQLite lets NULL into keys, several times over; such a part is told apart by
+    the row's content.
+    """
+    values = [row[position] for position in table.key_positions]
+    if (key := canonical(table, values)) is not None:
+        return key
+    parts = [_part(column, value) for column, value in zip(table.key, values, strict=True)]
+    if None not in parts:
+        return tuple(parts)
+    content = json.dumps([storage(value) for value in row]).encode()
+    digest = f"NULL {hashlib.sha256(content).hexdigest()[:16]}"
+    return tuple(digest if part is None else part for part in parts)
+
+
+def _part(column: Column, value: Any) -> str | None:
+    """One value of a key as text; None for NULL."""
+    try:
+        return encode(column.kind, value, column.name)
+    except UnsupportedValue:
+        return json.dumps(storage(value))
+
+
+def may_coincide(table: Table) -> bool:
+    """Whether two rows of SQLite may have one key on PostgreSQL: only a uuid has several spellings."""
+    return any(SPELLINGS[column.kind] for column in table.key)
+
+
+# The text of bookkeeping: quarantine and mismatches.
+
+
+def to_text(key: Key) -> str:
+    """A key in one text."""
+    return key[0] or "" if len(key) == 1 else json.dumps(list(key))
+
+
+def from_text(table: Table, text: str) -> Key:
+    """The key that `to_text` stored."""
+    return (text,) if len(table.key) == 1 else tuple(json.loads(text))
+
+
+def text_of(table: Table, raw: RawKey) -> str:
+    """A logged key in one text; the text of its row, if the log holds an integer as its row does or as text."""
+    parts = zip(table.key, split(table, raw), strict=True)
+    return to_text(tuple(_part(column, number(column, value)) for column, value in parts))
+
+
+# The ends of ranges: copy and verify.
+
+
+def to_bound(values: Sequence[Any]) -> str:
+    """The values of a key, as SQLite holds them or canonical, as the end of a range."""
+    return json.dumps(list(values))
+
+
+def from_bound(text: str) -> tuple[Any, ...]:
+    """The values that `to_bound` stored."""
+    return tuple(json.loads(text))

@@ -1,0 +1,85 @@
+"""The locks by which processes exclude each other, and the mark by which an applier passes the fence.
+
+All of them end with their transaction, so they work through a transaction pooler and a dead process holds
+none. On PostgreSQL they are taken in this order; a transaction takes those it needs and leaves out the rest:
+
+1. the runner's lock: one Alembic run at a time, in a transaction of its own that stays open meanwhile;
+2. the rounds' lock, which is the row of `st_watermark`: a round of apply has it exclusively before it reads
+   the primary. The commit of a switch, a migration of the shadow, a rehearsal and the end of the copy take it
+   likewise. The chunks of a copy share it among themselves;
+3. the builders' lock: one process at a time builds an index that was set aside;
+4. the writers' lock: every application's write shares it (`capture/postgres.sql`). Raising the fence takes
+   it exclusively, and so waits for all writers in flight;
+5. the control row.
+
+Tables stand outside this order. A writer has locked its table when it comes to the writers' lock, so the
+transaction that raises the fence touches no table of the application. A migration of the shadow is the one
+that writes rows behind the control row; while it has that row no attempt can begin, and nobody waits for
+the writers.
+
+On SQLite the write lock is all of them at once, with a line in front of it (`sqlite.turn`). A round towards
+SQLite takes that lock and then only reads PostgreSQL. No database sees a deadlock that goes through both;
+SQLite's busy time-out and PostgreSQL's lock_timeout end such a wait.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from app.db.sides.control import set_applying_sqlite
+
+Postgres = psycopg.Connection[Any]
+# Advisory locks. Any number will do, as long as all versions on a database use the same; the class spells "ST".
+_CLASS = 0x5354
+WRITER_LOCK = (_CLASS, 1)
+_BUILDER_LOCK = (_CLASS, 2)
+TAKE_RUNNER_LOCK = f"SELECT pg_advisory_xact_lock({0x5354_4D49_4752})"
+MIGRATING = "st.migrating"  # a setting of one transaction; it counts while it names that transaction
+APPLYING = "st.applying"  # a setting of one transaction; it counts while it names the present epoch
+
+
+def hold_rounds(connection: Postgres, *, shared: bool = False) -> None:
+    """Keep rounds of apply from taking place until this transaction ends; waits for one that is under way.
+
+    Args:
+        shared: let others hold them as well.
+    """
+    clause = "SHARE" if shared else "UPDATE"
+    connection.execute(f"SELECT 1 FROM st_watermark WHERE id = 1 FOR {clause}".encode())
+
+
+def hold_writers(connection: Postgres) -> None:
+    """Wait for every application's write in flight, and keep new ones waiting until this transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
+
+
+def hold_builders(connection: Postgres) -> None:
+    """Be the only one who builds indexes until this transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILDER_LOCK)
+
+
+def mark_applying_postgres(connection: Postgres, epoch: int) -> None:
+    """Let this transaction pass fence and capture for as long as the pair is at this epoch."""
+    connection.execute("SELECT set_config(%s, %s, true)", (APPLYING, str(epoch)))
+
+
+def mark_migrating_postgres(connection: Postgres) -> None:
+    """Let this transaction, and no other, pass the fence; what it writes is captured."""
+    connection.execute("SELECT set_config(%s, pg_current_xact_id()::text, true)", (MIGRATING,))
+
+
+@contextmanager
+def applying_sqlite(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let what is written in this block pass fence and capture; it lies within one write transaction.
+
+    The mark is a column of the control row, which nobody else can see set: the transaction that sets it
+    clears it, or is rolled back.
+    """
+    set_applying_sqlite(connection, True)
+    yield
+    set_applying_sqlite(connection, False)

@@ -1,0 +1,139 @@
+"""The guarded switch: recover, ask the gates, make the attempt, and try again where that may succeed.
+
+Two callers: the command line, and a process that starts with ST_CUTOVER=auto. Every check runs before the
+fence goes up, so a switch that is refused has held nobody. Several processes may want the same switch at
+once: one of them makes it, and the others find the side they asked for primary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random
+
+from app.db.apply.round import Applier
+from app.db.common.errors import Refused, StaleAttempt, SwitchError
+from app.db.common.urls import Side
+from app.db.sides.stores import Stores
+from app.db.switch import gates
+from app.db.switch.coordinator import Aborted, Coordinator, Moved
+from app.db.switch.recover import Recovered, recover
+
+ATTEMPTS = 4
+WAIT_S = (0.2, 1.0)  # between two attempts, at random: those who collided do not collide again
+
+
+@dataclass(frozen=True)
+class Already:
+    """The side asked for is primary, without an attempt of this process."""
+
+    primary: Side
+    epoch: int
+
+
+def evaluate(applier: Applier, to: Side, max_pause_ms: int) -> list[gates.Gate] | Already:
+    """Bring the control rows into one state, then ask every gate.
+
+    Raises:
+        Refused: another switch is under way, or PostgreSQL was left behind by a forced rollback.
+        SwitchError: see `recover`.
+    """
+    if not _settled(applier.stores):
+        raise _busy()
+    return _asked(applier, to, max_pause_ms)
+
+
+def switch(
+    applier: Applier,
+    to: Side,
+    *,
+    max_pause_ms: int,
+    report: Callable[[str], None],
+    attempts: int = ATTEMPTS,
+    await_others: bool = False,
+) -> Moved | Aborted | Already:
+    """Make `to` primary if every gate agrees.
+
+    Args:
+        max_pause_ms: an attempt is aborted when writers would wait longer than this.
+        report: called with one line per step.
+        attempts: how often to try while another attempt may succeed.
+        await_others: wait for the switch of another process, instead of refusing.
+
+    Raises:
+        Refused: a gate said no, with the reasons, or another switch is under way; nothing was changed.
+        SwitchError: see `Coordinator.move`.
+    """
+
+    def attempt() -> Moved | Aborted | Already:
+        return _attempt(applier, to, max_pause_ms, report, await_others)
+
+    def again(state: RetryCallState) -> None:
+        report(f"attempt {state.attempt_number} ended without a switch, trying again")
+
+    tries = Retrying(
+        retry=retry_if_result(lambda outcome: isinstance(outcome, Aborted) and outcome.retryable),
+        wait=wait_random(*WAIT_S),
+        stop=stop_after_attempt(attempts),
+        before_sleep=again,
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+    return tries(attempt)
+
+
+def _attempt(
+    applier: Applier, to: Side, max_pause_ms: int, report: Callable[[str], None], await_others: bool
+) -> Moved | Aborted | Already:
+    stores = applier.stores
+    if not _settled(stores):
+        if await_others:
+            return Aborted(_busy().message, retryable=True)
+        raise _busy()
+    found = _asked(applier, to, max_pause_ms)
+    if isinstance(found, Already):
+        return found
+    if any(not gate.ok for gate in found):
+        # A gate that another process closed by switching meanwhile is no reason to refuse.
+        if already := _reached(stores, to):
+            return already
+        if await_others and any(gate.name == "attempt" and not gate.ok for gate in found):
+            return Aborted(_busy().message, retryable=True)
+    gates.require(found)
+    try:
+        done = Coordinator(applier, max_pause_ms=max_pause_ms, report=report).move(to)
+    except StaleAttempt as ended:
+        return Aborted(ended.message, retryable=True)
+    return (_reached(stores, to) or done) if isinstance(done, Aborted) else done
+
+
+def _asked(applier: Applier, to: Side, max_pause_ms: int) -> list[gates.Gate] | Already:
+    return _reached(applier.stores, to) or gates.evaluate(applier, to, max_pause_ms=max_pause_ms)
+
+
+def _busy() -> Refused:
+    return Refused("another switch is under way", hint="wait for it to end, see st-migrate status")
+
+
+def _settled(stores: Stores) -> bool:
+    """Finish or undo what a dead process left; whether no other switch is under way.
+
+    Raises:
+        Refused: PostgreSQL was left behind by a forced rollback.
+        SwitchError: PostgreSQL cannot be reached.
+    """
+    found = recover(stores)
+    if found is Recovered.SUPERSEDED:
+        raise Refused(
+            "a forced rollback left this PostgreSQL behind",
+            hint="run st-migrate abort, then prepare --discard-target and backfill to fill it anew",
+        )
+    if found in (Recovered.UNKNOWN, Recovered.RELEASED):
+        raise SwitchError("PostgreSQL cannot be reached", hint="start it, then run st-migrate recover")
+    return found is not Recovered.WAIT
+
+
+def _reached(stores: Stores, to: Side) -> Already | None:
+    """Whether the side asked for is primary, by the arbiter's row."""
+    control = stores.postgres.read_control()
+    return Already(to, control.epoch) if control.primary is to else None

@@ -1,0 +1,148 @@
+"""Whether the shadow is known to be equal: the last verify, the rows in quarantine, the lag. Reads only.
+
+The gates of a switch demand it, `complete` demands it, and status shows it: one answer for all three.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import psycopg
+
+from app.db.apply.round import Applier
+from app.db.rows.catalog import Schema
+from app.db.sides.phase import Phase
+from app.db.sides.stores import Stores
+
+Connection = psycopg.Connection[Any]
+NAMED = 6  # rows in quarantine that are named at most
+
+
+@dataclass(frozen=True)
+class LastVerify:
+    """The last run over all tables; `finished_at` is None while it has not ended.
+
+    `tables` are those that it compared, `run` ends with the fingerprint of their schema, and `later` counts
+    the mismatches on record: more than `mismatches` if a verify of some tables has found them since.
+    Times are in seconds since 1970.
+    """
+
+    run: str
+    tables: tuple[str, ...]
+    started_at: float
+    finished_at: float | None
+    epoch: int
+    rows: int
+    mismatches: int
+    later: int
+
+    @property
+    def clean(self) -> bool:
+        return self.finished_at is not None and self.mismatches == 0
+
+    def as_json(self) -> dict[str, Any]:
+        names = ("started_at", "finished_at", "epoch", "rows", "mismatches", "clean")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why the shadow is not known to be equal, and the st-migrate command that answers it."""
+
+    text: str
+    command: str
+
+
+class Quarantined(NamedTuple):
+    """Rows in quarantine, how many of them nobody has accepted, and the names of the first of those."""
+
+    rows: int
+    unaccepted: int
+    named: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What the primary has logged and the shadow not applied; `seconds` is the oldest entry's age."""
+
+    entries: int
+    seconds: float
+
+
+def fingerprint(schema: Schema) -> str:
+    """A short text that stands for the tables, their columns and kinds."""
+    return hashlib.sha256(repr(sorted(schema.items())).encode()).hexdigest()[:12]
+
+
+def last_verify(connection: Connection) -> LastVerify | None:
+    """The last verify, None if there is none or it was outdated."""
+    row = connection.execute(
+        "SELECT run, tables, started_at, finished_at, epoch, rows, mismatches, "
+        "(SELECT count(*) FROM st_mismatch) FROM st_verify WHERE id = 1"
+    ).fetchone()
+    return LastVerify(row[0], tuple(json.loads(row[1])), *row[2:]) if row else None
+
+
+def verify_objection(verify: LastVerify | None, epoch: int, schema: Schema | None = None) -> Objection | None:
+    """Why the last verify does not count; None if it does.
+
+    Args:
+        epoch: the present one.
+        schema: the present tables; None where they need not be those that were compared.
+    """
+    if verify is None or verify.finished_at is None:
+        return Objection("there is no finished verify", "verify")
+    if verify.epoch != epoch:
+        return Objection(f"the last verify belongs to epoch {verify.epoch}", "verify")
+    if verify.mismatches:
+        return Objection(f"the last verify found {verify.mismatches} mismatches", "verify --repair")
+    if verify.later:
+        return Objection(f"a later verify found {verify.later} mismatches", "verify --repair")
+    if schema is not None and not _of(schema, verify):
+        return Objection("the schema has changed since the last verify", "verify")
+    return None
+
+
+def _of(schema: Schema, verify: LastVerify) -> bool:
+    return list(verify.tables) == sorted(schema) and verify.run.endswith(fingerprint(schema))
+
+
+def quarantined(connection: Connection) -> Quarantined:
+    """What stands in quarantine."""
+    row = connection.execute(
+        "SELECT count(*), count(*) FILTER (WHERE accepted_by IS NULL), "
+        "(array_agg(tbl || ' ' || k ORDER BY tbl, k) FILTER (WHERE accepted_by IS NULL))[:%s] "
+        "FROM st_quarantine",
+        (NAMED,),
+    ).fetchone()
+    assert row is not None
+    return Quarantined(int(row[0]), int(row[1]), tuple(row[2] or ()))
+
+
+def lag(stores: Stores) -> Lag:
+    """How far the shadow is behind at this moment."""
+    primary, shadow = stores.directions()
+    position = shadow.read_position()
+    with primary.source() as source:
+        backlog = source.backlog(position)
+    oldest = backlog.oldest
+    return Lag(backlog.entries, max(0.0, time.time() - oldest) if oldest is not None else 0.0)
+
+
+def open_points(applier: Applier) -> list[str]:
+    """Why the shadow is not known to equal the primary; drains first, empty when it is."""
+    control = applier.stores.postgres.read_control()
+    if control.phase != Phase.REPLICATING:
+        return [f"the pair is in phase {control.phase}"]
+    applier.drain()
+    connection = applier.stores.postgres.connection
+    points: list[str] = []
+    if objection := verify_objection(last_verify(connection), control.epoch):
+        points.append(f"{objection.text}: run st-migrate {objection.command}")
+    if unaccepted := quarantined(connection).unaccepted:
+        points.append(f"{unaccepted} rows are in quarantine: see st-migrate quarantine list")
+    return points

@@ -1,0 +1,1 @@
+"""Brokers: clients, and the secrets that clients need."""

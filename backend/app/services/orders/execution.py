@@ -1,0 +1,143 @@
+"""Sends a waiting order on: through the stored limits to the simulation or to a broker.
+
+Nothing is left open while a broker is asked: the session's transaction ends before the call, and the
+outcome is written in a new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import HTTPException
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.core.config import Settings
+from app.models import Order, Strategy
+from app.services.brokers.clients import BrokerClient, BrokerError
+from app.services.brokers.outside import OUTSIDE
+from app.services.orders.paper import reject_paper_order, submit_paper_order
+from app.services.orders.price_ticks import round_price_to_tick
+from app.services.risk.engine_flag import get_risk_engine_v2_enabled
+from app.services.risk.limits import evaluate_order_risk
+from app.services.risk.policy_store import get_risk_policy
+from app.services.shared.system_events import add_system_event
+
+POLICY_UNAVAILABLE: Final = "Risk policy checks are switched on but not available; order not executed."
+_AFTER_MARKET_HINTS: Final = ("Try placing an AMO order", "markets are not open for trading today")
+
+
+def execute_stored_order(db: Session, settings: Settings, order_id: int, correlation_id: str | None) -> Order:
+    """Execute the order and return it; HTTPException with the reason when the order is not sent."""
+    return Execution(db, settings, correlation_id).run(order_id)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """The execution of orders in a session. The correlation id is the one of the events that are stored."""
+
+    db: Session
+    settings: Settings
+    correlation_id: str | None
+
+    def run(self, order_id: int) -> Order:
+        """Execute the order and return it; HTTPException with the reason when it is not sent."""
+        order = self.db.get(Order, order_id)
+        if order is None:
+            raise HTTPException(404, "Not found")
+        _check_executable(order)
+        self._apply_limits(order)
+        order.price = round_price_to_tick(order.price)
+        order.trigger_price = round_price_to_tick(order.trigger_price)
+        if self._target(order) == "PAPER":
+            return self._simulate(order)
+        return self._send(order)
+
+    def _apply_limits(self, order: Order) -> None:
+        switched_on, _source = get_risk_engine_v2_enabled(self.db, self.settings)
+        if switched_on or get_risk_policy(self.db, self.settings)[0].enabled:
+            raise HTTPException(400, POLICY_UNAVAILABLE)
+        result = evaluate_order_risk(self.db, order)
+        if result.blocked:
+            self._reject(order, result.reason or "")
+        if result.clamped:
+            order.qty = result.final_qty
+            order.error_message = "; ".join(filter(None, (order.error_message, result.reason)))
+
+    def _reject(self, order: Order, reason: str) -> None:
+        order.status = "REJECTED_RISK"
+        order.error_message = reason
+        details = {"order_id": order.id, "reason": reason}
+        self._add_event("WARNING", "risk", "Order rejected by risk engine", details)
+        self.db.commit()
+        raise HTTPException(400, f"Order rejected by risk engine: {reason}")
+
+    def _target(self, order: Order) -> str:
+        """PAPER on the order wins; else the strategy's target, else that of the only strategy there is."""
+        if order.execution_target == "PAPER":
+            return "PAPER"
+        if order.strategy_id is not None:
+            strategy = self.db.get(Strategy, order.strategy_id)
+            return strategy.execution_target if strategy else "LIVE"
+        targets = self.db.scalars(select(Strategy.execution_target).order_by(Strategy.id).limit(2)).all()
+        return targets[0] if len(targets) == 1 else "LIVE"
+
+    def _simulate(self, order: Order) -> Order:
+        if not OUTSIDE.market_is_open():
+            reject_paper_order(self.db, order, correlation_id=self.correlation_id)
+            raise HTTPException(400, "Market is closed; paper order rejected.")
+        return submit_paper_order(self.db, self.settings, order, correlation_id=self.correlation_id)
+
+    def _send(self, order: Order) -> Order:
+        self.db.commit()
+        client = OUTSIDE.client_for(self.db, self.settings, order.broker_name, user_id=order.user_id)
+        self.db.commit()
+        try:
+            broker_order_id = _place(client, order)
+        except BrokerError as error:
+            order.status = "FAILED"
+            order.error_message = str(error)
+            self.db.commit()
+            name = "Zerodha" if order.broker_name == "zerodha" else order.broker_name
+            raise HTTPException(502, f"{name} order placement failed: {error}") from error
+        order.status = "SENT"
+        order.broker_order_id = broker_order_id
+        order.zerodha_order_id = broker_order_id if order.broker_name == "zerodha" else None
+        order.broker_account_id = client.account_id
+        order.error_message = None
+        details = {
+            "order_id": order.id, "broker_name": order.broker_name, "broker_order_id": broker_order_id,
+            "symbol": order.symbol, "side": order.side, "qty": order.qty,
+        }  # fmt: skip
+        self._add_event("INFO", "order", f"Order sent to {order.broker_name}", details)
+        self.db.commit()
+        return order
+
+    def _add_event(self, level: str, category: str, message: str, details: dict[str, object]) -> None:
+        add_system_event(
+            self.db,
+            level=level,
+            category=category,
+            message=message,
+            correlation_id=self.correlation_id,
+            details=details,
+        )
+
+
+def _check_executable(order: Order) -> None:
+    allowed = {"WAITING", "SENDING"} if order.synthetic_gtt else {"WAITING"}
+    if order.status not in allowed or order.simulated:
+        raise HTTPException(400, "Only non-simulated WAITING orders can be executed.")
+    if not order.qty or order.qty <= 0:
+        raise HTTPException(400, "Order has invalid quantity.")
+
+
+def _place(client: BrokerClient, order: Order) -> str:
+    """Place the order, once more as an after-market order when the broker suggests that."""
+    try:
+        return client.place_order(order)
+    except BrokerError as error:
+        if not any(hint in str(error) for hint in _AFTER_MARKET_HINTS):
+            raise
+        return client.place_order(order, variety="amo")

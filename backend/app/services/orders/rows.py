@@ -1,0 +1,90 @@
+"""Order rows: made from an alert, or copied back into the manual queue."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.models import Alert, Order
+from app.services.orders.price_ticks import round_price_to_tick
+
+DEFAULT_BROKER: Final = "zerodha"
+_COPIED: Final = (
+    "user_id", "alert_id", "strategy_id", "portfolio_group_id", "deployment_id", "deployment_action_id",
+    "symbol", "exchange", "side", "qty", "price", "order_type", "trigger_price", "trigger_percent",
+    "product", "gtt", "synthetic_gtt", "trigger_operator", "execution_target", "broker_name",
+    "broker_account_id", "risk_spec_json", "is_exit",
+)  # fmt: skip
+
+
+def create_order_from_alert(
+    db: Session,
+    alert: Alert,
+    *,
+    mode: str = "MANUAL",
+    product: str = "MIS",
+    order_type: str = "MARKET",
+    broker_name: str | None = None,
+    execution_target: str | None = None,
+    user_id: int | None = None,
+    client_order_id: str | None = None,
+    is_exit: bool = False,
+    commit: bool = True,
+) -> Order:
+    """Insert a WAITING order for a stored alert; with `commit` False it stays in the caller's transaction.
+
+    A missing quantity becomes 0 and the price is rounded to the tick. Raises IntegrityError when an
+    order with the same client_order_id exists.
+    """
+    order = Order(
+        user_id=alert.user_id if user_id is None else user_id,
+        alert_id=alert.id,
+        strategy_id=alert.strategy_id,
+        client_order_id=client_order_id,
+        symbol=alert.symbol,
+        exchange=alert.exchange,
+        side=alert.action,
+        qty=alert.qty or 0.0,
+        price=round_price_to_tick(alert.price),
+        order_type=order_type,
+        product=product,
+        gtt=False,
+        status="WAITING",
+        mode=mode,
+        execution_target=(execution_target or "LIVE").strip().upper(),
+        broker_name=(broker_name or DEFAULT_BROKER).strip().lower(),
+        simulated=False,
+        is_exit=is_exit,
+    )
+    db.add(order)
+    db.flush()
+    if commit:
+        db.commit()
+    return order
+
+
+def copy_to_waiting_queue(db: Session, source: Order, reason: str | None = None) -> Order:
+    """Add the MANUAL WAITING copy of an order and note it on the source, in the caller's transaction."""
+    first_sentence = reason or f"Requeued from order #{source.id}."
+    original = f" Original: {source.error_message}" if source.error_message else ""
+    copy = Order(
+        **{name: getattr(source, name) for name in _COPIED},
+        status="WAITING",
+        mode="MANUAL",
+        simulated=False,
+        error_message=first_sentence + original,
+    )
+    db.add(copy)
+    db.flush()
+    note = f"Requeued to Waiting Queue as order #{copy.id}."
+    source.error_message = f"{source.error_message} {note}" if source.error_message else note
+    db.flush()
+    return copy
+
+
+def requeue_order_to_waiting(db: Session, *, source: Order, reason: str | None = None) -> Order:
+    """Insert the MANUAL WAITING copy of an order, note it on the source, commit; returns the copy."""
+    copy = copy_to_waiting_queue(db, source, reason)
+    db.commit()
+    return copy

@@ -1,0 +1,1 @@
+"""What several subjects need: users, events, encrypted settings, bulk statements."""

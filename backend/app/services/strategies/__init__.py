@@ -1,0 +1,1 @@
+"""Strategies and the expressions of their alerts."""

@@ -1,0 +1,204 @@
+"""The first stage of a delivery: what its text says, before anything that is stored is known.
+
+`receive` gives a `Delivery`, or an `Ended` for a text that is no delivery. No database is needed. The schema
+is tried before the secret is known to be right, because the rows that the payload names are looked up
+together with the secret. The later stages find the refusals here too: they quote what the sender sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from app.schemas.webhook import TradingViewWebhookPayload
+from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1
+from app.services.webhook.body import InvalidBody, RefusedBody, body_preview, parse_text_body
+from app.services.webhook.lookup import Asked
+from app.services.webhook.normalize import client_order_id, order_id_key
+
+Body = TradingViewWebhookPayload | dict[str, Any]
+
+INVALID_BODY: Final = "Invalid TradingView payload. Body must be valid JSON."
+INVALID_SCHEMA: Final = "Invalid TradingView payload. Missing required fields or invalid schema."
+INVALID_SIDE: Final = "Invalid TradingView payload: signal.side must be BUY or SELL."
+PLACEHOLDER_SIDE: Final = (
+    "Invalid TradingView payload: signal.side must resolve to BUY or SELL. Your alert is sending a "
+    "placeholder token (e.g. {{strategy.order.action}}) that is not being expanded by TradingView. "
+    "Use a Strategy 'Order fills' alert or set signal.side to BUY/SELL."
+)
+SUPPORTED_PLATFORMS: Final = frozenset({"", "zerodha", "tradingview"})
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What is known of a request besides its body."""
+
+    content_type: str
+    header_secret: str
+    correlation_id: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event to store about a delivery."""
+
+    level: str
+    category: str
+    message: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a delivery that leads to no order: HTTP status, its answer, and the event about it.
+
+    The answer of a refusal (status 400 and above) is its detail text, any other answer a JSON object.
+    """
+
+    status: int
+    answer: str | dict[str, Any]
+    event: Event | None = None
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """An object that does not fit the schema, with the members that normalising has added, and why."""
+
+    body: dict[str, Any]
+    errors: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a sender delivered, and what has to be looked up before anything can be decided."""
+
+    arrival: Arrival
+    body: Body
+    secret: str
+    alert: TradingViewWebhookPayload | Misfit
+    asked: Asked
+
+
+def receive(body: Body | str, arrival: Arrival) -> Delivery | Ended:
+    """Read a body of any accepted form; a text that is neither JSON nor pairs ends the delivery."""
+    if isinstance(body, str):
+        text = body.strip()
+        try:
+            body = parse_text_body(text)
+        except RefusedBody as refused:
+            return Ended(400, str(refused))
+        except InvalidBody:
+            return Ended(400, INVALID_BODY, _unreadable(text, arrival))
+    secret = arrival.header_secret.strip() if arrival.header_secret else _body_secret(body).strip()
+    alert = _try_payload(body, secret)
+    return Delivery(arrival, body, secret, alert, _asked(alert))
+
+
+def wrong_secret(delivery: Delivery) -> Ended:
+    """The refusal of a delivery whose secret is not the one in force."""
+    body = delivery.body
+    if isinstance(body, dict):
+        platform, user = body.get("platform"), body.get("st_user_id")
+        found = body.get("signal")
+        signal = found if isinstance(found, dict) else {}
+        names = (signal.get("strategy_id"), signal.get("strategy_name"), body.get("strategy_name"))
+        strategy = next((name for name in names if name), None)
+    else:
+        platform, user, strategy = body.platform, body.st_user_id, body.strategy_id or body.strategy_name
+    in_header, in_body = bool(delivery.arrival.header_secret), bool(_body_secret(body))
+    auth = {"header_present": in_header, "body_present": in_body}
+    details = {"platform": platform, "strategy": strategy, "st_user_id": user, "auth": auth}
+    event = _warning("TradingView webhook rejected: invalid secret", details)
+    return Ended(401, "Invalid webhook secret.", event)
+
+
+def unfit(misfit: Misfit, arrival: Arrival) -> Ended:
+    """The refusal of an object that does not fit the schema."""
+    details = {
+        "content_type": arrival.content_type,
+        "payload_keys": sorted(misfit.body),
+        "validation_errors": misfit.errors,
+    }
+    event = _warning("TradingView webhook rejected: invalid payload schema", details)
+    return Ended(400, _schema_detail(misfit.body, misfit.errors), event)
+
+
+def is_test_message(body: Body) -> bool:
+    """Whether the sender only tests the connection."""
+    return isinstance(body, dict) and body.get("test") == "tradingview"
+
+
+def platform_is_supported(payload: TradingViewWebhookPayload) -> bool:
+    """Whether alerts of the payload's platform are handled here."""
+    return payload.platform.lower() in SUPPORTED_PLATFORMS
+
+
+def username_in(alert: TradingViewWebhookPayload) -> str:
+    """The name of the user that the alert is addressed to; empty when it names nobody."""
+    return (alert.st_user_id or "").strip()
+
+
+def goes_to_default(alert: TradingViewWebhookPayload) -> bool:
+    """Whether the default user takes the alert."""
+    return not username_in(alert) and alert.payload_format == PAYLOAD_FORMAT_V1
+
+
+def _asked(alert: TradingViewWebhookPayload | Misfit) -> Asked:
+    """What the alert names, as far as that is known before its user is."""
+    if isinstance(alert, Misfit):
+        return Asked()
+    username = username_in(alert)
+    if username:
+        return Asked(username=username, strategy=alert.strategy_key, key=client_order_id(alert))
+    default = goes_to_default(alert)
+    return Asked(default_user=default, strategy=alert.strategy_key, key=order_id_key(alert))
+
+
+def _try_payload(body: Body, secret: str) -> TradingViewWebhookPayload | Misfit:
+    """The body as payload, the given secret filled in; the body itself is not changed."""
+    if not isinstance(body, dict):
+        return body
+    filled = dict(body)
+    if secret:
+        filled.setdefault("secret", secret)
+    try:
+        return TradingViewWebhookPayload.model_validate(filled)
+    except ValidationError as invalid:
+        errors = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in invalid.errors()]
+        return Misfit(filled, errors)
+
+
+def _body_secret(body: Body) -> str:
+    if not isinstance(body, dict):
+        return body.secret
+    secret = body.get("secret")
+    if not secret and isinstance(body.get("meta"), dict):
+        secret = body["meta"].get("secret")
+    return secret if isinstance(secret, str) else ""
+
+
+def _schema_detail(body: dict[str, Any], errors: list[dict[str, Any]]) -> str:
+    side_failed = any(
+        tuple(error["loc"]) == ("trade_details", "order_action") and error["type"] == "value_error"
+        for error in errors
+    )
+    if not side_failed:
+        return INVALID_SCHEMA
+    signal = body.get("signal")
+    side = signal.get("side") if isinstance(signal, dict) else None
+    return PLACEHOLDER_SIDE if isinstance(side, str) and side.strip().startswith("{{") else INVALID_SIDE
+
+
+def _unreadable(text: str, arrival: Arrival) -> Event:
+    details = {
+        "content_type": arrival.content_type,
+        "body_len": len(text),
+        "body_preview": body_preview(text),
+    }
+    return _warning("TradingView webhook rejected: invalid JSON body", details)
+
+
+def _warning(message: str, details: dict[str, Any]) -> Event:
+    return Event("WARNING", "webhook", message, details)

@@ -1,0 +1,1 @@
+"""What an operator stores for the webhook: secret, routing, alert text templates."""

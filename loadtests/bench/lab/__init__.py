@@ -1,0 +1,1 @@
+"""What every part of the benchmark is measured with: sizes, databases, modes, samples."""

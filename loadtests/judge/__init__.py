@@ -1,0 +1,1 @@
+"""What must hold in a run, measured and compared without the code that is judged."""

@@ -1,0 +1,112 @@
+"""The figures of a demo, as JSON holds them and as the closing table shows them."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from loadtests.judge.figures import Pause, latency
+from loadtests.judge.outcome import Outcome, Switch
+from loadtests.judge.watch import Watch
+from loadtests.show.tables import NOTHING, committed, number
+
+
+def figures(outcome: Outcome, watch: Watch, *, database: str, kills: int, seconds: float) -> dict[str, Any]:
+    """Everything that was measured.
+
+    Args:
+        database: where the file came from.
+        kills: how many processes were killed on purpose.
+        seconds: how long the run took.
+    """
+    verdict, deliveries, backfills = outcome.verdict, outcome.deliveries, outcome.of("backfill")
+    copied = backfills[-1].data if backfills else {}
+    rows = int(copied.get("rows_in_all", copied.get("rows", 0)))
+    copy_seconds = sum(result.seconds for result in backfills)
+    changes, lag_seconds = watch.highest_lag()
+    first = min((d.attempts[0].at for d in deliveries), default=0.0)
+    last = max((d.attempts[-1].at for d in deliveries), default=0.0)
+    times = latency(deliveries, first, last + 1e-3)
+    return {
+        "database": database,
+        "python": platform.python_version(),
+        "rows_copied": rows,
+        "copy_seconds": copy_seconds,
+        "rows_per_second": rows / copy_seconds if copy_seconds else 0.0,
+        "webhooks": {
+            "sent": verdict.deliveries,
+            "per_second": len(deliveries) / max(last - first, 1.0),
+            "acknowledged": verdict.acknowledged,
+            "refused_on_purpose": verdict.refused,
+            "resent": sum(len(d.attempts) - 1 for d in deliveries),
+            "failed": verdict.failed,
+            "unanswered": verdict.unknown,
+            "lost": verdict.count("lost"),
+            "doubled": verdict.count("doubled"),
+            "different": verdict.count("different", "refused_but_stored"),
+        },
+        "answer_ms": asdict(times),
+        "switches": [_as_json(switch) for switch in outcome.switches],
+        "highest_lag": {"changes": changes, "seconds": lag_seconds},
+        "mismatches": outcome.mismatches,
+        "commands_repeated": len(outcome.repeated),
+        "kills": kills,
+        "problems": outcome.problems,
+        "seconds": seconds,
+    }
+
+
+def _as_json(switch: Switch) -> dict[str, Any]:
+    return {
+        "name": switch.name,
+        "primary": switch.primary,
+        "reported_ms": switch.reported_ms,
+        "seen": asdict(switch.seen or Pause(0.0, 0.0)),
+        "seconds": switch.seconds,
+    }
+
+
+def table_rows(figures: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The closing table."""
+    webhooks, answers = figures["webhooks"], figures["answer_ms"]
+    rows: list[tuple[str, Any]] = [
+        ("rows copied", figures["rows_copied"]),
+        ("rows per second", figures["rows_per_second"]),
+        *((f"webhooks {name.replace('_', ' ')}", value) for name, value in webhooks.items()),
+        ("answer, median / p99 / worst", " / ".join(f"{answers[k]:.0f}" for k in answers) + " ms"),
+    ]
+    for switch in figures["switches"]:
+        reported = "-" if switch["reported_ms"] is None else f"{switch['reported_ms']:.0f}"
+        seen = switch["seen"]
+        rows.append(
+            (
+                f"pause: {switch['name']}",
+                f"{reported} ms reported, {seen['gap']:.0f} ms gap, {seen['wait']:.0f} ms slowest answer",
+            )
+        )
+    lag = figures["highest_lag"]
+    rows += [
+        ("highest lag", f"{lag['changes']} changes, {lag['seconds'] * 1000:.0f} ms"),
+        ("mismatches", figures["mismatches"]),
+        ("seconds in all", figures["seconds"]),
+    ]
+    return rows
+
+
+def demo_table(folder: Path) -> str:
+    """The closing table of the recorded demo, from the committed figures."""
+    found = committed(folder, "demo")
+    if found is None:
+        return NOTHING
+    rows = [(name, _shown(value)) for name, value in table_rows(found)]
+    wide = max(len(name) for name, _ in rows)
+    table = "\n".join(f"{name:<{wide}}  {value:>62}" for name, value in rows)
+    return f"Closing table, from {found['database']}:\n\n```\n{table}\n```"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

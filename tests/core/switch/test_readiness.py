@@ -1,0 +1,62 @@
+"""One answer to "is the last verify good": what the gates, `complete` and status are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.db.common.urls import Side
+from app.db.switch import readiness
+from app.db.switch.readiness import LastVerify, Objection, verify_objection
+from migration.verify import state
+from migration.watch.status import gather
+from tests.support.pairs import TestPair
+
+GOOD = LastVerify("x", ("item",), 1.0, 2.0, epoch=3, rows=10, mismatches=0, later=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "command"),
+    [
+        ({"finished_at": None}, "verify"),
+        ({"epoch": 2}, "verify"),
+        ({"mismatches": 1}, "verify --repair"),
+        ({"later": 1}, "verify --repair"),
+        ({"epoch": 2, "mismatches": 1}, "verify"),
+    ],
+)
+def test_a_verify_that_does_not_count(change: dict[str, Any], command: str) -> None:
+    objection = verify_objection(replace(GOOD, **change), 3)
+    assert objection is not None
+    assert objection.command == command
+
+
+def test_a_verify_that_counts() -> None:
+    assert verify_objection(GOOD, 3) is None
+    assert verify_objection(None, 3) == Objection("there is no finished verify", "verify")
+
+
+def test_a_later_mismatch_holds_up_the_end_of_the_move_and_shows_in_status(promoted: TestPair) -> None:
+    """A verify of one table leaves the record of the full one alone, and what it found still counts."""
+    stores, schema = promoted.applier.stores, promoted.applier.schema()
+    state.begin(stores, stores.postgres.read_control(), schema).finish(rows=0, mismatches=0)
+    assert readiness.open_points(promoted.applier) == []
+    promoted.pg.execute(
+        "INSERT INTO st_mismatch (tbl, k, kind, columns, found_at) VALUES ('item', '1', 'missing', '[]', 0)"
+    )
+    promoted.pg.execute(
+        "INSERT INTO st_quarantine (tbl, k, col, reason, content, at) "
+        "SELECT 'item', n, 'qty', 'text', '{}', 0 FROM generate_series(1, 9) AS n"
+    )
+    assert readiness.open_points(promoted.applier) == [
+        "a later verify found 1 mismatches: run st-migrate verify --repair",
+        "9 rows are in quarantine: see st-migrate quarantine list",
+    ]
+    found = gather(promoted.pair, stores)
+    assert found.primary is Side.POSTGRES
+    assert found.as_json()["next"] == "st-migrate quarantine list"
+    assert "a later verify found 1 mismatches" in found.as_json()["blocks"]
+    assert found.quarantine is not None
+    assert found.quarantine.named == tuple(f"item {n}" for n in range(1, 7))
