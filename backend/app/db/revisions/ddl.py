@@ -12,23 +12,46 @@ Both leave SQLite exactly as it is, and neither needs a change in the chain or i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import DateTime, Float, event
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.types import TypeDecorator
 
-from app.db.revisions.binding import NumberOrNull, WallClock
 from app.db.rows.catalog import takes_part
 
 UTC_NOW = "timezone('utc', now())"
 _POSTGRES = sa.URL.create("postgresql+psycopg").get_dialect()()
+
+
+class WallClock(TypeDecorator[datetime]):
+    """A time without a zone: an offset is dropped, as on SQLite, and not converted by the session's zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None or value.tzinfo is None else value.replace(tzinfo=None)
+
+
+class NumberOrNull(TypeDecorator[float]):
+    """A double as SQLite keeps it: NULL for what is not a number, so that NOT NULL catches it, and plain zero."""
+
+    impl = Float
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        return None if value is None or math.isnan(value) else value + 0.0
 
 
 class BooleanDefault(ClauseElement):

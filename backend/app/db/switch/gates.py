@@ -91,7 +91,7 @@ def standing(applier: Applier, source: SchemaSource | None = None) -> list[Gate]
     """The gates that say whether the pair is sound, whichever way a switch would go; read only."""
     primary = applier.stores.postgres.read_control().primary
     gates = _Gates(applier, primary.other, 0, 0, source or Alembic())
-    return [_gate("writable", gates._writable, "run st-migrate recover"), *gates.of_schema()]
+    return list(gates.sound())
 
 
 class _Gates:
@@ -113,8 +113,16 @@ class _Gates:
         yield _gate("phase", self._phase, "run st-migrate backfill")
         yield _gate("direction", self._direction, "name the other side")
         yield _gate("attempt", self._attempt, "run st-migrate recover")
+        yield from self.sound()
+        yield from self._of_switch()
+
+    def sound(self) -> Iterator[Gate]:
         yield _gate("writable", self._writable, "run st-migrate recover")
-        yield from self.of_schema()
+        yield _gate("schema", self._schema, "run st-migrate schema upgrade")
+        yield _gate("columns", self._columns, "run st-migrate schema upgrade")
+        yield _gate("capture", self._capture, "run st-migrate schema upgrade, then st-migrate verify")
+
+    def _of_switch(self) -> Iterator[Gate]:
         yield _gate("indexes", self._indexes, "create what is named, as st_deferred_ddl has it")
         yield _gate(
             "quarantine", self._quarantine, "run st-migrate quarantine list, then fix or accept each row"
@@ -124,11 +132,6 @@ class _Gates:
         yield _gate("changes", self._changes, "run st-migrate verify --repair, then st-migrate verify")
         yield _gate("pause", self._pause, "repeat at a quieter moment, or allow more with --max-pause-ms")
         yield _gate("reverse", self._reverse, "run st-migrate prepare, which installs capture again")
-
-    def of_schema(self) -> Iterator[Gate]:
-        yield _gate("schema", self._schema, "run st-migrate schema upgrade")
-        yield _gate("columns", self._columns, "run st-migrate schema upgrade")
-        yield _gate("capture", self._capture, "run st-migrate schema upgrade, then st-migrate verify")
 
     def _phase(self) -> Verdict:
         phase = self._arbiter.phase
