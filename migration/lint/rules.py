@@ -82,6 +82,19 @@ _ALL = (
         "a key added without a name has none on SQLite and one of PostgreSQL's making, so it cannot be dropped by name",
         "give the foreign key a name",
     ),
+    Rule(
+        "chain-environment",
+        "warning",
+        "this env.py runs the chain by itself: a pair is changed on one side only and loses capture there, and on "
+        "PostgreSQL the limits of String and Integer come back",
+        "let it call app.db.revisions.chain.run_environment(Base.metadata), or migrate by st-migrate schema upgrade only",
+    ),
+    Rule(
+        "chain-url",
+        "warning",
+        "the URL of alembic.ini wins here: with PostgreSQL in ST_DATABASE_URL a SQLite file is migrated, without a word",
+        "let it call app.db.revisions.chain.run_environment(Base.metadata), which asks for ST_DATABASE_URL",
+    ),
     # Code
     Rule(
         "sqlite-dialect",

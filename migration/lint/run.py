@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from migration.common.environment import habits
 from migration.lint import columns, statements
 from migration.lint import python as lint_python
 from migration.lint.columns import Names
@@ -185,6 +186,9 @@ def _findings(source: Source, names: Names) -> Iterator[Finding]:
 def _candidates(source: Source, names: Names) -> Iterator[tuple[Finding, set[int]]]:
     """Hazards with the lines on which an escape may stand: their own, and the statement's first and last."""
     applies = _scope(source)
+    if source.path.name == "env.py":
+        for habit in habits(source.path):
+            yield _finding(source.path, 1, habit.rule, "env.py"), {1}
     for spot in chain(lint_python.check(source), statements.check(source, names)):
         if spot.rule in applies:
             edit = Edit(*source.span(spot.replace), spot.by) if spot.replace is not None else None

@@ -59,6 +59,7 @@ def test_chain_written_for_sqlite_only() -> None:
         "string-length",
         "integer-range",
         "batch-recreate",
+        "chain-environment",
     }
     assert Counter(finding.rule for finding in findings)["boolean-number"] == 3
 

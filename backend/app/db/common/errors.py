@@ -95,6 +95,10 @@ class SchemaDrift(SwitchError):
     """The two sides do not have the same tables and columns; apply stops and nothing is lost."""
 
 
+class CaptureLost(SchemaDrift):
+    """Writes of a table are not all captured; whoever applies puts that right, see `app.db.apply.heal`."""
+
+
 class ApplyFailed(SwitchError):
     """A round of apply failed for a reason that waiting does not mend.
 

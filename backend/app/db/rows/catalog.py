@@ -185,7 +185,7 @@ def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -
     if problems:
         raise SchemaDrift(
             "the two sides differ: " + "; ".join(problems[:10]) + (" ..." if len(problems) > 10 else ""),
-            hint="bring both sides to the same revision (alembic upgrade head with both URLs set)",
+            hint="run st-migrate schema upgrade, which brings both sides to the same revision",
         )
     return schema
 

@@ -10,7 +10,6 @@ of the process does it. Within a request it does not wait for the switch, which 
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 
@@ -19,6 +18,7 @@ import psycopg
 from app.db.apply.round import Applier
 from app.db.common.deadline import in_request
 from app.db.common.errors import Refused, SwitchError
+from app.db.common.logs import logger
 from app.db.common.settings import Cutover
 from app.db.common.urls import Side
 from app.db.session.runtime import Runtime
@@ -26,7 +26,7 @@ from app.db.sides.postgres import deferred
 from app.db.switch.coordinator import Aborted
 from app.db.switch.guarded import Already, switch
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 ATTEMPTS = 10
 
 

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,12 +27,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.common.deadline import requests_are_known, serving
 from app.db.common.errors import RETRY_AFTER_S, SwitchError
+from app.db.common.logs import logger
 from app.db.common.settings import shim_settings
 from app.db.session.at_start import begin
 from app.db.session.engines import is_unavailable
 from app.db.session.runtime import Runtime, runtime
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 
 
 def install(app: FastAPI) -> None:

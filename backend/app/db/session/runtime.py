@@ -10,7 +10,6 @@ SQLite at that moment, the child says so and does nothing: its idea of the file'
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -24,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.config import get_settings
 from app.db.common import forks
 from app.db.common.errors import ForkedInUse
+from app.db.common.logs import logger
 from app.db.common.settings import ShimSettings, shim_settings
 from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
@@ -37,7 +37,7 @@ from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.turn import WriteTurn, turn_at
 from app.db.sides.stores import Stores
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 
 WARM_CONNECTIONS = 10
 FORK_PATIENCE_S = 1.0  # how long a fork waits for the background thread's round, and for open transactions
