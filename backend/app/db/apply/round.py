@@ -164,8 +164,10 @@ class Applier:
             failpoint(Failpoint.APPLY_LOCKED)
             if others := target.position != self._position:
                 self._disturbed_at = started
-            self._note(target.control, target.position)
-            if target.control.primary is shadow.side:
+            switched = target.control.primary is shadow.side
+            # Between a commit record and the following, this is the position of a side that is no shadow any more.
+            self._note(target.control, None if switched else target.position)
+            if switched:
                 return Standing("the sides have just been switched")
             if shadow.side is Side.POSTGRES and target.control.phase not in APPLYING_PHASES:
                 return Standing(f"phase {target.control.phase} does not apply")
@@ -202,7 +204,7 @@ class Applier:
         if target.is_clean and ready:
             self._standpoint = Standpoint(position, control.pair, control.epoch)
 
-    def _note(self, control: Control, position: str) -> None:
+    def _note(self, control: Control, position: str | None) -> None:
         """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
         self.primary, self.epoch, self._position = control.primary, control.epoch, position
         self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
