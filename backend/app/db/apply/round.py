@@ -181,6 +181,7 @@ class Applier:
             with primary.source() as source:
                 _same_epoch(source.control, target.control)
                 schema = self.schema()
+                self.shed_foreign_keys(target)  # once more where the schema has just changed
                 backlog = source.backlog(target.position)
                 announced = _settled(source, target, settle)
                 if at_most is not None and backlog.entries > at_most:
