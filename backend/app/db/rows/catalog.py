@@ -30,13 +30,15 @@ class Column:
     """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it.
 
     The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
-    assignment to such a column refuses it.
+    assignment to such a column refuses it. `labels` are those of an enum; any other type has none. They are
+    no part of what a verify remembers of a table: a new label makes no row that was equal different.
     """
 
     name: str
     kind: Kind
     cast: str
     nullable: bool
+    labels: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def cast_with_parameters(self) -> str:
@@ -174,11 +176,12 @@ def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -
             form, or a table without a usable primary key.
     """
     ours, theirs = sqlite_columns(sqlite), postgres_columns(postgres)
+    labels = _enum_labels(postgres)
     problems = [f"table {name} is only on SQLite" for name in sorted(ours.keys() - theirs.keys())]
     problems += [f"table {name} is only on PostgreSQL" for name in sorted(theirs.keys() - ours.keys())]
     schema: Schema = {}
     for name in sorted(ours.keys() & theirs.keys()):
-        columns = _columns(name, ours[name], theirs[name], problems)
+        columns = _columns(name, ours[name], theirs[name], labels, problems)
         key = _key(name, ours[name], theirs[name], columns, problems)
         table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
         schema[name] = _known.setdefault(table, table)
@@ -194,6 +197,7 @@ def _columns(
     table: str,
     ours: dict[str, tuple[str, bool, int]],
     theirs: list[tuple[str, str, str, bool, bool, int]],
+    labels: dict[str, frozenset[str]],
     problems: list[str],
 ) -> dict[str, Column]:
     names = {column[0] for column in theirs}
@@ -208,8 +212,19 @@ def _columns(
                 f"column {table}.{name} has type {full} on PostgreSQL, which has no canonical form"
             )
         else:
-            columns[name] = Column(name, kind, base, nullable)
+            columns[name] = Column(name, kind, base, nullable, labels.get(base, frozenset()))
     return columns
+
+
+# The labels of every enum by its type, as format_type() spells it.
+ENUM_LABELS = """
+SELECT format_type(e.enumtypid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+FROM pg_enum e GROUP BY e.enumtypid ORDER BY 1
+"""
+
+
+def _enum_labels(connection: psycopg.Connection[Any]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(labels) for name, labels in connection.execute(ENUM_LABELS).fetchall()}
 
 
 def _key(

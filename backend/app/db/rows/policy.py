@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from app.db.common.errors import ConfigurationError, UnsupportedValue
-from app.db.rows.canonical import encode
+from app.db.rows.canonical import encode_in
 from app.db.rows.catalog import Column, Table
 from app.db.rows.conversions import CONVERSIONS, Conversion
 
@@ -64,13 +64,13 @@ def encode_cell(table: Table, column: Column, value: Any) -> str | None:
         UnsupportedValue: it has no canonical form, and no chosen conversion gives it one.
     """
     try:
-        return encode(column.kind, value, column.name)
+        return encode_in(column, value)
     except UnsupportedValue as refusal:
         conversions = active_policy().conversions(table, column)
         if not conversions:
             raise
         try:
-            return encode(column.kind, convert(conversions, value), column.name)
+            return encode_in(column, convert(conversions, value))
         except UnsupportedValue:
             raise refusal from None
 

@@ -120,7 +120,10 @@ quarantine = Table(
     Column("at", Double, nullable=False),
     Column("accepted_by", Text),
     Column("accepted_at", Double),
+    # The side that holds the row. A pair of an earlier version has no such column, see `postgres.aside`.
+    Column("side", Text, nullable=False, server_default=text("'sqlite'")),
 )
+ADD_SIDE = "ALTER TABLE st_quarantine ADD COLUMN IF NOT EXISTS side text NOT NULL DEFAULT 'sqlite'"
 
 verify_run = Table(
     "st_verify",
@@ -185,6 +188,8 @@ def create_statements(side: Side) -> list[str]:
                 str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECTS[side]))
                 for index in table.indexes
             ]
+    if side is Side.POSTGRES:
+        statements.append(ADD_SIDE)
     return statements
 
 
