@@ -130,7 +130,13 @@ class Status:
             "lag": self.lag and asdict(self.lag),
             "copy": self.copy and self.copy.as_json(),
             "verify": verify and verify.as_json(),
-            "quarantine": held and {"rows": held.rows, "unaccepted": held.unaccepted},
+            "quarantine": held
+            and {
+                "rows": held.rows,
+                "unaccepted": held.unaccepted,
+                "held_by": list(held.holders),
+                "first": list(held.named),
+            },
             "foreign_keys_not_valid": self.foreign_keys,
             "paused": bool(control and control.paused),
             "attempt": self.attempt,
@@ -220,7 +226,7 @@ def _before_a_switch(status: Status) -> list[str]:
     if status.objection:
         found.append(status.objection.text)
     if status.quarantine and status.quarantine.unaccepted:
-        found.append(f"{status.quarantine.unaccepted} rows are in quarantine and not accepted")
+        found.append(status.quarantine.open_text())
     if status.lag and status.lag.seconds > LAG_WORTH_NAMING_S:
         found.append(f"the shadow is {status.lag.seconds:.0f} s behind; does a backend or a worker apply?")
     return found

@@ -21,7 +21,6 @@ from typing import Any
 from uuid import UUID
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.catalog import Column
 from app.db.rows.kinds import Kind
 
 _NONE = type(None)
@@ -176,36 +175,6 @@ def encode(kind: Kind, value: Any, column: str = "") -> str | None:
         return _ONE[kind](value)
     except ValueError as error:
         raise UnsupportedValue(column, str(error)) from None
-
-
-# Values that are beyond an integer type's own range; bigint takes whatever SQLite holds.
-NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
-
-
-def encode_in(column: Column, value: Any) -> str | None:
-    """The canonical text of a value in a column, whose type may take fewer values than its kind.
-
-    Raises:
-        UnsupportedValue: as `encode`; or it is no label of the enum, or too large for the integer type.
-    """
-    text = encode(column.kind, value, column.name)
-    if text is not None and not _has_place(column, (text,)):
-        raise UnsupportedValue(column.name, f"{describe(value)} is outside of the type {column.cast}")
-    return text
-
-
-def encode_column_in(column: Column, values: Sequence[Any]) -> list[str | None] | None:
-    """As `encode_column`, for a column whose type may take fewer values than its kind."""
-    texts = encode_column(column.kind, values)
-    return texts if texts is None or _has_place(column, texts) else None
-
-
-def _has_place(column: Column, texts: Sequence[str | None]) -> bool:
-    """Whether the column's type takes all these canonical texts."""
-    if column.labels:
-        return set(texts) <= column.labels | {None}
-    narrow = NARROW.get(column.cast)
-    return narrow is None or all(int(text) in narrow for text in texts if text is not None)
 
 
 def encode_column(kind: Kind, values: Sequence[Any]) -> list[str | None] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,9 @@ from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
 
 BOOKKEEPING_PREFIX = "st_"
 VERSION_TABLE = "alembic_version"
+
+# The values of the integer types that take fewer than SQLite's.
+NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
 
 Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 
@@ -44,6 +47,18 @@ class Column:
     def cast_with_parameters(self) -> str:
         """The cast for a statement with parameters; see `quote_with_parameters`."""
         return self.cast.replace("%", "%%")
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the type takes fewer values than the kind: an enum, or an integer below 64 bits."""
+        return bool(self.labels) or self.cast in NARROW
+
+    def takes(self, texts: Iterable[str | None]) -> bool:
+        """Whether the type has a place for all these canonical texts of its kind."""
+        if self.labels:
+            return all(text is None or text in self.labels for text in texts)
+        narrow = NARROW.get(self.cast)
+        return narrow is None or all(text is None or int(text) in narrow for text in texts)
 
 
 @dataclass(frozen=True)

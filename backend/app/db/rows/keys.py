@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import NARROW, encode_column_in, encode_in, storage, to_sqlite
+from app.db.rows.canonical import storage, to_sqlite
 from app.db.rows.catalog import Column, Row, Table
 from app.db.rows.kinds import SPELLINGS, Kind
+from app.db.rows.policy import encode_column_in, encode_in
 
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
@@ -179,10 +180,10 @@ def texts_of(table: Table, raw: RawKey) -> list[str]:
     has become wider.
     """
     texts = [text_of(table, raw)]
-    if any(column.labels or column.cast in NARROW for column in table.key):
+    if any(column.is_narrow for column in table.key):
         values = zip(table.key, split(table, raw), strict=True)
         parts = [
-            json.dumps(storage(value)) if column.labels or column.cast in NARROW else _part(column, value)
+            json.dumps(storage(value)) if column.is_narrow else _part(column, value)
             for column, value in ((column, number(column, value)) for column, value in values)
         ]
         texts.append(to_text(tuple(parts)))

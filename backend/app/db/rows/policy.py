@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from app.db.common.errors import ConfigurationError, UnsupportedValue
-from app.db.rows.canonical import encode_in
+from app.db.rows.canonical import describe, encode, encode_column
 from app.db.rows.catalog import Column, Table
 from app.db.rows.conversions import CONVERSIONS, Conversion
 
@@ -55,6 +55,24 @@ def convert(conversions: tuple[Conversion, ...], value: Any) -> Any:
     for conversion in conversions:
         value = conversion(value)
     return value
+
+
+def encode_in(column: Column, value: Any) -> str | None:
+    """The canonical text of a value in a column, whose type may take fewer values than its kind.
+
+    Raises:
+        UnsupportedValue: as `encode`; or it is no label of the enum, or too large for the integer type.
+    """
+    text = encode(column.kind, value, column.name)
+    if not column.takes((text,)):
+        raise UnsupportedValue(column.name, f"{describe(value)} is outside of the type {column.cast}")
+    return text
+
+
+def encode_column_in(column: Column, values: Sequence[Any]) -> list[str | None] | None:
+    """As `encode_column`, for a column whose type may take fewer values than its kind."""
+    texts = encode_column(column.kind, values)
+    return texts if texts is None or column.takes(texts) else None
 
 
 def encode_cell(table: Table, column: Column, value: Any) -> str | None:

@@ -45,6 +45,7 @@ from app.db.sides.locks import hold_rounds, hold_writers
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
+from app.db.switch.readiness import quarantined
 
 ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
 SEQUENCE_GAP = 100
@@ -206,6 +207,8 @@ class Coordinator:
                 retryable=False,
                 mismatches=tuple(found),
             )
+        if (held := quarantined(self._postgres.connection)).unaccepted:
+            raise _Abort(held.open_text(), retryable=False)
         self._in_time("checked")
         failpoint(Failpoint.SWITCH_CHECKED)
         if to is Side.POSTGRES:

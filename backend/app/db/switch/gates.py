@@ -203,7 +203,7 @@ class _Gates:
     def _quarantine(self) -> Verdict:
         held = quarantined(self._postgres.connection)
         if held.unaccepted:
-            return False, f"{held.unaccepted} rows that PostgreSQL cannot hold: {_some(held.named)}"
+            return False, held.open_text()
         return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
 
     def _verify(self) -> Verdict:

@@ -18,10 +18,9 @@ from psycopg import pq
 from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import encode_column_in
 from app.db.rows.catalog import Row, Table, quote, quote_with_parameters
 from app.db.rows.keys import RawKey
-from app.db.rows.policy import encode_cell
+from app.db.rows.policy import encode_cell, encode_column_in
 from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
 from app.db.sides.control import Control
 from app.db.sides.postgres.aside import Quarantine
