@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from app.db.common.errors import UnsupportedValue
 from app.db.rows import key_sql
 from app.db.rows.canonical import encode
-from app.db.rows.catalog import Column, Table, quote
+from app.db.rows.catalog import NARROW, Column, Table, quote
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
 from app.db.sides.sqlite.connection import tolerant_text
@@ -208,6 +208,28 @@ def check_violations(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Findi
                 count=count,
                 keys=first_keys(sqlite, table, f"NOT ({condition})"),
             )
+
+
+def last_ids(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:
+    """Ids at the end of their column's range: no number is left that a sequence could give out."""
+    table = shape.table
+    if not table.integer_key:
+        return
+    (column,) = table.key
+    last = NARROW[column.cast].stop - 1 if column.cast in NARROW else 2**63 - 1
+    where = f"typeof({quote(column.name)}) = 'integer' AND {quote(column.name)} >= {last}"
+    (count,) = sqlite.execute(f"SELECT count(*) FROM {quote(table.name)} WHERE {where}").fetchone()
+    if count:
+        yield Finding(
+            "row.last_id",
+            Severity.BLOCKS,
+            f"an id at the end of the range, {last}: none is left to give out",
+            "give these rows other ids on SQLite",
+            table=table.name,
+            column=column.name,
+            count=count,
+            keys=first_keys(sqlite, table, where),
+        )
 
 
 def null_keys(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from migration.preflight.file import file_findings
 from migration.preflight.findings.report import Finding, Report, Severity, in_order
 from migration.preflight.findings.shapes import Shape, models, read_shapes
 from migration.preflight.reading import one_state
-from migration.preflight.rows import check_violations, duplicates, null_keys, orphans
+from migration.preflight.rows import check_violations, duplicates, last_ids, null_keys, orphans
 from migration.preflight.schema import (
     database_findings,
     drift,
@@ -115,6 +115,7 @@ def _rows(
     seconds = time.monotonic() - started
     found += check.findings()
     found += null_keys(sqlite, shape)
+    found += last_ids(sqlite, shape)
     found += duplicates(sqlite, shape, check.forms, policy)
     found += orphans(sqlite, shape, policy)
     found += check_violations(sqlite, shape)

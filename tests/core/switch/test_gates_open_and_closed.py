@@ -29,6 +29,7 @@ NAMES = [
     "capture",
     "indexes",
     "quarantine",
+    "sequences",
     "verify",
     "lag",
     "changes",

@@ -28,6 +28,7 @@ from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
+from app.db.switch.ids import Ids
 from app.db.switch.readiness import last_verify, quarantined, verify_objection
 from app.db.switch.rehearsal import key_seconds, rehearse
 from app.db.switch.writable import strangers, writable_sides
@@ -127,6 +128,7 @@ class _Gates:
         yield _gate(
             "quarantine", self._quarantine, "run st-migrate quarantine list, then fix or accept each row"
         )
+        yield _gate("sequences", self._sequences, "give what is named another id, or its column a wider type")
         yield _gate("verify", self._verify, "run st-migrate verify")
         yield _gate("lag", self._lag, "let st-migrate worker catch up; st-migrate status shows the lag")
         yield _gate("changes", self._changes, "run st-migrate verify --repair, then st-migrate verify")
@@ -205,6 +207,10 @@ class _Gates:
         if held.unaccepted:
             return False, held.open_text()
         return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
+
+    def _sequences(self) -> Verdict:
+        found = Ids(self._stores, self._tables).objections(self._to)
+        return (False, "; ".join(found[:SHOWN])) if found else (True, "no id is given out twice")
 
     def _verify(self) -> Verdict:
         verify = last_verify(self._postgres.connection)
