@@ -128,9 +128,9 @@ class _Gates:
         yield _gate(
             "quarantine", self._quarantine, "run st-migrate quarantine list, then fix or accept each row"
         )
-        yield _gate("sequences", self._sequences, "give what is named another id, or its column a wider type")
         yield _gate("verify", self._verify, "run st-migrate verify")
         yield _gate("lag", self._lag, "let st-migrate worker catch up; st-migrate status shows the lag")
+        yield _gate("sequences", self._sequences, "give what is named another id, or its column a wider type")
         yield _gate("changes", self._changes, "run st-migrate verify --repair, then st-migrate verify")
         yield _gate("pause", self._pause, "repeat at a quieter moment, or allow more with --max-pause-ms")
         yield _gate("reverse", self._reverse, "run st-migrate prepare, which installs capture again")
