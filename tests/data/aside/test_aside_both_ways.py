@@ -5,14 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 
 from app.db.apply.round import Applier
-from app.db.common.errors import Refused
+from app.db.common.errors import Refused, SwitchError
+from app.db.common.settings import load_settings
 from app.db.common.urls import Side
+from app.db.session.strict import StrictWriter
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Aborted, Coordinator
 from app.db.switch.gates import evaluate
 from app.db.switch.readiness import left_behind, quarantined
@@ -224,6 +228,32 @@ def test_a_round_that_dies_before_sqlite_commits_loses_nothing(
     assert (on_sqlite(stage), stage.quarantined()) == ({1, 3}, {})
     stage.round()
     assert stage.mismatches("bar") == []
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_strict_mode_refuses_the_transaction_and_sets_nothing_aside(
+    stage: Stage, pg_url: str, side: Side
+) -> None:
+    if side is Side.SQLITE:
+        move(stage, Side.SQLITE)
+    writer = StrictWriter(lambda name: Stores.open(stage.pair, load_settings()))
+    raw: Any = connect(pg_url) if side is Side.POSTGRES else sqlite3.connect(stage.path, isolation_level=None)
+    try:
+        for column, value in (("price", "-5000"), ("price", "'NaN'"), ("ts", "'infinity'")):
+            if side is Side.SQLITE and column == "price":
+                continue
+            raw.execute("BEGIN")
+            raw.execute(f"UPDATE bar SET {column} = {value} WHERE id = 2")
+            with pytest.raises(SwitchError):
+                writer.announce(SimpleNamespace(connection=SimpleNamespace(dbapi_connection=raw)))  # type: ignore[arg-type]
+            raw.execute("ROLLBACK")
+    finally:
+        writer.close()
+        raw.close()
+    stage.round()
+    assert stage.quarantined() == {}
+    assert stage.mismatches("bar") == []
+    assert stage.postgres.execute("SELECT count(*) FROM st_pending").fetchone() == (0,)
 
 
 def test_a_quarantine_without_a_direction_gets_one(stage: Stage, pg: psycopg.Connection[Any]) -> None:
