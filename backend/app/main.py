@@ -22,6 +22,7 @@ from app.db.revisions.chain import upgrade_head
 from app.services.deployments.runtime import DeploymentRuntime
 from app.services.orders.stranded import StrandedOrdersWatch
 from app.services.shared.users import ensure_default_admin
+from app.services.webhook.door.writer import WRITER
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not running_under_pytest():
         watch.start()
     yield
+    await run_in_threadpool(WRITER.stop)
     await run_in_threadpool(watch.stop)
     await run_in_threadpool(runtime.stop)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 from typing import Any
 
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +19,11 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 logger = logging.getLogger(__name__)
+_LIMIT_OF_ROWS = "54000"  # a value is too long for an index of PostgreSQL
+
+
+class Busy(Exception):
+    """The request is answered 503 and has left nothing behind; the text is the answer's."""
 
 
 def _printable(value: Any) -> Any:
@@ -42,11 +49,17 @@ async def _conflict(_request: Request, _error: IntegrityError) -> JSONResponse:
     return JSONResponse({"detail": "The change conflicts with stored data."}, 409)
 
 
-async def _unstorable(_request: Request, _error: DataError) -> JSONResponse:
+async def _unstorable(_request: Request, _error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "A value is outside of what the database can store."}, 422)
 
 
+async def _busy(_request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": "2"})
+
+
 async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    if getattr(getattr(error, "orig", None), "sqlstate", None) == _LIMIT_OF_ROWS:
+        return await _unstorable(request, error)  # sending again does not make the value shorter
     reason = getattr(error, "orig", None) or error  # without the statement and its parameters
     logger.warning("the database could not serve %s %s: %s", request.method, request.url.path, reason)
     detail = {"detail": "The database cannot serve the request at the moment."}
@@ -58,5 +71,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)  # type: ignore[arg-type]
     app.add_exception_handler(IntegrityError, _conflict)  # type: ignore[arg-type]
     app.add_exception_handler(DataError, _unstorable)  # type: ignore[arg-type]
-    for unavailable in (OperationalError, PoolTimeout):
+    app.add_exception_handler(Busy, _busy)
+    for unavailable in (OperationalError, PoolTimeout, sqlite3.OperationalError, psycopg.OperationalError):
         app.add_exception_handler(unavailable, _unavailable)

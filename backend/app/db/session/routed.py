@@ -28,6 +28,7 @@ from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
 _ADMIT_POSTGRES = "SELECT st_may_write()"
+_LIMIT_POSTGRES = b"SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
 
 
 class RoutedSession(Session):
@@ -49,8 +50,11 @@ class RoutedSession(Session):
         self._side, self._prepared = self._pair.gate.route()
         return self._side
 
-    def admit(self) -> None:
+    def admit(self, patience_s: float | None = None) -> None:
         """Make sure that this transaction may write where it is, or move it to where it may.
+
+        Args:
+            patience_s: how long to wait for locks, if less than the settings say.
 
         Raises:
             PrimaryUnavailable: the fence stayed up for longer than a transaction may be held.
@@ -60,15 +64,20 @@ class RoutedSession(Session):
         side = self._side or self._routed()
         if not self._prepared:
             return
+        until = None if patience_s is None else time.monotonic() + patience_s
         deadline: float | None = None
-        while not self._try():
+        while not self._try(until):
             deadline = deadline or time.monotonic() + self._pair.settings.cutover_hold_ms / 1000
-            self._pair.gate.hold(side, self._try, deadline)
+            deadline = min(deadline, until or deadline)
+            self._pair.gate.hold(side, lambda: self._try(until), deadline)
             side = self._routed()
         self._admitted = True
 
-    def _try(self) -> bool:
-        return admit_connection(self.connection(), self._pair)
+    def _try(self, until: float | None = None) -> bool:
+        connection = self.connection()
+        if until is not None and connection.dialect.name == "postgresql":
+            limit_waits(connection, until - time.monotonic())
+        return admit_connection(connection, self._pair, until)
 
     def begin_nested(self) -> SessionTransaction:
         self.admit()
@@ -87,9 +96,42 @@ class RoutedSession(Session):
         super().bulk_update_mappings(*arguments, **options)
 
 
-def admit_connection(connection: Connection, pair: Runtime) -> bool:
+def begin_write(session: Session, patience_s: float) -> None:
+    """Begin a transaction that writes, its waits for locks and statements limited to so many seconds.
+
+    On SQLite it holds the write lock from here on, so that what it reads stays true until it writes.
+
+    Raises:
+        PrimaryUnavailable: the fence stayed up.
+        sqlite3.OperationalError, psycopg.OperationalError: others held a lock for that long.
+    """
+    if isinstance(session, RoutedSession):
+        session.admit(patience_s)
+    connection = session.connection()
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "postgresql":
+        if not (isinstance(session, RoutedSession) and session._admitted):
+            limit_waits(connection, patience_s)
+    elif not raw.in_transaction:
+        usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
+        raw.execute(f"PRAGMA busy_timeout = {min(usual, max(1, int(patience_s * 1000)))}")
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        finally:
+            raw.execute(f"PRAGMA busy_timeout = {usual}")
+
+
+def limit_waits(connection: Connection, patience_s: float) -> None:
+    """Limit what the rest of a transaction on PostgreSQL waits for a lock, and what a statement of it takes."""
+    limit = f"{max(1, int(patience_s * 1000))}ms"
+    raw: Any = connection.connection.dbapi_connection
+    raw.execute(_LIMIT_POSTGRES, (limit, limit))
+
+
+def admit_connection(connection: Connection, pair: Runtime, until: float | None = None) -> bool:
     """Take what blocks a fence on this connection's side, then look at the fence.
 
+    It waits for SQLite's write lock as long as the settings say, and not beyond `until` (`time.monotonic`).
     On a refusal everything taken is let go again, so that nobody waits for a transaction that waits.
     """
     raw: Any = connection.connection.dbapi_connection
@@ -98,7 +140,11 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
                 connection.info["st_foreign_keys"] = True
-            pair.write_turn.begin(raw, pair.settings.sqlite_busy_timeout_ms)
+            usual = pair.settings.sqlite_busy_timeout_ms
+            left = usual if until is None else max(1, min(usual, int((until - time.monotonic()) * 1000)))
+            pair.write_turn.begin(raw, left)
+            if left < usual:
+                raw.execute(f"PRAGMA busy_timeout = {usual}")
         if sqlite_takes_writes(raw):
             return True
         raw.rollback()

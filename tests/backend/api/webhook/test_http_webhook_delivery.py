@@ -20,8 +20,8 @@ from app.core.config import Settings
 from app.core.crypto import encrypt_token
 from app.main import app
 from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent, User
-from app.services.webhook import intake
-from app.services.webhook.lookup import Found
+from app.services.webhook.door import group
+from app.services.webhook.lookup import GroupFound
 from app.services.webhook.settings.secret import set_tradingview_webhook_secret
 from tests.backend.api.api_values import WEBHOOK_SECRET
 
@@ -65,12 +65,12 @@ def test_a_copy_that_slips_past_the_first_look_is_decided_by_the_index(
     client: TestClient, db: Session, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = client.post(URL, json=LEGACY).json()
-    look = intake.look_up
+    look = group.look_up_all
 
-    def blind(*arguments: Any) -> Found:
-        return replace(look(*arguments), earlier=None)
+    def blind(*arguments: Any) -> GroupFound:
+        return replace(look(*arguments), orders={})
 
-    monkeypatch.setattr(intake, "look_up", blind)
+    monkeypatch.setattr(group, "look_up_all", blind)
     second = client.post(URL, json=LEGACY)
     assert second.status_code == 201
     assert second.json() == {
