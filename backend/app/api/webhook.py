@@ -18,9 +18,10 @@ from fastapi.routing import APIRoute
 from pydantic import Field
 
 from app.api.webhook_document import ANSWERS, DELIVERIES
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.core.logging import correlation_id_of
 from app.core.market_hours import is_market_open_now
+from app.core.sessions import AppSettings, Db
 from app.db.session import get_db
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.services.orders import create_order_from_alert
@@ -55,7 +56,9 @@ class _Door(APIRoute):
                 content = await request.body()
                 body = _usual_body(content, is_json=content_type in _JSON)
                 if body is not None:
-                    return await _deliver(body, request)
+                    overrides = request.app.dependency_overrides
+                    settings = overrides.get(get_settings, get_settings)()
+                    return await _deliver(body, request, overrides.get(get_db, get_db), settings)
             return await unusual(request)
 
         return deliver
@@ -87,12 +90,19 @@ def describe_webhook() -> dict[str, str]:
 
 @router.post("/tradingview", status_code=201, responses=ANSWERS, response_model=None)
 @router.post("", status_code=201, include_in_schema=False, response_model=None)
-async def tradingview_webhook(payload: WebhookBody, request: Request) -> Response:
+async def tradingview_webhook(
+    payload: WebhookBody, request: Request, db: Db, settings: AppSettings
+) -> Response:
     """Take an alert: store it with its order, once, and dispatch the order in AUTO mode."""
-    return await _deliver(payload, request)
+    return await _deliver(payload, request, lambda: db, settings)
 
 
-async def _deliver(body: TradingViewWebhookPayload | dict[str, Any] | str, request: Request) -> Response:
+async def _deliver(
+    body: TradingViewWebhookPayload | dict[str, Any] | str,
+    request: Request,
+    sessions: Callable[[], Any],
+    settings: Settings,
+) -> Response:
     arrival = Arrival(
         content_type=request.headers.get("content-type", ""),
         header_secret=request.headers.get("x-sigmatrader-secret", ""),
@@ -101,18 +111,16 @@ async def _deliver(body: TradingViewWebhookPayload | dict[str, Any] | str, reque
     received = receive_object(body, arrival) if isinstance(body, dict) else receive(body, arrival)
     if isinstance(received, Ended) and received.event is None:
         return JSONResponse({"detail": received.answer}, received.status)
-    answer = await _in_line(received, arrival, request).answer()
+    # Both functions are looked up here at each call: code written against the application replaces them.
+    call = Call(sessions, settings, create_order_from_alert, is_market_open_now)
+    answer = await _in_line(received, arrival, call).answer()
     return JSONResponse(answer.body, answer.status)
 
 
-def _in_line(received: Delivery | Ended, arrival: Arrival, request: Request) -> Waiting:
+def _in_line(received: Delivery | Ended, arrival: Arrival, call: Call) -> Waiting:
     """Put the delivery in line; raises `Busy` when the line is too long."""
-    overrides = request.app.dependency_overrides
-    settings = overrides.get(get_settings, get_settings)()
-    max_wait_s = settings.webhook_max_wait_ms / 1000
-    WRITER.line.check(settings.webhook_queue, max_wait_s)
-    # Both functions are looked up here at each call: code written against the application replaces them.
-    call = Call(overrides.get(get_db, get_db), settings, create_order_from_alert, is_market_open_now)
+    max_wait_s = call.settings.webhook_max_wait_ms / 1000
+    WRITER.line.check(call.settings.webhook_queue, max_wait_s)
     loop = asyncio.get_running_loop()
     arrived = time.monotonic()
     waiting = Waiting(received, arrival, call, arrived, arrived + max_wait_s, loop, loop.create_future())

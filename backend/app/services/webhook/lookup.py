@@ -15,12 +15,21 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    CompoundSelect, Float, Integer, Select, String, bindparam, cast, literal, null, select, union_all,
+    CompoundSelect,
+    Float,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    cast,
+    literal,
+    null,
+    select,
+    union_all,
 )  # fmt: skip
 from sqlalchemy.orm import Session
 
 from app.config_files import supported_brokers
-
 from app.core.config import Settings
 from app.core.crypto import decrypt_token
 from app.core.security import same_text

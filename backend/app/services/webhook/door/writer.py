@@ -144,7 +144,7 @@ class Writer:
         """Those that are still in line; one whose time is up is answered here if the clock has not."""
         now = time.monotonic()
         late = [one for one in members if now > one.deadline and one.move(State.IN_LINE, State.LATE)]
-        for one in late:
+        for _one in late:
             metrics.LATE.inc()
         self._fail(late, Busy(TOO_MANY))
         return [one for one in members if one.state is State.IN_LINE]
