@@ -18,7 +18,10 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.core.request_guard import TOO_LARGE, BodyTooLarge, BodyTooSlow
+
 logger = logging.getLogger(__name__)
+RETRY_AFTER_S = "2"
 _LIMIT_OF_ROWS = "54000"  # a value is too long for an index of PostgreSQL
 
 
@@ -53,8 +56,16 @@ async def _unstorable(_request: Request, _error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "A value is outside of what the database can store."}, 422)
 
 
+async def _too_large(_request: Request, _error: BodyTooLarge) -> JSONResponse:
+    return JSONResponse({"detail": TOO_LARGE}, 413)
+
+
+async def _too_slow(_request: Request, _error: BodyTooSlow) -> JSONResponse:
+    return JSONResponse({"detail": "The request body did not arrive in time."}, 408)
+
+
 async def _busy(_request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": "2"})
+    return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": RETRY_AFTER_S})
 
 
 async def _unavailable(request: Request, error: Exception) -> JSONResponse:
@@ -63,7 +74,7 @@ async def _unavailable(request: Request, error: Exception) -> JSONResponse:
     reason = getattr(error, "orig", None) or error  # without the statement and its parameters
     logger.warning("the database could not serve %s %s: %s", request.method, request.url.path, reason)
     detail = {"detail": "The database cannot serve the request at the moment."}
-    return JSONResponse(detail, 503, headers={"Retry-After": "2"})
+    return JSONResponse(detail, 503, headers={"Retry-After": RETRY_AFTER_S})
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -72,5 +83,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(IntegrityError, _conflict)  # type: ignore[arg-type]
     app.add_exception_handler(DataError, _unstorable)  # type: ignore[arg-type]
     app.add_exception_handler(Busy, _busy)
+    app.add_exception_handler(BodyTooLarge, _too_large)  # type: ignore[arg-type]
+    app.add_exception_handler(BodyTooSlow, _too_slow)  # type: ignore[arg-type]
     for unavailable in (OperationalError, PoolTimeout, sqlite3.OperationalError, psycopg.OperationalError):
         app.add_exception_handler(unavailable, _unavailable)
