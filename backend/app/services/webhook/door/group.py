@@ -90,7 +90,8 @@ def store_group(db: Session, group: Sequence[Waiting]) -> list[tuple[Waiting, Ou
     if not transaction.has_written:
         db.rollback()
         return transaction.outcomes
-    late = begin_storing(group)
+    # Those who go to a broker are in no commit yet: their time goes on in the line.
+    late = begin_storing([one for one, outcome in transaction.outcomes if not isinstance(outcome, AtBroker)])
     if late:
         db.rollback()
         raise TooLate(late)
