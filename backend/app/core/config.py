@@ -10,7 +10,7 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,7 +43,6 @@ class Settings(BaseSettings):
     webhook_max_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
     webhook_body_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
     webhook_broker_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 1_000
-    webhook_dispatch: Literal["inline", "queue"] = "inline"
     zerodha_api_key: str | None = None
     enable_legacy_alerts: bool = False
     canonical_market_data_broker: str = "zerodha"

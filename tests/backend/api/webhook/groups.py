@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.main import app
 from app.services.webhook.door.line import Line
@@ -19,10 +20,11 @@ Delivery = dict[str, Any]  # keyword arguments of a request
 class Together:
     """Sends deliveries so that all of those that join the line are in one group."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, app: FastAPI = app) -> None:
+        self._app = app
         WRITER.stop()  # a writer that waits already would take the first one alone
         self.sizes: list[int] = []
-        self._sent = self._at_the_door = self._joined = 0
+        self._sent = self._answered = 0
         together, take = self, Line.take
 
         def take_when_all_are_here(line: Line) -> list[Any]:
@@ -44,7 +46,7 @@ class Together:
 
     async def _send(self, deliveries: Sequence[Delivery]) -> list[httpx.Response]:
         self._sent, self._answered = len(deliveries), 0
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
 
             async def send(delivery: Delivery) -> httpx.Response:
