@@ -36,6 +36,7 @@ from app.core.sessions import AppSettings, Db
 from app.db.session import get_db
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.services.orders import create_order_from_alert
+from app.services.webhook.door.pulse import Pulse
 from app.services.webhook.door.waiting import Answer, Call, Waiting
 from app.services.webhook.door.writer import WRITER
 from app.services.webhook.receive import Arrival, Ended, receive, receive_object
@@ -113,6 +114,7 @@ class Door:
         self._app = app
         self._go_on = go_on
         self._logger = logging.getLogger(REQUEST_LOGGER)
+        self._pulse = Pulse()
 
     @staticmethod
     def takes(scope: Scope) -> bool:
@@ -120,7 +122,8 @@ class Door:
         return scope["type"] == "http" and scope["path"] in _PATHS and scope["method"] == "POST"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = time.monotonic()
+        lateness = self._pulse.lateness_s()
+        arrived = time.monotonic() - lateness
         headers = dict(reversed(scope["headers"]))  # of equal names the first counts
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         kind = content_type.lower()
@@ -131,7 +134,7 @@ class Door:
         settings: Settings = overrides.get(get_settings, get_settings)()
         content = b""
         try:
-            WRITER.line.check(settings.webhook_queue, settings.webhook_max_wait_ms / 1000)
+            WRITER.line.check(settings.webhook_queue, settings.webhook_max_wait_ms / 1000, lateness)
             content = await read_body(scope, receive, settings.webhook_body_timeout_ms / 1000)
             body = None if refusal(scope, content) else _usual_body(content, is_json=kind in _JSON)
             if body is None:

@@ -148,7 +148,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("point", ["commit.before", "commit.after", "apply.before_commit"])
+@pytest.mark.parametrize("point", ["commit.before", "commit.after"])
 def test_a_death_in_the_middle_leaves_all_or_nothing_and_the_resend_is_taken(
     on_both: Dual, settings: Settings, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:

@@ -33,13 +33,14 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def check(self, at_most: int, max_wait_s: float) -> None:
-        """Raise `Busy` if another delivery could not be served in time."""
+    def check(self, at_most: int, max_wait_s: float, waited_s: float = 0.0) -> None:
+        """Raise `Busy` if another delivery, which has waited already, could not be served in time."""
         if len(self._waiting) >= at_most:
             metrics.FULL.inc()
             raise Busy(TOO_MANY)
         ahead = len(self._waiting) + self._in_hand
-        if ahead >= GROUP and self.predicted_wait_s(ahead) > max_wait_s:
+        ahead_s = self.predicted_wait_s(ahead) if ahead >= GROUP else 0.0
+        if waited_s + ahead_s > max_wait_s:
             metrics.WAIT.inc()
             raise Busy(TOO_MANY)
 
