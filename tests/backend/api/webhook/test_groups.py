@@ -227,13 +227,28 @@ def test_a_full_line_refuses_at_once(
 
 def test_the_predicted_wait_decides_beyond_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
     line = Line()
-    line.done(100, 1.0)  # 10 ms each
+    line.done(500, 5.0)  # 10 ms each
     line._waiting.extend([object()] * 499)  # type: ignore[list-item]
     line.check(1_000, 2.0)
     line._waiting.append(object())  # type: ignore[arg-type]
     line.check(1_000, 6.0)
-    with pytest.raises(Busy, match=TOO_MANY):
-        line.check(1_000, 2.0)
+    for waited in (0.0, 0.9):
+        with pytest.raises(Busy, match=TOO_MANY):
+            line.check(1_000, 5.5 if waited else 2.0, waited)
+
+
+def test_slow_single_deliveries_do_not_refuse_a_burst() -> None:
+    """Each has paid for a transaction of its own; in a group they would have shared one."""
+    line = Line()
+    for _number in range(50):
+        line.done(1, 0.02)
+    line._waiting.extend([object()] * 1_000)  # type: ignore[list-item]
+    line.check(2_000, 2.0)
+
+
+def test_what_a_late_loop_reads_has_waited_already() -> None:
+    with pytest.raises(Busy):
+        Line().check(1_000, 2.0, 2.1)
 
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)

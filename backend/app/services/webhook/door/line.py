@@ -17,6 +17,7 @@ from app.services.webhook.door.waiting import Waiting
 
 GROUP: Final = 500  # deliveries in one transaction, at most
 _FADING: Final = 0.8  # what a group counts in the next group's prediction
+_AT_LEAST: Final = 200  # a small group costs a transaction, and says nothing about what one delivery costs
 TOO_MANY: Final = "Too many deliveries at once; send it again."
 
 
@@ -73,7 +74,7 @@ class Line:
         """A group was served in so many seconds."""
         self._in_hand = 0
         self._seconds = self._seconds * _FADING + seconds
-        self._deliveries = self._deliveries * _FADING + deliveries
+        self._deliveries = self._deliveries * _FADING + max(deliveries, _AT_LEAST)
         metrics.QUEUE.set(len(self._waiting))
 
     def close(self) -> None:
