@@ -25,6 +25,10 @@ demo: setup  ## Move a live database under webhook traffic, there, back and ther
 test: setup  ## Run the test suite (ARGS go to pytest)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+modes: setup  ## Every suite in every dual-write mode, with either side as primary (ARGS go to pytest)
+	ST_TEST_MODES=all $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 900 tests/core/modes tests/core/session \
+		tests/core/outage tests/core/random tests/backend $(ARGS)
+
 fault: setup  ## Faults and crashes at every named point
 	$(BIN)/python -m pytest tests/core/copy tests/core/switch tests/core/crash $(ARGS)
 
@@ -61,7 +65,7 @@ bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS
 load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
 	$(BIN)/python -m loadtests.load $(ARGS)
 
-.PHONY: help setup demo test fault race property model lint lock oldest bench load
+.PHONY: help setup demo test modes fault race property model lint lock oldest bench load
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -1,28 +1,22 @@
-"""Turns what a request can raise into its answer: bad input is a 4xx, a busy or absent database a 503.
+"""Turns what a request can raise into its answer: bad input is a 4xx.
 
-A sender that gets a 503 sends again; after a 500 or a time-out a webhook delivery would be lost.
+A busy or absent database is a 503, after which a sender sends again; `app.db.http` sees to that.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import sqlite3
 from typing import Any
 
-import psycopg
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DataError, IntegrityError
 
 from app.core.request_guard import TOO_LARGE, BodyTooLarge, BodyTooSlow
 
-logger = logging.getLogger(__name__)
 RETRY_AFTER_S = "2"
-_LIMIT_OF_ROWS = "54000"  # a value is too long for an index of PostgreSQL
 
 
 class Busy(Exception):
@@ -52,7 +46,7 @@ async def _conflict(_request: Request, _error: IntegrityError) -> JSONResponse:
     return JSONResponse({"detail": "The change conflicts with stored data."}, 409)
 
 
-async def _unstorable(_request: Request, _error: Exception) -> JSONResponse:
+async def _unstorable(_request: Request, _error: DataError) -> JSONResponse:
     return JSONResponse({"detail": "A value is outside of what the database can store."}, 422)
 
 
@@ -68,15 +62,6 @@ async def _busy(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": RETRY_AFTER_S})
 
 
-async def _unavailable(request: Request, error: Exception) -> JSONResponse:
-    if getattr(getattr(error, "orig", None), "sqlstate", None) == _LIMIT_OF_ROWS:
-        return await _unstorable(request, error)  # sending again does not make the value shorter
-    reason = getattr(error, "orig", None) or error  # without the statement and its parameters
-    logger.warning("the database could not serve %s %s: %s", request.method, request.url.path, reason)
-    detail = {"detail": "The database cannot serve the request at the moment."}
-    return JSONResponse(detail, 503, headers={"Retry-After": RETRY_AFTER_S})
-
-
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers on the application."""
     app.add_exception_handler(RequestValidationError, _invalid_request)  # type: ignore[arg-type]
@@ -85,5 +70,3 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Busy, _busy)
     app.add_exception_handler(BodyTooLarge, _too_large)  # type: ignore[arg-type]
     app.add_exception_handler(BodyTooSlow, _too_slow)  # type: ignore[arg-type]
-    for unavailable in (OperationalError, PoolTimeout, sqlite3.OperationalError, psycopg.OperationalError):
-        app.add_exception_handler(unavailable, _unavailable)

@@ -12,6 +12,7 @@ switch both hold the same. With no shadow configured `SessionLocal` makes plain 
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,16 +20,18 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker
 
+from app.db.common.deadline import at_most, serving
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.settings import DualWrite
 from app.db.common.settings import ShadowReads as ShadowReadMode
 from app.db.common.urls import Side
-from app.db.session.engines import is_write
+from app.db.session.at_start import begin_with_first_session
+from app.db.session.engines import is_write, named_by_sqlalchemy
 from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
-_ADMIT_POSTGRES = "SELECT st_may_write()"
 _LIMIT_POSTGRES = b"SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
+_ADMIT_POSTGRES = "SELECT st_may_write()"
 
 
 class RoutedSession(Session):
@@ -40,6 +43,8 @@ class RoutedSession(Session):
         self._side: Side | None = None
         self._prepared = False
         self._admitted = False
+        self._handed_out = False  # the connection, to a caller whose statements no event of a session sees
+        self._wrote = False
         self._compare_reads = pair.settings.shadow_reads is ShadowReadMode.COMPARE
 
     def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
@@ -50,11 +55,8 @@ class RoutedSession(Session):
         self._side, self._prepared = self._pair.gate.route()
         return self._side
 
-    def admit(self, patience_s: float | None = None) -> None:
+    def admit(self) -> None:
         """Make sure that this transaction may write where it is, or move it to where it may.
-
-        Args:
-            patience_s: how long to wait for locks, if less than the settings say.
 
         Raises:
             PrimaryUnavailable: the fence stayed up for longer than a transaction may be held.
@@ -64,20 +66,26 @@ class RoutedSession(Session):
         side = self._side or self._routed()
         if not self._prepared:
             return
-        until = None if patience_s is None else time.monotonic() + patience_s
         deadline: float | None = None
-        while not self._try(until):
-            deadline = deadline or time.monotonic() + self._pair.settings.cutover_hold_ms / 1000
-            deadline = min(deadline, until or deadline)
-            self._pair.gate.hold(side, lambda: self._try(until), deadline)
+        while not self._try():
+            deadline = deadline or time.monotonic() + self._pair.settings.hold_s()
+            self._pair.gate.hold(side, self._try, deadline)
             side = self._routed()
         self._admitted = True
 
-    def _try(self, until: float | None = None) -> bool:
-        connection = self.connection()
-        if until is not None and connection.dialect.name == "postgresql":
-            limit_waits(connection, until - time.monotonic())
-        return admit_connection(connection, self._pair, until)
+    def _try(self) -> bool:
+        return admit_connection(super().connection(), self._pair)
+
+    def connection(self, *arguments: Any, **options: Any) -> Connection:
+        """The connection of this transaction; what is written through it counts as written by the session."""
+        self._handed_out = True
+        return super().connection(*arguments, **options)
+
+    def wrote(self) -> bool:
+        """Whether this transaction may have changed something, by whatever way."""
+        if self._admitted or not (self._handed_out and self._prepared):
+            return self._admitted
+        return has_written(super().connection())
 
     def begin_nested(self) -> SessionTransaction:
         self.admit()
@@ -106,12 +114,12 @@ def begin_write(session: Session, patience_s: float) -> None:
         sqlite3.OperationalError, psycopg.OperationalError: others held a lock for that long.
     """
     if isinstance(session, RoutedSession):
-        session.admit(patience_s)
+        with serving(max(1, int(patience_s * 1000))):
+            session.admit()
     connection = session.connection()
     raw: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "postgresql":
-        if not (isinstance(session, RoutedSession) and session._admitted):
-            limit_waits(connection, patience_s)
+        limit_waits(connection, patience_s)
     elif not raw.in_transaction:
         usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
         raw.execute(f"PRAGMA busy_timeout = {min(usual, max(1, int(patience_s * 1000)))}")
@@ -128,10 +136,9 @@ def limit_waits(connection: Connection, patience_s: float) -> None:
     raw.execute(_LIMIT_POSTGRES, (limit, limit))
 
 
-def admit_connection(connection: Connection, pair: Runtime, until: float | None = None) -> bool:
+def admit_connection(connection: Connection, pair: Runtime) -> bool:
     """Take what blocks a fence on this connection's side, then look at the fence.
 
-    It waits for SQLite's write lock as long as the settings say, and not beyond `until` (`time.monotonic`).
     On a refusal everything taken is let go again, so that nobody waits for a transaction that waits.
     """
     raw: Any = connection.connection.dbapi_connection
@@ -140,11 +147,9 @@ def admit_connection(connection: Connection, pair: Runtime, until: float | None 
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
                 connection.info["st_foreign_keys"] = True
-            usual = pair.settings.sqlite_busy_timeout_ms
-            left = usual if until is None else max(1, min(usual, int((until - time.monotonic()) * 1000)))
-            pair.write_turn.begin(raw, left)
-            if left < usual:
-                raw.execute(f"PRAGMA busy_timeout = {usual}")
+            patience = int(at_most(pair.settings.sqlite_busy_timeout_ms / 1000) * 1000)
+            with named_by_sqlalchemy():
+                pair.write_turn.begin(raw, patience)
         if sqlite_takes_writes(raw):
             return True
         raw.rollback()
@@ -154,6 +159,14 @@ def admit_connection(connection: Connection, pair: Runtime, until: float | None 
         return True
     raw.rollback()
     return False
+
+
+def has_written(connection: Connection) -> bool:
+    """Whether a connection's open transaction has begun to write."""
+    raw: Any = connection.connection.dbapi_connection
+    if isinstance(raw, sqlite3.Connection):
+        return raw.in_transaction  # reads open none, see `engines`
+    return bool(connection.scalar(text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")))
 
 
 @event.listens_for(RoutedSession, "before_flush")
@@ -181,16 +194,19 @@ def _admit_statement(state: ORMExecuteState) -> None:
 def _before_commit(session: RoutedSession) -> None:
     if session.in_nested_transaction():
         return
-    if session._pair.settings.dual_write is DualWrite.STRICT:
+    mode = session._pair.settings.dual_write
+    if mode is DualWrite.STRICT:
         session.flush()
-        if session._admitted:
-            session._pair.strict.announce(session.connection())
+    session._wrote = session.wrote() if mode in (DualWrite.SYNC, DualWrite.STRICT) else session._admitted
+    if mode is DualWrite.STRICT and session._wrote:
+        session._pair.strict.announce(Session.connection(session))
     failpoint(Failpoint.COMMIT_BEFORE)
 
 
 @event.listens_for(RoutedSession, "after_commit")
 def _wait_for_shadow(session: RoutedSession) -> None:
-    if session._admitted and not session.in_nested_transaction():
+    # What a commit flushes is admitted after `before_commit`.
+    if (session._admitted or session._wrote) and not session.in_nested_transaction():
         failpoint(Failpoint.COMMIT_AFTER)
         session._pair.write_turn.let_go()  # now, not when the shadow has it too
         session._pair.replicator.committed()
@@ -202,7 +218,7 @@ def _forget(session: RoutedSession, transaction: SessionTransaction) -> None:
         if session._admitted:
             session._pair.write_turn.let_go()
         session._side = None
-        session._admitted = False
+        session._admitted = session._handed_out = session._wrote = False
 
 
 class SessionFactory(sessionmaker[Session]):
@@ -215,6 +231,7 @@ class SessionFactory(sessionmaker[Session]):
         options: Mapping[str, Any] = {k: v for k, v in self.kw.items() if k != "bind"} | local
         if current.pair is None:
             return Session(bind=current.engine(current.desired), **options)
+        begin_with_first_session(current)
         return RoutedSession(pair=current, **options)
 
 

@@ -253,7 +253,7 @@ def test_what_a_late_loop_reads_has_waited_already() -> None:
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
 def test_a_lost_acknowledgement_is_no_second_delivery(
-    together: Together, db: Session, broker: FakeBroker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, together: Together, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit took place, its acknowledgement did not arrive: each order is there once and is sent once."""
     db.add(Strategy(name="auto", execution_mode="AUTO", execution_target="LIVE"))
@@ -275,7 +275,7 @@ def test_a_lost_acknowledgement_is_no_second_delivery(
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
 def test_a_commit_that_did_not_take_place_is_done_again(
-    together: Together, db: Session, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, together: Together, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = Session.commit
 
