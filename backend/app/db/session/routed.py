@@ -111,7 +111,7 @@ def begin_write(session: Session, patience_s: float) -> None:
 
     Raises:
         PrimaryUnavailable: the fence stayed up.
-        sqlite3.OperationalError, psycopg.OperationalError: others held a lock for that long.
+        OperationalError: others held a lock for that long.
     """
     if isinstance(session, RoutedSession):
         with serving(max(1, int(patience_s * 1000))):
@@ -124,7 +124,8 @@ def begin_write(session: Session, patience_s: float) -> None:
         usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
         raw.execute(f"PRAGMA busy_timeout = {min(usual, max(1, int(patience_s * 1000)))}")
         try:
-            raw.execute("BEGIN IMMEDIATE")
+            with named_by_sqlalchemy():
+                raw.execute("BEGIN IMMEDIATE")
         finally:
             raw.execute(f"PRAGMA busy_timeout = {usual}")
 
@@ -133,7 +134,8 @@ def limit_waits(connection: Connection, patience_s: float) -> None:
     """Limit what the rest of a transaction on PostgreSQL waits for a lock, and what a statement of it takes."""
     limit = f"{max(1, int(patience_s * 1000))}ms"
     raw: Any = connection.connection.dbapi_connection
-    raw.execute(_LIMIT_POSTGRES, (limit, limit))
+    with named_by_sqlalchemy():
+        raw.execute(_LIMIT_POSTGRES, (limit, limit))
 
 
 def admit_connection(connection: Connection, pair: Runtime) -> bool:
