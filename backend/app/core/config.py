@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     admin_username: str | None = None
     admin_password: str | None = None
     webhook_dedupe_window_s: Annotated[int, Field(ge=0, le=31_536_000)] = 45
+    webhook_queue: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    webhook_max_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
+    webhook_body_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
+    webhook_broker_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 1_000
     zerodha_api_key: str | None = None
     enable_legacy_alerts: bool = False
     canonical_market_data_broker: str = "zerodha"

@@ -14,6 +14,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, IntegrityError
 
+from app.core.request_guard import TOO_LARGE, BodyTooLarge, BodyTooSlow
+
+RETRY_AFTER_S = "2"
+
+
+class Busy(Exception):
+    """The request is answered 503 and has left nothing behind; the text is the answer's."""
+
 
 def _printable(value: Any) -> Any:
     """The rejected input in a form that JSON can carry: bytes and non-finite numbers become text."""
@@ -42,8 +50,23 @@ async def _unstorable(_request: Request, _error: DataError) -> JSONResponse:
     return JSONResponse({"detail": "A value is outside of what the database can store."}, 422)
 
 
+async def _too_large(_request: Request, _error: BodyTooLarge) -> JSONResponse:
+    return JSONResponse({"detail": TOO_LARGE}, 413)
+
+
+async def _too_slow(_request: Request, _error: BodyTooSlow) -> JSONResponse:
+    return JSONResponse({"detail": "The request body did not arrive in time."}, 408)
+
+
+async def _busy(_request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": RETRY_AFTER_S})
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers on the application."""
     app.add_exception_handler(RequestValidationError, _invalid_request)  # type: ignore[arg-type]
     app.add_exception_handler(IntegrityError, _conflict)  # type: ignore[arg-type]
     app.add_exception_handler(DataError, _unstorable)  # type: ignore[arg-type]
+    app.add_exception_handler(Busy, _busy)
+    app.add_exception_handler(BodyTooLarge, _too_large)  # type: ignore[arg-type]
+    app.add_exception_handler(BodyTooSlow, _too_slow)  # type: ignore[arg-type]

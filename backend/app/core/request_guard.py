@@ -6,6 +6,7 @@ outside of routing it covers every path, including bodies that a handler reads a
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -18,12 +19,16 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 TOO_LARGE: Final = f"Request body is larger than {MAX_BODY_BYTES} bytes."
 
 
-class _BodyTooLarge(Exception):
+class BodyTooLarge(Exception):
     """The body went past the limit while it was read."""
 
 
-class _ClientGone(Exception):
+class ClientGone(Exception):
     """The client disconnected before the body was complete."""
+
+
+class BodyTooSlow(Exception):
+    """The body was not complete in time."""
 
 
 class RequestGuardMiddleware:
@@ -37,20 +42,20 @@ class RequestGuardMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            body = await _read_body(scope, receive)
-        except _BodyTooLarge:
+            body = await read_body(scope, receive)
+        except BodyTooLarge:
             await JSONResponse({"detail": TOO_LARGE}, 413)(scope, receive, send)
             return
-        except _ClientGone:
+        except ClientGone:
             return
-        refusal = _refusal(scope, body)
-        if refusal is not None:
-            await JSONResponse({"detail": refusal}, 400)(scope, receive, send)
+        reason = refusal(scope, body)
+        if reason is not None:
+            await JSONResponse({"detail": reason}, 400)(scope, receive, send)
             return
-        await self._app(scope, _Replay(body, receive), send)
+        await self._app(scope, Replay(body, receive), send)
 
 
-class _Replay:
+class Replay:
     """A receive channel that hands out the body once and then follows the real channel."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
@@ -71,25 +76,37 @@ def _declared_length(scope: Scope) -> int:
     return 0
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(scope: Scope, receive: Receive, patience_s: float | None = None) -> bytes:
+    """The whole body.
+
+    Raises BodyTooLarge, ClientGone, and BodyTooSlow when it is not complete after so many seconds.
+    """
     if _declared_length(scope) > MAX_BODY_BYTES:
-        raise _BodyTooLarge
+        raise BodyTooLarge
+    try:
+        async with asyncio.timeout(patience_s):
+            return await _all_chunks(receive)
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+async def _all_chunks(receive: Receive) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _ClientGone
+            raise ClientGone
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise _BodyTooLarge
+            raise BodyTooLarge
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
 
 
-def _refusal(scope: Scope, body: bytes) -> str | None:
+def refusal(scope: Scope, body: bytes) -> str | None:
     """The reason to refuse the request, or None."""
     if "\x00" in scope["path"] or b"\x00" in unquote_to_bytes(scope.get("query_string", b"")):
         return UNSTORABLE_TEXT
