@@ -6,13 +6,17 @@ A busy or absent database is a 503, after which a sender sends again; `app.db.ht
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, IntegrityError
+
+# Members of a body that no answer repeats.
+_SECRET: Final = frozenset({"password", "current_password", "new_password", "secret"})
+MASK: Final = "***"
 
 
 def _printable(value: Any) -> Any:
@@ -24,14 +28,15 @@ def _printable(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     if isinstance(value, dict):
-        return {str(key): _printable(member) for key, member in value.items()}
+        return {str(key): MASK if key in _SECRET else _printable(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_printable(member) for member in value]
     return value
 
 
 async def _invalid_request(_request: Request, error: RequestValidationError) -> JSONResponse:
-    return JSONResponse({"detail": jsonable_encoder(_printable(error.errors()))}, 422)
+    errors = [one | {"input": MASK} if _SECRET.intersection(one["loc"]) else one for one in error.errors()]
+    return JSONResponse({"detail": jsonable_encoder(_printable(errors))}, 422)
 
 
 async def _conflict(_request: Request, _error: IntegrityError) -> JSONResponse:
