@@ -35,8 +35,13 @@ def _printable(value: Any) -> Any:
 
 
 async def _invalid_request(_request: Request, error: RequestValidationError) -> JSONResponse:
-    errors = [one | {"input": MASK} if _SECRET.intersection(one["loc"]) else one for one in error.errors()]
+    errors = [one | {"input": MASK} if _shows_secret(one) else one for one in error.errors()]
     return JSONResponse({"detail": jsonable_encoder(_printable(errors))}, 422)
+
+
+def _shows_secret(error: dict[str, Any]) -> bool:
+    # Of a missing member the input is the object around it, in which the secret ones are masked.
+    return bool(_SECRET.intersection(error["loc"])) and not isinstance(error["input"], dict)
 
 
 async def _conflict(_request: Request, _error: IntegrityError) -> JSONResponse:

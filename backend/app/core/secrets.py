@@ -71,7 +71,7 @@ def require_secrets(settings: Settings, generated: Path = GENERATED_FILE) -> Non
         names = ", ".join(_variable(name) for name in missing)
         logger.warning("generated values are used for %s; they stand in %s", names, generated)
         return
-    _refuse(missing, "`make env` writes a .env with generated secrets")
+    _refuse(missing, "`make env` writes a .env with generated ones")
 
 
 def _refuse(missing: list[str], remedy: str) -> None:
