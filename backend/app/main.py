@@ -15,10 +15,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.routes import include_all
 from app.api.webhook import Door
+from app.core.attempts import Attempts
 from app.core.config import Settings, get_settings, is_truthy, running_under_pytest
 from app.core.errors import install_error_handlers
 from app.core.logging import RequestContextMiddleware, configure_logging
 from app.core.request_guard import RequestGuardMiddleware
+from app.core.response_headers import SecurityHeadersMiddleware
+from app.core.secrets import require_secrets, say_what_is_open
 from app.db import SessionLocal
 from app.db import http as db_http
 from app.db.revisions.chain import upgrade_head
@@ -86,12 +89,15 @@ class Application(FastAPI):
 
 
 def create_app() -> FastAPI:
-    """Build the application from the settings in force."""
+    """Build the application from the settings in force; SystemExit when secrets are missing."""
     settings = get_settings()
     configure_logging()
-    app = Application(
-        title=settings.app_name, version=settings.version, debug=settings.debug, lifespan=_lifespan
-    )
+    require_secrets(settings)
+    say_what_is_open(settings)
+    # Outside of development nobody gets to see a stack trace.
+    debug = settings.debug and settings.in_development
+    app = Application(title=settings.app_name, version=settings.version, debug=debug, lifespan=_lifespan)
+    app.state.attempts = Attempts()
 
     @app.get("/")
     def root() -> dict[str, str]:
@@ -108,6 +114,7 @@ def create_app() -> FastAPI:
     # The last one added runs first: a refused request still gets its correlation id and log line.
     app.add_middleware(RequestGuardMiddleware)
     app.add_middleware(RequestContextMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, https=not settings.in_development)
     db_http.install(app)
     return app
 

@@ -1,4 +1,4 @@
-"""Middleware that refuses a request no handler could store: too large, too deep, or unstorable text.
+"""Middleware that refuses a request no handler could store: too large, too slow, too deep, or unstorable text.
 
 It reads the whole body (at most `MAX_BODY_BYTES`), checks it and replays it to the application. Being
 outside of routing it covers every path, including bodies that a handler reads as raw text.
@@ -13,10 +13,12 @@ from urllib.parse import unquote_to_bytes
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.config import get_settings
 from app.core.text_rules import TOO_DEEP, UNSTORABLE_TEXT, escapes_are_storable, is_too_deep
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 TOO_LARGE: Final = f"Request body is larger than {MAX_BODY_BYTES} bytes."
+TOO_SLOW: Final = "The request body did not arrive in time."
 
 
 class BodyTooLarge(Exception):
@@ -32,7 +34,7 @@ class BodyTooSlow(Exception):
 
 
 class RequestGuardMiddleware:
-    """ASGI middleware: 413 for a large body, 400 for deep JSON, NUL characters or unpaired surrogates."""
+    """ASGI middleware: 413 for a large body, 408 for a slow one, 400 for deep JSON and for unstorable text."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,9 +44,12 @@ class RequestGuardMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            body = await read_body(scope, receive)
+            body = await read_body(scope, receive, get_settings().body_timeout_ms / 1000)
         except BodyTooLarge:
             await JSONResponse({"detail": TOO_LARGE}, 413)(scope, receive, send)
+            return
+        except BodyTooSlow:
+            await too_slow()(scope, receive, send)
             return
         except ClientGone:
             return
@@ -53,6 +58,11 @@ class RequestGuardMiddleware:
             await JSONResponse({"detail": reason}, 400)(scope, receive, send)
             return
         await self._app(scope, Replay(body, receive), send)
+
+
+def too_slow() -> JSONResponse:
+    """The answer to a body that was not complete in time; it also ends the connection, which the rest would block."""
+    return JSONResponse({"detail": TOO_SLOW}, 408, headers={"Connection": "close"})
 
 
 class Replay:

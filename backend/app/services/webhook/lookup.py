@@ -118,7 +118,7 @@ class StoredWebhookSettings:
             expected = decrypt_token(settings, encrypted) if encrypted is not None else None
         except (ValueError, RuntimeError):
             return False
-        if expected is None:
+        if not (expected or "").strip():
             expected = settings.tradingview_webhook_secret
         expected = (expected or "").strip()
         return not expected or same_text(expected, given.strip())
