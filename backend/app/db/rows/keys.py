@@ -60,7 +60,7 @@ def typed(table: Table, logged: Sequence[str | None]) -> list[RawKey]:
 
 def findable(table: Table, raw: RawKey) -> RawKey:
     """A logged key, or None (the whole table) if it has several columns and JSON may not lead back to its rows."""
-    if len(table.key) == 1:
+    if raw is None or len(table.key) == 1:
         return raw
     return None if canonical(table, split(table, raw)) is None else raw
 
