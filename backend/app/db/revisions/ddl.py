@@ -24,6 +24,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
 
 from app.db.revisions.binding import NumberOrNull, WallClock
+from app.db.rows.catalog import BOOKKEEPING, EXCLUDED_TABLE
 
 UTC_NOW = "timezone('utc', now())"
 _POSTGRES = sa.URL.create("postgresql+psycopg").get_dialect()()
@@ -78,14 +79,17 @@ def _variant(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any] | None:
     return None
 
 
+_ZERO_OR_ONE = re.compile(r"[\s(']*([01])[\s)']*")  # as SQL may be written: 1, '1', (1)
+
+
 def _adapt_boolean_default(column: sa.Column[Any]) -> None:
     default = column.server_default
     if not isinstance(default, sa.DefaultClause):
         return
     if isinstance(default.arg, str) and default.arg in ("0", "1"):
         column.server_default = sa.DefaultClause(BooleanDefault(f"'{default.arg}'", default.arg == "1"))
-    elif isinstance(default.arg, sa.TextClause) and default.arg.text in ("0", "1"):
-        column.server_default = sa.DefaultClause(BooleanDefault(default.arg.text, default.arg.text == "1"))
+    elif isinstance(default.arg, sa.TextClause) and (digit := _ZERO_OR_ONE.fullmatch(default.arg.text)):
+        column.server_default = sa.DefaultClause(BooleanDefault(default.arg.text, digit[1] == "1"))
 
 
 def ensure_version_table(connection: sa.Connection) -> None:
@@ -118,11 +122,21 @@ SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
   LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
  WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
    AND a.attinhcount = 0 AND a.attgenerated = ''
-   AND NOT starts_with(c.relname, 'st_') AND pg_has_role(c.relowner, 'MEMBER')
+   AND c.relname <> ALL (:left_out) AND pg_has_role(c.relowner, 'MEMBER')
    AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
  ORDER BY c.oid, a.attnum
 """
+
+_COLUMNS_QUERY = sa.text(_COLUMNS.replace("::", r"\:\:"))
+
+
+def _left_out(connection: sa.Connection) -> list[str]:
+    """Our own tables, and those that the operator left out of the move."""
+    recorded = connection.exec_driver_sql(f"SELECT to_regclass('{EXCLUDED_TABLE}') IS NOT NULL").scalar_one()
+    rows = connection.exec_driver_sql(f"SELECT tbl FROM {EXCLUDED_TABLE}").scalars() if recorded else ()
+    return sorted(BOOKKEEPING.union(rows))
+
 
 # The current time in any spelling that the catalog shows, with the casts around it.
 _CURRENT_TIME = re.compile(
@@ -135,8 +149,9 @@ _CURRENT_TIME = re.compile(
 def normalise_postgres(connection: sa.Connection) -> list[str]:
     """Widen what PostgreSQL would refuse and SQLite accepts, in all application tables of the schema.
 
-    Texts lose their limit and sort by bytes, integers get 64 bits, floats double precision, times hold UTC
-    without a zone and default to the current time in UTC whatever the session's zone.
+    Texts lose their limit and sort by bytes, integers get 64 bits, floats double precision. Times without a
+    zone default to the current time in UTC whatever the session's zone. A column that was made with a zone
+    stays as it is: its application reads instants from it.
 
     Returns:
         The statements that were run; none if there was nothing to do, or on another database.
@@ -144,7 +159,7 @@ def normalise_postgres(connection: sa.Connection) -> list[str]:
     if connection.dialect.name != "postgresql":
         return []
     statements = []
-    columns = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
+    columns = connection.execute(_COLUMNS_QUERY, {"left_out": _left_out(connection)}).all()
     for table, rows in groupby(columns, key=lambda row: row.table_name):
         found = list(rows)
         actions = [action for row in found for action in _actions(row)]
@@ -162,12 +177,8 @@ def _actions(row: sa.Row[Any]) -> Iterator[str]:
     target = _target_type(row)
     if target:
         yield f"{column} TYPE {target}"
-    if row.default_text is None or row.type_name not in ("timestamp", "timestamptz"):
-        return
-    if _CURRENT_TIME.fullmatch(row.default_text):
+    if row.default_text and row.type_name == "timestamp" and _CURRENT_TIME.fullmatch(row.default_text):
         yield f"{column} SET DEFAULT {UTC_NOW}"
-    elif row.type_name == "timestamptz":
-        yield f"{column} SET DEFAULT ({row.default_text}) AT TIME ZONE 'UTC'"
 
 
 def _target_type(row: sa.Row[Any]) -> str | None:
@@ -180,8 +191,6 @@ def _target_type(row: sa.Row[Any]) -> str | None:
             return "bigint"
         case "float4":
             return "double precision"
-        case "timestamptz":
-            return f"timestamp without time zone USING {row.column_name} AT TIME ZONE 'UTC'"
         case "timestamp" if row.modifier != -1:
             return "timestamp without time zone"
     return None

@@ -14,6 +14,7 @@ import psycopg
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 
 from app.db.common.errors import Refused
 from app.db.revisions.chain import alembic_config, upgrade_head
@@ -56,8 +57,20 @@ class Alembic:
         self._revision = revision
 
     def require_ready(self, sqlite: sqlite3.Connection) -> None:
-        scripts = ScriptDirectory.from_config(self._config or alembic_config("sqlite://"))
-        wanted = scripts.get_current_head() if self._revision == "head" else self._revision
+        try:
+            scripts = ScriptDirectory.from_config(self._config or alembic_config("sqlite://"))
+            heads = scripts.get_heads()
+        except CommandError as error:
+            raise Refused(
+                f"the chain cannot be read: {error}", hint="mend the chain", codes=("alembic.chain",)
+            ) from None
+        if len(heads) != 1:
+            raise Refused(
+                f"the chain has {len(heads)} heads",
+                hint="merge them with alembic merge",
+                codes=("alembic.heads",),
+            )
+        wanted = heads[0] if self._revision == "head" else self._revision
         try:
             row = sqlite.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.OperationalError:
@@ -66,7 +79,8 @@ class Alembic:
         if found != wanted:
             raise Refused(
                 f"the SQLite file is at revision {found or 'none'}, the code at {wanted}",
-                hint="run `alembic upgrade head` on the SQLite file first",
+                hint="run alembic upgrade head on the SQLite file first",
+                codes=("alembic.revision",),
             )
 
     def make_tables(self, postgres: sa.URL) -> None:

@@ -154,6 +154,14 @@ class _Gates:
         schema = self._tables
         check_inventory(self._sqlite.connection, schema)
         check_postgres_inventory(self._postgres.connection, schema)
+        others = [f"{name} on {table} (SQLite)" for name, table in sqlite_triggers_of_others(self._sqlite.connection)]
+        others += [
+            f"{name} on {table} (PostgreSQL)"
+            for name, table in postgres_triggers_of_others(self._postgres.connection)
+            if table in schema
+        ]
+        if others:
+            return False, f"triggers of the application fire for what apply writes: {_some(others)}"
         return True, f"complete on both sides for {len(schema)} tables"
 
     def _indexes(self) -> Verdict:
