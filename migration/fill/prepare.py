@@ -24,7 +24,14 @@ from app.db.common.errors import NotPrepared, Refused, SchemaDrift, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Pair, Side
 from app.db.revisions.source import SchemaSource
-from app.db.rows.catalog import Schema, postgres_left_out, quote, read_schema, sqlite_columns
+from app.db.rows.catalog import (
+    Schema,
+    postgres_left_out,
+    postgres_partial_uniques,
+    quote,
+    read_schema,
+    sqlite_columns,
+)
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
@@ -45,8 +52,8 @@ from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from migration.fill import origin
 from migration.fill.ranges import plan_ranges
-from migration.preflight.findings import rules
-from migration.preflight.orphans import clear_orphans
+from migration.preflight import rules
+from migration.preflight.findings.orphans import clear_orphans
 from migration.preflight.schema import is_prepared as is_prepared_sqlite
 from migration.preflight.server import is_prepared as is_prepared_postgres
 
@@ -116,6 +123,13 @@ def _build(pair: Pair, stores: Stores, source: SchemaSource, steps: list[str], s
     source.make_tables(pair.postgres)
     left_out = postgres_left_out(postgres.connection)
     schema = read_schema(sqlite.connection, postgres.connection, left_out)
+    if whole := postgres_partial_uniques(sqlite.connection, postgres.connection):
+        table, index = whole[0]
+        raise Refused(
+            f"unique index {index} on {table} is partial on SQLite and covers every row on PostgreSQL",
+            hint="give the index postgresql_where beside sqlite_where",
+            codes=("schema.partial_index",),
+        )
     mode = _switch_to_wal(sqlite.connection)
     _set_aside(postgres, schema, step)
     if left_out:

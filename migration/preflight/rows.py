@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 
@@ -13,9 +12,9 @@ from app.db.rows.catalog import Column, Table, quote
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
 from app.db.sides.sqlite.connection import tolerant_text
+from migration.preflight.findings.orphans import clearing_statement
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import TOKENS, Index, Shape
-from migration.preflight.orphans import clearing_statement
 
 
 def first_keys(sqlite: sqlite3.Connection, table: Table, where: str) -> tuple[str, ...]:

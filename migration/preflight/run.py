@@ -19,14 +19,15 @@ from sqlalchemy import URL
 
 from app.db.common.settings import Pooler, load_settings
 from app.db.revisions.source import Alembic, SchemaSource
+from app.db.revisions.trial import try_chain
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.connection import open_sqlite
 from migration.preflight.findings.report import Finding, Report, Severity, in_order
-from migration.preflight.findings.rules import structure
 from migration.preflight.findings.shapes import Shape
 from migration.preflight.reading import one_state
 from migration.preflight.rows import check_violations, duplicates, orphans
+from migration.preflight.rules import is_worth_trying, structure, trial_findings
 from migration.preflight.values import check_values
 
 Progress = Callable[[str, int], None]  # table, rows read since the last call
@@ -66,7 +67,7 @@ def run(
         with closing(open_postgres(postgres_url, settings, application_name="st-preflight")) as postgres:
             if settings.pg_pooler is Pooler.NONE:  # behind a pooler the next client would inherit it
                 postgres.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-            return _run(sqlite, sqlite_path, postgres, policy, progress, source, excluded)
+            return _run(sqlite, sqlite_path, postgres, policy, progress, source, excluded, postgres_url)
 
 
 def _run(
@@ -77,6 +78,7 @@ def _run(
     progress: Progress,
     source: SchemaSource,
     excluded: Collection[str],
+    url: URL | None = None,
 ) -> Report:
     found: list[Finding] = []
     shapes: dict[str, Shape] = {}
@@ -84,6 +86,8 @@ def _run(
     with one_state(sqlite):
         try:
             shapes, found = structure(sqlite, path, postgres, source, policy, excluded)
+            if url is not None and postgres is not None and is_worth_trying(postgres, shapes, found):
+                found += trial_findings(try_chain(source, sqlite, url, excluded))
             for name, shape in shapes.items():
                 read, took = _rows(sqlite, name, shape, policy, progress, found)
                 rows, seconds = rows + read, seconds + took

@@ -100,9 +100,7 @@ def _finding(item: Finding) -> list[str]:
     return [line, *remedy]
 
 
-def prepare_verb(
-    call: Call, discard_target: DiscardTarget = False, exclude: Exclude = None
-) -> Outcome:
+def prepare_verb(call: Call, discard_target: DiscardTarget = False, exclude: Exclude = None) -> Outcome:
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
     with call.stores() as stores:
         retired.reopen(stores, discard=discard_target)
@@ -215,9 +213,7 @@ def run(
 def _prepared_side(call: Call, stores: Stores, discard: bool, exclude: Collection[str]) -> Side:
     """Prepare, unless that is done; returns the primary."""
     retired.reopen(stores, discard=discard)
-    prepare(
-        call.pair(), stores, Alembic(), discard_target=discard, exclude=exclude, report=call.report
-    )
+    prepare(call.pair(), stores, Alembic(), discard_target=discard, exclude=exclude, report=call.report)
     return stores.postgres.read_control().primary
 
 

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
@@ -30,7 +31,54 @@ def alembic_config(url: str) -> Config:
     return config
 
 
-def upgrade_head(url: str, revision: str = "head", *, config: Config | None = None) -> None:
+def _steps(
+    scripts: ScriptDirectory, revision: str, begun: Callable[[str], None]
+) -> Callable[..., Sequence[Any]]:
+    """What Alembic's own upgrade command plans with; there is no public name for it.
+
+    Args:
+        begun: is told each revision as it begins.
+    """
+
+    def noting(step: Any) -> Any:
+        run = step.migration_fn
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            begun(step.revision.revision)
+            return run(*arguments, **options)
+
+        step.migration_fn = noted
+        return step
+
+    return lambda current, _: [noting(step) for step in scripts._upgrade_revs(revision, current)]
+
+
+def _begun_by_nobody(_: str) -> None:
+    """Nobody asks."""
+
+
+def upgrade_on(
+    connection: sa.Connection, revision: str, *, config: Config | None, begun: Callable[[str], None]
+) -> None:
+    """The same through a connection of the caller, within its transaction.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: a statement failed.
+    """
+    config = config or alembic_config("postgresql+psycopg://")
+    scripts = ScriptDirectory.from_config(config)
+    steps = _steps(scripts, revision, begun)
+    with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
+        Run(environment).on_connection(connection)
+
+
+def upgrade_head(
+    url: str,
+    revision: str = "head",
+    *,
+    config: Config | None = None,
+    begun: Callable[[str], None] = _begun_by_nobody,
+) -> None:
     """Bring a database up to a revision; nothing happens if it is there already.
 
     If it is one of a prepared pair, its partner is brought there as well, see `app.db.revisions.pair`.
@@ -39,6 +87,7 @@ def upgrade_head(url: str, revision: str = "head", *, config: Config | None = No
         url: SQLAlchemy URL with its password, as configured.
         revision: where to stop.
         config: another chain than the backend's.
+        begun: is told each revision as it begins.
 
     Raises:
         alembic.util.CommandError: the database is at a revision that the chain does not know.
@@ -47,10 +96,6 @@ def upgrade_head(url: str, revision: str = "head", *, config: Config | None = No
     """
     config = config or alembic_config(url)
     scripts = ScriptDirectory.from_config(config)
-
-    def steps(current: Any, _: Any) -> Sequence[Any]:
-        # What Alembic's own upgrade command plans with; there is no public name for it.
-        return scripts._upgrade_revs(revision, current)
-
+    steps = _steps(scripts, revision, begun)
     with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
         migrate(Run(environment), parse_url(url, name="the database to migrate"))

@@ -15,10 +15,12 @@ import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from sqlalchemy.exc import DBAPIError
 
 from app.db.common.errors import Refused
-from app.db.revisions.chain import alembic_config, upgrade_head
+from app.db.revisions.chain import alembic_config, upgrade_head, upgrade_on
 from app.db.revisions.ddl import normalise_postgres
+from app.db.revisions.trial import Failed, describe
 
 _VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
 
@@ -38,6 +40,13 @@ class SchemaSource(Protocol):
 
         Raises:
             SwitchError: a table cannot be had, or does not fit.
+        """
+
+    def try_tables(self, connection: sa.Connection) -> Failed | None:
+        """Make the tables in the connection's empty schema, within its transaction, which is rolled back.
+
+        Returns:
+            What failed, None if nothing did.
         """
 
     def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
@@ -84,8 +93,29 @@ class Alembic:
             )
 
     def make_tables(self, postgres: sa.URL) -> None:
-        upgrade_head(postgres.render_as_string(hide_password=False), self._revision, config=self._config)
-        widen(postgres)
+        begun: list[str] = []
+        url = postgres.render_as_string(hide_password=False)
+        try:
+            upgrade_head(url, self._revision, config=self._config, begun=begun.append)
+            widen(postgres)
+        except DBAPIError as error:
+            if error.connection_invalidated or not begun:
+                raise
+            failed = describe(begun[-1], error)
+            place = ".".join(filter(None, (failed.table, failed.column)))
+            raise Refused(
+                failed.text,
+                hint=f"{place}: {failed.remedy}" if place else failed.remedy,
+                codes=("alembic.trial",),
+            ) from error
+
+    def try_tables(self, connection: sa.Connection) -> Failed | None:
+        begun: list[str] = []
+        try:
+            upgrade_on(connection, self._revision, config=self._config, begun=begun.append)
+        except DBAPIError as error:
+            return describe(begun[-1] if begun else "none", error)
+        return None
 
     def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
         ours = [row[0] for row in sqlite.execute(_VERSIONS)]

@@ -177,6 +177,24 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[tuple[st
     return tuple(sorted(set(found)))
 
 
+def postgres_partial_uniques(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]
+) -> list[tuple[str, str]]:
+    """Unique indexes that are partial on SQLite and cover every row on PostgreSQL: (table, index)."""
+    partial = {
+        (table, row[1])
+        for table in sqlite_columns(sqlite)
+        for row in sqlite.execute(f"PRAGMA index_list({quote(table)})").fetchall()
+        if row[2] and row[4]
+    }
+    whole = postgres.execute(
+        "SELECT t.relname, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_class t ON t.oid = i.indrelid WHERE i.indisunique AND i.indpred IS NULL "
+        "AND t.relnamespace = current_schema()::regnamespace"
+    ).fetchall()
+    return sorted(partial & {(table, index) for table, index in whole})
+
+
 POSTGRES_COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod),
        NOT a.attnotnull, t.typtype = 'e',

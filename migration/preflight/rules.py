@@ -18,7 +18,8 @@ import psycopg
 from app.db.common.errors import Refused
 from app.db.common.settings import load_settings
 from app.db.revisions.source import SchemaSource
-from app.db.rows.catalog import BOOKKEEPING, quote
+from app.db.revisions.trial import Tried
+from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
 from app.db.rows.policy import Policy
 from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
 from migration.preflight import schema, server
@@ -65,6 +66,68 @@ def structure(
         found += schema.table_findings(sqlite, shape)
         found += null_keys(sqlite, shape)
     return shapes, [item for item in found if item.table not in excluded or item.code == "schema.excluded"]
+
+
+def is_worth_trying(
+    postgres: psycopg.Connection[Any], common: Collection[str], found: Iterable[Finding]
+) -> bool:
+    """Whether the chain can be tried: a server that will do, the right revision, none of the tables there yet."""
+    stops = ("postgres.", "alembic.", "sqlite.")
+    return (
+        not any(item.severity is Severity.BLOCKS and item.code.startswith(stops) for item in found)
+        and not server.is_prepared(postgres)
+        and not set(postgres_columns(postgres)) & set(common)
+    )
+
+
+def trial_findings(tried: Tried) -> Iterator[Finding]:
+    """What came of the chain in a schema that was thrown away."""
+    if tried.skipped:
+        yield Finding(
+            "alembic.untried", Severity.INFO, f"the chain was not tried: {tried.skipped}", "nothing"
+        )
+    if failed := tried.failed:
+        yield Finding(
+            "alembic.trial",
+            Severity.BLOCKS if failed.certain else Severity.WARNS,
+            failed.text,
+            failed.remedy,
+            table=failed.table,
+            column=failed.column if failed.table else "",
+        )
+    for name in tried.only_on_sqlite:
+        yield Finding(
+            "schema.drift",
+            Severity.BLOCKS,
+            "the chain does not make this table on PostgreSQL",
+            f"add it to the chain, or leave it out: --exclude {name}",
+            table=name,
+        )
+    for name in tried.only_on_postgres:
+        yield Finding(
+            "schema.drift",
+            Severity.BLOCKS,
+            "the chain makes this table on PostgreSQL, and SQLite lacks it",
+            "let the chain make it on both sides",
+            table=name,
+        )
+    for table, column, side in tried.columns:
+        yield Finding(
+            "schema.drift",
+            Severity.BLOCKS,
+            f"after the chain the column is only on {side}",
+            "let the chain make it on both sides",
+            table=table,
+            column=column,
+        )
+    for table, index in tried.not_partial:
+        yield Finding(
+            "schema.partial_index",
+            Severity.BLOCKS,
+            f"unique index {index} is partial on SQLite and covers every row on PostgreSQL",
+            "give the index postgresql_where beside sqlite_where",
+            table=table,
+        )
 
 
 def refuse(found: Iterable[Finding], *, discard_target: bool = False) -> None:

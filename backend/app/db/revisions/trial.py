@@ -1,0 +1,133 @@
+"""The chain, tried on PostgreSQL in a schema that is thrown away: what would fail, and what would come out.
+
+Everything is one transaction that is rolled back, in a schema of its own, so that nothing that stands in the
+database is touched or locked. What the chain makes there is compared with the SQLite file before it goes.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from app.db.rows.catalog import postgres_columns, postgres_partial_uniques, sqlite_columns
+
+_SCHEMA = "st_trial"
+_TABLE = re.compile(
+    r'\b(?:TABLE|INTO|UPDATE|FROM|ON)\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+|ONLY\s+)?(?:"?st_trial"?\.)?"?([^\s"(;.]+)',
+    re.I,
+)
+_COLUMN = re.compile(r'\b(?:column|COLUMN)\s+"?([^\s",]+)')
+_OTHERWISE = "make the revision run on PostgreSQL as well; st-migrate lint names what only SQLite takes"
+# What to do about an error of a revision, by SQLSTATE.
+_REMEDIES = {
+    "0A000": "drop the view before the column changes, or make it in a revision of its own, with the column as Text",
+    "42P07": "index and unique constraint names are one namespace on PostgreSQL: give each a name of its own",
+    "42804": "give both columns one type: PostgreSQL compares no text with a number and takes no number for a Boolean",
+}
+_NOT_HERE = (
+    "42704",
+    "42883",
+    "3F000",
+)  # what may stand in another schema: an extension's types and functions
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The revision that failed: where, why, what to do; `certain` unless the trial's own schema may be the cause."""
+
+    revision: str
+    table: str
+    column: str
+    message: str
+    remedy: str
+    certain: bool = True
+
+    @property
+    def text(self) -> str:
+        """All of it but the remedy, in one line."""
+        return f"revision {self.revision} fails on PostgreSQL: {self.message}"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of it; `skipped` says why nothing did."""
+
+    failed: Failed | None = None
+    skipped: str | None = None
+    only_on_sqlite: tuple[str, ...] = ()
+    only_on_postgres: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str, str], ...] = ()  # table, column, the side that has it
+    not_partial: tuple[tuple[str, str], ...] = ()  # table, unique index that is partial on SQLite only
+
+
+def describe(revision: str, error: DBAPIError) -> Failed:
+    """What a driver's error in a revision means."""
+    diagnosis = getattr(error.orig, "diag", None)
+    message = (diagnosis and diagnosis.message_primary) or str(error.orig).splitlines()[0]
+    detail = diagnosis and diagnosis.message_detail
+    code = (diagnosis and diagnosis.sqlstate) or ""
+    table = _TABLE.search(error.statement or "")
+    column = _COLUMN.search(f"{message} {detail or ''}") or _COLUMN.search(error.statement or "")
+    return Failed(
+        revision,
+        (diagnosis and diagnosis.table_name) or (table.group(1) if table else ""),
+        (diagnosis and diagnosis.column_name) or (column.group(1) if column else ""),
+        message + (f" ({detail})" if detail else ""),
+        _REMEDIES.get(code, _OTHERWISE),
+        code not in _NOT_HERE,
+    )
+
+
+class Source(Protocol):
+    """The part of `SchemaSource` that a trial needs."""
+
+    def try_tables(self, connection: sa.Connection) -> Failed | None:
+        """Make the tables in the connection's schema; returns what failed."""
+
+
+def try_chain(source: Source, sqlite: sqlite3.Connection, url: sa.URL, excluded: Collection[str]) -> Tried:
+    """Make the tables of a source in a schema of their own, compare, and throw all of it away."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"prepare_threshold": None})
+    with engine.connect() as connection, connection.begin() as transaction:
+        try:
+            if not connection.exec_driver_sql(
+                "SELECT has_database_privilege(current_database(), 'CREATE')"
+            ).scalar_one():
+                return Tried(skipped="this role may make no schema to try the chain in")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+            connection.exec_driver_sql(f"CREATE SCHEMA {_SCHEMA}")
+            connection.exec_driver_sql(f"SET LOCAL search_path = {_SCHEMA}")
+            connection.exec_driver_sql("SET LOCAL timezone = 'UTC'")
+            failed = source.try_tables(connection)
+            if failed is not None:
+                return Tried(failed=failed)
+            raw = connection.connection.dbapi_connection
+            assert isinstance(raw, psycopg.Connection)
+            return _compared(sqlite, raw, excluded)
+        except (AssertionError, NotImplementedError) as error:
+            # A block outside of transactions, which a trial cannot undo.
+            return Tried(skipped=f"a revision leaves its transaction ({type(error).__name__})")
+        finally:
+            transaction.rollback()
+
+
+def _compared(sqlite: sqlite3.Connection, raw: psycopg.Connection[Any], excluded: Collection[str]) -> Tried:
+    ours, theirs = sqlite_columns(sqlite), postgres_columns(raw)
+    columns: list[tuple[str, str, str]] = []
+    for table in sorted((ours.keys() & theirs.keys()) - set(excluded)):
+        names = {column[0] for column in theirs[table]}
+        columns += [(table, name, "SQLite") for name in ours[table] if name not in names]
+        columns += [(table, name, "PostgreSQL") for name in sorted(names - ours[table].keys())]
+    return Tried(
+        only_on_sqlite=tuple(sorted(ours.keys() - theirs.keys() - set(excluded))),
+        only_on_postgres=tuple(sorted(theirs.keys() - ours.keys() - set(excluded))),
+        columns=tuple(columns),
+        not_partial=tuple(postgres_partial_uniques(sqlite, raw)),
+    )
