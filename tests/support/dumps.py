@@ -39,11 +39,16 @@ def sqlite_dump(path: Path) -> str:
     """Schema, rows and journal mode of a file."""
     connection = sqlite3.connect(path)
     try:
-        schema = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
+        schema = connection.execute(
+            # SQLite makes sqlite_sequence itself and lets nobody drop it.
+            "SELECT type, name, sql FROM sqlite_master WHERE name <> 'sqlite_sequence' ORDER BY 1, 2"
+        ).fetchall()
         rows = [
             (name, connection.execute(f'SELECT * FROM "{name}"').fetchall())
             for kind, name, sql in schema
-            if kind == "table" and not (sql or "").upper().startswith("CREATE VIRTUAL")
+            if kind == "table"
+            and name != "sqlite_sequence"
+            and not (sql or "").upper().startswith("CREATE VIRTUAL")
         ]
         return "\n".join(map(str, [connection.execute("PRAGMA journal_mode").fetchone(), *schema, *rows]))
     finally:

@@ -94,7 +94,7 @@ def models() -> sa.MetaData:
 
 def kind_of(type_text: str) -> Kind | None:
     """The kind of a PostgreSQL type as DDL or format_type() spells it; None if it has no canonical form."""
-    bare = re.sub(r"\s*\([^)]*\)", "", type_text).strip().lower()
+    bare = re.sub(r"\s*\([^)]*\)|\s*COLLATE .*", "", type_text, flags=re.IGNORECASE).strip().lower()
     return POSTGRES_KINDS.get(_ALIASES.get(bare, bare))
 
 

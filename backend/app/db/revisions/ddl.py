@@ -76,6 +76,8 @@ def _variant(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any] | None:
             return WallClock()
         case sa.Float():
             return NumberOrNull()
+        case sa.String() if not isinstance(kind, sa.Enum) and kind.collation is None:
+            return sa.Text(collation="C")  # at once, so that a view of the same revision finds it so
     return None
 
 

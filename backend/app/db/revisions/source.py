@@ -15,12 +15,14 @@ import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from psycopg import errors as pg_errors
 from sqlalchemy.exc import DBAPIError
 
 from app.db.common.errors import Refused
 from app.db.revisions.chain import alembic_config, upgrade_head, upgrade_on
 from app.db.revisions.ddl import normalise_postgres
 from app.db.revisions.trial import Failed, describe
+from app.db.rows.catalog import quote
 
 _VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
 
@@ -123,11 +125,37 @@ class Alembic:
         return ", ".join(ours) or "none", ", ".join(theirs) or "none"
 
 
+_VIEWS_OVER_TABLES = """
+SELECT DISTINCT v.relname, t.relname FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+JOIN pg_class v ON v.oid = r.ev_class JOIN pg_class t ON t.oid = d.refobjid
+WHERE d.classid = 'pg_rewrite'::regclass AND t.relkind IN ('r', 'p') AND v.oid <> t.oid
+AND t.relnamespace = current_schema()::regnamespace ORDER BY 1, 2
+"""
+
+
+def _views(engine: sa.Engine) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        return [(view, table) for view, table in connection.exec_driver_sql(_VIEWS_OVER_TABLES)]
+
+
 def widen(postgres: sa.URL) -> None:
-    """Have the tables of a database accept everything that SQLite accepts, whoever made them."""
+    """Have the tables of a database accept everything that SQLite accepts, whoever made them.
+
+    Raises:
+        Refused: a view stands on a column that has to be widened; nothing was changed.
+    """
     engine = sa.create_engine(postgres, connect_args={"prepare_threshold": None})  # poolers lose them
     try:
         with engine.begin() as connection:
             normalise_postgres(connection)
+    except DBAPIError as error:
+        if isinstance(error.orig, pg_errors.FeatureNotSupported) and (found := _views(engine)):
+            view, table = found[0]
+            raise Refused(
+                f"view {view} stands on {table}, whose columns have to be widened",
+                hint=f"DROP VIEW {quote(view)} on PostgreSQL, and make it again after prepare",
+                codes=("schema.view",),
+            ) from error
+        raise
     finally:
         engine.dispose()
