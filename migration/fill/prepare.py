@@ -41,6 +41,8 @@ from app.db.sides.control import (
     claim_postgres,
     claim_sqlite,
     is_claimed_postgres,
+    is_prepared_postgres,
+    is_prepared_sqlite,
     postgres_control,
     sqlite_control,
 )
@@ -54,8 +56,6 @@ from migration.fill import origin
 from migration.fill.ranges import plan_ranges
 from migration.preflight import rules
 from migration.preflight.findings.orphans import clear_orphans
-from migration.preflight.schema import is_prepared as is_prepared_sqlite
-from migration.preflight.server import is_prepared as is_prepared_postgres
 
 WAL_WAIT_S = 30.0
 Report = Callable[[str], None]
@@ -94,6 +94,7 @@ def prepare(
     sqlite, postgres = stores.sqlite, stores.postgres
     ours, theirs = _controls(sqlite, postgres)
     if theirs is not None and theirs.phase != Phase.PREPARING and ours is not None:
+        _require_left_out(postgres, exclude)
         return _repair(stores, report)
     rules.refuse(
         rules.structure(
@@ -173,6 +174,15 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
             hint="use that database's URL, or run st-migrate abort with it first",
         )
     return ours, theirs
+
+
+def _require_left_out(postgres: PostgresStore, exclude: Collection[str]) -> None:
+    """What a pair leaves out is decided once, when it is prepared."""
+    if new := sorted(set(exclude) - postgres_left_out(postgres.connection)):
+        raise Refused(
+            f"the pair is prepared, and {new[0]} takes part in it",
+            hint="leave --exclude away, or run st-migrate abort and prepare anew",
+        )
 
 
 def _repair(stores: Stores, report: Report) -> Prepared:

@@ -22,6 +22,7 @@ from app.db.revisions.trial import Tried
 from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
 from app.db.rows.policy import Policy
 from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
+from app.db.sides.control import is_prepared_postgres
 from migration.preflight import schema, server
 from migration.preflight.file import file_findings
 from migration.preflight.findings.report import Finding, Severity
@@ -58,7 +59,7 @@ def structure(
     found += _excluded(sqlite, postgres, excluded)
     if postgres is not None and server.has_schema(postgres):
         found += schema.drift(set(shapes), postgres, excluded)
-        if not server.is_prepared(postgres):
+        if not is_prepared_postgres(postgres):
             found += server.reserved(postgres)
             found += server.filled(postgres, shapes)
             found += server.keys_from_outside(postgres, shapes)
@@ -75,7 +76,7 @@ def is_worth_trying(
     stops = ("postgres.", "alembic.", "sqlite.")
     return (
         not any(item.severity is Severity.BLOCKS and item.code.startswith(stops) for item in found)
-        and not server.is_prepared(postgres)
+        and not is_prepared_postgres(postgres)
         and not set(postgres_columns(postgres)) & set(common)
     )
 

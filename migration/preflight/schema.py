@@ -13,6 +13,7 @@ from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import KEY_TYPES
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
+from app.db.sides.control import is_prepared_sqlite
 from migration.preflight.findings.report import Finding, Severity
 from migration.preflight.findings.shapes import Shape
 
@@ -163,7 +164,7 @@ def _generated(sqlite: sqlite3.Connection, table: str) -> Iterator[Finding]:
 def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
     """Views, virtual and reserved tables, and names that PostgreSQL would cut."""
     objects = sqlite.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
-    ours = set(tables.names(Side.SQLITE)) if is_prepared(sqlite) else set()
+    ours = set(tables.names(Side.SQLITE)) if is_prepared_sqlite(sqlite) else set()
     for kind, name, _, sql in objects:
         if kind == "view":
             yield Finding(
@@ -185,12 +186,6 @@ def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
                 name,
             )
     yield from _names(sqlite, [(kind, name) for kind, name, _, _ in objects if kind in ("table", "index")])
-
-
-def is_prepared(sqlite: sqlite3.Connection) -> bool:
-    """Whether the bookkeeping in the file is ours, and not an application's table of the same name."""
-    columns = {row[1] for row in sqlite.execute("PRAGMA table_info(st_control)").fetchall()}
-    return {"pair", "primary_side", "epoch", "phase"} <= columns
 
 
 def _names(sqlite: sqlite3.Connection, names: list[tuple[str, str]]) -> Iterator[Finding]:

@@ -173,15 +173,6 @@ def has_schema(connection: psycopg.Connection[Any]) -> bool:
     return connection.execute("SELECT current_schema() IS NOT NULL").fetchone() == (True,)
 
 
-def is_prepared(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the bookkeeping there is ours, and not an application's table of the same name."""
-    row = connection.execute(
-        "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('st_control') "
-        "AND attname IN ('pair', 'primary_side', 'epoch', 'phase')"
-    ).fetchone()
-    return row == (4,)
-
-
 def reserved(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     """Tables and functions of the application that have exactly a name of ours."""
     rows = connection.execute(

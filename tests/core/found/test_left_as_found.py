@@ -22,7 +22,7 @@ from migration.fill.backfill import Backfill
 from migration.fill.prepare import prepare
 from migration.switch import teardown
 from migration.verify import checking
-from tests.support.dumps import postgres_dump, sqlite_dump
+from tests.support.contents import postgres_dump, sqlite_dump
 from tests.support.pairs import PlainTables, TestPair
 
 INSTALLER = """
@@ -169,6 +169,9 @@ def test_a_table_that_is_left_out_is_not_captured_not_compared_and_named(
     pair.backfill()
     pair.lite.execute("INSERT INTO candles_2024 VALUES (2)")
     assert pair.log_size(Side.SQLITE) == 0
+    _prepare(pair, exclude=("candles_2024",))
+    with pytest.raises(Refused, match="the pair is prepared, and child takes part in it"):
+        _prepare(pair, exclude=("child",))
     assert checking.verify(Applier(pair.new_stores()), None, None, lambda *_: None).clean
     pair.moved(Side.POSTGRES)
     pair.lite.execute("INSERT INTO candles_2024 VALUES (3)")  # the fence is not there, either

@@ -20,7 +20,7 @@ from app.db.sides.stores import Stores
 from migration.fill.prepare import prepare
 from migration.preflight.findings.report import Finding, Severity
 from migration.preflight.run import run
-from tests.support.dumps import postgres_dump, sqlite_dump
+from tests.support.contents import postgres_dump, sqlite_dump
 from tests.support.pairs import connect
 
 HEAD = """

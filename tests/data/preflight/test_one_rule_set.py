@@ -23,7 +23,7 @@ from migration.fill import prepare as preparing
 from migration.preflight.findings.report import Finding, Severity
 from migration.preflight.rules import LATER
 from migration.preflight.run import run
-from tests.support.dumps import postgres_dump, sqlite_dump
+from tests.support.contents import postgres_dump, sqlite_dump
 from tests.support.pairs import PlainTables, connect
 
 PLAIN = ("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)", "INSERT INTO t VALUES (1, 'x')")
@@ -207,6 +207,7 @@ ELSEWHERE = {
     "postgres.encoding": "test_preflight_server",
     "postgres.standby": "needs a standby",
     "postgres.privilege": "test_preflight_server",
+    "schema.view": "tests of what is left as found",
     "schema.source": "a source of another kind",
 }
 

@@ -61,6 +61,8 @@ def _adapt(column: sa.Column[Any], parent: object) -> None:
     if isinstance(kind, sa.Boolean):
         _adapt_boolean_default(column)
         return
+    if "postgresql" in kind._variant_mapping:  # the model's own choice, or ours at an earlier table
+        return
     variant = _variant(kind)
     if variant and not isinstance(kind.dialect_impl(_POSTGRES), type(variant)):
         column.type = kind.with_variant(variant, "postgresql")

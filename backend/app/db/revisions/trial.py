@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,9 +19,8 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db.rows.catalog import postgres_columns, postgres_partial_uniques, sqlite_columns
 
-_SCHEMA = "st_trial"
 _TABLE = re.compile(
-    r'\b(?:TABLE|INTO|UPDATE|FROM|ON)\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+|ONLY\s+)?(?:"?st_trial"?\.)?"?([^\s"(;.]+)',
+    r'\b(?:TABLE|INTO|UPDATE|FROM|ON)\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+|ONLY\s+)?(?:"?st_trial_\w+"?\.)?"?([^\s"(;.]+)',
     re.I,
 )
 _COLUMN = re.compile(r'\b(?:column|COLUMN)\s+"?([^\s",]+)')
@@ -94,6 +94,7 @@ class Source(Protocol):
 
 def try_chain(source: Source, sqlite: sqlite3.Connection, url: sa.URL, excluded: Collection[str]) -> Tried:
     """Make the tables of a source in a schema of their own, compare, and throw all of it away."""
+    schema = f"st_trial_{uuid.uuid4().hex}"
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"prepare_threshold": None})
     with engine.connect() as connection, connection.begin() as transaction:
         try:
@@ -102,8 +103,8 @@ def try_chain(source: Source, sqlite: sqlite3.Connection, url: sa.URL, excluded:
             ).scalar_one():
                 return Tried(skipped="this role may make no schema to try the chain in")
             connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-            connection.exec_driver_sql(f"CREATE SCHEMA {_SCHEMA}")
-            connection.exec_driver_sql(f"SET LOCAL search_path = {_SCHEMA}")
+            connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+            connection.exec_driver_sql(f"SET LOCAL search_path = {schema}")
             connection.exec_driver_sql("SET LOCAL timezone = 'UTC'")
             failed = source.try_tables(connection)
             if failed is not None:
