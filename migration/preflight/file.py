@@ -10,7 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 from app.db.common.errors import Refused
+from app.db.revisions.chain import alembic_config
 from app.db.revisions.source import SchemaSource
+from migration.common.environment import habits
 from migration.preflight.findings.report import Finding, Severity
 
 MINIMUM_SQLITE = (3, 38, 0)  # JSON functions built in
@@ -26,6 +28,7 @@ def file_findings(sqlite: sqlite3.Connection, path: Path, source: SchemaSource) 
             f"the SQLite library is {sqlite3.sqlite_version}",
             f"use Python with SQLite {'.'.join(map(str, MINIMUM_SQLITE))} or newer",
         )
+    yield from _chain()
     yield from _integrity(sqlite)
     encoding = sqlite.execute("PRAGMA encoding").fetchone()[0]
     if encoding != "UTF-8":
@@ -68,6 +71,13 @@ def _revision(sqlite: sqlite3.Connection, source: SchemaSource) -> Iterator[Find
     except Refused as refusal:
         code = refusal.codes[0] if refusal.codes else "schema.source"
         yield Finding(code, Severity.BLOCKS, refusal.message, refusal.hint or "")
+
+
+def _chain() -> Iterator[Finding]:
+    """What Alembic does in this checkout where it is not st-migrate that runs it."""
+    folder = alembic_config("sqlite://").get_main_option("script_location")
+    for habit in habits(Path(str(folder)) / "env.py"):
+        yield Finding(habit.code, Severity.WARNS, habit.reason, habit.remedy)
 
 
 def _held(path: Path) -> Iterator[Finding]:

@@ -18,7 +18,6 @@ import psycopg
 from app.db.common.errors import Refused
 from app.db.common.settings import load_settings
 from app.db.revisions.source import SchemaSource
-from app.db.revisions.trial import Tried
 from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
 from app.db.rows.policy import Policy
 from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
@@ -27,6 +26,7 @@ from migration.preflight import schema, server
 from migration.preflight.file import file_findings
 from migration.preflight.findings.report import Finding, Severity
 from migration.preflight.findings.shapes import Shape, models, read_shapes
+from migration.preflight.findings.trial import Tried
 from migration.preflight.rows import null_keys
 
 # Taken by the codes' beginnings: what `prepare` leaves to quarantine and to the end of the copy.
@@ -59,6 +59,7 @@ def structure(
     found += _excluded(sqlite, postgres, excluded)
     if postgres is not None and server.has_schema(postgres):
         found += schema.drift(set(shapes), postgres, excluded)
+        found += schema.narrow_findings(postgres)
         if not is_prepared_postgres(postgres):
             found += server.reserved(postgres)
             found += server.filled(postgres, shapes)

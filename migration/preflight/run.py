@@ -19,12 +19,12 @@ from sqlalchemy import URL
 
 from app.db.common.settings import Pooler, load_settings
 from app.db.revisions.source import Alembic, SchemaSource
-from app.db.revisions.trial import try_chain
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.connection import open_sqlite
 from migration.preflight.findings.report import Finding, Report, Severity, in_order
 from migration.preflight.findings.shapes import Shape
+from migration.preflight.findings.trial import try_chain
 from migration.preflight.reading import one_state
 from migration.preflight.rows import check_violations, duplicates, orphans
 from migration.preflight.rules import is_worth_trying, structure, trial_findings

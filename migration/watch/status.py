@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
 from app.db.rows.catalog import sqlite_left_out
@@ -22,6 +23,7 @@ from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from app.db.switch import readiness
+from app.db.switch.gates import Gate, standing
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
 from migration.watch.orphan_counts import unvalidated_keys
@@ -67,6 +69,7 @@ class Status:
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     problem: str | None = None
+    unsound: list[Gate] = field(default_factory=list)
 
     @property
     def control(self) -> Control | None:
@@ -164,6 +167,8 @@ def gather(pair: Pair, stores: Stores, *, count_orphans: bool = True) -> Status:
         if status.control is not None:
             status.objection = readiness.verify_objection(status.verify, status.control.epoch)
         status.quarantine = readiness.quarantined(connection)
+        if status.state == Phase.REPLICATING:
+            status.unsound = [gate for gate in standing(Applier(stores)) if not gate.ok]
         if status.state in (Phase.COPYING, Phase.REPLICATING):
             status.lag = readiness.lag(stores)
             if count_orphans:
@@ -208,6 +213,7 @@ def blocks(status: Status) -> list[str]:
         found.append(f"a switch is under way ({control.attempt_state})")
     if control is not None and control.paused:
         found.append("apply and backfill are paused")
+    found += [gate.detail for gate in status.unsound]
     if status.state == Phase.REPLICATING and control is not None:
         found += _before_a_switch(status)
     return found
@@ -245,10 +251,18 @@ def _under_way(status: Status) -> str:
     return str(json.loads(control.note)["verb"]) if control and control.note else "complete"
 
 
+def _remedy(gate: Gate) -> str:
+    """The command in a gate's remedy; where it asks for a decision first, the one that shows about what."""
+    command = gate.remedy.split("run st-migrate ")[-1].split(",")[0]
+    return "recover" if "--discard-strangers" in command else command
+
+
 def _while_replicating(status: Status) -> str:
     control = status.control
     if control is not None and control.attempt is not None:
         return "recover"
+    if status.unsound:
+        return _remedy(status.unsound[0])
     if control is not None and control.paused:
         return "resume"
     if status.quarantine and status.quarantine.unaccepted:

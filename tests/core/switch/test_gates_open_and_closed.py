@@ -23,7 +23,9 @@ NAMES = [
     "phase",
     "direction",
     "attempt",
+    "writable",
     "schema",
+    "columns",
     "capture",
     "indexes",
     "quarantine",
@@ -279,12 +281,9 @@ def test_foreign_keys_that_cannot_be_measured(module_pair: SmallPair) -> None:
 @pytest.mark.parametrize("event", ["insert", "update", "delete"])
 def test_a_capture_trigger_lost_on_sqlite(ready: SmallPair, event: str) -> None:
     Verify(ready.applier).run()
-    sqlite = ready.applier.stores.sqlite.connection
-    (sql,) = sqlite.execute(
-        "SELECT sql FROM sqlite_master WHERE name = ?", (f"st_capture_bars_{event}",)
-    ).fetchone()
-    with broken(ready, f"DROP TRIGGER st_capture_bars_{event}", sql, Side.SQLITE):
-        assert "capture" in closed(ready)
+    ready.applier.stores.sqlite.connection.execute(f"DROP TRIGGER st_capture_bars_{event}")
+    assert "capture" in closed(ready)
+    assert set(closed(ready)) == {"verify"}  # the round that measured the lag has put it back
 
 
 @pytest.mark.parametrize("event", ["insert", "update", "delete", "truncate"])
@@ -296,7 +295,7 @@ def test_a_capture_trigger_off_on_postgres(ready: SmallPair, event: str) -> None
         f"ALTER TABLE children ENABLE TRIGGER st_capture_{event}",
     ):
         gate = closed(ready)["capture"]
-        assert f"st_capture_{event} on children" in gate.detail and "prepare" in gate.remedy
+        assert f"st_capture_{event} on children" in gate.detail and "schema upgrade" in gate.remedy
 
 
 def test_a_capture_function_of_another_table(ready: SmallPair) -> None:

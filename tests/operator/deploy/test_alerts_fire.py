@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, write_alert
-from tests.support.pairs import wait_until
+from tests.support.pairs import connect, wait_until
 
 
 def value(name: str) -> float:
@@ -46,3 +46,14 @@ def test_a_row_in_quarantine_is_counted(replicating: EmbeddedPostgres, sqlite_pa
     connection.execute("UPDATE alerts SET qty = 3 WHERE id = 3")
     wait_until(lambda: value("st_quarantined_rows") == 0)
     connection.close()
+
+
+def test_two_writable_sides_are_counted_fenced_and_said(
+    replicating: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait_until(lambda: value("st_writable_sides") == 1)
+    with connect(replicating.url("sigma")) as connection:
+        connection.execute("UPDATE st_control SET writable = true")
+    wait_until(lambda: value("st_writable_sides") == 2)
+    wait_until(lambda: value("st_writable_sides") == 1)
+    assert "both sides take application writes" in caplog.text

@@ -31,6 +31,11 @@ FENCE_WAIT_SECONDS = Histogram(
 )
 PRIMARY = Gauge("st_primary", "1 for the side that is primary", ["side"], multiprocess_mode="mostrecent")
 EPOCH = Gauge("st_epoch", "Promotions so far", multiprocess_mode="mostrecent")
+WRITABLE_SIDES = Gauge(
+    "st_writable_sides",
+    "Sides that take application writes; never more than 1",
+    multiprocess_mode="mostrecent",
+)
 PHASE = Gauge("st_phase", "1 for the phase the pair is in", ["phase"], multiprocess_mode="mostrecent")
 QUARANTINED = Gauge("st_quarantined_rows", "Rows the shadow cannot hold", multiprocess_mode="mostrecent")
 SHADOW_READS = Counter("st_shadow_reads", "Reads repeated on the shadow", ["outcome"])

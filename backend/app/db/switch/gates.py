@@ -20,6 +20,7 @@ from app.db.apply.changed import DirtyKeys
 from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
+from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import Schema, read_schema
 from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
@@ -30,6 +31,7 @@ from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.switch.readiness import last_verify, quarantined, verify_objection
 from app.db.switch.rehearsal import key_seconds, rehearse
+from app.db.switch.writable import strangers, writable_sides
 
 SHOWN = 5
 
@@ -86,6 +88,13 @@ def require(gates: Sequence[Gate]) -> None:
         )
 
 
+def standing(applier: Applier, source: SchemaSource | None = None) -> list[Gate]:
+    """The gates that say whether the pair is sound, whichever way a switch would go; read only."""
+    primary = applier.stores.postgres.read_control().primary
+    gates = _Gates(applier, primary.other, 0, 0, source or Alembic())
+    return list(gates.sound())
+
+
 class _Gates:
     def __init__(
         self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int, source: SchemaSource
@@ -105,8 +114,16 @@ class _Gates:
         yield _gate("phase", self._phase, "run st-migrate backfill")
         yield _gate("direction", self._direction, "name the other side")
         yield _gate("attempt", self._attempt, "run st-migrate recover")
-        yield _gate("schema", self._schema, "run alembic upgrade head with both URLs set")
-        yield _gate("capture", self._capture, "run st-migrate prepare, then st-migrate verify")
+        yield from self.sound()
+        yield from self._of_switch()
+
+    def sound(self) -> Iterator[Gate]:
+        yield _gate("writable", self._writable, "run st-migrate recover")
+        yield _gate("schema", self._schema, "run st-migrate schema upgrade")
+        yield _gate("columns", self._columns, "run st-migrate schema upgrade")
+        yield _gate("capture", self._capture, "run st-migrate schema upgrade, then st-migrate verify")
+
+    def _of_switch(self) -> Iterator[Gate]:
         yield _gate("indexes", self._indexes, "create what is named, as st_deferred_ddl has it")
         yield _gate(
             "quarantine", self._quarantine, "run st-migrate quarantine list, then fix or accept each row"
@@ -139,6 +156,24 @@ class _Gates:
                 f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
             )
         return True, "none in progress"
+
+    def _writable(self) -> Verdict:
+        sides = writable_sides(self._stores)
+        found = strangers(self._stores)
+        if len(sides) > 1:
+            return False, f"both sides take writes; {found or 'none has come yet'}"
+        if found:
+            raise Refused(
+                str(found),
+                hint="write those that are wanted on the primary, then run st-migrate verify --repair --discard-strangers",
+            )
+        return True, f"{sides[0] if sides else 'no side'} alone takes writes"
+
+    def _columns(self) -> Verdict:
+        narrow = narrow_columns(self._postgres.connection)
+        if narrow:
+            return False, f"{len(narrow)} columns are narrower on PostgreSQL than on SQLite: {_some(narrow)}"
+        return True, "all accept what SQLite accepts"
 
     def _schema(self) -> Verdict:
         ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)

@@ -6,7 +6,6 @@ database is touched or locked. What the chain makes there is compared with the S
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import uuid
 from collections.abc import Collection
@@ -15,44 +14,9 @@ from typing import Any, Protocol
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
+from app.db.revisions.source import Failed
 from app.db.rows.catalog import postgres_columns, postgres_partial_uniques, sqlite_columns
-
-_TABLE = re.compile(
-    r'\b(?:TABLE|INTO|UPDATE|FROM|ON)\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+|ONLY\s+)?(?:"?st_trial_\w+"?\.)?"?([^\s"(;.]+)',
-    re.I,
-)
-_COLUMN = re.compile(r'\b(?:column|COLUMN)\s+"?([^\s",]+)')
-_OTHERWISE = "make the revision run on PostgreSQL as well; st-migrate lint names what only SQLite takes"
-# What to do about an error of a revision, by SQLSTATE.
-_REMEDIES = {
-    "0A000": "drop the view before the column changes, or make it in a revision of its own, with the column as Text",
-    "42P07": "index and unique constraint names are one namespace on PostgreSQL: give each a name of its own",
-    "42804": "give both columns one type: PostgreSQL compares no text with a number and takes no number for a Boolean",
-}
-_NOT_HERE = (
-    "42704",
-    "42883",
-    "3F000",
-)  # what may stand in another schema: an extension's types and functions
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The revision that failed: where, why, what to do; `certain` unless the trial's own schema may be the cause."""
-
-    revision: str
-    table: str
-    column: str
-    message: str
-    remedy: str
-    certain: bool = True
-
-    @property
-    def text(self) -> str:
-        """All of it but the remedy, in one line."""
-        return f"revision {self.revision} fails on PostgreSQL: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -65,24 +29,6 @@ class Tried:
     only_on_postgres: tuple[str, ...] = ()
     columns: tuple[tuple[str, str, str], ...] = ()  # table, column, the side that has it
     not_partial: tuple[tuple[str, str], ...] = ()  # table, unique index that is partial on SQLite only
-
-
-def describe(revision: str, error: DBAPIError) -> Failed:
-    """What a driver's error in a revision means."""
-    diagnosis = getattr(error.orig, "diag", None)
-    message = (diagnosis and diagnosis.message_primary) or str(error.orig).splitlines()[0]
-    detail = diagnosis and diagnosis.message_detail
-    code = (diagnosis and diagnosis.sqlstate) or ""
-    table = _TABLE.search(error.statement or "")
-    column = _COLUMN.search(f"{message} {detail or ''}") or _COLUMN.search(error.statement or "")
-    return Failed(
-        revision,
-        (diagnosis and diagnosis.table_name) or (table.group(1) if table else ""),
-        (diagnosis and diagnosis.column_name) or (column.group(1) if column else ""),
-        message + (f" ({detail})" if detail else ""),
-        _REMEDIES.get(code, _OTHERWISE),
-        code not in _NOT_HERE,
-    )
 
 
 class Source(Protocol):

@@ -1,0 +1,16 @@
+"""docs/gates.md has a row for each gate, in the order in which the gates are asked."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+from app.db.switch import gates
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "gates.md"
+
+
+def test_every_gate_has_its_row_in_order() -> None:
+    asked = re.findall(r"_gate\(\s*\"(\w+)\"", inspect.getsource(gates))
+    assert re.findall(r"^\| `(\w+)`", PAGE.read_text(encoding="utf-8"), re.MULTILINE) == asked
