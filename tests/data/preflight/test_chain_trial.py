@@ -133,6 +133,25 @@ def test_a_revision_that_can_work_works(
     _prepare(path, url, config)
 
 
+LEAVES = {
+    "block": "with op.get_context().autocommit_block():\n"
+    '        op.create_index("ix_a", "a", ["code"], postgresql_concurrently=op.get_bind().dialect.name == "postgresql")',
+    "commit": 'op.execute("COMMIT") if op.get_bind().dialect.name == "postgresql" else None',
+}
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_a_revision_that_leaves_its_transaction_is_not_tried(
+    name: str, chain: Callable[..., Config], tmp_path: Path, pg_url: str
+) -> None:
+    config, url = chain(GOOD, LEAVES[name]), parse_url(pg_url, name="test")
+    path = _at_head(tmp_path / "a.db", config)
+    before = _dump(path, url)
+    found = run(path, url, Policy(), source=Alembic(config)).findings
+    assert "alembic.untried" in {item.code for item in found}
+    assert _dump(path, url) == before
+
+
 def test_a_table_that_the_chain_does_not_make_is_named_before(
     chain: Callable[..., Config], tmp_path: Path, pg_url: str
 ) -> None:

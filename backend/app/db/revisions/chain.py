@@ -20,6 +20,7 @@ from alembic.util import CommandError
 import app
 from app.core.config import get_settings
 from app.db.common.urls import parse_url
+from app.db.revisions.commits import commits_of
 from app.db.revisions.pair import migrate
 from app.db.revisions.runner import Run
 
@@ -67,11 +68,15 @@ def upgrade_on(
     """The same through a connection of the caller, within its transaction.
 
     Raises:
+        NotImplementedError: a revision commits by itself; nothing was run.
+        AssertionError: Alembic's own, for a block outside of the caller's transaction.
         sqlalchemy.exc.DBAPIError: a statement failed.
     """
     config = config or alembic_config("postgresql+psycopg://")
     scripts = ScriptDirectory.from_config(config)
     steps = _steps(scripts, revision, begun)
+    if set(commits_of(scripts._upgrade_revs(revision, "base"))):
+        raise NotImplementedError("a revision commits by itself")
     with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
         Run(environment).on_connection(connection)
 

@@ -145,7 +145,7 @@ class Alembic:
         if found != wanted:
             raise Refused(
                 f"the SQLite file is at revision {found or 'none'}, the code at {wanted}",
-                hint="run alembic upgrade head on the SQLite file first",
+                hint="run st-migrate schema upgrade first",
                 codes=("alembic.revision",),
             )
 
