@@ -16,6 +16,7 @@ import psycopg
 from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
+from app.db.rows.catalog import sqlite_left_out
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
@@ -66,6 +67,7 @@ class Status:
     objection: readiness.Objection | None = None
     quarantine: readiness.Quarantined | None = None
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     problem: str | None = None
     unsound: list[Gate] = field(default_factory=list)
 
@@ -138,6 +140,7 @@ class Status:
                 "first": list(held.named),
             },
             "foreign_keys_not_valid": self.foreign_keys,
+            "left_out": self.left_out,
             "paused": bool(control and control.paused),
             "attempt": self.attempt,
             "blocks": blocks(self),
@@ -159,6 +162,7 @@ def gather(pair: Pair, stores: Stores, *, count_orphans: bool = True) -> Status:
     """
     status = Status(SideStatus(shown(pair.sqlite)), SideStatus(shown(pair.postgres)))
     _read_sqlite(stores.sqlite, status.sqlite)
+    status.left_out = sorted(sqlite_left_out(stores.sqlite.connection))
     _read_postgres(stores.postgres, status.postgres)
     if status.postgres.control is None:
         return status

@@ -28,7 +28,7 @@ from app.db.rows.conversions import CONVERSIONS, Conversion
 VARIABLE = "ST_MIGRATION_CONFIG"
 DEFAULT_FILE = "migration.toml"
 REFUSE = "refuse"
-ORPHANS_TO_NULL = "set_null_orphan"  # acts on rows at the source, see migration.preflight.orphans
+ORPHANS_TO_NULL = "set_null_orphan"  # acts on rows at the source, see migration.preflight.findings.orphans
 
 
 @dataclass(frozen=True)

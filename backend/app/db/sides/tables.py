@@ -1,8 +1,8 @@
 """The bookkeeping tables, once for both sides.
 
-Four stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
-of the other side's log has been applied here), `st_change_log` (what changed here) and `st_pending`
-(strict mode: what was written here before the primary committed it). The rest stands on PostgreSQL,
+Five stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
+of the other side's log has been applied here), `st_change_log` (what changed here), `st_pending`
+(strict mode: what was written here before the primary committed it) and `st_excluded` (what is left out). The rest stands on PostgreSQL,
 the arbiter.
 """
 
@@ -82,6 +82,18 @@ pending = Table(
     Column("tbl", Text, primary_key=True),
     Column("k", Text, primary_key=True),
     Column("token", Text, nullable=False),  # the primary transaction that announced it
+)
+
+# Tables that the operator left out of the move: not compared, not captured, not copied.
+excluded = Table("st_excluded", both, Column("tbl", Text, primary_key=True))
+
+# What stood on PostgreSQL before `prepare` began, so that it can be left as it was found.
+found = Table(
+    "st_found",
+    arbiter,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),  # table, view, type, sequence
+    Column("columns", Text, nullable=False),  # of a table, JSON: column, type, collation, default
 )
 
 copy_range = Table(

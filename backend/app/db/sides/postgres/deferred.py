@@ -19,7 +19,7 @@ from psycopg import errors as pg_errors
 
 from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, failpoint
-from app.db.rows.catalog import quote, takes_part
+from app.db.rows.catalog import postgres_left_out, quote, takes_part
 from app.db.sides.locks import hold_builders
 
 Connection = psycopg.Connection[Any]
@@ -49,7 +49,9 @@ WHERE c.contype = 'f' AND c.conparentid = 0 AND t.relnamespace = current_schema(
 
 def _remember(connection: Connection, query: str) -> list[tuple[str, str, str]]:
     """Store what a catalog query finds; returns (name, table, kind) of it."""
-    found = [row for row in connection.execute(query.encode()).fetchall() if takes_part(row[1])]
+    left_out = postgres_left_out(connection)
+    rows = connection.execute(query.encode()).fetchall()
+    found = [row for row in rows if takes_part(row[1]) and row[1] not in left_out]
     for name, table, kind, definition in found:
         plain = definition.removesuffix(" NOT VALID")
         connection.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.db.rows.catalog import literal, quote, takes_part
+from app.db.rows.catalog import literal, postgres_left_out, quote, takes_part
 from app.db.sides.postgres.connection import Connection
 
 # Sequences that belong to a column (serial, identity), and those that only a default names.
@@ -47,7 +47,9 @@ class Drawn:
 
 def drawn_columns(connection: Connection) -> list[Drawn]:
     """Every integer column of the application that draws from an ascending sequence."""
-    return [Drawn(*row) for row in connection.execute(_SEQUENCES).fetchall() if takes_part(row[0])]
+    left_out = postgres_left_out(connection)
+    rows = connection.execute(_SEQUENCES).fetchall()
+    return [Drawn(*row) for row in rows if takes_part(row[0]) and row[0] not in left_out]
 
 
 def largest(connection: Connection, table: str, column: str) -> int:
