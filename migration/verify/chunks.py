@@ -49,6 +49,7 @@ class ChunkReader:
 
     def __init__(self, stores: Stores, table: Table, primary: Side, rows: int) -> None:
         self._sqlite = stores.sqlite.connection
+        self._stores = stores
         self._postgres = stores.postgres.connection
         self._table = table
         self._primary = primary
@@ -76,6 +77,7 @@ class ChunkReader:
     def read(self, after: Key | None, upto: Key | None) -> Chunk:
         """Both sides' rows of a range; PostgreSQL works while SQLite is being read."""
         with self._postgres.pipeline():
+            self._stores.postgres.begin()
             cursor = self._postgres.cursor(binary=True)
             where, parameters = key_sql.range_on_postgres(self._table, after, upto)
             order = key_sql.order_on_postgres(self._table)
