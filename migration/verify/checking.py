@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from app.db.apply.compare import Mismatch
 from app.db.apply.round import Applier
-from app.db.rows.compare import Mismatch
 from migration.common.render import Advance
 from migration.verify.run import Verify, VerifyProgress, VerifyResult
 from migration.verify.settle import repair

@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from app.db.apply.compare import Mismatch
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError, Refused, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Table
-from app.db.rows.compare import Mismatch
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase

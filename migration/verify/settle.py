@@ -19,12 +19,12 @@ from psycopg import errors as pg_errors
 
 from app.db.apply.changed import without_quarantined
 from app.db.apply.comparable import Instant, instant
+from app.db.apply.compare import Mismatch, by_table, compare_rows
 from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
 from app.db.rows import keys
 from app.db.rows.catalog import Table
-from app.db.rows.compare import Mismatch, by_table, compare_rows
 from app.db.rows.keys import Key
 from app.db.sides.phase import record
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import psycopg
 
+from app.db.apply.compare import Mismatch
 from app.db.common.errors import StaleAttempt
 from app.db.rows import keys
 from app.db.rows.catalog import Schema
-from app.db.rows.compare import Mismatch
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history

@@ -18,6 +18,7 @@ import psycopg
 
 from app.db.common.errors import SchemaDrift
 from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
+from app.db.rows.spelling import Spelling, usual
 
 BOOKKEEPING_PREFIX = "st_"
 VERSION_TABLE = "alembic_version"
@@ -30,13 +31,14 @@ class Column:
     """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it.
 
     The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
-    assignment to such a column refuses it.
+    assignment to such a column refuses it. `spelling` is how SQLite's values are spelt, None: as usual.
     """
 
     name: str
     kind: Kind
     cast: str
     nullable: bool
+    spelling: Spelling | None = field(default=None, repr=False)  # not part of a schema's fingerprint
 
 
 @dataclass(frozen=True)
@@ -169,11 +171,12 @@ def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -
             form, or a table without a usable primary key.
     """
     ours, theirs = sqlite_columns(sqlite), postgres_columns(postgres)
+    learnt = spellings(postgres)
     problems = [f"table {name} is only on SQLite" for name in sorted(ours.keys() - theirs.keys())]
     problems += [f"table {name} is only on PostgreSQL" for name in sorted(theirs.keys() - ours.keys())]
     schema: Schema = {}
     for name in sorted(ours.keys() & theirs.keys()):
-        columns = _columns(name, ours[name], theirs[name], problems)
+        columns = _columns(name, ours[name], theirs[name], learnt, problems)
         key = _key(name, ours[name], theirs[name], columns, problems)
         table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
         schema[name] = _known.setdefault(table, table)
@@ -185,10 +188,34 @@ def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -
     return schema
 
 
+def spellings(postgres: psycopg.Connection[Any]) -> dict[tuple[str, str], Spelling]:
+    """What was learnt of the spelling of SQLite's values, by table and column."""
+    if postgres.execute("SELECT to_regclass('st_spelling') IS NULL").fetchone() == (True,):
+        return {}
+    rows = postgres.execute("SELECT tbl, col, form, mixed FROM st_spelling").fetchall()
+    return {(table, column): Spelling(form, mixed) for table, column, form, mixed in rows}
+
+
+def keep_spellings(postgres: psycopg.Connection[Any], learnt: dict[tuple[str, str], Spelling]) -> None:
+    """Put what was learnt in the place of what was known, in the caller's transaction.
+
+    A pair that an earlier version prepared has no place for it, and goes on as it did.
+    """
+    if postgres.execute("SELECT to_regclass('st_spelling') IS NULL").fetchone() == (True,):
+        return
+    postgres.execute("DELETE FROM st_spelling")
+    with postgres.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO st_spelling (tbl, col, form, mixed) VALUES (%s, %s, %s, %s)",
+            [(*column, spelling.form, spelling.mixed) for column, spelling in learnt.items()],
+        )
+
+
 def _columns(
     table: str,
     ours: dict[str, tuple[str, bool, int]],
     theirs: list[tuple[str, str, str, bool, bool, int]],
+    learnt: dict[tuple[str, str], Spelling],
     problems: list[str],
 ) -> dict[str, Column]:
     names = {column[0] for column in theirs}
@@ -203,7 +230,8 @@ def _columns(
                 f"column {table}.{name} has type {full} on PostgreSQL, which has no canonical form"
             )
         else:
-            columns[name] = Column(name, kind, base, nullable)
+            spelling = learnt.get((table, name)) or usual(kind, ours[name][0])
+            columns[name] = Column(name, kind, base, nullable, spelling)
     return columns
 
 

@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import encode, encode_column, storage, to_sqlite
+from app.db.rows.canonical import encode, encode_column, storage
 from app.db.rows.catalog import Column, Row, Table
 from app.db.rows.kinds import SPELLINGS, Kind
+from app.db.rows.spelling import looked_for, to_sqlite
 
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
@@ -86,13 +87,37 @@ def _value(column: Column, text: str | None) -> Any:
 
 
 def on_sqlite(table: Table, raw: RawKey) -> tuple[Any, ...]:
-    """A key that either side logged, as the values that SQLite stores."""
-    return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split(table, raw), strict=True))
+    """A key that either side logged, as the values that SQLite stores, in the spelling of their columns."""
+    return tuple(_spelled(c, v) for c, v in zip(table.key, split(table, raw), strict=True))
+
+
+def matching_on_sqlite(table: Table, raw: RawKey) -> tuple[Any, ...]:
+    """The parameters of `key_sql.match_on_sqlite`: a key that either side logged, in every spelling."""
+    parts = zip(table.key, split(table, raw), strict=True)
+    return tuple(
+        value
+        for c, v in parts
+        for value in (looked_for(c.kind, v) if SPELLINGS[c.kind] else (_spelled(c, v),))
+    )
 
 
 def values_on_sqlite(table: Table, key: Key) -> tuple[Any, ...]:
     """A canonical key as the values that SQLite stores; raises as `logged`."""
-    return tuple(to_sqlite(c.kind, _value(c, text)) for c, text in zip(table.key, key, strict=True))
+    return tuple(_spelled(c, _value(c, text)) for c, text in zip(table.key, key, strict=True))
+
+
+def part_on_sqlite(column: Column, text: str | None) -> Any:
+    """One canonical value of a key as SQLite compares it, in canonical form where there are several."""
+    return _value(column, text)
+
+
+def _spelled(column: Column, value: Any) -> Any:
+    if not SPELLINGS[column.kind]:
+        return to_sqlite(column.kind, value, None, column.name)
+    try:
+        return to_sqlite(column.kind, encode(column.kind, value, column.name), column.spelling, column.name)
+    except UnsupportedValue:
+        return value
 
 
 # The canonical form, in which PostgreSQL is asked and keys are compared.

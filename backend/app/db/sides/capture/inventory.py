@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import SchemaDrift
-from app.db.rows.catalog import POSTGRES_COLUMNS, Schema, literal
+from app.db.rows.catalog import POSTGRES_COLUMNS, Schema, literal, spellings
 from app.db.sides.capture.triggers import postgres_function
 
 _INSERT = "st_capture_insert"
@@ -32,10 +32,10 @@ SELECT md5(concat(
 
 
 def postgres_stamp(connection: psycopg.Connection[Any]) -> str:
-    """A text that changes whenever PostgreSQL's tables or its capture change; made by the server, in some ms."""
+    """A text that changes whenever PostgreSQL's tables, its capture or the known spellings change; in some ms."""
     row = connection.execute(_STAMP.encode()).fetchone()
     assert row is not None
-    return str(row[0])
+    return f"{row[0]} {hash(frozenset(spellings(connection).items()))}"
 
 
 def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema) -> None:

@@ -60,16 +60,16 @@ def differing_columns(table: Table, sqlite_row: Row, postgres_row: Row) -> tuple
     return tuple(
         column.name
         for column, ours, theirs in zip(table.columns, sqlite_row, postgres_row, strict=True)
-        if ours != theirs and _canonical(table, column, ours) != _canonical(table, column, theirs)
+        if not _equal(table, column, ours, theirs)
     )
 
 
-def _canonical(table: Table, column: Column, value: Any) -> str | None:
-    """The canonical text, or a text no canonical form can equal where there is none."""
+def _equal(table: Table, column: Column, ours: Any, theirs: Any) -> bool:
+    """Whether both have a canonical form, the same: what has none equals nothing, however it is spelt."""
     try:
-        return encode_cell(table, column, value)
-    except UnsupportedValue as error:
-        return f"\x00{error}"
+        return encode_cell(table, column, ours) == encode_cell(table, column, theirs)
+    except UnsupportedValue:
+        return False
 
 
 def by_table(mismatches: Sequence[Mismatch]) -> Mapping[str, int]:
