@@ -30,6 +30,7 @@ from migration.switch.freeze import frozen
 from migration.verbs.frame import Call, verb
 from migration.verbs.switch import MaxPause, switched
 from migration.verify import checking
+from migration.verify.repair import Repaired
 
 DiscardTarget = Annotated[
     bool, typer.Option("--discard-target", help="Remove the rows that PostgreSQL holds already.")
@@ -151,14 +152,19 @@ def verify(
     with call.prepared() as stores, call.render.progress("verify") as advance:
         applier = Applier(stores)
         result = checking.verify(applier, table or None, rate, advance)
-        repaired = 0
+        done = Repaired()
         if repair and not result.clean:
-            repaired, result = checking.repair_and_verify(applier, result, table or None, rate, advance)
-    data = {"repaired": repaired, **checking.result_json(result)}
+            done, result = checking.repair_and_verify(applier, result, table or None, rate, advance)
+        triggers = checking.trigger_lines(applier)
+    reasons = done.reasons()
+    data = {"repaired": done.keys, "left": reasons, "triggers": triggers, **checking.result_json(result)}
     if not result.clean:
-        return Outcome("mismatch", f"{data['mismatches']} rows differ", Exit.FINDINGS, data)
-    name = "repaired" if repaired else "clean"
-    return Outcome(name, f"{result.rows} rows in {len(result.tables)} tables are equal", data=data)
+        told = "".join(f"\n  {line}" for line in [*reasons, *triggers])
+        return Outcome("mismatch", f"{data['mismatches']} rows differ{told}", Exit.FINDINGS, data)
+    name = "repaired" if done.keys else "clean"
+    aside = f"; {result.set_aside} more are in quarantine" if result.set_aside else ""
+    message = f"{result.rows} rows in {len(result.tables)} tables are equal{aside}"
+    return Outcome(name, message, data=data)
 
 
 def run(

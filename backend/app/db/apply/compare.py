@@ -22,7 +22,9 @@ from app.db.rows.policy import encode_cell
 class Mismatch:
     """One key at which the sides differ.
 
-    `kind`: different, missing (on the shadow) or extra (on the shadow); `columns`: which, for different.
+    `kind`: different, missing (on the shadow), extra (on the shadow), double (two rows of SQLite have one key),
+    unfound (a scan sees the row, a lookup does not), count (the sides have different numbers of rows, and the
+    key stands for the table). `columns`: which, for different.
     """
 
     table: str
@@ -45,11 +47,19 @@ def compare_rows(table: Table, sqlite_rows: Iterable[Row], postgres_rows: Iterab
     Returns:
         Mismatches with `missing` and `extra` seen from SQLite: missing on PostgreSQL, extra there.
     """
-    ours = {keys.of_row(table, row): row for row in sqlite_rows}
+    ours: dict[Key, Row] = {}
+    double: set[Key] = set()
+    for row in sqlite_rows:
+        key = keys.of_row(table, row)
+        if key in ours and ours[key] != row:
+            double.add(key)
+        ours[key] = row
     theirs = {keys.of_row(table, row): row for row in postgres_rows}
     found = [Mismatch(table.name, key, "missing") for key in ours.keys() - theirs.keys()]
     found += [Mismatch(table.name, key, "extra") for key in theirs.keys() - ours.keys()]
-    for key in ours.keys() & theirs.keys():
+    found = [item for item in found if item.key not in double]
+    found += [Mismatch(table.name, key, "double", table.key_names) for key in double]
+    for key in ours.keys() & theirs.keys() - double:
         if columns := differing_columns(table, ours[key], theirs[key]):
             found.append(Mismatch(table.name, key, "different", columns))
     return found

@@ -191,6 +191,15 @@ def from_text(table: Table, text: str) -> Key:
     return (text,) if len(table.key) == 1 else tuple(json.loads(text))
 
 
+def known(table: Table, text: str) -> Key | None:
+    """The key that `to_text` stored, if it has a canonical form."""
+    try:
+        key = from_text(table, text)
+        return key if canonical_of(table, logged(table, key)) == key else None
+    except (ValueError, TypeError):
+        return None
+
+
 def text_of(table: Table, raw: RawKey) -> str:
     """A logged key in one text; the text of its row, if the log holds an integer as its row does or as text."""
     parts = zip(table.key, split(table, raw), strict=True)

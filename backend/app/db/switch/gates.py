@@ -22,7 +22,7 @@ from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
 from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import Schema, read_schema
-from app.db.sides.capture.inventory import check_postgres_inventory
+from app.db.sides.capture.inventory import check_postgres_inventory, foreign_triggers
 from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
@@ -154,6 +154,11 @@ class _Gates:
         schema = self._tables
         check_inventory(self._sqlite.connection, schema)
         check_postgres_inventory(self._postgres.connection, schema)
+        if foreign := foreign_triggers(self._sqlite.connection, self._postgres.connection, schema):
+            raise Refused(
+                f"triggers fire on what apply writes: {_some([f'{t.name} on {t.table} ({t.side})' for t in foreign])}",
+                hint=foreign[0].remedy,
+            )
         return True, f"complete on both sides for {len(schema)} tables"
 
     def _indexes(self) -> Verdict:
