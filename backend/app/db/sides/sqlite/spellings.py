@@ -53,7 +53,7 @@ def _timestamp(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | 
     digits: Counter[tuple[str, bool]] = Counter()
     for separator, rest, n in sqlite.execute(
         f"SELECT substr({name}, 11, 1), {_fraction(name, 12)}, count(*) FROM {table} "
-        f"WHERE typeof({name}) = 'text' GROUP BY 1, 2"
+        f"WHERE {_is_plain(name, 12)} GROUP BY 1, 2"
     ):
         separators[separator] += n
         digits[rest] += n
@@ -66,10 +66,19 @@ def _timestamp(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | 
 def _time(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
     digits: Counter[Any] = Counter()
     for rest, n in sqlite.execute(
-        f"SELECT {_fraction(name, 1)}, count(*) FROM {table} WHERE typeof({name}) = 'text' GROUP BY 1"
+        f"SELECT {_fraction(name, 1)}, count(*) FROM {table} WHERE {_is_plain(name, 1)} GROUP BY 1"
     ):
         digits[rest] += n
     return _digits(digits) if digits else None
+
+
+def _is_plain(name: str, start: int) -> str:
+    """Whether a text may have a canonical form: nothing but a fraction follows the seconds."""
+    after = f"substr({name}, {start + 8})"
+    return (
+        f"typeof({name}) = 'text' AND (length({name}) = {start + 4} OR {after} = '' AND "
+        f"length({name}) = {start + 7} OR {after} GLOB '.[0-9]*' AND {after} NOT GLOB '.*[^0-9]*')"
+    )
 
 
 def _fraction(name: str, start: int) -> str:

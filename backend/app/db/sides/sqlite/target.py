@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.db.common.errors import UnsupportedValue
+from app.db.common.errors import ApplyFailed, UnsupportedValue
 from app.db.rows import key_sql, keys
 from app.db.rows.canonical import encode
 from app.db.rows.catalog import Column, Row, Table, quote
@@ -80,15 +80,24 @@ class SqliteTarget:
         """Insert rows.
 
         Raises:
-            UnsupportedValue: PostgreSQL holds a value that has no canonical form.
+            ApplyFailed: PostgreSQL holds a value that has no canonical form.
         """
         columns = ", ".join(quote(column.name) for column in table.columns)
         marks = ", ".join("?" * len(table.columns))
         for batch in filter(None, rows):
-            spelt = [
-                to_sqlite_column(column.kind, values, column.spelling, column.name)
-                for column, values in zip(table.columns, zip(*batch, strict=True), strict=True)
-            ]
+            try:
+                spelt = [
+                    to_sqlite_column(column.kind, values, column.spelling, column.name)
+                    for column, values in zip(table.columns, zip(*batch, strict=True), strict=True)
+                ]
+            except UnsupportedValue as error:
+                raise ApplyFailed(
+                    str(error),
+                    op="write",
+                    table=table.name,
+                    log_range="",
+                    hint="correct the value on PostgreSQL",
+                ) from error
             self._connection.executemany(
                 f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})",
                 self._as_before(table, zip(*spelt, strict=True)) if self._old else zip(*spelt, strict=True),
