@@ -31,7 +31,7 @@ from app.db.common.errors import Refused, StaleAttempt
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.catalog import Row, Table, quote, quote_with_parameters
+from app.db.rows.catalog import Row, Table, keep_spellings, quote, quote_with_parameters
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import capture_inserts
 from app.db.sides.control import advance, postgres_control
@@ -41,6 +41,7 @@ from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS
 from app.db.sides.postgres.target import PostgresTarget
 from app.db.sides.sqlite.connection import stream
+from app.db.sides.sqlite.spellings import learn
 from migration.fill.binary import OutOfRange
 from migration.fill.stream import ChunkStream, read
 
@@ -284,6 +285,7 @@ class Backfill:
                 self._applier.round(even_if_paused=True)
                 applied = time.monotonic()
         self._analyze()
+        self._learn_spellings()
         with store.write() as connection:
             hold_rounds(connection)
             control = postgres_control(connection, lock=True)
@@ -294,6 +296,12 @@ class Backfill:
                 advance(connection, Phase.COPYING, Phase.REPLICATING, control.epoch)
                 check_postgres_inventory(connection, schema)
         failpoint(Failpoint.COPY_DONE)
+
+    def _learn_spellings(self) -> None:
+        """How the application spells what it stores, for the rows that come back one day."""
+        learnt = learn(self._applier.stores.sqlite.connection, self._applier.schema())
+        with self._applier.stores.postgres.write() as connection:
+            keep_spellings(connection, learnt)
 
     def _analyze(self) -> None:
         """Statistics of what was copied; the rest is left to the server."""

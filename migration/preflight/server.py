@@ -11,6 +11,8 @@ from psycopg.rows import dict_row
 from app.db.common.settings import ShimSettings
 from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
 from app.db.sides.capture import triggers as capture
+from app.db.sides.capture.inventory import foreign_on_postgres
+from app.db.sides.postgres.forms import FORMS
 from migration.preflight.findings.report import Finding, Severity
 
 MINIMUM_SERVER = 140_000
@@ -25,7 +27,6 @@ SELECT current_setting('server_version_num')::int AS version,
        current_user AS role,
        pg_is_in_recovery() AS standby,
        (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on' AS read_only,
-       (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone') AS zone,
        current_setting('max_connections')::int AS connections,
        current_setting('superuser_reserved_connections')::int AS reserved,
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS in_use,
@@ -36,6 +37,16 @@ SELECT current_setting('server_version_num')::int AS version,
        (SELECT setting::bigint * 1024 * 1024 FROM pg_settings WHERE name = 'max_wal_size') AS wal,
        current_setting('wal_level') AS wal_level,
        to_regclass('st_control') IS NOT NULL AS prepared
+"""
+# Settings that are stored for this database, this role, or both.
+_STORED = """
+SELECT DISTINCT lower(split_part(entry, '=', 1)), substr(entry, strpos(entry, '=') + 1),
+       concat_ws(' and ', CASE WHEN s.setrole <> 0 THEN 'role ' || current_user END,
+                          CASE WHEN s.setdatabase <> 0 THEN 'database ' || current_database() END)
+FROM pg_db_role_setting s, unnest(s.setconfig) AS entry
+WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))
+AND lower(split_part(entry, '=', 1)) = ANY(%s) ORDER BY 1, 3
 """
 _Facts = dict[str, Any]
 _Check = tuple[Callable[[_Facts], bool], str, Severity, str, str]
@@ -112,13 +123,6 @@ _CHECKS: tuple[_Check, ...] = (
         "nothing: text columns are made with byte order, as on SQLite",
     ),
     (
-        lambda f: f["zone"] not in ("UTC", "Etc/UTC", "GMT"),
-        "postgres.timezone",
-        Severity.INFO,
-        "the server's time zone is {zone}",
-        "nothing: sessions run in UTC and times are stored without a zone",
-    ),
-    (
         lambda f: True,
         "postgres.server",
         Severity.INFO,
@@ -146,6 +150,15 @@ def server_findings(
         if holds(facts):
             yield Finding(code, severity, reason.format(**facts), remedy.format(**facts))
     yield from _connections(facts, settings)
+    yield from _forms(connection)
+    for trigger in foreign_on_postgres(connection):
+        yield Finding(
+            "postgres.trigger",
+            Severity.WARNS,
+            f"trigger {trigger.name} would fire on rows that are copied and applied, and may change them",
+            trigger.remedy,
+            table=trigger.table,
+        )
     if estimated_bytes > facts["wal"]:
         yield Finding(
             "postgres.wal",
@@ -166,6 +179,24 @@ def _connections(facts: _Facts, settings: ShimSettings) -> Iterator[Finding]:
             "raise max_connections, lower ST_PG_POOL_SIZE or put PgBouncer in front",
             count=free,
         )
+
+
+def _forms(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Stored settings under which others print or read values in another form than our sessions do."""
+    rows = connection.execute(_STORED.encode(), (list(map(str.lower, FORMS)),)).fetchall()
+    wanted = {name.lower(): value for name, value in FORMS.items()}
+    for setting, value, place in rows:
+        if value.split(",")[0].lower() != wanted[setting].lower() and not _equal_zone(setting, value):
+            yield Finding(
+                "postgres.forms",
+                Severity.INFO,
+                f"{setting} is {value} for {place}",
+                f"nothing: our sessions set {wanted[setting]}; a shell that compares values should do so too",
+            )
+
+
+def _equal_zone(setting: str, value: str) -> bool:
+    return setting == "timezone" and value in ("UTC", "Etc/UTC", "GMT")
 
 
 def has_schema(connection: psycopg.Connection[Any]) -> bool:

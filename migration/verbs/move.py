@@ -32,6 +32,7 @@ from migration.switch.freeze import frozen
 from migration.verbs.frame import Call, verb
 from migration.verbs.switch import MaxPause, switched
 from migration.verify import checking
+from migration.verify.repair import Repaired
 
 DiscardTarget = Annotated[
     bool, typer.Option("--discard-target", help="Remove the rows that PostgreSQL holds already.")
@@ -175,18 +176,26 @@ def verify(
     with call.prepared() as stores, call.render.progress("verify") as advance:
         applier = Applier(stores)
         result = checking.verify(applier, table or None, rate, advance)
-        repaired = 0
+        done = Repaired()
         if repair and not result.clean:
-            repaired, result = checking.repair_and_verify(
+            done, result = checking.repair_and_verify(
                 applier, result, table or None, rate, advance, discard_strangers=discard_strangers
             )
+        triggers = checking.trigger_lines(applier)
         left_out = sorted(sqlite_left_out(stores.sqlite.connection))
-    data = {"repaired": repaired, **checking.result_json(result), "left_out": left_out}
+    reasons = done.reasons()
+    data = {
+        "repaired": done.keys, "left": reasons, "triggers": triggers, **checking.result_json(result),
+        "left_out": left_out,
+    }  # fmt: skip
     if not result.clean:
-        return Outcome("mismatch", f"{data['mismatches']} rows differ", Exit.FINDINGS, data)
-    name = "repaired" if repaired else "clean"
+        told = "".join(f"\n  {line}" for line in [*reasons, *triggers])
+        return Outcome("mismatch", f"{data['mismatches']} rows differ{told}", Exit.FINDINGS, data)
+    name = "repaired" if done.keys else "clean"
+    aside = f"; {result.set_aside} more are in quarantine" if result.set_aside else ""
     without = f"; left out: {', '.join(left_out)}" if left_out else ""
-    return Outcome(name, f"{result.rows} rows in {len(result.tables)} tables are equal{without}", data=data)
+    message = f"{result.rows} rows in {len(result.tables)} tables are equal{aside}{without}"
+    return Outcome(name, message, data=data)
 
 
 def run(

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from app.db.apply.compare import Mismatch
 from app.db.apply.round import Applier
-from app.db.rows.compare import Mismatch
+from app.db.sides.capture.inventory import foreign_triggers
 from migration.common.render import Advance
+from migration.verify.repair import Repaired, repair_all
 from migration.verify.run import Verify, VerifyProgress, VerifyResult
-from migration.verify.settle import repair
 
 SHOWN = 100  # mismatches in a JSON object; the counts cover all
 
@@ -49,10 +50,17 @@ def repair_and_verify(
     advance: Advance,
     *,
     discard_strangers: bool,
-) -> tuple[int, VerifyResult]:
-    """Repair what a verify found and verify again; returns how many keys are equal now."""
-    repaired = repair(applier, found.mismatches, discard_strangers=discard_strangers)
+) -> tuple[Repaired, VerifyResult]:
+    """Repair all that a verify found and verify again; returns what is equal now, and why the rest is not."""
+    repaired = repair_all(applier, found.tables, discard_strangers=discard_strangers)
     return repaired, verify(applier, tables, rate, advance)
+
+
+def trigger_lines(applier: Applier) -> list[str]:
+    """One line for each trigger of the application's own that would change what apply writes."""
+    stores = applier.stores
+    found = foreign_triggers(stores.sqlite.connection, stores.postgres.connection, applier.schema())
+    return list(map(str, found))
 
 
 def result_json(result: VerifyResult) -> dict[str, Any]:
@@ -60,6 +68,7 @@ def result_json(result: VerifyResult) -> dict[str, Any]:
     return {
         "tables": len(result.tables),
         "rows": result.rows,
+        "set_aside": result.set_aside,
         "seconds": round(result.seconds, 3),
         "full": result.full,
         "resumed": result.resumed,

@@ -4,7 +4,7 @@ No lock is taken: each side is one short read, so the two may see different mome
 only a suspicion that `verify_settle` has to confirm. The SELECT lists are chosen so that ordinary data
 comes out as equal Python objects on both sides and whole lists are compared in C: timestamps as PostgreSQL
 prints them, numbers in binary. Anything less ordinary is unequal at first sight and goes to the exact
-comparison of `app.db.rows.compare`.
+comparison of `app.db.apply.compare`.
 
 Ranges are half open, (after, upto], in the order of the key's bytes: text by code point on both sides.
 """
@@ -15,10 +15,10 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from app.db.apply.compare import compare_rows
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Row, Table, quote, quote_with_parameters
-from app.db.rows.compare import compare_rows
 from app.db.rows.keys import Key
 from app.db.rows.kinds import Kind
 from app.db.sides.sqlite.connection import stream
@@ -49,6 +49,7 @@ class ChunkReader:
 
     def __init__(self, stores: Stores, table: Table, primary: Side, rows: int) -> None:
         self._sqlite = stores.sqlite.connection
+        self._stores = stores
         self._postgres = stores.postgres.connection
         self._table = table
         self._primary = primary
@@ -64,18 +65,27 @@ class ChunkReader:
     def end(self, after: Key | None) -> Key | None:
         """The key that ends the next range, None where the table ends before.
 
-        A key that only SQLite can hold cannot bound a range; the range is made longer then.
+            A key that only SQLite can hold cannot bound a range; the range is made longer then. So it is where
+        a spelling puts a key behind others than its value does.
         """
         offset = self._rows - 1
         while (found := self._key_at(after, offset)) is not None:
-            if (key := keys.canonical(self._table, found)) is not None:
+            key = keys.canonical(self._table, found)
+            if key is not None and (after is None or self._is_beyond(key, after)):
                 return key
             offset += self._rows
         return None
 
+    def _is_beyond(self, key: Key, after: Key) -> bool:
+        if not keys.may_coincide(self._table):
+            return True
+        ends = [keys.values_on_sqlite(self._table, end) for end in (key, after)]
+        return ends[0] > ends[1] and key != after
+
     def read(self, after: Key | None, upto: Key | None) -> Chunk:
         """Both sides' rows of a range; PostgreSQL works while SQLite is being read."""
         with self._postgres.pipeline():
+            self._stores.postgres.begin()
             cursor = self._postgres.cursor(binary=True)
             where, parameters = key_sql.range_on_postgres(self._table, after, upto)
             order = key_sql.order_on_postgres(self._table)
@@ -109,7 +119,7 @@ class ChunkReader:
 
     def _range_on_sqlite(self, after: Key | None, upto: Key | None) -> tuple[str, list[Any]]:
         ends = [None if key is None else keys.values_on_sqlite(self._table, key) for key in (after, upto)]
-        return key_sql.range_on_sqlite(self._table, *ends)
+        return key_sql.range_on_sqlite(self._table, *ends, nulls_first=True)
 
     def _adapt(self, rows: list[Row]) -> None:
         """Choose the next range's length by the size of some of these rows."""
@@ -180,18 +190,22 @@ _FRACTION_AT: dict[Kind, int | None] = {
     Kind.NUMERIC: None,
     Kind.UUID: None,
 }
-# PostgreSQL's expression that gives the value as SQLite stores it.
+_NO_FORM = "{0}::text || ' has no form on SQLite'"  # equal to nothing
+_IN_YEARS = "CASE WHEN {0} >= '0001-01-01' AND {0} < '10000-01-01' THEN {0}::text ELSE " + _NO_FORM + " END"
+# PostgreSQL's expression that gives the value as SQLite stores it, and something else where it could not.
 _AS_ON_SQLITE: dict[Kind, str] = {
-    Kind.INTEGER: "{}",
-    Kind.FLOAT: "{}",
-    Kind.BOOLEAN: "{}",
-    Kind.TEXT: "{}::text",
-    Kind.TIMESTAMP: "{}::text",
-    Kind.DATE: "{}::text",
-    Kind.TIME: "{}::text",
-    Kind.BLOB: "{}",
-    Kind.NUMERIC: "{}::text",
-    Kind.UUID: "replace({}::text, '-', '')",
+    Kind.INTEGER: "{0}",
+    Kind.FLOAT: "{0}",
+    Kind.BOOLEAN: "{0}",
+    Kind.TEXT: "{0}::text",
+    Kind.TIMESTAMP: _IN_YEARS,
+    Kind.DATE: _IN_YEARS,
+    Kind.TIME: "CASE WHEN {0} < '24:00' THEN {0}::text ELSE " + _NO_FORM + " END",
+    Kind.BLOB: "{0}",
+    Kind.NUMERIC: "CASE WHEN {0}::text IN ('NaN', 'Infinity', '-Infinity') THEN "
+    + _NO_FORM
+    + " ELSE {0}::text END",
+    Kind.UUID: "replace({0}::text, '-', '')",
 }
 
 
@@ -214,4 +228,7 @@ def _sqlite_field(column: Column) -> str:
 def _postgres_field(column: Column) -> str:
     """A column in the form SQLite stores. Without the cast an enum would come in binary."""
     name = quote_with_parameters(column.name)
-    return _AS_ON_SQLITE[column.kind].format(name)
+    form = column.spelling.form if column.kind is Kind.UUID and column.spelling else ""
+    if form.lower() == "hyphens":
+        return f"upper({name}::text)" if form.isupper() else f"{name}::text"
+    return _AS_ON_SQLITE[column.kind].replace("{0}", name)

@@ -4,9 +4,10 @@ Range by range, in this order:
 
 1. `verify_chunks` reads the range on both sides without a lock and compares the lists as they are;
 2. keys that differ are suspects; `verify_settle` decides on them at one instant, after they were applied;
-3. what really differs goes to `st_mismatch`, together with how far the run has come, in one transaction.
+3. at a table's end the rows of both sides are counted at one instant;
+4. what really differs goes to `st_mismatch`, together with how far the run has come, in one transaction.
 
-The run's position is the primary's log position before the first row was read. Whatever changed since is
+The run's position is how much of the primary's log the shadow had before the first row was read. Whatever changed since is
 compared again by the switch, inside the fence, so a clean verify and that check together cover every row.
 The log is not trimmed beyond the position. A killed run goes on where its last transaction left it; a run
 that is restricted to some tables keeps no record, because the switch may not rely on it.
@@ -18,19 +19,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from app.db.apply.compare import Mismatch
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError, Refused, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Table
-from app.db.rows.compare import Mismatch
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.switch.writable import forget, strangers
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, suspects
-from migration.verify.settle import Settler, repair
+from migration.verify.repair import repair
+from migration.verify.settle import COUNTED, Settler
 
 __all__ = ["Verify", "VerifyProgress", "VerifyResult", "repair"]
 
@@ -58,7 +60,7 @@ class VerifyProgress:
 class VerifyResult:
     """What a finished run found.
 
-    `rows` counts the primary's rows; `mismatches` holds the first `verify_state.LISTED` of them, told as
+    `rows` counts the primary's rows without those set aside, which stand on both sides if the run is clean; `set_aside` those in quarantine; `mismatches` holds the first `verify_state.LISTED` of them, told as
     seen on the shadow; `per_table` counts all; `full`: whether every table was compared, as the switch
     demands; `resumed`: whether the run was begun by an earlier process; `seconds` are this process's own.
     """
@@ -71,6 +73,7 @@ class VerifyResult:
     seconds: float
     full: bool
     resumed: bool
+    set_aside: int = 0
 
     @property
     def clean(self) -> bool:
@@ -132,6 +135,7 @@ class Verify:
             record = verify_state.begin(self._applier.stores, control, schema)
         else:
             record = verify_state.partial(self._applier.stores, control, names)
+        self._settler = Settler(self._applier, record.position)
         tally = _Tally(
             record.rows,
             record.mismatches,
@@ -161,6 +165,7 @@ class Verify:
             seconds=time.monotonic() - started,
             full=record.full,
             resumed=record.resumed,
+            set_aside=verify_state.set_aside(self._applier.stores, names),
         )
 
     def _names(self, existing: list[str]) -> list[str]:
@@ -194,6 +199,11 @@ class Verify:
                 differing = self._settler.confirm(table, keys) + self._settler.unkeyed(table, unkeyed)
                 keys.clear()
                 unkeyed.clear()
+                if upto is None:
+                    present, uneven = self._count(table, record, bool(differing))
+                    differing += uneven
+                    tally.rows += present - of_table
+                    of_table = present
                 tally.mismatches += len(differing)
                 tally.tables_done += upto is None
                 record.save(table.name, after, of_table, differing, tally.rows, tally.mismatches)
@@ -204,3 +214,13 @@ class Verify:
                 return
             if self._rate:
                 time.sleep(max(0.0, rows / self._rate - (time.monotonic() - began)))
+
+    def _count(
+        self, table: Table, record: verify_state.Record, differing: bool
+    ) -> tuple[int, list[Mismatch]]:
+        """How many rows stand on both sides, and a mismatch if the numbers differ and no key tells why."""
+        counted = self._settler.count(table)
+        if counted.primary == counted.shadow or differing or record.has_mismatches(table.name):
+            return counted.present, []
+        told = (f"{counted.primary} on the primary", f"{counted.shadow} on the shadow")
+        return counted.present, [Mismatch(table.name, (COUNTED,), "count", told)]

@@ -1,44 +1,57 @@
-"""Whether suspected keys really differ, decided at one instant; and the repair of those that do.
+"""Whether suspected keys really differ, and whether both sides have as many rows, decided at one instant.
 
 `app.db.apply.comparable` says which keys may be compared at an instant. A key that is on its way is looked at
 again after a round of apply. One that changes faster than that is compared as the next round will write it,
 in a transaction on the shadow that is rolled back. So every key settles, however often it changes.
 
-Repair writes the keys to the primary's change log, where the normal apply finds them: the primary's rows
-are never touched, the shadow's only by apply.
+A key that the scan has seen and that no lookup finds on either side is settled only if the primary has logged
+it since: it was deleted. Otherwise a side cannot find its own row, which is a mismatch.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 
 from psycopg import errors as pg_errors
 
 from app.db.apply.changed import without_quarantined
 from app.db.apply.comparable import Instant, instant
-from app.db.apply.round import Applier, Standing
-from app.db.common.errors import Refused, SwitchError
+from app.db.apply.compare import Mismatch, compare_rows
+from app.db.apply.round import Applier
+from app.db.common.errors import SwitchError
 from app.db.common.urls import Side
 from app.db.rows import keys
-from app.db.rows.catalog import Schema, Table
-from app.db.rows.compare import Mismatch, by_table, compare_rows
-from app.db.rows.keys import Key
-from app.db.sides.capture.triggers import fence_refusal
-from app.db.sides.phase import record
-from app.db.switch.writable import Strangers, forget, strangers
+from app.db.rows.catalog import Table
+from app.db.rows.keys import Key, RawKey
+from app.db.sides.contract import Source
 
 STEP = 500  # keys per hold: the applier waits for milliseconds
 PATIENT = 2  # looks that leave a moving key to the next round
 LOOKS = 25
 OTHERS_APPLY_S = 0.1
-SHOWN = 20  # keys named in the history
+FEW_MOVING = 5_000  # keys on their way that are looked up for the sake of a count
+COUNTED = "count(*)"  # in the place of a key: the sides have different numbers of rows
 
 
 class _Undo(Exception):
     """Leaves the shadow's transaction without a trace."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A table's rows at one instant, those on their way and those set aside left out of `primary` and `shadow`.
+
+    `present`: the primary's rows, which stand on both sides if the two are equal; `set_aside`: rows in quarantine.
+    """
+
+    primary: int
+    shadow: int
+    present: int
+    set_aside: int
 
 
 class Settler:
@@ -46,10 +59,13 @@ class Settler:
 
     Args:
         applier: the pair, through connections of this caller's own.
+        since: the primary's log position that the shadow had before the first key was seen; None if it is not
+            known.
     """
 
-    def __init__(self, applier: Applier) -> None:
+    def __init__(self, applier: Applier, since: str | None = None) -> None:
         self._applier = applier
+        self._since = since
         self._may_write = True
 
     def confirm(self, table: Table, suspected: Collection[Key]) -> list[Mismatch]:
@@ -126,128 +142,90 @@ class Settler:
         return found, moving
 
     def _differing(self, table: Table, settled: set[Key], now: Instant) -> list[Mismatch]:
+        found, unfound = self._compared(table, settled, now, thorough=False)
+        if doubtful := {item.key for item in found} | unfound:
+            found, unfound = self._compared(table, doubtful, now, thorough=True)
+        if unfound:
+            found += self._not_deleted(table, unfound, now.primary)
+        return without_quarantined(self._applier.stores, found) if found else []
+
+    def _compared(
+        self, table: Table, settled: set[Key], now: Instant, *, thorough: bool
+    ) -> tuple[list[Mismatch], set[Key]]:
+        """The mismatches among some keys, and the keys that neither side finds."""
         raws = [keys.logged(table, key) for key in settled]
-        ours, theirs = now.primary.rows_of(table, raws), now.shadow.rows_of(table, raws)
+        ours = now.primary.rows_of(table, raws, thorough=thorough)
+        theirs = now.shadow.rows_of(table, raws, thorough=thorough)
         if now.primary.control.primary is Side.SQLITE:
             found = compare_rows(table, ours, theirs)
         else:
             found = [_seen_from_shadow(item) for item in compare_rows(table, theirs, ours)]
-        return without_quarantined(self._applier.stores, found) if found else []
+        return found, settled - {keys.of_row(table, row) for row in [*ours, *theirs]}
+
+    def _not_deleted(self, table: Table, unfound: set[Key], primary: Source) -> list[Mismatch]:
+        if self._since is None:
+            return []
+        for raws in primary.changed_keys(table, self._since):
+            unfound = set() if None in raws else unfound - {keys.canonical_of(table, raw) for raw in raws}
+        return [Mismatch(table.name, key, "unfound") for key in unfound]
+
+    def count(self, table: Table) -> Counted:
+        """Count a table's rows on both sides at one instant.
+
+        Raises:
+            StaleAttempt: the sides were switched meanwhile.
+        """
+        for look in range(LOOKS):
+            if look:
+                self._apply()
+            with instant(self._applier.stores) as now:
+                moving = now.all_moving(table)
+                if moving is None or (len(moving) > FEW_MOVING and look < PATIENT):
+                    continue
+                counted = self._counted(table, moving, now)
+            # What is on its way to quarantine, and has no key to be left out by, is there after a round.
+            if counted.primary == counted.shadow or look >= PATIENT:
+                return counted
+        raise SwitchError(
+            f"the rows of {table.name} could not be counted: all of it keeps changing",
+            hint="make sure that apply is not paused, then run the same command again",
+        )
+
+    def _counted(self, table: Table, moving: list[RawKey], now: Instant) -> Counted:
+        held = {
+            text
+            for (text,) in self._applier.stores.postgres.connection.execute(
+                "SELECT k FROM st_quarantine WHERE tbl = %s", (table.name,)
+            ).fetchall()
+        }
+        left_out = {key for raw in moving if (key := keys.canonical_of(table, raw)) is not None}
+        known = {key for text in held if (key := keys.known(table, text)) is not None}
+        counts = []
+        primary = now.primary.control.primary
+        for side, name in ((now.primary, primary), (now.shadow, primary.other)):
+            rows = side.rows_of(
+                table, [keys.logged(table, key) for key in left_out | known], thorough=bool(known)
+            )
+            aside = [key for key in map(partial(keys.of_row, table), rows) if keys.to_text(key) in held]
+            if name is Side.SQLITE and len(aside) < len(held):
+                others = [key for key in _keys_without_form(table, side) if keys.to_text(key) in held]
+                aside += others
+                rows += [()] * len(others)
+            counts.append((side.count(table), len(rows), len(aside)))
+        (ours, of_ours, set_aside), (theirs, of_theirs, _) = counts
+        return Counted(ours - of_ours, theirs - of_theirs, ours - set_aside, len(held))
+
+
+def _keys_without_form(table: Table, source: Source) -> list[Key]:
+    """Keys of the rows on SQLite whose key PostgreSQL cannot hold."""
+    return [
+        keys.of_row(table, row)
+        for rows in source.all_rows(table)
+        for row in rows
+        if keys.canonical(table, [row[position] for position in table.key_positions]) is None
+    ]
 
 
 def _seen_from_shadow(item: Mismatch) -> Mismatch:
     kind = {"missing": "extra", "extra": "missing"}.get(item.kind, item.kind)
     return Mismatch(item.table, item.key, kind, item.columns)
-
-
-def strange(schema: Schema, found: Strangers, mismatches: Iterable[Mismatch]) -> list[Mismatch]:
-    """Those mismatches that a stranger's write on the shadow accounts for."""
-    written: dict[str, set[Key | None]] = {}
-    for name, raws in found.keys.items():
-        if table := schema.get(name):
-            written[name] = {None if raw is None else keys.canonical_of(table, raw) for raw in raws}
-    return [item for item in mismatches if {None, item.key} & written.get(item.table, set())]
-
-
-def repair(applier: Applier, mismatches: Iterable[Mismatch], *, discard_strangers: bool = False) -> int:
-    """Re-log keys that differ, apply them, and compare them again.
-
-    Args:
-        applier: the pair.
-        mismatches: what a verify found. Rows whose key PostgreSQL cannot hold are left out.
-        discard_strangers: overwrite and delete rows that were written on the shadow while it took writes, too.
-
-    Returns:
-        How many keys are equal now. The rest is still in `st_mismatch`, or in quarantine.
-
-    Raises:
-        Refused: a switch is under way, or apply is paused; what was re-logged is applied later. Or a stranger's
-            rows are among them, about which nobody has decided; nothing was re-logged.
-    """
-    wanted = [item for item in mismatches if item.kind == "different" or not item.columns]
-    if not wanted:
-        return 0
-    found = strangers(applier.stores)
-    if found and not discard_strangers and (theirs := strange(applier.schema(), found, wanted)):
-        names = [f"{item.table} {item.key_text()}" for item in theirs]
-        raise Refused(
-            f"{len(names)} of these rows were written on {found.side} while both sides took writes: "
-            f"{', '.join(names[:SHOWN])}; nothing was repaired",
-            reasons=tuple(names),
-            hint="write those that are wanted on the primary, then run st-migrate verify --repair --discard-strangers",
-        )
-    schema = applier.schema()
-    _log_again(applier, schema, wanted)
-    outcome = applier.round(durable=True)
-    if isinstance(outcome, Standing):
-        raise Refused(
-            f"{len(wanted)} keys were logged again, but apply stands still: {outcome.reason}",
-            hint="run st-migrate resume; the worker then repairs them",
-        )
-    settler = Settler(applier)
-    left: list[Mismatch] = []
-    for name in by_table(wanted):
-        left += settler.confirm(schema[name], {item.key for item in wanted if item.table == name})
-    repaired = _conclude(applier, wanted, left)
-    if discard_strangers and not left:
-        forget(applier.stores, found, "discarded by st-migrate verify --repair --discard-strangers")
-    return repaired
-
-
-def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mismatch]) -> None:
-    """Write the keys to the primary's log in one transaction, and say so in the history."""
-    primary, _ = applier.stores.directions()
-    control = applier.stores.postgres.read_control()
-    evidence = {
-        "tables": by_table(wanted),
-        "first": [f"{item.table} {item.key_text()}" for item in wanted[:SHOWN]],
-    }
-    if primary.side is Side.POSTGRES:
-        with applier.stores.postgres.write() as connection:
-            if connection.execute("SELECT st_may_write()").fetchone() != (True,):
-                raise Refused(
-                    "nothing was repaired: postgres takes no application writes now",
-                    hint="wait for the switch, then repeat",
-                )
-            for item in wanted:
-                connection.execute(
-                    "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
-                    (item.table, str(keys.logged(schema[item.table], item.key))),
-                )
-            record(connection, "repair begun", control.epoch, evidence)
-        return
-    with applier.stores.postgres.write() as connection:
-        record(connection, "repair begun", control.epoch, evidence)
-    try:
-        with applier.stores.sqlite.write() as sqlite:
-            sqlite.executemany(
-                "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
-                [
-                    (item.table, keys.logged_on_sqlite(schema[item.table], item.key), time.time())
-                    for item in wanted
-                ],
-            )
-    except sqlite3.Error as error:
-        if (refusal := fence_refusal(error)) is None:
-            raise
-        raise Refused(f"nothing was repaired: {refusal}", hint="wait for the switch, then repeat") from error
-
-
-def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Mismatch]) -> int:
-    """Take what is equal now off the list of mismatches and record the outcome."""
-    bad = {(item.table, item.key) for item in left}
-    equal = [item for item in wanted if (item.table, item.key) not in bad]
-    repaired = len(without_quarantined(applier.stores, equal))
-    with applier.stores.postgres.write() as connection:
-        connection.execute(
-            "DELETE FROM st_mismatch m USING unnest(%s::text[], %s::text[]) AS u(t, k) "
-            "WHERE m.tbl = u.t AND m.k = u.k",
-            ([item.table for item in equal], [item.key_text() for item in equal]),
-        )
-        record(
-            connection,
-            "repair",
-            applier.stores.postgres.read_control().epoch,
-            {"repaired": repaired, "quarantined": len(equal) - repaired, "left": len(left)},
-        )
-    return repaired

@@ -16,10 +16,10 @@ from typing import Any
 
 import psycopg
 
+from app.db.apply.compare import Mismatch
 from app.db.common.errors import StaleAttempt
 from app.db.rows import keys
 from app.db.rows.catalog import Schema
-from app.db.rows.compare import Mismatch
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history
@@ -37,6 +37,7 @@ class Record:
     run: str
     epoch: int
     full: bool
+    position: str | None = None  # of the primary's log, as the shadow had it at first; only a full run has it
     resumed: bool = False
     rows: int = 0
     mismatches: int = 0
@@ -46,6 +47,13 @@ class Record:
     def cursor(self, table: str) -> tuple[Key | None, int]:
         """The last key compared in a table, and how many rows came up to it."""
         return self.cursors.get(table, (None, 0))
+
+    def has_mismatches(self, table: str) -> bool:
+        """Whether a mismatch of a table is on record."""
+        row = self.stores.postgres.connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM st_mismatch WHERE tbl = %s)", (table,)
+        ).fetchone()
+        return row == (True,)
 
     def save(
         self,
@@ -117,14 +125,15 @@ def begin(stores: Stores, control: Control, schema: Schema) -> Record:
     mark, tables = fingerprint(schema), json.dumps(sorted(schema))
     with stores.postgres.write() as connection:
         row = connection.execute(
-            "SELECT run, rows, mismatches FROM st_verify WHERE id = 1 AND epoch = %s AND tables = %s "
+            "SELECT run, position, rows, mismatches FROM st_verify WHERE id = 1 AND epoch = %s AND tables = %s "
             "AND run LIKE %s AND finished_at IS NULL FOR UPDATE",
             (control.epoch, tables, f"%-{mark}"),
         ).fetchone()
         if row is not None:
             return _resume(stores, connection, control, *row)
         run = f"{uuid.uuid4().hex}-{mark}"
-        primary, _ = stores.directions()
+        _, shadow = stores.directions()
+        position = shadow.read_position()
         connection.execute("DELETE FROM st_verify_progress")
         connection.execute("DELETE FROM st_mismatch")
         connection.execute(
@@ -136,12 +145,12 @@ def begin(stores: Stores, control: Control, schema: Schema) -> Record:
             {
                 "run": run,
                 "epoch": control.epoch,
-                "position": primary.log_end(),
+                "position": position,
                 "now": time.time(),
                 "tables": tables,
             },
         )
-    return Record(stores, run, control.epoch, full=True)
+    return Record(stores, run, control.epoch, full=True, position=position)
 
 
 def _resume(
@@ -149,6 +158,7 @@ def _resume(
     connection: psycopg.Connection[Any],
     control: Control,
     run: str,
+    position: str,
     rows: int,
     mismatches: int,
 ) -> Record:
@@ -158,6 +168,7 @@ def _resume(
         run,
         control.epoch,
         full=True,
+        position=position,
         resumed=True,
         rows=rows,
         mismatches=mismatches,
@@ -202,10 +213,23 @@ def found(
         (names,),
     ).fetchall()
     listed = tuple(
-        Mismatch(table, keys.from_text(schema[table], key), kind, tuple(json.loads(columns)))
+        Mismatch(
+            table,
+            (key,) if kind == "count" else keys.from_text(schema[table], key),
+            kind,
+            tuple(json.loads(columns)),
+        )
         for table, key, kind, columns in rows
     )
     return listed, dict(counts)
+
+
+def set_aside(stores: Stores, tables: Sequence[str]) -> int:
+    """How many rows of these tables are in quarantine."""
+    row = stores.postgres.connection.execute(
+        "SELECT count(*) FROM st_quarantine WHERE tbl = ANY(%s::text[])", (list(tables),)
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _store(connection: psycopg.Connection[Any], found: Sequence[Mismatch]) -> None:

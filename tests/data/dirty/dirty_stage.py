@@ -17,11 +17,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.db.apply.compare import Mismatch, compare_rows
 from app.db.apply.round import Applier, Round
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url
 from app.db.rows import policy
-from app.db.rows.compare import Mismatch, compare_rows
 from app.db.sides.sqlite.connection import stream
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved

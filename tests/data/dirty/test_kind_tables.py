@@ -13,9 +13,10 @@ import pytest
 import app.db
 import migration
 from app.db.rows import kinds
-from app.db.rows.canonical import encode, encode_column, to_sqlite
+from app.db.rows.canonical import encode, encode_column
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
+from app.db.rows.spelling import to_sqlite
 from migration.fill import binary
 from migration.preflight.findings.shapes import declared_kind
 from tests.data.dirty.dirty_stage import KINDS

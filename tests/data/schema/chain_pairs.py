@@ -12,12 +12,12 @@ from typing import Any
 import psycopg
 from alembic.config import Config
 
+from app.db.apply.compare import Mismatch, compare_rows
 from app.db.apply.round import Applier
 from app.db.common.errors import SwitchError
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
 from app.db.revisions.source import Alembic
-from app.db.rows.compare import Mismatch, compare_rows
 from app.db.sides.capture.inventory import check_postgres_inventory
 from migration.fill.prepare import prepare
 from tests.support.pairs import TestPair, wait_until

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ import psycopg
 from app.db.apply.round import Applier, Round
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side, make_pair, parse_url
-from app.db.rows.catalog import read_schema
+from app.db.rows.catalog import keep_spellings, read_schema
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.connection import open_sqlite
+from app.db.sides.sqlite.spellings import learn
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
 
@@ -142,18 +143,25 @@ def _applier(path: Path, url: str) -> Applier:
 
 def make_small_pair(folder: Path, url: str) -> SmallPair:
     """Both sides with the same rows, SQLite primary, phase `replicating`."""
+    return make_pair_of(folder, url, SQLITE, POSTGRES, _fill)
+
+
+def make_pair_of(
+    folder: Path, url: str, sqlite: str, postgres: str, fill: Callable[[sqlite3.Connection], None]
+) -> SmallPair:
+    """A pair of tables made by hand, as above; spellings are learnt as a copy would."""
     path = folder / "small.db"
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(SQLITE)
-        _fill(connection)
+        connection.executescript(sqlite)
+        fill(connection)
     connection.close()
     pair = SmallPair(
         _applier(path, url),
         path,
         url,
     )
-    _bookkeeping(pair.applier)
+    _bookkeeping(pair.applier, postgres)
     for table in pair.applier.schema().values():
         pair.write(f"UPDATE {table.name} SET {table.key_names[0]} = {table.key_names[0]}")
     pair.settle()
@@ -181,7 +189,7 @@ def _fill(connection: sqlite3.Connection) -> None:
     connection.executemany("INSERT INTO children VALUES (?, ?)", [(n, n % 5 + 1) for n in range(1, 11)])
 
 
-def _bookkeeping(applier: Applier) -> None:
+def _bookkeeping(applier: Applier, made: str) -> None:
     sqlite, postgres = applier.stores.sqlite, applier.stores.postgres
     control = (
         "INSERT INTO st_control (id, pair, side, primary_side, epoch, phase, writable, applying, paused) "
@@ -189,7 +197,7 @@ def _bookkeeping(applier: Applier) -> None:
     )
     watermark = "INSERT INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
     with postgres.write() as connection:
-        for statement in [part for part in POSTGRES.split(";\n") if part.strip()]:
+        for statement in [part for part in made.split(";\n") if part.strip()]:
             connection.execute(statement.encode())
         for statement in tables.create_statements(Side.POSTGRES):
             connection.execute(statement.encode())
@@ -201,6 +209,7 @@ def _bookkeeping(applier: Applier) -> None:
     schema = read_schema(sqlite.connection, postgres.connection)
     with postgres.write() as connection:
         capture.install_postgres(connection, schema)
+        keep_spellings(connection, learn(sqlite.connection, schema))
     with sqlite.write() as ours:
         for statement in tables.create_statements(Side.SQLITE):
             ours.execute(statement)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.db.apply.compare import Mismatch
 from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Side
-from app.db.rows.compare import Mismatch
 from migration.verify.run import Verify, VerifyProgress
 from tests.data.verify.small_pair import BARS, TEXT_KEYS, SmallPair
 

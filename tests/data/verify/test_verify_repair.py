@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from app.db.apply.compare import Mismatch
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
-from app.db.rows.compare import Mismatch
 from migration.verify.run import Verify, repair
 from tests.data.verify.small_pair import SmallPair
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from app.db.apply.compare import Mismatch
 from app.db.common.errors import SchemaDrift, StaleAttempt
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side
-from app.db.rows.compare import Mismatch
 from migration.verify import run as verify
 from migration.verify.run import Verify
 from tests.data.verify.small_pair import BARS, SmallPair

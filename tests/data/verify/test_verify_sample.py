@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from psycopg import errors as pg_errors
 
+from app.db.apply.compare import Mismatch
 from app.db.common.urls import Side
 from app.db.rows.catalog import Column, Table, quote
-from app.db.rows.compare import Mismatch
 from app.db.rows.kinds import Kind
 from migration.verify.run import Verify, repair
 from tests.data.verify.small_pair import SmallPair

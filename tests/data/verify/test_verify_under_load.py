@@ -14,10 +14,10 @@ import psycopg
 import pytest
 from psycopg import errors as pg_errors
 
+from app.db.apply.compare import Mismatch
 from app.db.apply.round import Round
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
-from app.db.rows.compare import Mismatch
 from migration.verify.run import Verify
 from tests.data.verify.small_pair import SmallPair
 

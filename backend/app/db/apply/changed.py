@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass, field
 
 from app.db.apply.comparable import Instant, instant
+from app.db.apply.compare import Mismatch, compare_rows
 from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
 from app.db.common.urls import Side
 from app.db.rows.catalog import Row, Table
-from app.db.rows.compare import Mismatch, compare_rows
 from app.db.rows.keys import RawKey
 from app.db.sides.contract import Source
 from app.db.sides.stores import Stores

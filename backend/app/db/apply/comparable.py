@@ -51,6 +51,15 @@ class Instant:
             found.update(wanted.intersection(form(raw) for raw in raws if raw is not None))
         return None if whole else found
 
+    def all_moving(self, table: Table) -> list[RawKey] | None:
+        """All keys of a table that are on their way; None if all of the table is."""
+        found = {str(raw): raw for raw in self._announced.get(table.name, ())}
+        whole = False
+        for raws in self.primary.changed_keys(table, self.target.position):
+            whole = whole or None in raws
+            found.update((str(raw), raw) for raw in raws)
+        return None if whole else list(found.values())
+
     @cached_property
     def _announced(self) -> dict[str, list[RawKey]]:
         keys: dict[str, list[RawKey]] = {}

@@ -84,6 +84,7 @@ def small_round(
     target = postgres.writer(source.control, position=begin.position)
     try:
         with all_or_nothing(connection):
+            postgres.begin()
             connection.execute(_RESUME, (begin.position, begin.pair, begin.epoch))
             for name in sorted(keys):
                 refused += target.replace(tables[name], keys[name], rows[name])

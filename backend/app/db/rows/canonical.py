@@ -28,7 +28,8 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
 _TIMESTAMPS = re.compile(r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{6})?\n)*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
-_UUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HYPHENS = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_UUID = re.compile(rf"[0-9a-fA-F]{{32}}|{_HYPHENS}|\{{{_HYPHENS}\}}")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -284,47 +285,3 @@ def _known(parse: Callable[[str], object], values: Sequence[str]) -> bool:
     except ValueError:
         return False
     return True
-
-
-def to_sqlite(kind: Kind, value: Any) -> Any:
-    """A value read from PostgreSQL in the form in which the application stores it on SQLite.
-
-    `value` is what the PostgreSQL store's select list yields: timestamps, dates, times, numerics and
-    uuids as text, the rest as Python's own types.
-    """
-    change = _TO_SQLITE[kind]
-    return value if value is None or change is None else change(value)
-
-
-def to_sqlite_column(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
-    """`to_sqlite` for all values of a column; those that need no change are not looked at."""
-    change = _TO_SQLITE[kind]
-    if change is None:
-        return values
-    if kind is Kind.FLOAT and None not in values:
-        return [value + 0.0 for value in values]
-    return [None if value is None else change(value) for value in values]
-
-
-def _stamp(value: str) -> str:
-    return value if "." in value and len(value) == 26 else _padded(value)
-
-
-def _padded(value: str) -> str:
-    whole, _, fraction = value.partition(".")
-    return f"{whole}.{fraction:0<6}"
-
-
-# From PostgreSQL's form to SQLite's; None: they are the same.
-_TO_SQLITE: dict[Kind, Callable[[Any], Any] | None] = {
-    Kind.INTEGER: None,
-    Kind.FLOAT: lambda value: value + 0.0,
-    Kind.BOOLEAN: int,
-    Kind.TEXT: None,
-    Kind.TIMESTAMP: _stamp,
-    Kind.DATE: None,
-    Kind.TIME: _padded,
-    Kind.BLOB: None,
-    Kind.NUMERIC: None,
-    Kind.UUID: lambda value: str(value).replace("-", ""),
-}

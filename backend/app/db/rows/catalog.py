@@ -18,6 +18,7 @@ import psycopg
 
 from app.db.common.errors import SchemaDrift
 from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
+from app.db.rows.spelling import Spelling, usual
 
 # Every table of ours on either side, as `sides.tables` makes them. No other name is reserved: an application
 # may have a table whose name begins in the same way.
@@ -54,6 +55,7 @@ class Column:
     The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
     assignment to such a column refuses it. `labels` are those of an enum; any other type has none. They are
     no part of what a verify remembers of a table: a new label makes no row that was equal different.
+    `spelling` is how SQLite's values are spelt, None: as usual.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Column:
     cast: str
     nullable: bool
     labels: frozenset[str] = field(default=frozenset(), repr=False)
+    spelling: Spelling | None = field(default=None, repr=False)  # not part of a schema's fingerprint
 
     @property
     def cast_with_parameters(self) -> str:
@@ -261,11 +264,12 @@ def read_schema(
     ours = {name: columns for name, columns in sqlite_columns(sqlite).items() if name not in left_out}
     theirs = {name: columns for name, columns in postgres_columns(postgres).items() if name not in left_out}
     labels = _enum_labels(postgres)
+    learnt = spellings(postgres)
     problems = [f"table {name} is only on SQLite" for name in sorted(ours.keys() - theirs.keys())]
     problems += [f"table {name} is only on PostgreSQL" for name in sorted(theirs.keys() - ours.keys())]
     schema: Schema = {}
     for name in sorted(ours.keys() & theirs.keys()):
-        columns = _columns(name, ours[name], theirs[name], labels, problems)
+        columns = _columns(name, ours[name], theirs[name], labels, learnt, problems)
         key = _key(name, ours[name], theirs[name], columns, problems)
         table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
         schema[name] = _known.setdefault(table, table)
@@ -277,11 +281,35 @@ def read_schema(
     return schema
 
 
+def spellings(postgres: psycopg.Connection[Any]) -> dict[tuple[str, str], Spelling]:
+    """What was learnt of the spelling of SQLite's values, by table and column."""
+    if postgres.execute("SELECT to_regclass('st_spelling') IS NULL").fetchone() == (True,):
+        return {}
+    rows = postgres.execute("SELECT tbl, col, form, mixed FROM st_spelling").fetchall()
+    return {(table, column): Spelling(form, mixed) for table, column, form, mixed in rows}
+
+
+def keep_spellings(postgres: psycopg.Connection[Any], learnt: dict[tuple[str, str], Spelling]) -> None:
+    """Put what was learnt in the place of what was known, in the caller's transaction.
+
+    A pair that an earlier version prepared has no place for it, and goes on as it did.
+    """
+    if postgres.execute("SELECT to_regclass('st_spelling') IS NULL").fetchone() == (True,):
+        return
+    postgres.execute("DELETE FROM st_spelling")
+    with postgres.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO st_spelling (tbl, col, form, mixed) VALUES (%s, %s, %s, %s)",
+            [(*column, spelling.form, spelling.mixed) for column, spelling in learnt.items()],
+        )
+
+
 def _columns(
     table: str,
     ours: dict[str, tuple[str, bool, int]],
     theirs: list[tuple[str, str, str, bool, bool, int]],
     labels: dict[str, frozenset[str]],
+    learnt: dict[tuple[str, str], Spelling],
     problems: list[str],
 ) -> dict[str, Column]:
     names = {column[0] for column in theirs}
@@ -296,7 +324,8 @@ def _columns(
                 f"column {table}.{name} has type {full} on PostgreSQL, which has no canonical form"
             )
         else:
-            columns[name] = Column(name, kind, base, nullable, labels.get(base, frozenset()))
+            spelling = learnt.get((table, name)) or usual(kind, ours[name][0])
+            columns[name] = Column(name, kind, base, nullable, labels.get(base, frozenset()), spelling)
     return columns
 
 

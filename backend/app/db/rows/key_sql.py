@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
-from app.db.rows.kinds import KEY_TYPES, Kind
+from app.db.rows.kinds import KEY_TYPES, SPELLINGS, Kind
+from app.db.rows.spelling import LOOKED_FOR
 
 Values = Sequence[Any]  # one value per key column
 
@@ -78,8 +79,22 @@ def is_old_row(table: Table) -> str:
 
 
 def match_on_sqlite(table: Table) -> str:
-    """One key, a parameter for each column."""
-    return " AND ".join(f"{quote(name)} = ?" for name in table.key_names)
+    """One key; its parameters come from `keys.matching_on_sqlite`."""
+    marks = f"IN ({', '.join('?' * LOOKED_FOR)})"
+    return " AND ".join(f"{quote(c.name)} {marks if SPELLINGS[c.kind] else '= ?'}" for c in table.key)
+
+
+def same_uuids(table: Table, count: int) -> str:
+    """So many keys on SQLite whatever their spelling, by a look at every row; canonical texts as parameters."""
+    fields = [
+        f"lower(replace(replace(replace({quote(c.name)}, '-', ''), '{{', ''), '}}', ''))"
+        if SPELLINGS[c.kind]
+        else quote(c.name)
+        for c in table.key
+    ]
+    marks = ["replace(?, '-', '')" if SPELLINGS[c.kind] else "?" for c in table.key]
+    one = f"({', '.join(marks)})"
+    return f"{_row(fields)} IN (VALUES {', '.join([one] * count)})"
 
 
 def match_on_postgres(table: Table) -> str:
@@ -112,13 +127,15 @@ def range_on_sqlite(
 
     Args:
         after, upto: key values as SQLite stores them; None is open.
-        nulls_first: count keys with a NULL to the range that is open below. SQLite lets NULL into keys,
+        nulls_first: count keys with a NULL to the range that is open below, and to no other. SQLite lets NULL into keys,
             and no comparison holds for it.
     """
     fields = [quote(name) for name in table.key_names]
     where, parameters = _range(fields, ["?"] * len(fields), after, upto)
     if where and nulls_first and after is None:
         where = f"({where} OR {' OR '.join(f'{field} IS NULL' for field in fields)})"
+    elif nulls_first and after is not None and len(fields) > 1:
+        where += "".join(f" AND {field} IS NOT NULL" for field in fields)
     return (f"WHERE {where}" if where else ""), parameters
 
 

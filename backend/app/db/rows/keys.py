@@ -21,10 +21,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import storage, to_sqlite
+from app.db.rows.canonical import storage
 from app.db.rows.catalog import Column, Row, Table
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import encode_column_in, encode_in
+from app.db.rows.spelling import looked_for, to_sqlite
 
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
@@ -87,13 +88,37 @@ def _value(column: Column, text: str | None) -> Any:
 
 
 def on_sqlite(table: Table, raw: RawKey) -> tuple[Any, ...]:
-    """A key that either side logged, as the values that SQLite stores."""
-    return tuple(to_sqlite(c.kind, v) for c, v in zip(table.key, split(table, raw), strict=True))
+    """A key that either side logged, as the values that SQLite stores, in the spelling of their columns."""
+    return tuple(_spelled(c, v) for c, v in zip(table.key, split(table, raw), strict=True))
+
+
+def matching_on_sqlite(table: Table, raw: RawKey) -> tuple[Any, ...]:
+    """The parameters of `key_sql.match_on_sqlite`: a key that either side logged, in every spelling."""
+    parts = zip(table.key, split(table, raw), strict=True)
+    return tuple(
+        value
+        for c, v in parts
+        for value in (looked_for(c.kind, v) if SPELLINGS[c.kind] else (_spelled(c, v),))
+    )
 
 
 def values_on_sqlite(table: Table, key: Key) -> tuple[Any, ...]:
     """A canonical key as the values that SQLite stores; raises as `logged`."""
-    return tuple(to_sqlite(c.kind, _value(c, text)) for c, text in zip(table.key, key, strict=True))
+    return tuple(_spelled(c, _value(c, text)) for c, text in zip(table.key, key, strict=True))
+
+
+def part_on_sqlite(column: Column, text: str | None) -> Any:
+    """One canonical value of a key as SQLite compares it, in canonical form where there are several."""
+    return _value(column, text)
+
+
+def _spelled(column: Column, value: Any) -> Any:
+    if not SPELLINGS[column.kind]:
+        return to_sqlite(column.kind, value, None, column.name)
+    try:
+        return to_sqlite(column.kind, encode_in(column, value), column.spelling, column.name)
+    except UnsupportedValue:
+        return value
 
 
 # The canonical form, in which PostgreSQL is asked and keys are compared.
@@ -165,6 +190,15 @@ def to_text(key: Key) -> str:
 def from_text(table: Table, text: str) -> Key:
     """The key that `to_text` stored."""
     return (text,) if len(table.key) == 1 else tuple(json.loads(text))
+
+
+def known(table: Table, text: str) -> Key | None:
+    """The key that `to_text` stored, if it has a canonical form."""
+    try:
+        key = from_text(table, text)
+        return key if canonical_of(table, logged(table, key)) == key else None
+    except (ValueError, TypeError):
+        return None
 
 
 def text_of(table: Table, raw: RawKey) -> str:

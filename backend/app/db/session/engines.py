@@ -5,7 +5,7 @@ closest to READ COMMITTED on PostgreSQL, it makes savepoints real (with the driv
 savepoint commits), and a transaction that reads before it writes can no longer fail at once because
 another writer came between.
 
-PostgreSQL: a UTC session, limits on every kind of waiting, connections checked before use. (What a value
+PostgreSQL: values in one form (`forms`), limits on every kind of waiting, connections checked before use. (What a value
 means there is the column types' affair, see `ddl` and `binding`.)
 
 Inside a request no wait outlasts what `deadline` leaves: for a pooled connection, for the lock of a row, a
@@ -30,10 +30,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.db.common.deadline import at_most, unhurried
 from app.db.common.errors import Fenced
-from app.db.common.settings import Pooler, ShimSettings
-from app.db.common.urls import Side, side_of
+from app.db.common.settings import ShimSettings
+from app.db.common.urls import Side, connect_arguments, side_of
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.postgres.connection import KEEPALIVE, PatientConnection
+from app.db.sides.postgres.forms import begin_with_forms, connect_with_forms, is_pooled, settle_session
 
 SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
 
@@ -102,6 +103,9 @@ def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engi
         )
         event.listen(engine, "do_connect", _connect_patiently)
         event.listen(engine, "connect", lambda raw, record: setattr(raw, "serves", settings))
+        event.listen(engine, "connect", lambda raw, record: settle_session(raw, settings))
+        if is_pooled(settings):
+            event.listen(engine, "begin", lambda connection: _begin_with_forms(connection, settings))
         if settings.pg_statement_timeout_ms:
             patience = settings.pg_statement_timeout_ms / 1000 + SILENCE_S
             event.listen(engine, "connect", lambda raw, record: setattr(raw, "patience", patience))
@@ -116,15 +120,18 @@ def _postgres_arguments(url: URL, settings: ShimSettings) -> dict[str, Any]:
         arguments["connect_timeout"] = settings.pg_connect_timeout_s
     if "application_name" not in url.query:
         arguments["application_name"] = "sigmatrader"
-    if settings.pg_pooler is Pooler.TRANSACTION:
-        arguments["prepare_threshold"] = None
-    elif "options" not in url.query:
-        arguments["options"] = (
-            f"-c TimeZone=UTC -c lock_timeout={settings.pg_lock_timeout_ms} "
-            f"-c statement_timeout={settings.pg_statement_timeout_ms} "
-            "-c idle_in_transaction_session_timeout=60000"
-        )
-    return arguments
+    if "options" in url.query:
+        arguments["options"] = connect_arguments(url)["options"]
+    limits = (
+        f"-c lock_timeout={settings.pg_lock_timeout_ms} "
+        f"-c statement_timeout={settings.pg_statement_timeout_ms} "
+        "-c idle_in_transaction_session_timeout=60000"
+    )
+    return connect_with_forms(arguments, settings, "" if "options" in url.query else limits)
+
+
+def _begin_with_forms(connection: Connection, settings: ShimSettings) -> None:
+    begin_with_forms(connection.connection.dbapi_connection, settings)
 
 
 def _connect_patiently(dialect: Any, record: Any, arguments: Any, options: Any) -> PatientConnection:

@@ -69,8 +69,15 @@ class Source(Protocol):
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         """The present rows of the changed keys."""
 
-    def rows_of(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
-        """The present rows of some keys, which either side may have logged."""
+    def rows_of(self, table: Table, raws: Sequence[RawKey], *, thorough: bool = False) -> list[Row]:
+        """The present rows of some keys, which either side may have logged.
+
+        Args:
+            thorough: find keys in spellings that nobody expects, too, by a look at every row.
+        """
+
+    def count(self, table: Table) -> int:
+        """How many rows a table has."""
 
     def has_ended(self, token: str) -> bool:
         """Whether the transaction that a token of strict mode names is no longer in flight."""

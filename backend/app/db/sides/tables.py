@@ -137,6 +137,16 @@ quarantine = Table(
 )
 ADD_SIDE = "ALTER TABLE st_quarantine ADD COLUMN IF NOT EXISTS side text NOT NULL DEFAULT 'sqlite'"
 
+# How the application spells the values of a column on SQLite, see rows.spelling.
+spelling = Table(
+    "st_spelling",
+    arbiter,
+    Column("tbl", Text, primary_key=True),
+    Column("col", Text, primary_key=True),
+    Column("form", Text, nullable=False),
+    Column("mixed", Boolean, nullable=False),
+)
+
 verify_run = Table(
     "st_verify",
     arbiter,

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import psycopg
 
 from app.db.apply.changed import DirtyKeys
+from app.db.apply.compare import Mismatch
 from app.db.apply.round import Applier, Round
 from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
-from app.db.rows.compare import Mismatch
 from app.db.sides.capture.triggers import fence_message, set_fence_message
 from app.db.sides.control import (
     Control,

@@ -23,8 +23,7 @@ from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import Schema, read_schema
-from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
-from app.db.sides.capture.inventory import check_postgres_inventory
+from app.db.sides.capture.inventory import check_postgres_inventory, foreign_triggers
 from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
@@ -192,17 +191,11 @@ class _Gates:
         schema = self._tables
         check_inventory(self._sqlite.connection, schema)
         check_postgres_inventory(self._postgres.connection, schema)
-        others = [
-            f"{name} on {table} (SQLite)"
-            for name, table in sqlite_triggers_of_others(self._sqlite.connection)
-        ]
-        others += [
-            f"{name} on {table} (PostgreSQL)"
-            for name, table in postgres_triggers_of_others(self._postgres.connection)
-            if table in schema
-        ]
-        if others:
-            return False, f"triggers of the application fire for what apply writes: {_some(others)}"
+        if foreign := foreign_triggers(self._sqlite.connection, self._postgres.connection, schema):
+            raise Refused(
+                f"triggers fire on what apply writes: {_some([f'{t.name} on {t.table} ({t.side})' for t in foreign])}",
+                hint=foreign[0].remedy,
+            )
         return True, f"complete on both sides for {len(schema)} tables"
 
     def _indexes(self) -> Verdict:

@@ -160,7 +160,7 @@ def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
         before = int(sqlite.log_end())
         connection.execute(
             f"{_no_change(table)} WHERE {key_sql.match_on_sqlite(table)}",
-            keys.on_sqlite(table, probe.key),
+            keys.matching_on_sqlite(table, probe.key),
         )
         return connection.execute(
             "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from app.db.apply.compare import compare_rows
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
 from app.db.revisions.source import Alembic
 from app.db.rows.catalog import Schema
-from app.db.rows.compare import compare_rows
 from migration.fill.prepare import prepare
 from tests.support.fixtures import Templates
 from tests.support.pairs import TestPair

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from app.db.common.errors import CaptureLost
-from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal
+from app.db.common.urls import Side
+from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal, spellings, takes_part
 from app.db.sides.capture.triggers import postgres_function
 
 _INSERT = "st_capture_insert"
@@ -34,10 +38,10 @@ SELECT md5(concat(
 
 
 def postgres_stamp(connection: psycopg.Connection[Any]) -> str:
-    """A text that changes whenever PostgreSQL's tables, keys or capture change; made by the server, in some ms."""
+    """A text that changes whenever PostgreSQL's tables, keys, capture or known spellings change; in some ms."""
     row = connection.execute(_STAMP.encode()).fetchone()
     assert row is not None
-    return str(row[0])
+    return f"{row[0]} {hash(frozenset(spellings(connection).items()))}"
 
 
 def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema) -> None:
@@ -65,3 +69,57 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
             f"{len(wrong)} capture triggers are missing or changed on PostgreSQL, {wrong[0]} among them",
             hint="run st-migrate schema upgrade, which puts them back, then st-migrate verify",
         )
+
+
+# Triggers that are not ours and fire, rules included. A condition on st.applying keeps one still while
+# apply writes.
+_FOREIGN = """
+SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+AND t.tgname NOT LIKE 'st\\_%' AND pg_get_triggerdef(t.oid) NOT LIKE '%st.applying%'
+UNION ALL
+SELECT c.relname, r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled IN ('O', 'A')
+ORDER BY 1, 2
+"""
+# False while apply writes, as a trigger's condition.
+QUIET = {
+    Side.POSTGRES: "coalesce(current_setting('st.applying', true), '') = ''",
+    Side.SQLITE: "(SELECT applying FROM st_control) = 0",
+}
+
+
+@dataclass(frozen=True)
+class ForeignTrigger:
+    """A trigger or rule of the application's own that fires while apply writes, and may change what it writes."""
+
+    side: Side
+    table: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"trigger {self.name} on {self.table} ({self.side}) fires on what apply writes; {self.remedy}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, on a pair that is prepared."""
+        return f"create it again with WHEN ({QUIET[self.side]}), or drop it for the time of the move"
+
+
+def foreign_triggers(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], tables: Collection[str]
+) -> list[ForeignTrigger]:
+    """The application's own triggers on some tables of either side that apply would set off."""
+    ours = sqlite.execute(
+        "SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' AND name NOT LIKE 'st\\_%' ESCAPE '\\' "
+        "AND sql NOT LIKE '%applying%' ORDER BY 1, 2"
+    ).fetchall()
+    return [ForeignTrigger(Side.SQLITE, *row) for row in ours if row[0] in tables] + [
+        item for item in foreign_on_postgres(postgres) if item.table in tables
+    ]
+
+
+def foreign_on_postgres(connection: psycopg.Connection[Any]) -> list[ForeignTrigger]:
+    """The same for PostgreSQL, on all tables."""
+    rows = connection.execute(_FOREIGN.encode()).fetchall()
+    return [ForeignTrigger(Side.POSTGRES, *row) for row in rows if takes_part(row[0])]

@@ -15,8 +15,9 @@ from sqlalchemy import URL
 
 from app.db.common.deadline import left
 from app.db.common.errors import ConfigurationError, ShadowUnavailable
-from app.db.common.settings import Pooler, ShimSettings
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import connect_arguments, shown
+from app.db.sides.postgres.forms import connect_with_forms, settle_session
 
 Connection = psycopg.Connection[Any]
 
@@ -128,7 +129,7 @@ logging.getLogger("psycopg").addFilter(
 
 
 def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> PatientConnection:
-    """Connect in autocommit mode, marked as ours, with a UTC session and limits on waiting.
+    """Connect in autocommit mode, marked as ours, with values in our forms and limits on waiting.
 
     Raises:
         ShadowUnavailable: the server cannot be reached now.
@@ -137,16 +138,12 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     arguments = {**KEEPALIVE, **connect_arguments(url)}
     arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
     arguments.setdefault("application_name", application_name)
-    if settings.pg_pooler is Pooler.NONE:
-        ours = (
-            f"-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 "
-            f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000"
-        )
-        arguments["options"] = f"{arguments.get('options', '')} {ours}".strip()
-    else:
-        arguments["prepare_threshold"] = None
+    limits = f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000"
+    arguments = connect_with_forms(arguments, settings, limits)
     try:
-        return PatientConnection.connect(autocommit=True, **arguments)
+        connection = PatientConnection.connect(autocommit=True, **arguments)
+        settle_session(connection, settings)
+        return connection
     except psycopg.OperationalError as error:
         text = str(error).strip().splitlines()[-1]
         state = error.sqlstate or ""

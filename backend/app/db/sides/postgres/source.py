@@ -78,7 +78,12 @@ class PostgresSource:
             self.parameters(after, tbl=table.name),
         )
 
-    def rows_of(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
+    def count(self, table: Table) -> int:
+        name = quote_with_parameters(table.name)
+        row = self._connection.execute(f"SELECT count(*) FROM {name}".encode(), ()).fetchone()
+        return int(row[0]) if row else 0
+
+    def rows_of(self, table: Table, raws: Sequence[RawKey], *, thorough: bool = False) -> list[Row]:
         known = (keys.canonical_of(table, raw) for raw in raws)
         return rows_by_key(self._connection, table, [key for key in known if key is not None])
 
@@ -115,7 +120,7 @@ _AS_TEXT: dict[Kind, bool] = {
 
 
 def select_list(table: Table) -> str:
-    """SELECT of all columns in the form that `canonical.to_sqlite` takes: the time kinds as text.
+    """SELECT of all columns in the form that `spelling.to_sqlite` takes: the time kinds as text.
 
     For execution with parameters, be there none: percent signs in names are doubled.
     """

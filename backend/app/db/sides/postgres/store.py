@@ -18,6 +18,7 @@ from app.db.common.urls import Side
 from app.db.sides.contract import START, InFlight
 from app.db.sides.control import Control, control_from_row, postgres_control
 from app.db.sides.postgres.connection import Connection, PatientConnection, give_up, open_postgres
+from app.db.sides.postgres.forms import begin_with_forms
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.target import PostgresTarget
 
@@ -64,6 +65,7 @@ class PostgresStore:
         connection = self.connection
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
+            begin_with_forms(connection, self._settings)
             yield PostgresSource(connection)
         finally:
             if not connection.broken:
@@ -89,11 +91,15 @@ class PostgresStore:
             give_up(connection)
             raise
 
-    @staticmethod
-    def _locked(connection: Connection, durable: bool, careful: bool) -> PostgresTarget:
+    def begin(self) -> None:
+        """What a transaction that was opened on the connection otherwise has to begin with."""
+        begin_with_forms(self.connection, self._settings)
+
+    def _locked(self, connection: Connection, durable: bool, careful: bool) -> PostgresTarget:
         try:
             with connection.pipeline():
                 connection.execute("BEGIN")
+                begin_with_forms(connection, self._settings)
                 cursor = connection.execute("SELECT * FROM st_open_round(%s)", (durable,))
             row = cursor.fetchone()
         except pg_errors.UndefinedFunction:
@@ -151,6 +157,7 @@ class PostgresStore:
     def write(self) -> Iterator[Connection]:
         """One transaction: committed on a normal exit, else rolled back."""
         with self.connection.transaction():
+            begin_with_forms(self.connection, self._settings)
             yield self.connection
 
     def read_control(self) -> Control:

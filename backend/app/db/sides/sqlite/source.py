@@ -11,9 +11,12 @@ from app.db.common.errors import NotPrepared
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote
 from app.db.rows.keys import RawKey
+from app.db.rows.kinds import SPELLINGS
 from app.db.sides.contract import Backlog
 from app.db.sides.control import sqlite_control
 from app.db.sides.sqlite.connection import log_end, stream
+
+_AT_ONCE = 100  # keys that are looked for in one pass over a table: SQLite limits parameters and VALUES
 
 
 class Entry(NamedTuple):
@@ -80,10 +83,26 @@ class SqliteSource:
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         yield from self._stream(_select_changed(table), (int(after), table.name))
 
-    def rows_of(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
+    def rows_of(self, table: Table, raws: Sequence[RawKey], *, thorough: bool = False) -> list[Row]:
         statement = f"{_select(table)} WHERE {key_sql.match_on_sqlite(table)}"
-        found = (self._stream(statement, keys.on_sqlite(table, raw)) for raw in raws)
+        if thorough and any(SPELLINGS[column.kind] for column in table.key):
+            return self._rows_of_any_spelling(table, raws)
+        found = (self._stream(statement, keys.matching_on_sqlite(table, raw)) for raw in raws)
         return [row for of_key in found for rows in of_key for row in rows]
+
+    def _rows_of_any_spelling(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
+        found: list[Row] = []
+        known = list(filter(None, (keys.canonical_of(table, raw) for raw in raws)))
+        for start in range(0, len(known), _AT_ONCE):
+            part = known[start : start + _AT_ONCE]
+            values = [value for key in part for value in map(keys.part_on_sqlite, table.key, key)]
+            statement = f"{_select(table)} WHERE {key_sql.same_uuids(table, len(part))}"
+            found += [row for rows in self._stream(statement, tuple(values)) for row in rows]
+        return found
+
+    def count(self, table: Table) -> int:
+        row = self._connection.execute(f"SELECT count(*) FROM {quote(table.name)}").fetchone()
+        return int(row[0])
 
     def has_ended(self, token: str) -> bool:
         """A token is the last log entry of its transaction; one that is beyond the log has not committed."""

@@ -14,28 +14,15 @@ from typing import Any
 from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import encode, is_plain, to_sqlite, to_sqlite_column
+from app.db.rows.canonical import encode
 from app.db.rows.catalog import Column, Row, Table, quote
-from app.db.rows.keys import RawKey
-from app.db.rows.kinds import Kind
+from app.db.rows.keys import Key, RawKey
+from app.db.rows.kinds import SPELLINGS
 from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
+from app.db.rows.spelling import to_sqlite, to_sqlite_column
 from app.db.sides.control import sqlite_control
 from app.db.sides.sqlite.connection import ROW_ERRORS
-
-# Whether PostgreSQL knows values of a kind that have no canonical form: NaN, infinity, years before 1 or
-# after 9999, midnight as 24:00.
-_MORE_ON_POSTGRES: dict[Kind, bool] = {
-    Kind.INTEGER: False,
-    Kind.FLOAT: True,
-    Kind.BOOLEAN: False,
-    Kind.TEXT: False,
-    Kind.TIMESTAMP: True,
-    Kind.DATE: True,
-    Kind.TIME: True,
-    Kind.BLOB: False,
-    Kind.NUMERIC: True,
-    Kind.UUID: False,
-}
+from app.db.sides.sqlite.source import SqliteSource
 
 
 def decode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[Any]], list[Rejected]]:
@@ -47,16 +34,16 @@ def decode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[Any]],
     refused: dict[int, UnsupportedValue] = {}
     columns: list[Sequence[Any]] = []
     for column, values in zip(table.columns, zip(*rows, strict=True), strict=True):
-        if not _MORE_ON_POSTGRES[column.kind] or _is_ordinary(column, values):
-            columns.append(to_sqlite_column(column.kind, values))
+        try:
+            columns.append(to_sqlite_column(column.kind, values, column.spelling, column.name))
             continue
+        except UnsupportedValue:
+            pass
         stored: list[Any] = []
         for n, value in enumerate(values):
             try:
-                stored.append(to_sqlite(column.kind, value))
-                encode(column.kind, stored[n], column.name)
+                stored.append(to_sqlite(column.kind, value, column.spelling, column.name))
             except UnsupportedValue as error:
-                del stored[n:]
                 stored.append(None)
                 refused.setdefault(n, UnsupportedValue(column.name, error.reason))
         columns.append(stored)
@@ -64,13 +51,6 @@ def decode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[Any]],
         return columns, []
     rejected = [Rejected(table, rows[n], error.column, error.reason) for n, error in sorted(refused.items())]
     return [[value for n, value in enumerate(column) if n not in refused] for column in columns], rejected
-
-
-def _is_ordinary(column: Column, values: Sequence[Any]) -> bool:
-    if column.kind is Kind.FLOAT:
-        return all(value is None or value == value for value in values)
-    present = [to_sqlite(column.kind, value) for value in values if value is not None]
-    return not present or is_plain(column.kind, set(map(type, present)), present)
 
 
 class SqliteTarget:
@@ -86,6 +66,8 @@ class SqliteTarget:
         self.careful = careful
         self.unsettled = Unsettled()
         self._held: Held = {}
+        # Rows of tables with mixed spellings, until their new rows come.
+        self._old: dict[tuple[str, Key], Row] = {}
         self.control = sqlite_control(connection)
         self.position: str = connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[
             0
@@ -116,8 +98,7 @@ class SqliteTarget:
         kept = living_only_on(Side.SQLITE, table, self._held)
         if kept:
             self._connection.executemany(
-                f"DELETE FROM {quote(table.name)} WHERE {key_sql.match_on_sqlite(table)}",
-                [values for text, values in self._keys(table) if text not in kept],
+                _delete_exactly(table), [values for text, values in self._keys(table) if text not in kept]
             )
         else:
             self._connection.execute(f"DELETE FROM {quote(table.name)}")
@@ -141,18 +122,37 @@ class SqliteTarget:
             self.unsettled.released.update(
                 (table.name, text) for _, text in texts if text in held and text not in kept
             )
-        self._delete(table, [keys.on_sqlite(table, raw) for raw in raws])
+        self._delete(table, raws)
 
-    def _delete(self, table: Table, values: Sequence[tuple[Any, ...]]) -> None:
+    def _delete(self, table: Table, raws: Sequence[RawKey]) -> None:
+        self._keep_spellings(table, raws)
         self._connection.executemany(
-            f"DELETE FROM {quote(table.name)} WHERE {key_sql.match_on_sqlite(table)}", values
+            f"DELETE FROM {quote(table.name)} WHERE {key_sql.match_on_sqlite(table)}",
+            [keys.matching_on_sqlite(table, raw) for raw in raws],
         )
+
+    def _keep_spellings(self, table: Table, raws: Sequence[RawKey]) -> None:
+        """Remember how the rows are spelt that are about to be replaced, where their columns are mixed."""
+        if not any(map(_is_mixed, table.columns)):
+            return
+        thorough = any(map(_is_mixed, table.key))
+        for row in SqliteSource(self._connection).rows_of(table, raws, thorough=thorough):
+            self._old[table.name, keys.of_row(table, row)] = row
+            if thorough:  # under a spelling that nobody looks for it would stand there twice
+                self._connection.execute(
+                    _delete_exactly(table), [row[position] for position in table.key_positions]
+                )
 
     def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
         self.delete(table, raws)
         return self.insert(table, [rows] if rows else [])
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
+        """Insert rows.
+
+        Raises:
+            ApplyFailed: PostgreSQL holds a value that has no canonical form.
+        """
         columns = ", ".join(quote(column.name) for column in table.columns)
         marks = ", ".join("?" * len(table.columns))
         statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"
@@ -164,14 +164,14 @@ class SqliteTarget:
                 continue
             stored, rejected = decode_rows(table, batch)
             self.unsettled.refused += rejected
-            self._connection.executemany(statement, zip(*stored, strict=True))
+            self._connection.executemany(statement, self._as_before(table, zip(*stored, strict=True)))
         return len(self.unsettled.refused) - before
 
     def _make_way(self, table: Table, rows: Sequence[Row]) -> None:
         """Rows that only SQLite holds give way to rows of the primary."""
         if kept := living_only_on(Side.SQLITE, table, self._held):
             coming = rows_with_keys(table, rows, kept)
-            self._delete(table, [keys.values_on_sqlite(table, key) for key in coming])
+            self._delete(table, [keys.logged(table, key) for key in coming])
             self.unsettled.released.update((table.name, keys.to_text(key)) for key in coming)
 
     def _one_by_one(self, table: Table, statement: str, rows: Sequence[Row]) -> Iterator[Rejected]:
@@ -182,9 +182,19 @@ class SqliteTarget:
             if rejected:
                 continue
             try:
-                self._connection.execute(statement, [column[0] for column in stored])
+                [spelt] = self._as_before(table, zip(*stored, strict=True))
+                self._connection.execute(statement, spelt)
             except ROW_ERRORS as error:
                 yield Rejected(table, row, _refusing_column(table, str(error)), str(error))
+
+    def _as_before(self, table: Table, rows: Iterable[Row]) -> Iterable[Row]:
+        """Rows with the spelling that their unchanged values had."""
+        if not self._old:
+            yield from rows
+            return
+        for row in rows:
+            old = self._old.get((table.name, keys.of_row(table, row)))
+            yield row if old is None else tuple(map(_kept, table.columns, old, row))
 
     def forget_announced(self, raws: dict[str, list[RawKey]]) -> None:
         for table, of_table in raws.items():
@@ -219,3 +229,23 @@ def _refusing_column(table: Table, message: str) -> str:
     _, _, named = message.partition(f"{table.name}.")
     name = named.partition(",")[0]
     return name if name in {column.name for column in table.columns} else ""
+
+
+def _is_mixed(column: Column) -> bool:
+    return SPELLINGS[column.kind] and column.spelling is not None and column.spelling.mixed
+
+
+def _kept(column: Column, old: Any, new: Any) -> Any:
+    """The old spelling if both mean the same."""
+    if old == new or not _is_mixed(column) or old is None or new is None:
+        return new
+    try:
+        return old if encode(column.kind, old) == encode(column.kind, new) else new
+    except UnsupportedValue:
+        return new
+
+
+def _delete_exactly(table: Table) -> str:
+    """Deletes the row of a key in the very spelling that is given."""
+    exactly = " AND ".join(f"{quote(name)} IS ?" for name in table.key_names)
+    return f"DELETE FROM {quote(table.name)} WHERE {exactly}"

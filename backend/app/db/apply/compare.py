@@ -22,7 +22,9 @@ from app.db.rows.policy import encode_cell
 class Mismatch:
     """One key at which the sides differ.
 
-    `kind`: different, missing (on the shadow) or extra (on the shadow); `columns`: which, for different.
+    `kind`: different, missing (on the shadow), extra (on the shadow), double (two rows of SQLite have one key),
+    unfound (a scan sees the row, a lookup does not), count (the sides have different numbers of rows, and the
+    key stands for the table). `columns`: which, for different.
     """
 
     table: str
@@ -45,11 +47,19 @@ def compare_rows(table: Table, sqlite_rows: Iterable[Row], postgres_rows: Iterab
     Returns:
         Mismatches with `missing` and `extra` seen from SQLite: missing on PostgreSQL, extra there.
     """
-    ours = {keys.of_row(table, row): row for row in sqlite_rows}
+    ours: dict[Key, Row] = {}
+    double: set[Key] = set()
+    for row in sqlite_rows:
+        key = keys.of_row(table, row)
+        if key in ours and ours[key] != row:
+            double.add(key)
+        ours[key] = row
     theirs = {keys.of_row(table, row): row for row in postgres_rows}
     found = [Mismatch(table.name, key, "missing") for key in ours.keys() - theirs.keys()]
     found += [Mismatch(table.name, key, "extra") for key in theirs.keys() - ours.keys()]
-    for key in ours.keys() & theirs.keys():
+    found = [item for item in found if item.key not in double]
+    found += [Mismatch(table.name, key, "double", table.key_names) for key in double]
+    for key in ours.keys() & theirs.keys() - double:
         if columns := differing_columns(table, ours[key], theirs[key]):
             found.append(Mismatch(table.name, key, "different", columns))
     return found
@@ -60,16 +70,16 @@ def differing_columns(table: Table, sqlite_row: Row, postgres_row: Row) -> tuple
     return tuple(
         column.name
         for column, ours, theirs in zip(table.columns, sqlite_row, postgres_row, strict=True)
-        if ours != theirs and _canonical(table, column, ours) != _canonical(table, column, theirs)
+        if not _equal(table, column, ours, theirs)
     )
 
 
-def _canonical(table: Table, column: Column, value: Any) -> str | None:
-    """The canonical text, or a text no canonical form can equal where there is none."""
+def _equal(table: Table, column: Column, ours: Any, theirs: Any) -> bool:
+    """Whether both have a canonical form, the same: what has none equals nothing, however it is spelt."""
     try:
-        return encode_cell(table, column, value)
-    except UnsupportedValue as error:
-        return f"\x00{error}"
+        return encode_cell(table, column, ours) == encode_cell(table, column, theirs)
+    except UnsupportedValue:
+        return False
 
 
 def by_table(mismatches: Sequence[Mismatch]) -> Mapping[str, int]:

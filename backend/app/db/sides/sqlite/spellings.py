@@ -1,0 +1,128 @@
+"""How the application spells the values of each column, learnt from the SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from app.db.rows.catalog import Column, Schema, Table, quote
+from app.db.rows.kinds import Kind
+from app.db.rows.spelling import Spelling
+
+
+def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str], Spelling]:
+    """Look at every value of the columns that can be spelt in several ways; the answer is by table and column.
+
+    A column that holds nothing is left out: what its declared type tells counts.
+    """
+    return {
+        (table.name, column.name): spelling
+        for table in schema.values()
+        for column in table.columns
+        if (spelling := of_column(connection, table, column)) is not None
+    }
+
+
+def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
+    """The spelling of a column's values; None if there are none, or only one form."""
+    look = _LOOKS[column.kind]
+    return None if look is None else look(sqlite, quote(table.name), quote(column.name))
+
+
+def _uuid(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
+    shapes: Counter[str] = Counter()
+    letters: Counter[str] = Counter()
+    for length, lower, upper, n in sqlite.execute(
+        f"SELECT length({name}), {name} = lower({name}), {name} = upper({name}), count(*) FROM {table} "
+        f"WHERE typeof({name}) = 'text' GROUP BY 1, 2, 3"
+    ):
+        shapes[{32: "hex", 36: "hyphens"}.get(length, "braces")] += n
+        if not (lower and upper):
+            letters["lower" if lower else "upper" if upper else "both"] += n
+    if not shapes:
+        return None
+    shape = shapes.most_common(1)[0][0]
+    capitals = bool(letters) and letters["upper"] > letters["lower"] + letters["both"]
+    return Spelling(shape.upper() if capitals else shape, len(shapes) > 1 or len(letters) > 1)
+
+
+def _timestamp(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
+    separators: Counter[str] = Counter()
+    digits: Counter[tuple[str, bool]] = Counter()
+    for separator, rest, n in sqlite.execute(
+        f"SELECT substr({name}, 11, 1), {_fraction(name, 12)}, count(*) FROM {table} "
+        f"WHERE {_is_plain(name, 12)} GROUP BY 1, 2"
+    ):
+        separators[separator] += n
+        digits[rest] += n
+    if not separators:
+        return None
+    clock = _digits(digits)
+    return Spelling(separators.most_common(1)[0][0] + clock.form, clock.mixed or len(separators) > 1)
+
+
+def _time(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
+    digits: Counter[Any] = Counter()
+    for rest, n in sqlite.execute(
+        f"SELECT {_fraction(name, 1)}, count(*) FROM {table} WHERE {_is_plain(name, 1)} GROUP BY 1"
+    ):
+        digits[rest] += n
+    return _digits(digits) if digits else None
+
+
+def _is_plain(name: str, start: int) -> str:
+    """Whether a text may have a canonical form: nothing but a fraction follows the seconds."""
+    after = f"substr({name}, {start + 8})"
+    return (
+        f"typeof({name}) = 'text' AND (length({name}) = {start + 4} OR {after} = '' AND "
+        f"length({name}) = {start + 7} OR {after} GLOB '.[0-9]*' AND {after} NOT GLOB '.*[^0-9]*')"
+    )
+
+
+def _fraction(name: str, start: int) -> str:
+    """What a time's text says of its form: its length from `start`, and whether its fraction is needed.
+
+    `m`: no seconds; `0`: none; else the digits of the fraction, with `!` where they are not all zero, and
+    with `=` where three of six are enough.
+    """
+    fraction = f"substr({name}, {start + 9})"
+    return (
+        f"CASE length({name}) WHEN {start + 4} THEN 'm' WHEN {start + 7} THEN "
+        f"CASE WHEN substr({name}, -3) = ':00' THEN '0m' ELSE '0' END "
+        f"ELSE length({fraction}) || CASE WHEN trim({fraction}, '0') = '' THEN '' "
+        f"WHEN substr({fraction}, 4) IN ('', '000') THEN '=' ELSE '!' END END"
+    )
+
+
+def _digits(seen: Counter[Any]) -> Spelling:
+    """The form that explains most values.
+
+    A fraction that is needed in full says nothing: every form writes it. One of zeros, and one that is not
+    there, tell the forms apart.
+    """
+    explained = {
+        "6": ("6", "6=", "6!"),
+        "3": ("3", "3=", "6!"),
+        "0": ("0", "0m", "6=", "6!"),
+        "m": ("m", "0", "6=", "6!"),
+    }
+    counts = {form: sum(seen[mark] for mark in marks) for form, marks in explained.items()}
+    form = max(counts, key=lambda item: counts[item])
+    return Spelling(form, counts[form] < seen.total())
+
+
+# How a kind's spelling is found out; None: it has one.
+_LOOKS: dict[Kind, Callable[[sqlite3.Connection, str, str], Spelling | None] | None] = {
+    Kind.INTEGER: None,
+    Kind.FLOAT: None,
+    Kind.BOOLEAN: None,
+    Kind.TEXT: None,
+    Kind.TIMESTAMP: _timestamp,
+    Kind.DATE: None,
+    Kind.TIME: _time,
+    Kind.BLOB: None,
+    Kind.NUMERIC: None,
+    Kind.UUID: _uuid,
+}

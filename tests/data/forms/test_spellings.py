@@ -1,0 +1,173 @@
+"""Each column of SQLite keeps the spelling of its application, there and back."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from app.db.common.urls import Side
+from app.db.rows.canonical import encode
+from app.db.rows.catalog import Column, Table
+from app.db.rows.kinds import Kind
+from app.db.rows.spelling import Spelling, spell_uuid, to_sqlite
+from app.db.sides.sqlite.spellings import of_column
+from loadtests.stage.embedded import EmbeddedPostgres
+from migration.verify.repair import repair_all
+from migration.verify.run import Verify
+from tests.data.verify.small_pair import SmallPair, make_pair_of
+
+SQLITE = """
+CREATE TABLE docs (id CHAR(36) PRIMARY KEY, at TIME, seen DATETIME, v INTEGER);
+CREATE TABLE notes (id INTEGER PRIMARY KEY, doc CHAR(36), tag VARCHAR);
+CREATE TABLE mixed (id VARCHAR PRIMARY KEY, at TIME);
+"""
+POSTGRES = """
+CREATE TABLE docs (id uuid PRIMARY KEY, at time, seen timestamp, v bigint);
+CREATE TABLE notes (id bigint PRIMARY KEY, doc uuid, tag text);
+CREATE TABLE mixed (id uuid PRIMARY KEY, at time);
+"""
+DOCS = [str(uuid.UUID(int=n * 0x1234567890ABCDEF1234567)) for n in range(1, 41)]
+MIXED = [
+    "0" * 31 + "a",
+    "{" + DOCS[3] + "}",
+    DOCS[4],
+    DOCS[5].upper(),
+    "AbCdEf00-0000-0000-0000-000000000000",
+]
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    connection.executemany(
+        "INSERT INTO docs VALUES (?, '07:00:00', '2026-01-05T07:00:00', 1)", [(k,) for k in DOCS]
+    )
+    connection.executemany("INSERT INTO mixed VALUES (?, '07:00')", [(k,) for k in MIXED])
+
+
+@pytest.fixture(scope="module")
+def module_pair(
+    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SmallPair]:
+    name = f"v_{uuid.uuid4().hex[:12]}"
+    url = postgres_server.create_database(name)
+    pair = make_pair_of(tmp_path_factory.mktemp("spelt"), url, SQLITE, POSTGRES, fill)
+    yield pair
+    pair.applier.stores.close()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def spelt(module_pair: SmallPair) -> Iterator[SmallPair]:
+    module_pair.move(Side.SQLITE)
+    yield module_pair
+    repair_all(module_pair.applier, ["docs", "mixed", "notes"])
+
+
+def all_of(pair: SmallPair, query: str) -> list[tuple[object, ...]]:
+    return pair.applier.stores.sqlite.connection.execute(query).fetchall()
+
+
+def test_a_damaged_a_lost_and_an_added_row_are_named_and_repaired(spelt: SmallPair) -> None:
+    added = str(uuid.UUID(int=5))
+    before = all_of(spelt, "SELECT * FROM docs ORDER BY 1")
+    spelt.corrupt("UPDATE docs SET v = 9 WHERE id = %s", DOCS[0])
+    spelt.corrupt("DELETE FROM docs WHERE id = %s", DOCS[1])
+    spelt.corrupt("INSERT INTO docs VALUES (%s, NULL, NULL, 1)", added)
+    found = Verify(spelt.applier, chunk_rows=7).run()
+    assert {(item.key, item.kind) for item in found.mismatches} == {
+        ((DOCS[0],), "different"),
+        ((DOCS[1],), "missing"),
+        ((added,), "extra"),
+    }
+    done = repair_all(spelt.applier, found.tables)
+    assert (done.keys, done.left) == (3, {})
+    again = Verify(spelt.applier).run()
+    assert again.clean and again.rows == len(DOCS) + len(MIXED)
+    assert all_of(spelt, "SELECT * FROM docs ORDER BY 1") == before
+
+
+def test_rows_come_back_in_the_spelling_of_their_column(spelt: SmallPair) -> None:
+    spelt.move(Side.POSTGRES)
+    new = str(uuid.UUID(int=77))
+    spelt.write("UPDATE docs SET at = '09:30', seen = '2026-02-03 04:05:06', v = 2 WHERE id = %s", DOCS[2])
+    spelt.write("INSERT INTO docs VALUES (%s, '08:00', '2026-02-03 04:05:06.5', 3)", new)
+    spelt.write("INSERT INTO notes VALUES (1, %s, 'x')", new)
+    spelt.settle()
+    assert all_of(spelt, f"SELECT at, seen, v FROM docs WHERE id = '{DOCS[2]}'") == [
+        ("09:30:00", "2026-02-03T04:05:06", 2)
+    ]
+    assert all_of(spelt, "SELECT at, seen, tag FROM docs JOIN notes ON notes.doc = docs.id") == [
+        ("08:00:00", "2026-02-03T04:05:06.500000", "x")
+    ]
+    assert Verify(spelt.applier, chunk_rows=7).run().clean
+
+
+def test_in_a_mixed_column_each_value_keeps_its_own_spelling(spelt: SmallPair) -> None:
+    spelt.move(Side.POSTGRES)
+    spelt.write("UPDATE mixed SET at = '08:00'")
+    spelt.settle()
+    assert {row[0] for row in all_of(spelt, "SELECT id FROM mixed WHERE at = '08:00'")} == set(MIXED)
+    assert Verify(spelt.applier, chunk_rows=2).run().clean
+    spelt.write("DELETE FROM mixed WHERE id = %s", MIXED[4])
+    spelt.settle()
+    assert len(all_of(spelt, "SELECT id FROM mixed")) == len(MIXED) - 1
+    spelt.write("INSERT INTO mixed VALUES (%s, '08:00')", MIXED[4])
+    spelt.settle()
+
+
+@pytest.mark.parametrize("n", range(len(MIXED)))
+def test_a_lost_row_is_found_and_mended_whatever_its_spelling(spelt: SmallPair, n: int) -> None:
+    spelt.move(Side.SQLITE)
+    canonical = str(uuid.UUID(MIXED[n]))
+    spelt.corrupt("DELETE FROM mixed WHERE id = %s", canonical)
+    found = Verify(spelt.applier, chunk_rows=2).run()
+    assert [(item.key, item.kind) for item in found.mismatches] == [((canonical,), "missing")]
+    assert repair_all(spelt.applier, ["mixed"]).keys == 1
+    assert Verify(spelt.applier).run().clean
+
+
+def test_two_rows_of_one_key_are_a_mismatch_that_no_repair_hides(spelt: SmallPair) -> None:
+    spelt.move(Side.POSTGRES)
+    spelt.corrupt("INSERT INTO docs VALUES (%s, NULL, NULL, 1)", DOCS[7].upper())
+    found = Verify(spelt.applier).run()
+    assert [(item.key, item.kind) for item in found.mismatches] == [((DOCS[7],), "double")]
+    assert any("two rows on SQLite" in line for line in repair_all(spelt.applier, ["docs"]).reasons())
+    spelt.corrupt("DELETE FROM docs WHERE id = %s", DOCS[7].upper())
+    assert Verify(spelt.applier).run().clean
+
+
+SEEN = [
+    (Kind.TIME, ["07:00:00", "08:00:00.5"], Spelling("0", True)),
+    (Kind.TIME, ["07:00:00", "08:00:00.500000"], Spelling("0")),
+    (Kind.TIME, ["07:00:00.000000", "08:00:00.500000"], Spelling("6")),
+    (Kind.TIME, ["07:00:00.000", "08:00:00.500"], Spelling("3")),
+    (Kind.TIME, ["07:00", "08:00"], Spelling("m")),
+    (Kind.TIME, ["08:00:00.123456"], Spelling("6")),
+    (Kind.TIMESTAMP, ["2026-01-05T07:00:00", "2026-01-05T07:00:00.000001"], Spelling("T0")),
+    (Kind.TIMESTAMP, ["2026-01-05 07:00:00.000000"], Spelling(" 6")),
+    (Kind.TIMESTAMP, ["2026-01-05 07:00:00"] * 2 + ["2026-01-05T07:00:00"], Spelling(" 0", True)),
+    (Kind.UUID, [DOCS[0]], Spelling("hyphens")),
+    (Kind.UUID, [spell_uuid(DOCS[9], "HEX")], Spelling("HEX")),
+    (Kind.UUID, [spell_uuid(DOCS[9], "braces"), spell_uuid(DOCS[8], "braces")], Spelling("braces")),
+    (Kind.UUID, [spell_uuid(key, "hex") for key in DOCS] + [DOCS[0]], Spelling("hex", True)),
+    (Kind.UUID, [], None),
+    (Kind.INTEGER, [1], None),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "expected"), SEEN)
+def test_a_spelling_is_learnt_from_what_a_column_holds(
+    kind: Kind, values: list[object], expected: Spelling | None
+) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE t (c)")
+    connection.executemany("INSERT INTO t VALUES (?)", [(value,) for value in values])
+    column = Column("c", kind, "", True)
+    learnt = of_column(connection, Table("t", (column,), (column,)), column)
+    assert learnt == expected
+    if learnt is not None and not learnt.mixed:
+        canonical = [encode(kind, value) for value in values]
+        printed = [text.rstrip("0").rstrip(".") if text and "." in text else text for text in canonical]
+        assert [to_sqlite(kind, value, learnt) for value in printed] == values
