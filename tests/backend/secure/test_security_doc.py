@@ -57,7 +57,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "The session cookie": (f"{ANSWERS}::test_the_session_cookie_is_for_this_site_and_no_script",),
     "No answer repeats a password": (f"{ANSWERS}::test_a_refusal_does_not_repeat_the_secret",),
     "No log line and no metric": (f"{LOG_IN}::test_no_attempt_leaves_its_password_in_a_log",),
-    "Every answer forbids": (
+    "Every answer to a call": (
         f"{ANSWERS}::test_every_answer_has_the_headers",
         f"{ANSWERS}::test_refused_requests_have_the_headers_too",
     ),

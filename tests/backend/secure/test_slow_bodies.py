@@ -22,7 +22,8 @@ PATIENCE_MS = 300
 @pytest.fixture
 def served(app: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[uvicorn.Server]:
     """The application in a server of this process."""
-    monkeypatch.setattr(settings, "body_timeout_ms", PATIENCE_MS)
+    for name in ("body_timeout_ms", "webhook_body_timeout_ms"):
+        monkeypatch.setattr(settings, name, PATIENCE_MS)
     config = uvicorn.Config(app, host="127.0.0.1", port=free_port(), log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -53,7 +54,7 @@ LENGTH = "POST {} HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Len
 CHUNKED = "POST {} HTTP/1.1\nHost: x\nContent-Type: application/json\nTransfer-Encoding: chunked"
 
 
-@pytest.mark.parametrize("path", ["/api/auth/login", "/api/orders/", "/no/such/path"])
+@pytest.mark.parametrize("path", ["/api/auth/login", "/api/orders/", "/no/such/path", "/webhook/tradingview"])
 @pytest.mark.parametrize(("head", "body"), [(LENGTH, b""), (LENGTH, b'{"a'), (CHUNKED, b'3\r\n{"a\r\n')])
 def test_a_body_that_does_not_arrive_is_answered_and_let_go(
     served: uvicorn.Server, path: str, head: str, body: bytes
