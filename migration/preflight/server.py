@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 
 from app.db.common.settings import ShimSettings
 from app.db.rows.catalog import postgres_columns, quote
+from app.db.sides.capture.silence import silencing
 from migration.preflight.findings.report import Finding, Severity
 
 MINIMUM_SERVER = 140_000
@@ -144,6 +145,7 @@ def server_findings(
     for holds, code, severity, reason, remedy in _CHECKS:
         if holds(facts):
             yield Finding(code, severity, reason.format(**facts), remedy.format(**facts))
+    yield from _triggers_off(connection)
     yield from _connections(facts, settings)
     if estimated_bytes > facts["wal"]:
         yield Finding(
@@ -154,6 +156,25 @@ def server_findings(
         )
     if not facts["prepared"] and facts["schema"] is not None:
         yield from _filled(connection)
+
+
+def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    for place, remedy in silencing(connection):
+        yield Finding(
+            "postgres.triggers_off",
+            Severity.BLOCKS,
+            f"session_replication_role = replica is {place}: triggers and foreign keys do not act there",
+            remedy,
+        )
+    for (name,) in connection.execute(
+        "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
+    ).fetchall():
+        yield Finding(
+            "postgres.event_trigger",
+            Severity.WARNS,
+            f"event trigger {name} acts on every change of the schema, those of the move among them",
+            f"ALTER EVENT TRIGGER {quote(name)} DISABLE for the time of prepare and of schema migrations",
+        )
 
 
 def _connections(facts: _Facts, settings: ShimSettings) -> Iterator[Finding]:

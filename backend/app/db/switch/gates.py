@@ -23,6 +23,7 @@ from app.db.common.urls import Side
 from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import Schema, read_schema
 from app.db.sides.capture.inventory import check_postgres_inventory
+from app.db.sides.capture.silence import check_silence
 from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
@@ -154,6 +155,7 @@ class _Gates:
         schema = self._tables
         check_inventory(self._sqlite.connection, schema)
         check_postgres_inventory(self._postgres.connection, schema)
+        check_silence(self._postgres.connection)
         return True, f"complete on both sides for {len(schema)} tables"
 
     def _indexes(self) -> Verdict:
