@@ -59,6 +59,10 @@ class Fenced(SwitchError):
     retryable = True
 
 
+class FileReplaced(SwitchError):
+    """Another file took the place of the SQLite file that this process has open; nothing is written."""
+
+
 class StaleAttempt(SwitchError):
     """A coordinator found that its attempt was ended by somebody else; it must not touch anything."""
 

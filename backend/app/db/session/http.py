@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from app.db.common.errors import SwitchError
+from app.db.common.urls import Side
 from app.db.session.at_start import switch_at_start
 from app.db.session.runtime import Runtime, runtime
 
@@ -94,6 +95,9 @@ def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
 
 def _answers(current: Runtime) -> str | None:
     """None if the primary answers a trivial query, else why not."""
+    on_sqlite = current.pair is not None and current.primary() is Side.SQLITE
+    if on_sqlite and (replaced := current.gate.watch.problem()):
+        return replaced
     try:
         with current.engine(current.primary()).connect() as connection:
             connection.execute(text("SELECT 1"))

@@ -248,6 +248,7 @@ class Replicator:
         if self._stopping.is_set():
             return
         applier = self._open()
+        applier.stores.sqlite.watch.check()
         self._recover_if_due(applier)
         mode = self._settings.dual_write
         if mode is not DualWrite.OFF and (requested or self._asked.is_set() or self._is_mine(applier)):
