@@ -15,7 +15,7 @@ from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
 from migration.common.outcome import Exit, Outcome
-from migration.switch import forced, teardown
+from migration.switch import ending, forced, teardown
 from migration.switch import run as switching
 from migration.verbs.frame import Call, verb
 from migration.verify.checking import mismatch_json
@@ -28,6 +28,10 @@ MaxPause = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show gates and steps, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+YesName = Annotated[
+    str | None,
+    typer.Option("--yes", metavar="NAME", help="Do not ask: the name of the PostgreSQL database."),
+]
 Unfence = Annotated[
     bool,
     typer.Option("--unfence-retired", help="Leave the side that is left behind writable. Dangerous."),
@@ -163,17 +167,22 @@ def recover_verb(call: Call) -> Outcome:
 def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
     """End dual-write on the current primary. There is no way back after it."""
     with call.stores() as stores:
-        if any(teardown.controls(stores)):
-            call.confirm(
-                "End dual-write, give up the way back (does ST_DATABASE_URL name the primary everywhere)?",
-                yes,
-            )
+        if ending.asks(stores):
+            name = stores.postgres.connection.info.dbname
+            call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
         ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
         return _ended(ended, "complete", stores)
 
 
+_COMPLETES = (
+    "This ends dual-write and gives up the way back; does ST_DATABASE_URL name the primary everywhere?"
+)
+_ABORTS = "This gives the move up."
+
+
 def abort(
     call: Call,
+    yes: YesName = None,
     unfence_retired: Unfence = False,
     without_postgres: Annotated[
         bool, typer.Option("--without-postgres", help="PostgreSQL is lost: clean SQLite alone.")
@@ -183,6 +192,9 @@ def abort(
     with call.stores() as stores:
         if without_postgres:
             return _ended(teardown.end_without_postgres(stores), "abort", stores)
+        if ending.asks(stores):
+            name = stores.postgres.connection.info.dbname
+            call.confirm_name(_ABORTS, ending.goes(stores, "abort"), name, yes)
         ended = teardown.end(stores, "abort", unfence=unfence_retired, report=call.report)
         return _ended(ended, "abort", stores)
 
