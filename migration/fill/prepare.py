@@ -134,6 +134,11 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
             "the SQLite file is already paired with another PostgreSQL database",
             hint="use that database's URL, or run st-migrate abort with it first",
         )
+    if ours is not None and theirs is not None and ours.epoch > theirs.epoch:
+        raise Refused(
+            "a forced rollback left this PostgreSQL behind",
+            hint="run st-migrate abort, then prepare --discard-target to fill it anew",
+        )
     return ours, theirs
 
 

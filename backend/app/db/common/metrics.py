@@ -5,10 +5,12 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 LAG_CHANGES = Gauge(
-    "st_lag_changes", "Log entries the shadow does not have yet", multiprocess_mode="mostrecent"
+    "st_lag_changes", "Log entries the shadow does not have yet", multiprocess_mode="livemostrecent"
 )
 LAG_SECONDS = Gauge(
-    "st_lag_seconds", "Age of the oldest change the shadow does not have yet", multiprocess_mode="mostrecent"
+    "st_lag_seconds",
+    "Age of the oldest change the shadow does not have yet",
+    multiprocess_mode="livemostrecent",
 )
 APPLIED = Counter("st_applied_changes", "Log entries applied to the shadow by this process")
 ROUNDS = Counter("st_apply_rounds", "Rounds of apply by this process", ["outcome"])
@@ -22,16 +24,22 @@ SYNC_WAIT_SECONDS = Histogram(
     "What a commit waited for the shadow",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
 )
-DEGRADED = Gauge("st_degraded", "1 while sync or strict mode runs as async", multiprocess_mode="max")
+DEGRADED = Gauge("st_degraded", "1 while sync or strict mode runs as async", multiprocess_mode="livemax")
 FENCE_WAITS = Counter("st_fence_waits", "Transactions that had to wait at the fence")
 FENCE_WAIT_SECONDS = Histogram(
     "st_fence_wait_seconds",
     "What a transaction waited at the fence",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 3.0),
 )
-PRIMARY = Gauge("st_primary", "1 for the side that is primary", ["side"], multiprocess_mode="mostrecent")
-EPOCH = Gauge("st_epoch", "Promotions so far", multiprocess_mode="mostrecent")
-PHASE = Gauge("st_phase", "1 for the phase the pair is in", ["phase"], multiprocess_mode="mostrecent")
-QUARANTINED = Gauge("st_quarantined_rows", "Rows the shadow cannot hold", multiprocess_mode="mostrecent")
+PRIMARY = Gauge("st_primary", "1 for the side that is primary", ["side"], multiprocess_mode="livemostrecent")
+EPOCH = Gauge("st_epoch", "Promotions so far", multiprocess_mode="livemostrecent")
+PHASE = Gauge("st_phase", "1 for the phase the pair is in", ["phase"], multiprocess_mode="livemostrecent")
+QUARANTINED = Gauge("st_quarantined_rows", "Rows the shadow cannot hold", multiprocess_mode="livemostrecent")
 SHADOW_READS = Counter("st_shadow_reads", "Reads repeated on the shadow", ["outcome"])
 SHADOW_MISMATCHES = Counter("st_shadow_read_mismatches", "Repeated reads that gave another answer")
+APPLY_STATE = Gauge(
+    "st_apply_state",
+    "1 for what becomes of changes, measured from the databases at each look",
+    ["state"],
+    multiprocess_mode="livemostrecent",
+)

@@ -21,6 +21,7 @@ from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
+from app.db.common import metrics_files
 from app.db.common.errors import SwitchError
 from app.db.common.urls import Side
 from app.db.session.at_start import switch_at_start
@@ -41,6 +42,7 @@ def install(app: FastAPI) -> None:
 def _with_background(inner: Any) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        metrics_files.begin()
         current = runtime()
         await run_in_threadpool(switch_at_start, current)
         await run_in_threadpool(current.start)
@@ -76,6 +78,8 @@ def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
     control = current.gate.control()
     health = current.replicator.health()
     problem = _answers(current)
+    seen = current.observer.look() if control else None
+    lag = seen.lag.seconds if seen and seen.lag else health.lag_seconds
     body: dict[str, Any] = {
         "status": problem or "ready",
         "mode": "dual",
@@ -87,7 +91,9 @@ def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
         "dual_write": current.settings.dual_write,
         "degraded": health.degraded,
         "switching": control is not None and control.attempt is not None,
-        "lag_seconds": round(health.lag_seconds, 3),
+        "lag_seconds": round(lag, 3),
+        "apply": seen.state if seen else None,
+        "blocks": list(seen.blocks) if seen else [],
         "apply_error": health.error,
     }
     return body, problem is None
@@ -108,8 +114,12 @@ def _answers(current: Runtime) -> str | None:
 
 def metrics() -> Response:
     """Prometheus metrics; of all workers together when PROMETHEUS_MULTIPROC_DIR is set."""
+    current = runtime()
+    if current.pair is not None and current.gate.prepared:
+        current.observer.look()
     registry: CollectorRegistry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if os.environ.get(metrics_files.VARIABLE):
+        metrics_files.forget_the_dead()
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has none
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
