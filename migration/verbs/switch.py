@@ -26,6 +26,10 @@ MaxPause = Annotated[
         "--max-pause-ms", min=1, max=600_000, help="Give up when writers would wait longer than this."
     ),
 ]
+MaxSeconds = Annotated[
+    int,
+    typer.Option("--max-seconds", min=1, max=86_400, help="Give up when no switch was made within this."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show gates and steps, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 YesName = Annotated[
@@ -50,15 +54,18 @@ def register(app: typer.Typer) -> None:
         verb(app, name)(function)
 
 
-def cutover(call: Call, dry_run: DryRun = False, max_pause_ms: MaxPause = 1500) -> Outcome:
+def cutover(
+    call: Call, dry_run: DryRun = False, max_pause_ms: MaxPause = 1500, max_seconds: MaxSeconds = 60
+) -> Outcome:
     """Make PostgreSQL the primary, in the running processes, without restart."""
-    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms)
+    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms, max_seconds)
 
 
 def rollback(
     call: Call,
     dry_run: DryRun = False,
     max_pause_ms: MaxPause = 1500,
+    max_seconds: MaxSeconds = 60,
     force: Annotated[
         bool, typer.Option("--force", help="PostgreSQL is gone: make SQLite primary as it is.")
     ] = False,
@@ -69,14 +76,16 @@ def rollback(
     """Make SQLite the primary again, by the same protocol mirrored."""
     if force:
         return _force(call, accept_loss and not dry_run)
-    return _switch(call, Side.SQLITE, dry_run, max_pause_ms)
+    return _switch(call, Side.SQLITE, dry_run, max_pause_ms, max_seconds)
 
 
-def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int) -> Outcome:
+def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds: int) -> Outcome:
     with call.prepared() as stores:
         if dry_run:
             return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to)
-        done = guarded.switch(Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report)
+        done = guarded.switch(
+            Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds
+        )
         return switched(stores, done, call.report)
 
 

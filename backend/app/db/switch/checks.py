@@ -191,7 +191,7 @@ def make(name: str, verdict: Callable[[], Verdict], remedy: str, command: str | 
         ok, detail = verdict()
     except SwitchError as error:
         return Check(name, False, error.message, error.hint or remedy, command)
-    except (psycopg.Error, sqlite3.Error) as error:
+    except (psycopg.Error, sqlite3.Error, TimeoutError) as error:
         return Check(name, False, f"could not be evaluated: {str(error).splitlines()[0]}", remedy, command)
     return Check(name, ok, detail, "" if ok else remedy, None if ok else command)
 

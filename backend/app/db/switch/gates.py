@@ -9,7 +9,7 @@ is closed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.db.apply.changed import DirtyKeys
@@ -19,6 +19,8 @@ from app.db.common.urls import Side
 from app.db.revisions.source import Alembic, SchemaSource
 from app.db.switch.checks import Check, Checks, Verdict, make, some
 from app.db.switch.rehearsal import key_seconds, rehearse
+
+LONG_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def evaluate(
     max_pause_ms: int,
     max_lag: int = 10_000,
     source: SchemaSource | None = None,
+    give_up_at: float | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> list[Gate]:
     """Evaluate every gate of a switch to `to`.
 
@@ -45,14 +49,22 @@ def evaluate(
         applier: the pair, through connections of this caller's own.
         max_pause_ms: how long writers may be held.
         max_lag: log entries that the shadow may be behind.
+        give_up_at: the moment of `time.monotonic` from which changed keys are not compared any more.
+        report: called with one line for each gate that takes long.
         source: what tells the sides' schemas apart; None for the backend's Alembic chain.
 
     Raises:
         NotPrepared: a side carries no control row.
         ShadowUnavailable: PostgreSQL cannot be reached.
     """
-    gates = _Gates(applier, to, max_pause_ms, max_lag, source or Alembic())
-    return list(gates.gates())
+    gates = _Gates(applier, to, max_pause_ms, max_lag, source or Alembic(), give_up_at)
+    found, began = [], time.monotonic()
+    for gate in gates.gates():
+        found.append(gate)
+        if (took := time.monotonic() - began) > LONG_S:
+            report(f"gate {gate.name} took {took:.1f} s: {gate.detail}")
+        began = time.monotonic()
+    return found
 
 
 def require(gates: Sequence[Gate]) -> None:
@@ -74,14 +86,20 @@ class _Gates(Checks):
     """The checks, and what only a switch asks: those that try something or need a direction."""
 
     def __init__(
-        self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int, source: SchemaSource
+        self,
+        applier: Applier,
+        to: Side,
+        max_pause_ms: int,
+        max_lag: int,
+        source: SchemaSource,
+        give_up_at: float | None,
     ) -> None:
         super().__init__(applier.stores, source)
         self._applier = applier
         self._to = to
         self._max_pause_ms = max_pause_ms
         self._max_lag = max_lag
-        self._dirty = DirtyKeys(applier)
+        self._dirty = DirtyKeys(applier, give_up_at)
 
     def gates(self) -> Iterator[Gate]:
         yield _gate(self.phase())
