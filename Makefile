@@ -25,14 +25,18 @@ demo: setup  ## Move a live database under webhook traffic, there, back and ther
 test: setup  ## Run the test suite (ARGS go to pytest)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+modes: setup  ## Every suite in every dual-write mode, with either side as primary (ARGS go to pytest)
+	ST_TEST_MODES=all $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 900 tests/core/modes tests/core/session \
+		tests/core/outage tests/core/random tests/backend $(ARGS)
+
 fault: setup  ## Faults and crashes at every named point
-	$(BIN)/python -m pytest tests/fault $(ARGS)
+	$(BIN)/python -m pytest tests/core/copy tests/core/switch tests/core/crash $(ARGS)
 
 race: setup  ## Races, each placed in its order by failpoints
-	$(BIN)/python -m pytest tests/race $(ARGS)
+	$(BIN)/python -m pytest tests/core/apply tests/core/copy $(ARGS)
 
 property: setup  ## Random histories against a model
-	$(BIN)/python -m pytest tests/property $(ARGS)
+	$(BIN)/python -m pytest tests/core/random $(ARGS)
 
 model: setup  ## Explore the protocol's model completely, broken variants included
 	$(BIN)/python -m pytest tests/model $(ARGS)
@@ -48,13 +52,20 @@ lock: setup  ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
 
+oldest: ## The core tests on the oldest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip compile --quiet --resolution lowest-direct --extra dev pyproject.toml -o .venv-oldest/pins.txt
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python -r .venv-oldest/pins.txt
+	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --dist loadfile tests/core/session tests/core/apply tests/core/capture $(ARGS)
+
 bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS="--quick", "--only copy")
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
 load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
 	$(BIN)/python -m loadtests.load $(ARGS)
 
-.PHONY: help setup demo test fault race property model lint lock bench load
+.PHONY: help setup demo test modes fault race property model lint lock oldest bench load
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -1,7 +1,7 @@
 """What people see: results on stdout, everything that happens meanwhile on stderr.
 
-With --json stdout holds exactly one object. Bars are drawn only where stderr is a terminal; elsewhere
-the same steps are plain lines.
+With --json stdout holds exactly one object. Bars are drawn only where stderr is a terminal that can move
+its cursor; elsewhere the same steps are plain lines. Data goes out through `plain`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from migration.common.outcome import Exit, Outcome
+from migration.common.plain import any_encoding, inline, label, measured, plain
 
 _STYLES = {Exit.DONE: "green", Exit.FINDINGS: "yellow", Exit.USAGE: "red", Exit.FAILED: "red"}
 _FILE_WIDTH = 200
@@ -41,7 +40,7 @@ class Renderer:
 
     def line(self, text: str) -> None:
         """One step, on stderr."""
-        self._err.print(escape(text), style="dim")
+        self._err.print(plain(text), style="dim")
 
     def result(self, command: str, outcome: Outcome) -> None:
         """The outcome: one object on stdout, or text; an error always also as one line on stderr."""
@@ -50,9 +49,9 @@ class Renderer:
             print(json.dumps(outcome.as_json(command), default=str), file=sys.stdout, flush=True)
         if failed:
             hint = outcome.data.get("hint")
-            self._err.print(escape(f"{outcome.message}{f' - {hint}' if hint else ''}"), style="red")
+            self._err.print(plain(f"{outcome.message}{f' - {hint}' if hint else ''}"), style="red")
             for reason in outcome.data.get("reasons", ()):
-                self._err.print(escape(f"  - {reason}"), style="red")
+                self._err.print(plain(f"  - {reason}"), style="red")
         elif not self._as_json:
             self._text(outcome)
 
@@ -63,11 +62,11 @@ class Renderer:
         self._text(outcome)
 
     def _text(self, outcome: Outcome) -> None:
-        self._out.print(escape(outcome.message), style=_STYLES[outcome.exit])
+        self._out.print(plain(outcome.message), style=_STYLES[outcome.exit])
         if outcome.lines is None:
             self._details(outcome.data)
         for line in outcome.lines or ():
-            self._out.print(escape(line))
+            self._out.print(plain(line))
 
     def _details(self, data: Mapping[str, Any]) -> None:
         for name, value in data.items():
@@ -75,11 +74,11 @@ class Renderer:
                 self._out.print(_table(name, value))
             elif isinstance(value, list):
                 for item in value:
-                    self._out.print(escape(f"{_label(name)}: {item}"))
+                    self._out.print(plain(f"{label(name)}: {item}"))
             elif isinstance(value, dict):
-                self._out.print(escape(f"{_label(name)}: {_inline(value)}"))
+                self._out.print(plain(f"{label(name)}: {inline(value)}"))
             elif value is not None:
-                self._out.print(escape(f"{_label(name)}: {_shown(name, value)}"))
+                self._out.print(plain(f"{label(name)}: {measured(name, value)}"))
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Advance]:
@@ -88,11 +87,11 @@ class Renderer:
         Yields:
             A function (name, rows done since the last call, rows expected in all or None).
         """
-        if not self._err.is_terminal:
+        if not self._err.is_terminal or self._err.is_dumb_terminal:
             yield _Lines(self.line, title).advance
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -102,16 +101,22 @@ class Renderer:
 
             def advance(name: str, done: int, total: int | None) -> None:
                 if name not in tasks:
-                    tasks[name] = progress.add_task(escape(f"{title} {name}"), total=total)
+                    tasks[name] = progress.add_task(plain(f"{title} {name}"), total=total)
                 progress.update(tasks[name], advance=done, total=total)
 
             yield advance
 
 
 def _console(stream: TextIO) -> Console:
-    """A console that does not fold what goes to a file or a pipe."""
+    """A console that shows text as it is, and does not fold what goes to a file or a pipe."""
+    any_encoding(stream)
     return Console(
-        file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else _FILE_WIDTH
+        file=stream,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=True,
+        width=None if stream.isatty() else _FILE_WIDTH,
     )
 
 
@@ -133,34 +138,11 @@ class _Lines:
             self._line(f"{self._title} {name}: {self._done[name]} of {total or '?'} rows")
 
 
-def _label(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _shown(name: str, value: Any) -> str:
-    """Times as people read them; yes and no for Booleans."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.endswith("at") and isinstance(value, float) and value > 1e9:
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _inline(value: Mapping[str, Any]) -> str:
-    parts = []
-    for name, item in value.items():
-        if isinstance(item, dict):
-            parts.append(f"{_label(name)} ({_inline(item)})")
-        elif item is not None and not isinstance(item, list):
-            parts.append(f"{_label(name)} {_shown(name, item)}")
-    return ", ".join(parts)
-
-
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title=_label(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=label(title), title_justify="left", box=None, pad_edge=False)
     names = list(rows[0])
     for name in names:
-        table.add_column(_label(name), overflow="fold")
+        table.add_column(label(name), overflow="fold")
     for row in rows:
-        table.add_row(*(escape("" if row.get(n) is None else _shown(n, row[n])) for n in names))
+        table.add_row(*("" if row.get(n) is None else measured(n, row[n]) for n in names))
     return table

@@ -7,6 +7,7 @@ from sqlalchemy import URL
 from app.core.config import get_settings
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import load_settings
+from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
 from app.db.sides.stores import Stores
 
@@ -19,7 +20,9 @@ def sqlite_option(text: str) -> URL:
     Raises:
         ConfigurationError: it names another kind of database.
     """
-    url = URL.create("sqlite", database=text) if "://" not in text else parse_url(text, name="--sqlite")
+    if text.strip() and "://" not in text and not text.startswith("file:"):
+        return URL.create("sqlite", database=text)
+    url = parse_url(f"sqlite:///{text}" if text.startswith("file:") else text, name="--sqlite")
     return _of_kind(url, Side.SQLITE, "--sqlite")
 
 
@@ -55,7 +58,7 @@ def find_sides(sqlite: str | None, postgres: str | None) -> dict[Side, URL]:
     if len(found) == 2:
         return found
     ours = parse_url(get_settings().database_url, name="ST_DATABASE_URL")
-    shadow = load_settings().shadow_database_url
+    shadow = bare(load_settings().shadow_database_url)
     theirs = parse_url(shadow, name="ST_SHADOW_DATABASE_URL") if shadow else None
     if theirs is not None and not found:
         make_pair(ours, theirs)

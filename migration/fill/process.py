@@ -13,9 +13,12 @@ import signal
 import subprocess
 import sys
 
+from sqlalchemy import URL
+
 from app.db.apply.round import Applier
 from app.db.common.urls import Pair, parse_url
 from migration.common.failures import failure, secrets_of
+from migration.common.plain import any_encoding
 from migration.common.sides import open_stores
 from migration.fill.backfill import Backfill, Throttle
 
@@ -26,22 +29,25 @@ def start(pair: Pair, throttle: Throttle) -> subprocess.Popen[str]:
         [sys.executable, "-m", "migration.fill.process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    urls = [url.render_as_string(hide_password=False) for url in (pair.sqlite, pair.postgres)]
+    sides = {"sqlite": str(pair.path), "postgres": pair.postgres.render_as_string(hide_password=False)}
     order, process.stdin = process.stdin, None
     assert order is not None
     with order:
-        json.dump({"urls": urls, "rate": throttle.rate, "max_lag": throttle.max_lag}, order)
+        json.dump({**sides, "rate": throttle.rate, "max_lag": throttle.max_lag}, order)
     return process
 
 
 def main() -> int:
     """The process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one who started it, and ends it
+    any_encoding(sys.stdout)
     order = json.load(sys.stdin)
-    sqlite, postgres = (parse_url(url, name="url") for url in order["urls"])
+    sqlite = URL.create("sqlite", database=order["sqlite"])
+    postgres = parse_url(order["postgres"], name="url")
     try:
         with open_stores(Pair(sqlite, postgres)) as stores:
             throttle = Throttle(rate=order["rate"], max_lag=order["max_lag"])

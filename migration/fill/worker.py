@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from tenacity import (
@@ -26,8 +26,8 @@ from tenacity import (
 
 from app.db.apply.round import Applier, Round, Standing
 from app.db.apply.trim import Trimmer
-from app.db.common.errors import NotPrepared, Refused
-from app.db.sides.phase import APPLYING_PHASES
+from app.db.common.errors import NotPrepared, Refused, SchemaDrift
+from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.connection import is_retryable
 from app.db.switch.recover import recover
 
@@ -112,6 +112,9 @@ class Worker:
         if time.monotonic() >= self._next_recover:
             self._next_recover = time.monotonic() + RECOVER_S
             recover(self.applier.stores)
+            if self.applier.phase == Phase.REPLICATING:
+                with suppress(SchemaDrift):  # a round says so, where there is anything to apply
+                    self.applier.mend()  # writes that nothing logs ask for no round
         try:
             outcome = self.applier.round(durable=self.until_drained)
         except NotPrepared:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 from migration.lint.rules import MAX_REVISION_ID
-from migration.lint.source import Source, called, terminal
-from migration.lint.sql import FUNCTIONS
+from migration.lint.source import Source, Spot, called, terminal
+from migration.lint.sql.calls import FUNCTIONS, ONE_ARGUMENT
 
 _COLUMNS = frozenset(("Column", "mapped_column"))
 _ENGINES = frozenset(
@@ -18,49 +16,6 @@ _ENGINES = frozenset(
 _DRIVERS = frozenset(("sqlite3", "psycopg", "psycopg2", "aiosqlite", "asyncpg"))
 _BOOLEANS = frozenset(("Boolean", "BOOLEAN"))
 _CONDITIONS = frozenset(("where", "filter", "filter_by", "having", "case", "and_", "or_"))
-_RAW = frozenset(("execute", "executemany", "exec_driver_sql"))
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A hazard at a node: the rule, what it is about, and a replacement of a node if that is mechanical."""
-
-    rule: str
-    node: Any
-    about: str
-    replace: ast.expr | ast.keyword | None = None
-    by: str = ""
-
-
-@dataclass(frozen=True)
-class Names:
-    """Column names of all files: those that are Boolean wherever they occur, and all."""
-
-    booleans: frozenset[str]
-    columns: frozenset[str]
-
-
-def gather(sources: Iterable[Source]) -> Names:
-    """The columns that the files declare, as tables or as models."""
-    kinds: dict[str, set[bool]] = {}
-    for source in sources:
-        for node in ast.walk(source.tree):
-            for name, boolean in _declared(node):
-                kinds.setdefault(name.lower(), set()).add(boolean)
-    return Names(frozenset(n for n, found in kinds.items() if found == {True}), frozenset(kinds))
-
-
-def _declared(node: ast.AST) -> Iterator[tuple[str, bool]]:
-    match node:
-        case ast.Call(args=[ast.Constant(value=str(name)), *_]) if terminal(node) in ("Column", "column"):
-            yield name, _is_boolean(node)
-        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.Call() as value):
-            if terminal(value) in _COLUMNS:
-                yield name, _is_boolean(value) or "bool" in ast.unparse(annotation)
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as value) if (
-            terminal(value) in _COLUMNS
-        ):
-            yield name, _is_boolean(value)
 
 
 def is_chain(source: Source) -> bool:
@@ -70,7 +25,7 @@ def is_chain(source: Source) -> bool:
     return {"revision", "down_revision"} <= names
 
 
-def check(source: Source, names: Names) -> Iterator[Spot]:
+def check(source: Source) -> Iterator[Spot]:
     """Every hazard in the code of a file, SQL texts aside."""
     chain = is_chain(source)
     qualifier = _sqlalchemy(source)
@@ -78,7 +33,7 @@ def check(source: Source, names: Names) -> Iterator[Spot]:
         yield from _revision_id(source)
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call):
-            yield from _call(node, chain, qualifier, names)
+            yield from _call(node, chain, qualifier)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from _import(node)
         elif isinstance(node, ast.Compare) and chain and ".dialect.name" in ast.unparse(node):
@@ -106,7 +61,7 @@ def _revision_id(source: Source) -> Iterator[Spot]:
             yield Spot("revision-id", value, f"{identifier} has {len(identifier)} characters")
 
 
-def _call(node: ast.Call, chain: bool, qualifier: str, names: Names) -> Iterator[Spot]:
+def _call(node: ast.Call, chain: bool, qualifier: str) -> Iterator[Spot]:
     name, owner = called(node)
     if name in _COLUMNS or name == "alter_column":
         yield from _boolean_default(node, qualifier)
@@ -117,7 +72,7 @@ def _call(node: ast.Call, chain: bool, qualifier: str, names: Names) -> Iterator
     if name in ("like", "not_like", "notlike") and owner:
         yield Spot("like-case", node.func, f".{name}()")
     if owner == "func" and (
-        name.lower() in FUNCTIONS or (name.lower() in ("min", "max") and len(node.args) > 1)
+        name.lower() in FUNCTIONS or (name.lower() in ONE_ARGUMENT and len(node.args) > 1)
     ):
         callee = node.func if name == "ifnull" else None
         by = f"{ast.unparse(node.func).rpartition('.')[0]}.coalesce"
@@ -127,8 +82,6 @@ def _call(node: ast.Call, chain: bool, qualifier: str, names: Names) -> Iterator
             yield Spot("sqlite-dialect", keyword, f"{keyword.arg}=")
     if name in _CONDITIONS:
         yield from _float_equality(node)
-    if name in _RAW and len(node.args) > 1 and _is_raw(node.args[0]):
-        yield from _boolean_parameters(node.args[1], names)
 
 
 def _is_boolean(node: ast.Call) -> bool:
@@ -202,27 +155,3 @@ def _float_equality(node: ast.Call) -> Iterator[Spot]:
                 right = inner.comparators[0]
                 if isinstance(right, ast.Constant) and type(right.value) is float and right.value % 1:
                     yield Spot("float-equality", inner, ast.unparse(inner))
-
-
-def _is_raw(statement: ast.expr) -> bool:
-    return terminal(statement) == "text" or isinstance(statement, (ast.Constant, ast.JoinedStr))
-
-
-def _boolean_parameters(parameters: ast.expr, names: Names) -> Iterator[Spot]:
-    """0 and 1 given by name to a Boolean column in raw SQL, where no type converts them."""
-    for inner in ast.walk(parameters):
-        if not isinstance(inner, ast.Dict):
-            continue
-        for key, value in zip(inner.keys, inner.values, strict=True):
-            name = getattr(key, "value", None)
-            if isinstance(name, str) and name.lower() in names.booleans:
-                for number in _numbers(value):
-                    about = f"{name}: {number.value!r}"
-                    yield Spot("boolean-number", number, about, number, str(bool(number.value)))
-
-
-def _numbers(value: ast.expr) -> list[ast.Constant]:
-    candidates = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
-    return [
-        c for c in candidates if isinstance(c, ast.Constant) and type(c.value) is int and c.value in (0, 1)
-    ]

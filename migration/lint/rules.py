@@ -7,28 +7,10 @@ reported for chains whose env.py runs them by other means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from migration.lint.rule import Rule
+from migration.lint.sql.rules import SQL_RULES
 
 MAX_REVISION_ID = 32
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One hazard.
-
-    Args:
-        id: what an escape names.
-        severity: error or warning.
-        means: what happens on PostgreSQL.
-        remedy: what to write instead.
-        handled: what `app.db` does about it when it runs the chain; empty: nothing.
-    """
-
-    id: str
-    severity: str
-    means: str
-    remedy: str
-    handled: str = ""
 
 
 _ALL = (
@@ -100,60 +82,18 @@ _ALL = (
         "a key added without a name has none on SQLite and one of PostgreSQL's making, so it cannot be dropped by name",
         "give the foreign key a name",
     ),
-    # SQL
     Rule(
-        "boolean-number",
-        "error",
-        "PostgreSQL does not compare or assign a number to a Boolean",
-        "write true or false, which SQLite takes as well; as a parameter, True or False",
-    ),
-    Rule(
-        "sqlite-function",
-        "error",
-        "the function exists on SQLite only, or takes other arguments there",
-        "use one that both have, or compute the value in Python",
-    ),
-    Rule(
-        "double-quoted-text",
-        "error",
-        "double quotes make a name; only SQLite takes an unknown one for a text",
-        "write texts in single quotes",
-    ),
-    Rule(
-        "quoted-name",
-        "error",
-        "backticks and brackets quote names on SQLite only",
-        "quote names in double quotes",
-    ),
-    Rule(
-        "insert-or",
-        "error",
-        "INSERT OR ..., UPDATE OR ... and REPLACE INTO are SQLite's",
-        "write INSERT ... ON CONFLICT, which both have; REPLACE also deletes rows that only share a unique key",
-    ),
-    Rule("pragma", "error", "PRAGMA is SQLite's", "ask SQLAlchemy's inspector, or leave it to app.db"),
-    Rule(
-        "autoincrement", "error", "AUTOINCREMENT is SQLite's", "leave it out; a primary key counts by itself"
-    ),
-    Rule("glob", "error", "GLOB is SQLite's", "use LIKE with ESCAPE, or a regular expression in Python"),
-    Rule(
-        "like-case",
+        "chain-environment",
         "warning",
-        "LIKE ignores the case of ASCII letters on SQLite, not on PostgreSQL",
-        "write lower(x) LIKE lower(y), or .ilike(), for the same answer on both",
+        "this env.py runs the chain by itself: a pair is changed on one side only and loses capture there, and on "
+        "PostgreSQL the limits of String and Integer come back",
+        "let it call app.db.revisions.chain.run_environment(Base.metadata), or migrate by st-migrate schema upgrade only",
     ),
     Rule(
-        "group-by",
-        "error",
-        "PostgreSQL refuses a selected column that is neither grouped nor aggregated; SQLite picks any row's",
-        "group by it, or take min() or max() of it",
-    ),
-    Rule("rowid", "error", "PostgreSQL has no rowid", "use the primary key"),
-    Rule(
-        "float-equality",
+        "chain-url",
         "warning",
-        "equality with a fraction depends on how the value was computed and stored",
-        "compare with a tolerance, or store a scaled integer",
+        "the URL of alembic.ini wins here: with PostgreSQL in ST_DATABASE_URL a SQLite file is migrated, without a word",
+        "let it call app.db.revisions.chain.run_environment(Base.metadata), which asks for ST_DATABASE_URL",
     ),
     # Code
     Rule(
@@ -168,9 +108,15 @@ _ALL = (
         "a connection made here passes by the gate: it does not follow a switch, and a fence surprises it",
         "use app.db.SessionLocal, get_db or engine",
     ),
+    Rule(
+        "chain-run-otherwise",
+        "warning",
+        "app.db handles these hazards where it runs the chain, and this env.py runs the chain by other means",
+        "have env.py run the chain by app.db.revisions.pair.migrate",
+    ),
     # The lint itself
     Rule("bare-escape", "error", "an escape without a reason", "write `# st-lint: allow RULE - why`"),
     Rule("unused-escape", "error", "an escape that nothing needs", "remove it"),
     Rule("syntax", "error", "the file is not valid Python", "correct it; nothing else in it was looked at"),
 )
-RULES = {rule.id: rule for rule in _ALL}
+RULES = {rule.id: rule for rule in (*_ALL, *SQL_RULES)}

@@ -2,7 +2,7 @@
 
 Python files are read, not run. SQL is looked for in the texts handed to text(), execute() and their like,
 hazards in it on tokens, so that literals and comments do not count. Which names are Boolean columns is learnt
-from all files of the call together.
+from all files of the call together. So are nullable and unique columns, for the order of rows.
 
 A finding is allowed by `# st-lint: allow RULE - reason` on its line, on the first or last line of its statement,
 or alone on the line before.
@@ -13,18 +13,23 @@ do not apply there; only app/db may open connections.
 from __future__ import annotations
 
 import ast
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from migration.common.environment import habits
+from migration.lint import columns, statements
 from migration.lint import python as lint_python
-from migration.lint import sql as lint_sql
-from migration.lint.python import Names
+from migration.lint.columns import Names
 from migration.lint.rules import RULES
 from migration.lint.source import Escape, Source, Sql
+from migration.lint.sql import check as lint_sql
 
-_HERE = Path(__file__).resolve().parent
+_OURS = Path(__file__).resolve().parents[1]
 _SKIPPED = frozenset((".venv", "__pycache__", ".git", "node_modules", "build", "site-packages"))
 _EVERYWHERE = frozenset(("bare-escape", "unused-escape", "syntax"))
 
@@ -65,7 +70,19 @@ class Finding:
         return f"{self.path}:{self.line}: {self.severity} {self.rule}: {self.about} - {self.means}; {self.remedy}{state}"
 
 
-def run(paths: Sequence[Path], fix: bool = False) -> list[Finding]:
+@dataclass(frozen=True)
+class Report:
+    """What a call of the lint gave.
+
+    `handled` counts by rule the hazards of chains that app.db runs and that it takes care of there.
+    """
+
+    findings: list[Finding]
+    files: int
+    handled: Counter[str]
+
+
+def run(paths: Sequence[Path], fix: bool = False) -> Report:
     """Look at files, or at all Python files under folders.
 
     Args:
@@ -79,19 +96,50 @@ def run(paths: Sequence[Path], fix: bool = False) -> list[Finding]:
     """
     read = [(path, path.read_bytes()) for path in _files(paths)]
     sources, findings = _parse(read)
-    names = lint_python.gather(sources)
+    names = columns.gather(sources)
+    handled: Counter[str] = Counter()
+    elsewhere: dict[Path, Counter[str]] = {}
     for source in sources:
         found = list(_findings(source, names))
+        env = _environment(source)
+        if env is not None and (ours := _run_by_us(env) or _beside_app_db(env)):
+            left = [finding for finding in found if not RULES[finding.rule].handled]
+            counts = Counter(finding.rule for finding in found if RULES[finding.rule].handled)
+            found = left
+            if _run_by_us(env):
+                handled += counts
+            elif ours:
+                elsewhere.setdefault(env, Counter()).update(counts)
         findings += _fixed(source, found) if fix else found
-    return sorted(findings, key=lambda f: (f.path, f.line, f.rule))
+    for env, counts in elsewhere.items():
+        if counts:
+            findings.append(_finding(env, 1, "chain-run-otherwise", in_words(counts)))
+    return Report(sorted(findings, key=lambda f: (f.path, f.line, f.rule)), len(read), handled)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from (p for p in sorted(path.rglob("*.py")) if not _SKIPPED & set(p.parts))
-        else:
-            yield path
+def in_words(counts: Counter[str]) -> str:
+    """How often each rule was met."""
+    return f"{counts.total()} places ({', '.join(f'{rule} {n}' for rule, n in sorted(counts.items()))})"
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """The files to read, each once; what is skipped is skipped below the given folders only."""
+    found: dict[Path, Path] = {}
+    for given in paths:
+        for path in sorted(_under(given)) if given.is_dir() else [given]:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _under(folder: Path) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _skipped(Path(here, name))]
+        yield from (Path(here, name) for name in files if name.endswith(".py"))
+
+
+def _skipped(folder: Path) -> bool:
+    """Whether a folder holds what others wrote, or what a tool made."""
+    return folder.name in _SKIPPED or (folder / "pyvenv.cfg").is_file()
 
 
 def _parse(read: Iterable[tuple[Path, bytes]]) -> tuple[list[Source], list[Finding]]:
@@ -138,13 +186,16 @@ def _findings(source: Source, names: Names) -> Iterator[Finding]:
 def _candidates(source: Source, names: Names) -> Iterator[tuple[Finding, set[int]]]:
     """Hazards with the lines on which an escape may stand: their own, and the statement's first and last."""
     applies = _scope(source)
-    for spot in lint_python.check(source, names):
+    if source.path.name == "env.py":
+        for habit in habits(source.path):
+            yield _finding(source.path, 1, habit.rule, "env.py"), {1}
+    for spot in chain(lint_python.check(source), statements.check(source, names)):
         if spot.rule in applies:
             edit = Edit(*source.span(spot.replace), spot.by) if spot.replace is not None else None
             finding = _finding(source.path, spot.node.lineno, spot.rule, spot.about, edit)
             yield finding, source.statement_at(spot.node.lineno) | {spot.node.end_lineno}
     for sql in _texts(source):
-        for hit in lint_sql.check(sql.text, names.booleans, names.columns):
+        for hit in lint_sql.check(sql.text, names):
             if hit.rule not in applies:
                 continue
             start, end = source.find(sql, hit.offset, hit.length)
@@ -169,20 +220,27 @@ def _scope(source: Source) -> frozenset[str]:
     path = source.path.resolve()
     if "/app/db/" in path.as_posix():
         return _EVERYWHERE
-    if path.parent == _HERE:
+    if _OURS in path.parents:
         return _EVERYWHERE | {"engine-outside-seam"}
-    if lint_python.is_chain(source) and _run_by_us(path):
-        return frozenset(rule.id for rule in RULES.values() if not rule.handled)
     return frozenset(RULES)
 
 
-def _run_by_us(revision: Path) -> bool:
+def _environment(source: Source) -> Path | None:
+    """The env.py of the chain that a file is a revision of."""
+    if not lint_python.is_chain(source):
+        return None
+    folders = list(source.path.resolve().parents)[:3]
+    return next((folder / "env.py" for folder in folders if (folder / "env.py").is_file()), None)
+
+
+def _run_by_us(environment: Path) -> bool:
     """Whether the chain's env.py has its revisions run by app.db."""
-    for folder in list(revision.parents)[:3]:
-        environment = folder / "env.py"
-        if environment.is_file():
-            return "app.db.revisions." in environment.read_text()
-    return False
+    return "app.db.revisions." in environment.read_text(encoding="utf-8", errors="replace")
+
+
+def _beside_app_db(environment: Path) -> bool:
+    """Whether app.db stands beside the chain, so that `prepare` runs the chain by it."""
+    return (environment.parent.parent / "app" / "db" / "revisions" / "pair.py").is_file()
 
 
 def _fixed(source: Source, findings: list[Finding]) -> list[Finding]:

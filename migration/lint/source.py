@@ -6,9 +6,11 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _ESCAPE = re.compile(r"#\s*st-lint:\s*allow\s+(?P<rule>[\w-]+)(?:\s+-\s+(?P<reason>\S.*))?")
 # Calls whose first argument is SQL; `text` only where it is SQLAlchemy's.
@@ -27,6 +29,7 @@ _TAKE_SQL = frozenset(
         "text",
     )
 )
+_WRAP = frozenset(("bindparams", "columns", "execution_options"))  # methods of text() that give it back
 PLACEHOLDER = "_x_"  # stands for what an f-string fills in
 
 
@@ -48,6 +51,17 @@ class Sql:
     node: ast.expr
 
 
+@dataclass(frozen=True)
+class Spot:
+    """A hazard at a node: the rule, what it is about, and a replacement of a node if that is mechanical."""
+
+    rule: str
+    node: Any
+    about: str
+    replace: ast.expr | ast.keyword | None = None
+    by: str = ""
+
+
 @dataclass
 class Source:
     """One file.
@@ -67,7 +81,7 @@ class Source:
         for line in self.raw.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
         self.escapes = list(_escapes(self.raw))
-        self._constants = dict(_constants(self.tree.body))
+        self._constants = _constants(self.tree)
         self._statements = dict(_statements(self.tree))
 
     def span(self, node: ast.expr | ast.keyword) -> tuple[int, int]:
@@ -100,18 +114,25 @@ class Source:
             position = found_at + len(wanted.encode())
         return position - len(wanted.encode()), position
 
-    def sql(self, call: ast.Call) -> Sql | None:
+    def sql(self, call: ast.Call, depth: int = 0) -> Sql | None:
         """The SQL text that a call takes, if it takes one that stands in this file."""
         name, owner = called(call)
         if name not in _TAKE_SQL or (name == "text" and owner not in ("", "sa", "sqlalchemy")):
             return None
         wanted = 1 if name == "create_check_constraint" else 0
         values = [*call.args[wanted : wanted + 1], *(k.value for k in call.keywords if k.arg == "sqltext")]
-        return self._text(values[0]) if values else None
+        return self._text(values[0], depth) if values and depth < 5 else None
 
-    def _text(self, node: ast.expr) -> Sql | None:
-        if isinstance(node, ast.Name):
-            node = self._constants.get(node.id, node)
+    def resolved(self, node: ast.expr) -> ast.expr:
+        """What a name stands for, if the file assigns it once; any other expression itself."""
+        return self._constants.get(node.id, node) if isinstance(node, ast.Name) else node
+
+    def _text(self, node: ast.expr, depth: int) -> Sql | None:
+        node = self.resolved(node)
+        while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _WRAP:
+            node = self.resolved(node.func.value)
+        if isinstance(node, ast.Call):
+            return self.sql(node, depth + 1)
         text = _as_text(node)
         return None if text is None else Sql(text, node)
 
@@ -149,13 +170,19 @@ def _as_text(node: ast.expr) -> str | None:
     return None
 
 
-def _constants(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    for statement in body:
-        match statement:
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """Names that are assigned once in a file, with their values."""
+    found: dict[str, ast.expr] = {}
+    times: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                yield name, value
+                found[name] = value
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                yield name, value
+                found[name] = value
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            times[node.id] += 1
+    return {name: value for name, value in found.items() if times[name] == 1}
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[int, tuple[int, int]]]:

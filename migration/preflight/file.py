@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 
 from app.db.revisions.chain import alembic_config
+from migration.common.environment import habits
 from migration.preflight.findings.report import Finding, Severity
 
 MINIMUM_SQLITE = (3, 38, 0)  # JSON functions built in
@@ -28,6 +29,7 @@ def file_findings(sqlite: sqlite3.Connection, path: Path) -> Iterator[Finding]:
             f"the SQLite library is {sqlite3.sqlite_version}",
             f"use Python with SQLite {'.'.join(map(str, MINIMUM_SQLITE))} or newer",
         )
+    yield from _chain()
     yield from _integrity(sqlite)
     encoding = sqlite.execute("PRAGMA encoding").fetchone()[0]
     if encoding != "UTF-8":
@@ -89,8 +91,15 @@ def _revision(sqlite: sqlite3.Connection) -> Iterator[Finding]:
             "alembic.revision",
             Severity.BLOCKS,
             f"the SQLite file is at revision {found}, the code at {heads[0]}",
-            "run alembic upgrade head on the SQLite file first",
+            "run st-migrate schema upgrade first",
         )
+
+
+def _chain() -> Iterator[Finding]:
+    """What Alembic does in this checkout where it is not st-migrate that runs it."""
+    folder = alembic_config("sqlite://").get_main_option("script_location")
+    for habit in habits(Path(str(folder)) / "env.py"):
+        yield Finding(habit.code, Severity.WARNS, habit.reason, habit.remedy)
 
 
 def _held(path: Path) -> Iterator[Finding]:

@@ -26,7 +26,13 @@ from migration.preflight.findings.report import Finding, Report, Severity, in_or
 from migration.preflight.findings.shapes import Shape, models, read_shapes
 from migration.preflight.reading import one_state
 from migration.preflight.rows import check_violations, duplicates, null_keys, orphans
-from migration.preflight.schema import database_findings, drift, policy_findings, table_findings
+from migration.preflight.schema import (
+    database_findings,
+    drift,
+    narrow_findings,
+    policy_findings,
+    table_findings,
+)
 from migration.preflight.server import server_findings
 from migration.preflight.values import check_values
 
@@ -83,6 +89,7 @@ def _run(
             found += policy_findings(shapes, policy)
             if postgres is not None:
                 found += drift(set(shapes), postgres)
+                found += narrow_findings(postgres)
             for name, shape in shapes.items():
                 found += table_findings(sqlite, shape)
                 read, took = _rows(sqlite, name, shape, policy, progress, found)

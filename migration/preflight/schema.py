@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 
 from app.db.common.urls import Side
+from app.db.revisions.ddl import narrow_columns
 from app.db.rows.catalog import BOOKKEEPING_PREFIX, postgres_columns, quote, takes_part
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import KEY_TYPES
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
-from migration.preflight.findings.report import Finding, Severity
+from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape
 
 NAME_BYTES = 63
-_SAME_REVISION = "bring both sides to the same revision (alembic upgrade head with both URLs set)"
+_SAME_REVISION = "run st-migrate schema upgrade, which brings both sides to the same revision"
 
 
 def _blocks(code: str, reason: str, remedy: str, table: str = "", column: str = "") -> Finding:
@@ -151,7 +153,7 @@ def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
                 "schema.trigger",
                 f"trigger {name} exists on SQLite only, and would fire again when SQLite is the shadow",
                 "move its work into the application, or make it on both sides and guard it on SQLite with "
-                "WHEN (SELECT applying = 0 FROM st_control)",
+                "WHEN (SELECT applying <> 1 FROM st_control)",
                 table,
             )
         elif kind == "view":
@@ -218,6 +220,20 @@ def drift(sqlite_tables: set[str], postgres: psycopg.Connection[object]) -> Iter
             f"the table is only on {side}",
             _SAME_REVISION,
             name,
+        )
+
+
+def narrow_findings(postgres: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Columns that a migration made too narrow, because it was not run by `app.db`."""
+    narrow = narrow_columns(postgres)
+    if narrow:
+        yield Finding(
+            "postgres.narrow_column",
+            Severity.WARNS,
+            "columns on PostgreSQL refuse values that SQLite accepts",
+            "run st-migrate schema upgrade, which widens them",
+            count=len(narrow),
+            keys=tuple(narrow[:SHOWN_KEYS]),
         )
 
 

@@ -46,8 +46,10 @@ def retire_sqlite(connection: sqlite3.Connection, epoch: int) -> None:
         for event in _EVENTS:
             name = quote(f"st_retired_{table}_{event.lower()}")
             connection.execute(
+                # As st_fence does it: an operational error, and a path that is no constant.
                 f"CREATE TRIGGER {name} BEFORE {event} ON {quote(table)} "
-                f"BEGIN SELECT RAISE(ABORT, {refusal}); END"
+                f"BEGIN SELECT json_extract('{{}}', {refusal} || substr(changes(), 1, 0)); "
+                f"SELECT RAISE(ABORT, {refusal}); END"
             )
 
 

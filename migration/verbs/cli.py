@@ -14,6 +14,7 @@ import typer
 from migration.verbs import frame
 from migration.verbs import lint as verbs_lint
 from migration.verbs import move as verbs_move
+from migration.verbs import schema as verbs_schema
 from migration.verbs import switch as verbs_switch
 from migration.verbs import watch as verbs_watch
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 verbs_move.register(app)
 verbs_switch.register(app)
 verbs_watch.register(app)
+verbs_schema.register(app)
 verbs_lint.register(app)
 
 

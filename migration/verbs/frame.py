@@ -25,6 +25,7 @@ from app.db.sides.stores import Stores
 from migration.common import sides
 from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit, Outcome
+from migration.common.plain import any_encoding, argument, plain
 from migration.common.render import Renderer
 
 SqliteOption = Annotated[
@@ -124,7 +125,8 @@ class Call:
         except (Exception, KeyboardInterrupt) as error:
             outcome = failure(error, self._secrets())
             if self.debug:
-                print(redact(traceback.format_exc(), self._secrets()), file=sys.stderr)
+                for line in redact(traceback.format_exc(), self._secrets()).splitlines():
+                    print(plain(line), file=sys.stderr)
         self.render.result(self.command, outcome)
         return int(outcome.exit)
 
@@ -151,7 +153,14 @@ def verb(
         def command(
             *, sqlite: str | None, postgres: str | None, as_json: bool, debug: bool, **options: Any
         ) -> None:
-            call = Call(f"{group} {name}".strip(), sqlite, postgres, as_json=as_json, debug=debug)
+            call = Call(
+                f"{group} {name}".strip(),
+                sqlite,  # a path is opened under the bytes that it has
+                argument(postgres) if postgres else postgres,
+                as_json=as_json,
+                debug=debug,
+            )
+            options = {n: argument(v) if isinstance(v, str) else v for n, v in options.items()}
             raise typer.Exit(call.run(lambda: function(call, **options)))
 
         parameters = [*own, *_COMMON]
@@ -165,6 +174,8 @@ def verb(
 
 def main(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run one command line; a wrong one is a result like any other."""
+    for stream in (sys.stdout, sys.stderr):
+        any_encoding(stream)
     try:
         code = app(args=list(arguments), prog_name="st-migrate", standalone_mode=False)
     except typer.Abort:

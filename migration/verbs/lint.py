@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from app.db.common.errors import ConfigurationError
 from migration.common.outcome import Exit, Outcome
+from migration.common.plain import counted
 from migration.lint import run as lint
 from migration.verbs.frame import Call, verb
 
@@ -22,13 +24,26 @@ def register(app: typer.Typer) -> None:
 
 def show_findings(call: Call, paths: Paths, fix: Fix = False) -> Outcome:
     """Name what would break or change its meaning on PostgreSQL, by file and line. Opens no database."""
-    found = lint.run(paths, fix)
+    report = lint.run(paths, fix)
+    if not report.files:
+        raise ConfigurationError(
+            f"no Python file was read under {', '.join(map(str, paths))}",
+            hint="name the folder that holds the application's code, or files",
+        )
+    found = report.findings
     left = [finding for finding in found if not finding.fixed]
-    message = f"{len(left)} findings" + (f", {len(found) - len(left)} fixed" if fix else "")
+    message = f"{counted(len(left), 'finding')} in {counted(report.files, 'file')}"
+    lines = [str(finding) for finding in found]
+    if report.handled:
+        lines.append(f"app.db runs the chain and takes care of {lint.in_words(report.handled)}")
     return Outcome(
         "findings" if left else "clean",
-        message,
+        message + (f", {len(found) - len(left)} fixed" if fix else ""),
         Exit.FINDINGS if left else Exit.DONE,
-        {"findings": [finding.as_json() for finding in found]},
-        [str(finding) for finding in found],
+        {
+            "files": report.files,
+            "findings": [finding.as_json() for finding in found],
+            "handled": dict(sorted(report.handled.items())),
+        },
+        lines,
     )

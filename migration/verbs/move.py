@@ -162,6 +162,13 @@ def verify(
         bool,
         typer.Option("--repair", help="Log differing keys anew, apply them, verify again."),
     ] = False,
+    discard_strangers: Annotated[
+        bool,
+        typer.Option(
+            "--discard-strangers",
+            help="With --repair: give up rows that were written on the shadow while both sides took writes.",
+        ),
+    ] = False,
     rate: Rate = None,
 ) -> Outcome:
     """Compare every row of every table on both sides, under load."""
@@ -170,7 +177,9 @@ def verify(
         result = checking.verify(applier, table or None, rate, advance)
         repaired = 0
         if repair and not result.clean:
-            repaired, result = checking.repair_and_verify(applier, result, table or None, rate, advance)
+            repaired, result = checking.repair_and_verify(
+                applier, result, table or None, rate, advance, discard_strangers=discard_strangers
+            )
     data = {"repaired": repaired, **checking.result_json(result)}
     if not result.clean:
         return Outcome("mismatch", f"{data['mismatches']} rows differ", Exit.FINDINGS, data)

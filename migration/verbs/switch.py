@@ -14,6 +14,7 @@ from app.db.sides.stores import Stores
 from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
+from app.db.switch.writable import strangers
 from migration.common.outcome import Exit, Outcome
 from migration.switch import ending, forced, teardown
 from migration.switch import run as switching
@@ -156,6 +157,11 @@ _RECOVERED: dict[Recovered, tuple[str, Exit]] = {
         "only PostgreSQL knows whether the switch took place: start it and repeat",
         Exit.FAILED,
     ),
+    Recovered.FENCED: (
+        "both sides took writes; the one that is not primary is fenced. Next: st-migrate verify, and decide about "
+        "the rows that were written there",
+        Exit.FINDINGS,
+    ),
     Recovered.SUPERSEDED: (
         "PostgreSQL was left behind by a forced rollback and is fenced; next: st-migrate abort",
         Exit.DONE,
@@ -168,8 +174,16 @@ def recover_verb(call: Call) -> Outcome:
     with call.stores() as stores:
         found = recover(stores)
         control = stores.sqlite.read_control()
+        strange = strangers(stores).keys if found in (Recovered.FENCED, Recovered.NOTHING) else {}
     message, exit_code = _RECOVERED[found]
-    data = {"primary": str(control.primary), "epoch": control.epoch, "writable": control.writable}
+    data = {
+        "primary": str(control.primary),
+        "epoch": control.epoch,
+        "writable": control.writable,
+        "strangers": {
+            table: [None if key is None else str(key) for key in keys] for table, keys in strange.items()
+        },
+    }
     return Outcome(str(found), message, exit_code, data)
 
 

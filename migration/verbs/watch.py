@@ -10,6 +10,7 @@ import typer
 
 from app.db.apply.round import Applier
 from migration.common.outcome import Outcome
+from migration.common.plain import label, measured, plain, stored
 from migration.verbs.frame import Call, verb
 from migration.watch import quarantine, status
 from migration.watch.history import last_events
@@ -99,9 +100,11 @@ def quarantine_show(
     """One row in full: every value with its storage class, bytes in hex."""
     with call.prepared() as stores:
         row = quarantine.chosen(stores.postgres, table, key, everything=False)[0]
-    return Outcome(
-        "quarantined", f"{table} {key}: {row.reason}", data={**row.summary(), "content": row.content}
-    )
+    held = {name: value for name, value in row.summary().items() if value is not None}
+    lines = [f"{label(name)}: {measured(name, value)}" for name, value in held.items()]
+    lines += [f"  {plain(name)} = {stored(value)}" for name, value in row.content.items()]
+    data = {**row.summary(), "content": row.content}
+    return Outcome("quarantined", f"{table} {key}: {row.reason}", data=data, lines=lines)
 
 
 def quarantine_accept(

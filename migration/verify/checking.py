@@ -42,10 +42,16 @@ def verify(
 
 
 def repair_and_verify(
-    applier: Applier, found: VerifyResult, tables: list[str] | None, rate: float | None, advance: Advance
+    applier: Applier,
+    found: VerifyResult,
+    tables: list[str] | None,
+    rate: float | None,
+    advance: Advance,
+    *,
+    discard_strangers: bool,
 ) -> tuple[int, VerifyResult]:
     """Repair what a verify found and verify again; returns how many keys are equal now."""
-    repaired = repair(applier, found.mismatches)
+    repaired = repair(applier, found.mismatches, discard_strangers=discard_strangers)
     return repaired, verify(applier, tables, rate, advance)
 
 

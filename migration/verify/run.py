@@ -27,6 +27,7 @@ from app.db.rows.compare import Mismatch
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
+from app.db.switch.writable import forget, strangers
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, suspects
 from migration.verify.settle import Settler, repair
@@ -123,7 +124,9 @@ class Verify:
         control = self._applier.stores.postgres.read_control()
         if control.phase != Phase.REPLICATING:
             raise Refused(f"the pair is in phase {control.phase}", hint="run st-migrate backfill first")
+        self._applier.mend()
         schema = self._applier.schema()
+        found_before = strangers(self._applier.stores)
         names = self._names(list(schema))
         if self._only is None:
             record = verify_state.begin(self._applier.stores, control, schema)
@@ -147,6 +150,8 @@ class Verify:
             raise SchemaDrift("the tables changed during the verify", hint="run st-migrate verify again")
         record.finish(tally.rows, tally.mismatches)
         listed, per_table = verify_state.found(self._applier.stores, schema, names)
+        if record.full and not record.resumed and not per_table:
+            forget(self._applier.stores, found_before, "every row is equal on both sides")
         return VerifyResult(
             run=record.run,
             tables=tuple(names),

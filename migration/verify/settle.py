@@ -23,10 +23,12 @@ from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
 from app.db.rows import keys
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Schema, Table
 from app.db.rows.compare import Mismatch, by_table, compare_rows
 from app.db.rows.keys import Key
+from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.phase import record
+from app.db.switch.writable import Strangers, forget, strangers
 
 STEP = 500  # keys per hold: the applier waits for milliseconds
 PATIENT = 2  # looks that leave a moving key to the next round
@@ -136,22 +138,42 @@ def _seen_from_shadow(item: Mismatch) -> Mismatch:
     return Mismatch(item.table, item.key, kind, item.columns)
 
 
-def repair(applier: Applier, mismatches: Iterable[Mismatch]) -> int:
+def strange(schema: Schema, found: Strangers, mismatches: Iterable[Mismatch]) -> list[Mismatch]:
+    """Those mismatches that a stranger's write on the shadow accounts for."""
+    written: dict[str, set[Key | None]] = {}
+    for name, raws in found.keys.items():
+        if table := schema.get(name):
+            written[name] = {None if raw is None else keys.canonical_of(table, raw) for raw in raws}
+    return [item for item in mismatches if {None, item.key} & written.get(item.table, set())]
+
+
+def repair(applier: Applier, mismatches: Iterable[Mismatch], *, discard_strangers: bool = False) -> int:
     """Re-log keys that differ, apply them, and compare them again.
 
     Args:
         applier: the pair.
         mismatches: what a verify found. Rows whose key PostgreSQL cannot hold are left out.
+        discard_strangers: overwrite and delete rows that were written on the shadow while it took writes, too.
 
     Returns:
         How many keys are equal now. The rest is still in `st_mismatch`, or in quarantine.
 
     Raises:
-        Refused: a switch is under way, or apply is paused; what was re-logged is applied later.
+        Refused: a switch is under way, or apply is paused; what was re-logged is applied later. Or a stranger's
+            rows are among them, about which nobody has decided; nothing was re-logged.
     """
     wanted = [item for item in mismatches if item.kind == "different" or not item.columns]
     if not wanted:
         return 0
+    found = strangers(applier.stores)
+    if found and not discard_strangers and (theirs := strange(applier.schema(), found, wanted)):
+        names = [f"{item.table} {item.key_text()}" for item in theirs]
+        raise Refused(
+            f"{len(names)} of these rows were written on {found.side} while both sides took writes: "
+            f"{', '.join(names[:SHOWN])}; nothing was repaired",
+            reasons=tuple(names),
+            hint="write those that are wanted on the primary, then run st-migrate verify --repair --discard-strangers",
+        )
     schema = applier.schema()
     _log_again(applier, schema, wanted)
     outcome = applier.round(durable=True)
@@ -164,7 +186,10 @@ def repair(applier: Applier, mismatches: Iterable[Mismatch]) -> int:
     left: list[Mismatch] = []
     for name in by_table(wanted):
         left += settler.confirm(schema[name], {item.key for item in wanted if item.table == name})
-    return _conclude(applier, wanted, left)
+    repaired = _conclude(applier, wanted, left)
+    if discard_strangers and not left:
+        forget(applier.stores, found, "discarded by st-migrate verify --repair --discard-strangers")
+    return repaired
 
 
 def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mismatch]) -> None:
@@ -200,8 +225,10 @@ def _log_again(applier: Applier, schema: dict[str, Table], wanted: Sequence[Mism
                     for item in wanted
                 ],
             )
-    except sqlite3.IntegrityError as error:
-        raise Refused(f"nothing was repaired: {error}", hint="wait for the switch, then repeat") from error
+    except sqlite3.Error as error:
+        if (refusal := fence_refusal(error)) is None:
+            raise
+        raise Refused(f"nothing was repaired: {refusal}", hint="wait for the switch, then repeat") from error
 
 
 def _conclude(applier: Applier, wanted: Sequence[Mismatch], left: Sequence[Mismatch]) -> int:

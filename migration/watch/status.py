@@ -28,6 +28,7 @@ from migration.switch import retired
 from migration.watch.orphan_counts import unvalidated_keys
 
 KEEP_FROM_APPLYING = ("schema", "capture")
+SOUND = ("writable", "schema", "columns", "capture")
 
 
 @dataclass
@@ -225,7 +226,7 @@ def blocks(status: Status) -> list[str]:
 
 def _blocked(check: Check, status: Status, replicating: bool) -> str | None:
     """A check that does not hold, as a line; None where another line has said so."""
-    if check.name not in ("attempt", *KEEP_FROM_APPLYING) and not replicating:
+    if check.name not in ("attempt", *SOUND) and not replicating:
         return None  # the copy comes first
     if check.name == "phase" or (check.name == "attempt" and status.attempt):
         return None
@@ -272,7 +273,7 @@ def _while_applying(status: Status) -> str | None:
     failing = {check.name: check for check in status.checks}
     if (control is not None and control.attempt is not None) or "attempt" in failing:
         return "recover"
-    for name in KEEP_FROM_APPLYING:
+    for name in SOUND:
         if name in failing:
             return failing[name].command
     if control is not None and control.paused:

@@ -39,6 +39,7 @@ def test_every_result_of_recover_is_in_the_decision_table(result: Recovered) -> 
 def test_every_action_of_the_models_is_named() -> None:
     actions = (
         explore(switch_model(bounds=Bounds(attempts=2))).actions
+        | explore(switch_model(bounds=Bounds(writes=1, attempts=2, coordinators=1, migrations=1))).actions
         | explore(copy_model()).actions
         | explore(strict_model()).actions
     )

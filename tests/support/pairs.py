@@ -200,7 +200,7 @@ class TestPair:
         connection.execute("BEGIN")
         try:
             connection.execute("INSERT INTO counter (id, n) VALUES (-99999, 0)")
-        except (sqlite3.IntegrityError, psycopg.errors.DatabaseError):
+        except (sqlite3.OperationalError, psycopg.OperationalError):
             return False
         finally:
             connection.execute("ROLLBACK")

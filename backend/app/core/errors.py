@@ -1,11 +1,10 @@
-"""Turns what a request can raise into its answer: bad input is a 4xx, a busy or absent database a 503.
+"""Turns what a request can raise into its answer: bad input is a 4xx.
 
-A sender that gets a 503 sends again; after a 500 or a time-out a webhook delivery would be lost.
+A busy or absent database is a 503, after which a sender sends again; `app.db.http` sees to that.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -13,10 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-logger = logging.getLogger(__name__)
+from sqlalchemy.exc import DataError, IntegrityError
 
 
 def _printable(value: Any) -> Any:
@@ -46,17 +42,8 @@ async def _unstorable(_request: Request, _error: DataError) -> JSONResponse:
     return JSONResponse({"detail": "A value is outside of what the database can store."}, 422)
 
 
-async def _unavailable(request: Request, error: Exception) -> JSONResponse:
-    reason = getattr(error, "orig", None) or error  # without the statement and its parameters
-    logger.warning("the database could not serve %s %s: %s", request.method, request.url.path, reason)
-    detail = {"detail": "The database cannot serve the request at the moment."}
-    return JSONResponse(detail, 503, headers={"Retry-After": "2"})
-
-
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers on the application."""
     app.add_exception_handler(RequestValidationError, _invalid_request)  # type: ignore[arg-type]
     app.add_exception_handler(IntegrityError, _conflict)  # type: ignore[arg-type]
     app.add_exception_handler(DataError, _unstorable)  # type: ignore[arg-type]
-    for unavailable in (OperationalError, PoolTimeout):
-        app.add_exception_handler(unavailable, _unavailable)

@@ -15,10 +15,11 @@ from importlib import import_module
 from typing import Any
 
 from app.db.base import Base
-from app.db.revisions.ddl import install_portable_defaults
+from app.db.revisions.ddl import install_portable_defaults, widen_created_tables
 from app.db.types import UTCDateTime
 
 install_portable_defaults()
+widen_created_tables(Base.metadata)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from app.core import auth
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings, get_settings
 from app.db import Base, get_db
-from app.db.common.settings import ShimSettings
+from app.db.common.settings import DualWrite, ShimSettings
+from app.db.common.urls import Side
 from app.db.revisions.ddl import normalise_postgres
 from app.db.session.engines import make_engine
 from app.main import app
@@ -23,6 +25,8 @@ from app.services.brokers.clients import CLIENT_FACTORIES
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
+from tests.backend.served import Served, served
+from tests.core.modes.chosen import PAIRS
 
 with warnings.catch_warnings():
     # Starlette's client works with httpx but announces that it will want httpx2.
@@ -71,17 +75,48 @@ def _empty_every_table(engine: Engine) -> None:
             connection.execute(table.delete())
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """A database with the schema and no rows, as the application opens it."""
+@pytest.fixture(scope="session")
+def pairs(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres
+) -> Iterator[Callable[[str], Served]]:
+    """The application on a pair, by mode and primary; each made when it is first asked for."""
+    made: dict[str, Served] = {}
+    folder = tmp_path_factory.mktemp("pairs")
+    with ExitStack() as stack:
+
+        def find(kind: str) -> Served:
+            if kind not in made:
+                mode, primary = kind.split("-")
+                opened = served(folder, postgres_server, DualWrite(mode), Side(primary))
+                made[kind] = stack.enter_context(opened)
+            return made[kind]
+
+        yield find
+
+
+@pytest.fixture(params=["sqlite", "postgres", *(f"{mode}-{primary}" for mode, primary in PAIRS)])
+def served_by(request: pytest.FixtureRequest) -> Iterator[tuple[Engine, SessionFactory]]:
+    """A database with the schema and no rows, as the application opens it, and what makes its sessions."""
+    if "-" in request.param:
+        find: Callable[[str], Served] = request.getfixturevalue("pairs")
+        pair = find(request.param)
+        yield pair.engine, pair.session
+        pair.settle()
+        return
     engine: Engine = request.getfixturevalue(f"{request.param}_engine")
-    yield engine
+    yield engine, sessionmaker(bind=engine, autoflush=False, expire_on_commit=False)
     _empty_every_table(engine)
 
 
 @pytest.fixture
-def session_factory(engine: Engine) -> SessionFactory:
-    return sessionmaker(bind=engine, autoflush=False, expire_on_commit=False)
+def engine(served_by: tuple[Engine, SessionFactory]) -> Engine:
+    """The database that serves."""
+    return served_by[0]
+
+
+@pytest.fixture
+def session_factory(served_by: tuple[Engine, SessionFactory]) -> SessionFactory:
+    return served_by[1]
 
 
 @pytest.fixture

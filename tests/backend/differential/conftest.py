@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session
 from app.core import auth
 from app.core.auth import create_session_token
 from app.core.config import Settings, get_settings
-from app.db.common.settings import ShimSettings
+from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
 from app.db.revisions.source import Alembic
 from app.db.session import runtime as runtimes
+from app.db.session.at_start import begin
 from app.db.session.engines import make_engine
 from app.db.session.runtime import Runtime, make_runtime
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -28,6 +29,7 @@ from migration.fill.prepare import prepare
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.differential.backends import Backend, Clock, Twins, log_in
 from tests.backend.differential.seeds import plant
+from tests.core.modes.chosen import ALL
 from tests.support.pairs import TestPair, wait_until
 
 
@@ -133,17 +135,18 @@ class Dual:
         return self.runtime.engine(side)
 
 
-@pytest.fixture
-def on_both(made: Made, tmp_path: Path, settings: Settings) -> Iterator[Dual]:
-    """An application in dual write, SQLite being primary, each commit waiting for the shadow."""
+@pytest.fixture(params=list(DualWrite) if ALL else [DualWrite.SYNC, DualWrite.STRICT])
+def on_both(made: Made, tmp_path: Path, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Dual]:
+    """An application in dual write, SQLite being primary."""
     name, url = made.postgres("pair")
     pair = TestPair(tmp_path / "pair.db", url)
     lite = made.sqlite(pair.path, "pair")
-    wishes = {"dual_write": "sync", "dual_write_timeout_ms": 20_000, "cutover_hold_ms": 20_000}
+    wishes = {"dual_write": request.param, "dual_write_timeout_ms": 20_000, "cutover_hold_ms": 20_000}
     runtime = make_runtime(lite, ShimSettings(shadow_database_url=url, **wishes))
     former = runtimes.use(runtime)
-    runtime.start()
-    wait_until(lambda: runtime.replicator.health().phase is not None)
+    begin(runtime)
+    if runtime.settings.dual_write is not DualWrite.OFF:
+        wait_until(lambda: runtime.replicator.health().phase is not None)
     backend = Backend("dual write", None, sequences=runtime.engine(Side.POSTGRES))
     yield Dual(pair, runtime, backend)
     runtime.stop()

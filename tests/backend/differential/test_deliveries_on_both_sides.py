@@ -104,7 +104,7 @@ def _count(engine: Engine) -> tuple[int, int]:
 
 
 def _assert_one_more(dual: Dual, before: tuple[int, int], copies: int = 1) -> None:
-    dual.runtime.replicator.catch_up()
+    dual.pair.drain()
     for side in Side:
         assert _count(dual.engine(side)) == (before[0] + copies, before[1] + copies), side
 

@@ -43,7 +43,7 @@ def test_nobody_notices_a_switch(
 
     play(ALL, send)
     assert twins.sent > ENOUGH
-    on_both.runtime.replicator.catch_up()
+    on_both.pair.drain()
     assert on_sqlite.engine
     expected = stored(on_sqlite.engine)
     assert stored(on_both.engine(Side.SQLITE)) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from signal import SIGKILL
 
 import psycopg
 import pytest
@@ -12,7 +13,10 @@ from app.db.apply.round import Round, Standing
 from app.db.common.errors import SchemaDrift
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side
+from app.db.sides.capture.inventory import check_postgres_inventory
+from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.postgres.target import COPY_FROM
+from tests.support.dying.zygote import Zygote
 from tests.support.pairs import TestPair, wait_until
 
 # Column of `kinds`: values in SQL that means the same on both databases, given per side where it does not.
@@ -234,14 +238,6 @@ def test_paused_apply_stands_and_loses_nothing(replicating: TestPair) -> None:
 DRIFTS = {
     "column_on_sqlite": ("ALTER TABLE item ADD COLUMN extra TEXT", "ALTER TABLE item DROP COLUMN extra"),
     "table_on_sqlite": ("CREATE TABLE extra (id INTEGER PRIMARY KEY)", "DROP TABLE extra"),
-    "trigger_dropped": ("DROP TRIGGER st_capture_item_update", None),
-    "fence_dropped": ("DROP TRIGGER st_fence", None),
-    "table_recreated": (
-        "CREATE TABLE _new AS SELECT * FROM owner; DROP TABLE owner; "
-        "CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT UNIQUE); "
-        "INSERT INTO owner SELECT * FROM _new; DROP TABLE _new",
-        None,
-    ),
 }  # fmt: skip
 
 
@@ -257,12 +253,71 @@ def test_schema_drift_stops_apply_and_loses_nothing(replicating: TestPair, case:
         with pytest.raises(SchemaDrift):
             replicating.applier.round()
     assert replicating.contents(Side.POSTGRES) == before
-    if undo:
-        replicating.lite.execute(undo)
-    else:
-        replicating.prepare()
+    replicating.lite.execute(undo)
     replicating.drain()
     replicating.assert_same()
+
+
+LOST = {
+    "trigger_dropped": "DROP TRIGGER st_capture_item_update",
+    "fence_dropped": "DROP TRIGGER st_fence",
+    "table_recreated": (
+        "CREATE TABLE _new AS SELECT * FROM owner; DROP TABLE owner; "
+        "CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT UNIQUE); "
+        "INSERT INTO owner SELECT * FROM _new; DROP TABLE _new"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_lost_capture_is_put_back_and_nothing_is_missed(replicating: TestPair, case: str) -> None:
+    replicating.drain()
+    _leave_a_verify(replicating)
+    replicating.lite.executescript(LOST[case])
+    replicating.lite.execute("UPDATE item SET qty = 901")
+    replicating.lite.execute("INSERT INTO owner (id, name) VALUES (4711, 'uncaught')")
+    replicating.drain()
+    replicating.assert_same()
+    check_inventory(replicating.lite, replicating.applier.schema())
+    assert replicating.pg.execute("SELECT count(*) FROM st_verify").fetchone() == (0,)
+    replicating.lite.execute("UPDATE item SET qty = 902")
+    replicating.lite.execute("DELETE FROM owner WHERE id = 4711")
+    replicating.drain()
+    replicating.assert_same()
+
+
+def test_lost_capture_on_a_postgres_primary_is_put_back(promoted: TestPair) -> None:
+    promoted.drain()
+    _leave_a_verify(promoted)
+    promoted.pg.execute("ALTER TABLE item DISABLE TRIGGER st_capture_update")
+    promoted.pg.execute("UPDATE item SET qty = 901")
+    promoted.applier.forget_schema()
+    promoted.drain()
+    promoted.assert_same()
+    check_postgres_inventory(promoted.pg, promoted.applier.schema())
+    assert promoted.pg.execute("SELECT count(*) FROM st_verify").fetchone() == (0,)
+
+
+def test_a_kill_while_capture_is_put_back_forgets_the_verify_first(
+    replicating: TestPair, zygote: Zygote
+) -> None:
+    replicating.drain()
+    _leave_a_verify(replicating)
+    replicating.lite.execute("DROP TRIGGER st_capture_item_update")
+    replicating.lite.execute("UPDATE item SET qty = 901")
+    replicating.lite.execute("UPDATE stray SET v = 'caught'")
+    point = Failpoint.CAPTURE_HEALING
+    assert zygote.run("round", replicating, failpoints=f"{point}=kill") == -SIGKILL
+    assert replicating.pg.execute("SELECT count(*) FROM st_verify").fetchone() == (0,)
+    replicating.drain()
+    replicating.assert_same()
+
+
+def _leave_a_verify(pair: TestPair) -> None:
+    pair.pg.execute(
+        "INSERT INTO st_verify (id, run, epoch, position, started_at, finished_at, tables, rows, mismatches) "
+        "VALUES (1, 'x', 1, '0', 0, 0, '[]', 0, 0) ON CONFLICT (id) DO NOTHING"
+    )
 
 
 def test_a_position_beyond_the_log_is_not_taken_back(pair: TestPair, primary: Side) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
-from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
+from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT, fence_refusal
 from app.db.switch.coordinator import Aborted, Moved
 from tests.support.dying.zygote import Zygote
 from tests.support.pairs import TestPair, wait_until
@@ -54,19 +56,44 @@ def test_sqlite_refuses(shared_promoted: TestPair, statement: str, pragma: str) 
     before = shared_promoted.contents(Side.SQLITE)
     lite = shared_promoted.new_lite()
     lite.execute(f"PRAGMA {pragma}")
-    with pytest.raises(sqlite3.IntegrityError) as refusal:
+    # Not an IntegrityError: a framework would take the refusal for a duplicate key, and try for ever.
+    with pytest.raises(sqlite3.OperationalError) as refusal:
         lite.execute(statement)
     lite.close()
-    assert refusal.value.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER
-    assert str(refusal.value) == f"sqlite {FENCED_TEXT}: the primary is postgres (epoch 2)"
+    assert refusal.value.sqlite_errorcode == sqlite3.SQLITE_ERROR
+    assert fence_refusal(refusal.value) == f"sqlite {FENCED_TEXT}: the primary is postgres (epoch 2)"
     assert shared_promoted.contents(Side.SQLITE) == before
     assert shared_promoted.log_size(Side.SQLITE) == 0
+
+
+@pytest.mark.parametrize("statement", SQLITE_WRITES)
+def test_a_refused_statement_leaves_nothing_in_the_transaction_around_it(
+    shared_promoted: TestPair, statement: str
+) -> None:
+    before = shared_promoted.contents(Side.SQLITE)
+    lite = shared_promoted.new_lite()
+    lite.execute("BEGIN")
+    with pytest.raises(sqlite3.OperationalError, match=FENCED_TEXT):
+        lite.execute(statement)
+    if lite.in_transaction:
+        lite.execute("COMMIT")
+    lite.close()
+    assert shared_promoted.contents(Side.SQLITE) == before
+    assert shared_promoted.log_size(Side.SQLITE) == 0
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="there is no sqlite3 shell here")
+def test_a_plain_shell_reads_who_is_primary(shared_promoted: TestPair) -> None:
+    command = ["sqlite3", str(shared_promoted.path), "UPDATE item SET qty = 0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"sqlite {FENCED_TEXT}: the primary is postgres (epoch 2)" in done.stderr
 
 
 @pytest.mark.parametrize("statement", POSTGRES_WRITES)
 def test_postgres_refuses(shared_replicating: TestPair, statement: str) -> None:
     before = shared_replicating.contents(Side.POSTGRES)
-    with pytest.raises(psycopg.Error) as refusal:
+    with pytest.raises(psycopg.OperationalError) as refusal:
         shared_replicating.pg.execute(statement.encode())
     assert refusal.value.sqlstate == FENCED_SQLSTATE
     assert refusal.value.diag.message_primary == f"postgres {FENCED_TEXT}: the primary is sqlite (epoch 1)"
@@ -85,7 +112,7 @@ def test_the_message_names_primary_and_epoch_after_each_switch(replicating: Test
     for epoch, to in enumerate((Side.POSTGRES, Side.SQLITE, Side.POSTGRES, Side.SQLITE), start=2):
         replicating.moved(to)
         with pytest.raises(
-            (sqlite3.IntegrityError, psycopg.Error), match=rf"primary is {to} \(epoch {epoch}\)"
+            (sqlite3.OperationalError, psycopg.OperationalError), match=rf"primary is {to} \(epoch {epoch}\)"
         ):
             replicating.app(to.other).execute("UPDATE item SET qty = 0")
 

@@ -74,7 +74,6 @@ def test_triggers_of_an_earlier_version_are_mended_by_prepare(promoted: TestPair
 def test_prepare_after_a_disabled_trigger_asks_for_a_verify(promoted: TestPair, state: str) -> None:
     """What was written meanwhile was not captured, so the last verify says nothing any more."""
     promoted.pg.execute(f"ALTER TABLE counter {state}".encode())
-    assert not capture_gate(promoted).ok
     assert prepare(promoted.pair, promoted.new_stores(), PlainTables(), report=lambda line: None).repaired
     assert promoted.pg.execute("SELECT count(*) FROM st_verify").fetchone() == (0,)
     assert capture_gate(promoted).ok

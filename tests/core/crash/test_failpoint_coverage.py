@@ -21,12 +21,15 @@ OWNERS = {
     "switch": ("core/switch",),
     "recover": ("core/switch",),
     "complete": ("operator/cli",),
+    "capture": ("core/apply",),
+    "schema": ("data/schema",),
 }
 # Groups of which a suite takes every point that the enum has, so that no name need stand in its text.
 WHOLE_GROUPS = {
     "prepare": "core/copy/test_backfill_kill.py",
     "copy": "core/copy/test_backfill_kill.py",
     "switch": "core/switch/test_switch_kill.py",
+    "schema": "data/schema/agree/test_revisions_that_commit.py",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.session.runtime import Runtime
@@ -37,6 +38,8 @@ def settled(runtime: Runtime, pair: TestPair, last: str) -> None:
     """Wait until the shadow has the last write and commits trust it again; then both sides are equal."""
     shadow = pair.pair.url(runtime.primary().other).get_backend_name()
     side = Side.SQLITE if shadow == "sqlite" else Side.POSTGRES
+    if runtime.settings.dual_write is DualWrite.OFF:
+        pair.drain()  # nobody else does
     wait_until(lambda: last in names(pair, side) and not runtime.replicator.health().degraded, seconds=40)
     pair.assert_same()
 

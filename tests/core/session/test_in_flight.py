@@ -8,7 +8,7 @@ from tests.support.pairs import TestPair
 
 def test_a_token_ends_with_its_transaction(pair: TestPair, primary: Side) -> None:
     writer = pair.app(primary)
-    store, _ = pair.applier.directions()
+    store, _ = pair.applier.stores.directions()
     assert store.side is primary
     writer.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")  # committed: not of the open transaction
     writer.execute("BEGIN")

@@ -65,11 +65,12 @@ def names(pair: TestPair, side: Side) -> set[str]:
     return {row[0] for row in pair.app(side).execute("SELECT name FROM owner").fetchall()}
 
 
+@pytest.mark.parametrize("mode", ["sync", "strict"])
 @pytest.mark.parametrize("write", WRITES)
 def test_every_way_of_writing_lands_on_the_primary_and_the_shadow_has_it_at_once(
-    pair: TestPair, primary: Side, backend: MakeRuntime, write: Write
+    pair: TestPair, primary: Side, backend: MakeRuntime, write: Write, mode: str
 ) -> None:
-    backend(pair)
+    backend(pair, dual_write=mode)
     with SessionLocal() as session:
         write(session)
         session.commit()
@@ -201,7 +202,7 @@ def test_nothing_prepared_means_the_side_that_the_url_names(fresh: TestPair, bac
 
 
 def test_a_running_process_notices_that_the_pair_was_prepared(fresh: TestPair, backend: MakeRuntime) -> None:
-    current = backend(fresh)
+    current = backend(fresh, dual_write="sync")
     current.start()
     fresh.prepare()
     fresh.backfill()
@@ -216,6 +217,28 @@ def test_a_process_in_single_mode_on_the_old_side_is_refused_with_a_clear_error(
     pair: TestPair, primary: Side, backend: MakeRuntime
 ) -> None:
     """It never heard of the switch: no shadow configured, no control row read."""
+    backend(pair, wanted=primary.other, shadow=False)
+    with SessionLocal() as session, pytest.raises(Fenced, match=f"the primary is {primary}"):
+        _orm(session)
+        session.commit()
+
+
+def test_the_fence_of_a_pair_that_an_earlier_version_prepared_is_recognised(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    """There the refusal is a violated constraint on SQLite, and has a state of its own on PostgreSQL."""
+    if primary is Side.POSTGRES:
+        old = "sqlite takes no application writes: the primary is postgres (epoch 2)"
+        pair.lite.execute("DROP TRIGGER st_fence")
+        pair.lite.execute(
+            "CREATE TRIGGER st_fence BEFORE INSERT ON st_change_log "
+            "WHEN (SELECT writable = 0 AND applying = 0 FROM st_control WHERE id = 1) "
+            f"BEGIN SELECT RAISE(ABORT, '{old}'); END"
+        )
+    else:
+        source = pair.pg.execute("SELECT pg_get_functiondef('st_admit'::regproc)").fetchone()
+        assert source and "55ST1" in source[0]
+        pair.pg.execute(source[0].replace("55ST1", "ST001").encode())
     backend(pair, wanted=primary.other, shadow=False)
     with SessionLocal() as session, pytest.raises(Fenced, match=f"the primary is {primary}"):
         _orm(session)

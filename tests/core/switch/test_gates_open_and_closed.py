@@ -14,25 +14,10 @@ import pytest
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Coordinator, Moved
-from app.db.switch.gates import Gate, evaluate, require
+from app.db.switch.gates import NAMES, Gate, evaluate, require
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verify.run import Verify, repair
 from tests.data.verify.small_pair import SmallPair, make_small_pair
-
-NAMES = [
-    "phase",
-    "direction",
-    "attempt",
-    "schema",
-    "capture",
-    "indexes",
-    "quarantine",
-    "verify",
-    "lag",
-    "changes",
-    "pause",
-    "reverse",
-]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +47,7 @@ def ready(to: Side, module_pair: SmallPair) -> SmallPair:
 def gates(pair: SmallPair, *, max_pause_ms: int = 5_000, max_lag: int = 10_000) -> dict[str, Gate]:
     """All gates of a switch to the present shadow, by name."""
     found = evaluate(pair.applier, pair.shadow, max_pause_ms=max_pause_ms, max_lag=max_lag)
-    assert [gate.name for gate in found] == NAMES
+    assert [gate.name for gate in found] == list(NAMES)
     return {gate.name: gate for gate in found}
 
 
@@ -279,12 +264,9 @@ def test_foreign_keys_that_cannot_be_measured(module_pair: SmallPair) -> None:
 @pytest.mark.parametrize("event", ["insert", "update", "delete"])
 def test_a_capture_trigger_lost_on_sqlite(ready: SmallPair, event: str) -> None:
     Verify(ready.applier).run()
-    sqlite = ready.applier.stores.sqlite.connection
-    (sql,) = sqlite.execute(
-        "SELECT sql FROM sqlite_master WHERE name = ?", (f"st_capture_bars_{event}",)
-    ).fetchone()
-    with broken(ready, f"DROP TRIGGER st_capture_bars_{event}", sql, Side.SQLITE):
-        assert "capture" in closed(ready)
+    ready.applier.stores.sqlite.connection.execute(f"DROP TRIGGER st_capture_bars_{event}")
+    assert "capture" in closed(ready)
+    assert set(closed(ready)) == {"verify"}  # the round that measured the lag has put it back
 
 
 @pytest.mark.parametrize("event", ["insert", "update", "delete", "truncate"])
@@ -296,7 +278,7 @@ def test_a_capture_trigger_off_on_postgres(ready: SmallPair, event: str) -> None
         f"ALTER TABLE children ENABLE TRIGGER st_capture_{event}",
     ):
         gate = closed(ready)["capture"]
-        assert f"st_capture_{event} on children" in gate.detail and "prepare" in gate.remedy
+        assert f"st_capture_{event} on children" in gate.detail and "schema upgrade" in gate.remedy
 
 
 def test_a_capture_function_of_another_table(ready: SmallPair) -> None:

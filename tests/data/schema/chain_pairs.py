@@ -18,6 +18,7 @@ from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
 from app.db.revisions.source import Alembic
 from app.db.rows.compare import Mismatch, compare_rows
+from app.db.sides.capture.inventory import check_postgres_inventory
 from migration.fill.prepare import prepare
 from tests.support.pairs import TestPair, wait_until
 
@@ -121,3 +122,49 @@ def mismatches(applier: Applier) -> list[Mismatch]:
             postgres_rows = [row for rows in theirs.all_rows(table) for row in rows]
         found += compare_rows(table, sqlite_rows, postgres_rows)
     return found
+
+
+def url_of(pair: TestPair, side: Side) -> str:
+    return f"sqlite:///{pair.path}" if side is Side.SQLITE else pair.url
+
+
+def versions(pair: TestPair) -> list[str]:
+    return [pair.app(side).execute("SELECT version_num FROM alembic_version").fetchone()[0] for side in Side]
+
+
+def verified(pair: TestPair) -> None:
+    """Leave the traces of a clean verify."""
+    pair.pg.execute(
+        "INSERT INTO st_verify (id, run, epoch, position, started_at, finished_at, tables, rows, mismatches) "
+        "VALUES (1, 'x', 1, '0', 0, 0, '[]', 0, 0)"
+    )
+
+
+def foreign_keys(pair: TestPair) -> set[str]:
+    rows = pair.pg.execute("SELECT conname FROM pg_constraint WHERE contype = 'f'").fetchall()
+    return {name for (name,) in rows}
+
+
+def takes_writes(pair: TestPair, side: Side) -> bool:
+    try:
+        pair.app(side).execute("UPDATE parents SET n = n WHERE id = 1")
+    except (sqlite3.OperationalError, psycopg.DatabaseError):
+        return False
+    return True
+
+
+def assert_sound(pair: TestPair, primary: Side) -> None:
+    """The sides are equal, captured, fenced as before; nothing of the migration is left behind."""
+    settle(pair.applier)
+    written = {side for side in Side if takes_writes(pair, side)}
+    assert written == {primary}
+    settle(pair.applier)
+    assert mismatches(pair.applier) == []
+    check_postgres_inventory(pair.pg, pair.applier.schema())
+    for side in Side:
+        assert pair.app(side).execute("SELECT count(*) FROM st_pending").fetchone() == (0,)
+    assert pair.pg.execute("SELECT count(*) FROM st_quarantine").fetchone() == (0,)
+    functions = pair.pg.execute(
+        "SELECT count(*) FROM pg_proc WHERE proname LIKE 'st\\_capture\\_%'"
+    ).fetchone()
+    assert functions == (len(pair.applier.schema()),)

@@ -109,6 +109,97 @@ def upgrade():
 """,
 }
 
+# Revisions that commit by themselves, and one that does so for a pair's sake.
+CONCURRENT = """
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.create_index("ix_children_text", "children", ["text"], postgresql_concurrently=True)
+    op.execute("UPDATE parents SET n = n + 9000 WHERE id = 1")
+"""
+COMMITTING = {
+    "concurrent_index": CONCURRENT,
+    "new_label": """
+def upgrade():
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("CREATE TYPE mood AS ENUM ('calm')")
+        op.execute("ALTER TABLE parents ADD COLUMN mood mood")
+        op.execute("ALTER TYPE mood ADD VALUE 'loud'")
+    else:
+        op.add_column("parents", sa.Column("mood", sa.Text()))
+""",
+    "label_in_block": """
+def upgrade():
+    if op.get_bind().dialect.name == "postgresql":
+        with op.get_context().autocommit_block():
+            op.execute("ALTER TYPE mood ADD VALUE 'wild'")
+    op.execute("UPDATE parents SET mood = 'wild' WHERE id = 3")
+""",
+    "label_used": """
+def upgrade():
+    op.execute("UPDATE parents SET mood = 'loud' WHERE id = 2")
+""",
+}
+COMMITTING_PARENTS = {"label_used": "new_label", "label_in_block": "label_used"}
+REFUSED = {
+    "bare_commit": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    op.execute("COMMIT")
+""",
+    "bind_commit": """
+def upgrade():
+    bind = op.get_bind()
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    bind.commit()
+""",
+    "vacuum": """
+def upgrade():
+    op.execute("VACUUM parents")
+""",
+    "index_without_a_block": """
+def upgrade():
+    op.execute("CREATE INDEX CONCURRENTLY ix_n ON parents (n)")
+""",
+    "rows_in_a_block": """
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.execute("UPDATE parents SET n = 1")
+""",
+    "late_block": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY ix_n ON parents (n)")
+""",
+}
+# What the source does not show: refused while it runs, before anything of it is durable.
+HIDDEN = {
+    "hidden_commit": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    op.execute("UPDATE parents SET n = 4711")
+    op.execute("".join(["COM", "MIT"]))
+""",
+    "hidden_bind_commit": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    op.execute("UPDATE parents SET n = 4711")
+    getattr(op.get_bind(), "com" + "mit")()
+""",
+    "hidden_driver_commit": """
+def upgrade():
+    if op.get_bind().dialect.name == "sqlite":
+        op.add_column("parents", sa.Column("half", sa.Integer()))
+        op.execute("UPDATE parents SET n = 4711")
+        getattr(op.get_bind().connection.dbapi_connection, "com" + "mit")()
+""",
+    "hidden_rows_in_a_block": """
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.execute("".join(["UPD", "ATE parents SET n = 4711"]))
+""",
+}
+
 DROP_HALF = """
 
 def downgrade():
@@ -134,6 +225,9 @@ def write_chain(folder: Path) -> Config:
     (versions / "base.py").write_text(_revision("base_tables", None, BASE))
     for name, body in CHANGES.items():
         (versions / f"{name}.py").write_text(_revision(name, "base_tables", body))
+    for name, body in {**COMMITTING, **REFUSED, **HIDDEN}.items():
+        parent = COMMITTING_PARENTS.get(name, "base_tables")
+        (versions / f"{name}.py").write_text(_revision(name, parent, body))
     (versions / "second.py").write_text(
         _revision("second_data_step", "data_step", "def upgrade():\n    pass\n")
     )

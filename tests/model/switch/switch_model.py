@@ -50,6 +50,7 @@ def steps(rules: Rules, bounds: Bounds, state: State) -> Steps:
     yield from applier(rules, state)
     yield from small_rounds(rules, state)
     yield from recoverers(rules, state)
+    yield from migrations(rules, bounds, state)
     for n, coordinator in enumerate(state.coordinators):
         if n and coordinator == state.coordinators[n - 1]:
             continue  # the same process under another name
@@ -65,7 +66,7 @@ def steps(rules: Rules, bounds: Bounds, state: State) -> Steps:
 
 def beginning(state: State, n: int) -> Steps:
     """`_begin`: the attempt goes on the arbiter's record, if there is none."""
-    if state.p_attempt or state.in_doubt:
+    if state.p_attempt or state.in_doubt or state.migration == POSTGRES:  # which locks the control row
         return
     token = state.tokens + 1
     begun = state._replace(p_attempt=token, tokens=token)
@@ -221,6 +222,40 @@ def in_doubt(state: State) -> Steps:
         yield "the commit in doubt is rolled back", free
 
 
+# -- a migration of the shadow -----------------------------------------------------------------------
+
+
+def migrations(rules: Rules, bounds: Bounds, state: State) -> Steps:
+    """The migrating transaction on the shadow, with an autocommit block where that is PostgreSQL."""
+    shadow = other(primary(state.p_epoch))
+    quiet = state.s_epoch == state.p_epoch and not state.p_attempt and not state.in_doubt
+    ended = state._replace(migration="", migrated=state.migrated + 1)
+    match state.migration:
+        case "" if state.migrated < bounds.migrations and quiet and not locked(state, shadow):
+            yield (
+                "a migration passes the shadow's fence",
+                lock(state, shadow, "migration")._replace(migration=shadow),
+            )
+        case "block":
+            yield "migration killed", ended
+            if not quiet or shadow == SQLITE:
+                yield "the migration finds the sides switched", ended
+            elif not state.p_lock:
+                yield (
+                    "the migration goes on behind the block",
+                    lock(state, POSTGRES, "migration")._replace(migration=POSTGRES),
+                )
+        case side if side:
+            free = lock(ended, side, "")
+            yield "migration killed", free
+            yield "the migration of the shadow commits", free
+            if side == POSTGRES:
+                block = lock(state, POSTGRES, "")._replace(migration="block")
+                if not rules.fence_by_transaction:
+                    block = block._replace(p_writable=True)
+                yield "an autocommit block", block
+
+
 # -- anybody who finishes what a dead process left --------------------------------------------------
 
 
@@ -276,6 +311,7 @@ def recovered(state: State) -> Iterator[State]:
             applier=("", 0, 0),
             small=None,
             follower=None,
+            migration="",
         )
         if after.p_attempt:
             after = _ended(after)

@@ -29,6 +29,9 @@ class Rules:
     same_epoch: bool = True  # a round compares the epochs of both control rows
     resolve_under_lock: bool = True  # an open outcome is read behind the lock of a commit under way
     resolve_by_token: bool = True  # ... and judged by the attempt's own record, not by the present epoch
+    fence_by_transaction: bool = (
+        True  # what lets a migration pass the shadow's fence ends with its transaction
+    )
     no_abort_after_commit: bool = True  # what fails after the commit record is not reported as aborted
 
 
@@ -40,6 +43,7 @@ class Bounds:
     switches: int = 2
     attempts: int = 3
     coordinators: int = 2
+    migrations: int = 0
 
 
 class Coordinator(NamedTuple):
@@ -78,6 +82,8 @@ class State(NamedTuple):
     applier: tuple[str, int, int] = ("", 0, 0)  # where it stands, and the row and log it read
     small: tuple[int, int, int, int] | None = None  # row and log a small round read, its watermark and epoch
     follower: tuple[int, int] | None = None  # epoch and attempt read off the arbiter
+    migration: str = ""  # of the shadow: the side that it has open, or "block"
+    migrated: int = 0  # migrations that have ended
     in_doubt: int = 0  # a token whose commit the server is still working on after its client is gone
     # what only the observer knows
     acked: int = 0

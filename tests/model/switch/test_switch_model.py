@@ -12,6 +12,7 @@ from tests.model.switch.switch_model import recovered, switch_model
 from tests.model.switch.switch_state import POSTGRES, SQLITE, Bounds, Rules, State, primary, promises
 
 SMALL = Bounds(attempts=2)
+MIGRATING = Bounds(writes=1, attempts=2, coordinators=1, migrations=1)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,23 @@ def test_whatever_died_recovery_ends_with_one_writable_side(explored: Explored[S
             assert after.s_epoch == after.p_epoch
             assert not after.s_attempt and not after.p_attempt
             assert after.s_writable == (primary(after.p_epoch) == SQLITE)
+
+
+def test_a_migration_of_the_shadow_beside_a_switch_breaks_no_promise() -> None:
+    found = explore(switch_model(bounds=MIGRATING))
+    assert not found.violation, found.counterexample()
+    print(f"switch with a migration: {len(found.came_from)} states, {found.steps} steps")
+    assert found.actions >= {
+        "a migration passes the shadow's fence",
+        "an autocommit block",
+        "the migration goes on behind the block",
+        "the migration finds the sides switched",
+        "the migration of the shadow commits",
+        "migration killed",
+    }
+    for state in found.came_from:
+        for after in recovered(state):
+            assert after.s_writable != after.p_writable, after
 
 
 def _ends(explored: Explored[State]) -> Iterator[State]:
@@ -94,13 +112,15 @@ FOUND = {
     "compare_standpoint": UNEQUAL,
     "resolve_under_lock": FALSE_REPORT,
     "resolve_by_token": FALSE_REPORT,
+    "fence_by_transaction": BOTH,
     "no_abort_after_commit": FALSE_REPORT,
 }
 
 
 @pytest.mark.parametrize("rule", FOUND)
 def test_without_the_rule(rule: str) -> None:
-    found = explore(switch_model(Rules(**{rule: False}), SMALL))
+    bounds = MIGRATING if rule == "fence_by_transaction" else SMALL
+    found = explore(switch_model(Rules(**{rule: False}), bounds))
     assert found.violation == FOUND[rule]
     print(found.counterexample())
 

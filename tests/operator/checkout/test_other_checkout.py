@@ -206,3 +206,124 @@ def test_another_checkout_moves_there_and_back_and_serves_on_both_sides(
     with sqlite3.connect(checkout.file) as sqlite:
         assert sqlite.execute("SELECT count(*) FROM traders").fetchone() == (5,)
     sqlite.close()
+
+
+def test_turning_the_url_is_the_whole_switch_without_a_line_in_the_checkout(checkout: Checkout) -> None:
+    checkout.migrate("run")
+    file, postgres = (checkout.environment[name] for name in ("ST_DATABASE_URL", "ST_SHADOW_DATABASE_URL"))
+    checkout.environment["ST_CUTOVER"] = "auto"
+    for own, other, dialect in ((postgres, file, "postgresql"), (file, postgres, "sqlite")):
+        checkout.environment.update(ST_DATABASE_URL=own, ST_SHADOW_DATABASE_URL=other)
+        assert checkout.python("-m", "app.writer", f"on {dialect}").strip() == dialect
+    assert checkout.migrate("verify")["mismatches"] == 0
+
+
+LATER = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0003", "0002_a_revision_id_of_38_characters_xx"
+
+def upgrade():
+    with op.batch_alter_table("traders") as batch:
+        batch.alter_column("active", nullable=True, existing_type=sa.Boolean())
+        batch.add_column(sa.Column("desk", sa.String(length=4)))
+    op.create_table(
+        "desks", sa.Column("id", sa.Integer(), primary_key=True), sa.Column("name", sa.String(length=4))
+    )
+    op.execute("INSERT INTO desks (id, name) VALUES (1, 'desk')")
+"""
+OURS = """
+import app.models
+from app.db.base import Base
+from app.db.revisions.chain import run_environment
+
+run_environment(Base.metadata)
+"""
+
+
+def _bring_a_revision(checkout: Checkout, *, ini_names_the_file: bool = True) -> None:
+    versions = checkout.folder / "backend" / "alembic" / "versions"
+    (versions / "0003_desks.py").write_text(LATER)
+    if ini_names_the_file:
+        ini = checkout.folder / "backend" / "alembic.ini"
+        ini.write_text(ini.read_text().replace("sqlite:///./never_this_one.db", f"sqlite:///{checkout.file}"))
+
+
+def _auto_migrate(checkout: Checkout) -> None:
+    """As the checkout does at its own start: Alembic's command, its own env.py, the URL of alembic.ini."""
+    checkout.python(
+        "-c",
+        "import os; os.chdir('backend'); from alembic import command; from alembic.config import Config; "
+        "command.upgrade(Config('alembic.ini'), 'head')",
+    )
+
+
+def _columns(pg_url: str, table: str) -> dict[str, str]:
+    with connect(pg_url) as postgres:
+        rows = postgres.execute(
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s", (table,)
+        ).fetchall()
+    return dict(rows)
+
+
+@pytest.mark.parametrize("primary", ["sqlite", "postgres"])
+def test_schema_upgrade_is_the_one_command_for_both_sides(
+    checkout: Checkout, pg_url: str, primary: str
+) -> None:
+    checkout.migrate("run")
+    if primary == "postgres":
+        checkout.migrate("cutover")
+    _bring_a_revision(checkout, ini_names_the_file=False)
+    found = checkout.migrate("schema", "upgrade")
+    assert found["outcome"] == "upgraded"
+    assert found["revisions"] == {
+        side: {"from": "0002_a_revision_id_of_38_characters_xx", "to": "0003"}
+        for side in ("sqlite", "postgres")
+    }
+    assert not list(checkout.folder.rglob("never_this_one.db"))
+    assert _columns(pg_url, "desks") == {"id": "bigint", "name": "text"}
+    assert checkout.migrate("schema", "upgrade")["outcome"] == "already_upgraded"
+    checkout.python("-m", "app.writer", "later")
+    assert checkout.migrate("worker", "--until-drained")["drained"]
+    assert checkout.migrate("verify")["outcome"] == "clean"
+
+
+def test_sqlite_migrated_alone_by_the_checkout_misses_nothing(checkout: Checkout, pg_url: str) -> None:
+    checkout.migrate("run")
+    _bring_a_revision(checkout)
+    _auto_migrate(checkout)
+    sqlite = sqlite3.connect(checkout.file, isolation_level=None)
+    assert sqlite.execute(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'traders'"
+    ).fetchone() == (0,)
+    sqlite.execute("UPDATE traders SET name = 'uncaught' WHERE id = 1")
+    found = checkout.migrate("status")
+    assert found["next"] == "st-migrate schema upgrade"
+    assert any("revision 0003 on SQLite" in text or "only on SQLite" in text for text in found["blocks"])
+    assert checkout.migrate("schema", "upgrade")["outcome"] == "upgraded"
+    sqlite.execute("UPDATE traders SET desk = 'caught' WHERE id = 1")
+    sqlite.close()
+    assert checkout.migrate("worker", "--until-drained")["drained"]
+    assert checkout.migrate("verify")["outcome"] == "clean"
+    with connect(pg_url) as postgres:
+        row = postgres.execute("SELECT name, desk FROM traders WHERE id = 1").fetchone()
+    assert row == ("uncaught", "caught")
+    assert _columns(pg_url, "traders")["desk"] == "text"
+
+
+def test_env_py_of_its_own_is_named_until_it_is_ours(checkout: Checkout, pg_url: str) -> None:
+    def codes() -> set[str]:
+        return {item["code"] for item in checkout.migrate("preflight")["findings"] if "chain" in item["code"]}  # type: ignore[attr-defined]
+
+    assert codes() == {"chain.environment", "chain.url"}
+    (checkout.folder / "backend" / "alembic" / "env.py").write_text(OURS)
+    assert codes() == set()
+    checkout.migrate("run")
+    _bring_a_revision(checkout, ini_names_the_file=False)
+    _auto_migrate(checkout)
+    assert not list(checkout.folder.rglob("never_this_one.db"))
+    assert _columns(pg_url, "desks") == {"id": "bigint", "name": "text"}
+    with sqlite3.connect(checkout.file) as sqlite:
+        assert sqlite.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+    sqlite.close()

@@ -120,7 +120,7 @@ class Sides:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("UPDATE alerts SET qty = 7 WHERE id = 1")
                 return True
-            except sqlite3.IntegrityError as error:
+            except sqlite3.OperationalError as error:
                 assert "takes no application writes" in str(error)
                 return False
             finally:
@@ -132,7 +132,7 @@ class Sides:
                 connection.execute("UPDATE alerts SET qty = 7 WHERE id = 1")
                 return True
             except psycopg.Error as error:
-                assert error.sqlstate == "ST001"
+                assert error.sqlstate == "55ST1"
                 return False
             finally:
                 connection.rollback()

@@ -17,7 +17,7 @@ from app.db.switch.readiness import ApplyState
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, write_alert
 from tests.operator.deploy.servers import execute
-from tests.support.pairs import wait_until
+from tests.support.pairs import connect, wait_until
 
 
 def value(name: str) -> float:
@@ -102,11 +102,11 @@ def test_apply_that_stands_still_shows_with_the_reason(
     replicating: EmbeddedPostgres, sqlite_path: Path
 ) -> None:
     connection = sqlite3.connect(sqlite_path, isolation_level=None)
-    connection.execute("DROP TRIGGER st_capture_alerts_update")
+    connection.execute("ALTER TABLE alerts ADD COLUMN extra TEXT")
     connection.close()
     assert scraped('st_apply_state{state="standing"}') == 1
     body = json.loads(bytes(http.ready().body))
-    assert "capture triggers are missing" in body["blocks"][0] and "prepare" in body["blocks"][0]
+    assert "column alerts.extra is only on SQLite" in body["blocks"][0] and "by hand" in body["blocks"][0]
 
 
 def test_every_alert_asks_for_a_metric_that_exists() -> None:
@@ -117,3 +117,14 @@ def test_every_alert_asks_for_a_metric_that_exists() -> None:
     assert {name for name in asked if name not in exported | families} == set()
     states = set(re.findall(r'state="(\w+)"', rules))
     assert states <= {str(state) for state in ApplyState}
+
+
+def test_two_writable_sides_are_counted_fenced_and_said(
+    replicating: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait_until(lambda: value("st_writable_sides") == 1)
+    with connect(replicating.url("sigma")) as connection:
+        connection.execute("UPDATE st_control SET writable = true")
+    wait_until(lambda: value("st_writable_sides") == 2)
+    wait_until(lambda: value("st_writable_sides") == 1)
+    assert "both sides take application writes" in caplog.text

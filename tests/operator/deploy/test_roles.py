@@ -103,7 +103,7 @@ def test_the_application_meets_the_fence_and_not_a_missing_privilege(
     with connect(app) as connection:
         with pytest.raises(psycopg.Error) as refused:
             connection.execute("UPDATE alerts SET qty = 9 WHERE id = 7")
-        assert refused.value.sqlstate == "ST001"
+        assert refused.value.sqlstate == "55ST1"
         row = connection.execute("SELECT st_may_write()").fetchone()
     assert row == (False,)
 

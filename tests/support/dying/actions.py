@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from alembic.config import Config
+
 from app.db.common.errors import SwitchError
 from app.db.common.urls import Side
+from app.db.revisions.chain import upgrade_head
 from tests.support.pairs import TestPair
 
 
@@ -35,6 +38,15 @@ def _move(pair: TestPair, to: str, answer: str = "") -> None:
         Path(answer).write_text(json.dumps([type(outcome).__name__, str(outcome)]))
 
 
+def _upgrade(pair: TestPair, primary: str, folder: str, revision: str) -> None:
+    """Migrate a pair by the chain in a folder."""
+    config = Config()
+    config.set_main_option("script_location", folder)
+    urls = {Side.SQLITE: pair.pair.sqlite, Side.POSTGRES: pair.pair.postgres}
+    url = urls[Side(primary)].render_as_string(hide_password=False)
+    upgrade_head(url, revision, config=config, partner=urls[Side(primary).other])
+
+
 def _recover(pair: TestPair) -> None:
     pair.recover()
 
@@ -52,6 +64,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "backfill": _backfill,
     "round": _round,
     "move": _move,
+    "upgrade": _upgrade,
     "recover": _recover,
     "write_sqlite": _write_sqlite,
     "write_postgres": _write_postgres,

@@ -26,8 +26,9 @@ from dataclasses import dataclass, replace
 
 from psycopg import errors as pg_errors
 
+from app.db.apply.heal import heal, lost_capture
 from app.db.apply.small import Standpoint, age, small_round
-from app.db.common.errors import ApplyFailed, NotPrepared, SchemaDrift
+from app.db.common.errors import ApplyFailed, CaptureLost, NotPrepared, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table, read_schema
@@ -112,17 +113,26 @@ class Applier:
             at_most: leave a backlog of more entries alone; the answer is then `TOO_MUCH`.
 
         Raises:
-            SchemaDrift: the sides differ, or capture is incomplete; nothing was applied.
+            SchemaDrift: the sides differ, or capture is lost and cannot be put back; nothing was applied.
             ApplyFailed: the shadow refused the round for a reason that waiting does not mend.
             ShadowUnavailable, psycopg.OperationalError, sqlite3.OperationalError: try again later.
         """
+        options = (durable, even_if_paused, settle, at_most)
         try:
-            plain = not (durable or even_if_paused or settle)
-            if plain and (outcome := self._resume()) is not None:
+            if not any(options[:3]) and (outcome := self._resume()) is not None:
                 return outcome
-            return self._round(durable, even_if_paused, settle, at_most, careful=False)
+            return self._round(*options, careful=False)
         except ROW_ERRORS:
-            return self._round(durable, even_if_paused, settle, at_most, careful=True)
+            return self._round(*options, careful=True)
+        except (pg_errors.UndefinedColumn, pg_errors.UndefinedTable):
+            self.forget_schema()  # it was changed a moment ago: where the sides differ now, that is the error
+            self.mend()
+            return self._round(*options, careful=False)
+        except CaptureLost:
+            if not heal(self.stores):
+                raise
+            self.forget_schema()
+            return self._round(*options, careful=False)
 
     def _resume(self) -> Round | None:
         """A small round from where the last one ended; None if it takes an ordinary one."""
@@ -154,8 +164,10 @@ class Applier:
             failpoint(Failpoint.APPLY_LOCKED)
             if others := target.position != self._position:
                 self._disturbed_at = started
-            self._note(target.control, target.position)
-            if target.control.primary is shadow.side:
+            switched = target.control.primary is shadow.side
+            # Between a commit record and the following, this is the position of a side that is no shadow any more.
+            self._note(target.control, None if switched else target.position)
+            if switched:
                 return Standing("the sides have just been switched")
             if shadow.side is Side.POSTGRES and target.control.phase not in APPLYING_PHASES:
                 return Standing(f"phase {target.control.phase} does not apply")
@@ -169,6 +181,7 @@ class Applier:
             with primary.source() as source:
                 _same_epoch(source.control, target.control)
                 schema = self.schema()
+                self.shed_foreign_keys(target)  # once more where the schema has just changed
                 backlog = source.backlog(target.position)
                 announced = _settled(source, target, settle)
                 if at_most is not None and backlog.entries > at_most:
@@ -192,7 +205,7 @@ class Applier:
         if target.is_clean and ready:
             self._standpoint = Standpoint(position, control.pair, control.epoch)
 
-    def _note(self, control: Control, position: str) -> None:
+    def _note(self, control: Control, position: str | None) -> None:
         """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
         self.primary, self.epoch, self._position = control.primary, control.epoch, position
         self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
@@ -285,8 +298,27 @@ class Applier:
             self._schema_until = time.monotonic() + SCHEMA_S
         return self._schema
 
+    def mend(self) -> None:
+        """Read the schema, and put capture back where it is lost.
+
+        Raises:
+            SchemaDrift: the sides differ, or capture cannot be put back.
+        """
+        try:
+            self.schema()
+        except CaptureLost:
+            if not heal(self.stores):
+                raise
+            self.forget_schema()
+
     def _read_schema(self) -> None:
-        schema = read_schema(self.stores.sqlite.connection, self.stores.postgres.connection)
+        self._shed_epoch = None  # a migration that died may have left foreign keys behind
+        try:
+            schema = read_schema(self.stores.sqlite.connection, self.stores.postgres.connection)
+        except SchemaDrift as drift:
+            if any(lost_capture(self.stores).values()):
+                raise CaptureLost(f"{drift.message}; capture is lost, too", hint=drift.hint) from drift
+            raise
         check_inventory(self.stores.sqlite.connection, schema)
         check_postgres_inventory(self.stores.postgres.connection, schema)
         if schema != self._schema:  # statements are remembered by table: an equal one may stay

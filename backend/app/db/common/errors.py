@@ -7,6 +7,18 @@ a moment" (HTTP 503 with Retry-After) from "somebody has to act".
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    _Answer = Exception
+else:
+    try:  # where there is a web framework it answers these by itself, also without a handler of ours
+        from starlette.exceptions import HTTPException as _Answer
+    except ImportError:
+        _Answer = Exception
+
+RETRY_AFTER_S = 2  # when a sender that was refused may come again
+
 
 class SwitchError(Exception):
     """Base of all errors of the session layer.
@@ -19,7 +31,7 @@ class SwitchError(Exception):
     retryable = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        Exception.__init__(self, message)
         self.message = message
         self.hint = hint
 
@@ -47,16 +59,24 @@ class Refused(SwitchError):
         self.reasons = reasons
 
 
-class PrimaryUnavailable(SwitchError):
+class Unavailable(SwitchError, _Answer):
+    """The same request may succeed in a moment: over HTTP 503 with Retry-After."""
+
+    retryable = True
+    status_code = 503
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        SwitchError.__init__(self, message, hint=hint)
+        self.detail = message
+        self.headers = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+class PrimaryUnavailable(Unavailable):
     """The fence stayed up longer than a transaction may be held; the same request may be sent again."""
 
-    retryable = True
 
-
-class Fenced(SwitchError):
+class Fenced(Unavailable):
     """A write reached a side that takes no application writes (a stale process, worker or shell)."""
-
-    retryable = True
 
 
 class FileReplaced(SwitchError):
@@ -67,14 +87,20 @@ class StaleAttempt(SwitchError):
     """A coordinator found that its attempt was ended by somebody else; it must not touch anything."""
 
 
-class ShadowUnavailable(SwitchError):
+class ShadowUnavailable(Unavailable):
     """The shadow cannot take changes now (down, stalled, out of connections)."""
 
-    retryable = True
+
+class ForkedInUse(SwitchError):
+    """This process was forked while its parent used the SQLite file, whose locks do not survive that."""
 
 
 class SchemaDrift(SwitchError):
     """The two sides do not have the same tables and columns; apply stops and nothing is lost."""
+
+
+class CaptureLost(SchemaDrift):
+    """Writes of a table are not all captured; whoever applies puts that right, see `app.db.apply.heal`."""
 
 
 class ApplyFailed(SwitchError):

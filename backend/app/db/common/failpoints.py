@@ -45,6 +45,13 @@ class Failpoint(StrEnum):
     SWITCH_COMMITTED = "switch.committed"  # the record is written, SQLite does not know yet
     SWITCH_DONE = "switch.done"
     RECOVER_DECIDED = "recover.decided"  # the attempt is ended on the arbiter, the fence still up
+    SCHEMA_OPENED = "schema.opened"  # a migration may write on the shadow, nothing is durable
+    SCHEMA_BLOCK = (
+        "schema.block"  # an autocommit block begins: what came before is committed, the fence is up
+    )
+    SCHEMA_RESUMED = "schema.resumed"  # behind a block: its statements are durable, the version is not
+    SCHEMA_SHADOW = "schema.shadow"  # the shadow is migrated, the primary not yet
+    CAPTURE_HEALING = "capture.healing"  # lost capture was noticed: the verify is discarded, nothing put back
     COMPLETE_SQLITE = "complete.sqlite"  # one side is clean, the other not yet
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.db.common.deadline import at_most, in_request
 from app.db.common.errors import ConfigurationError
 
 _BACKEND = Path(__file__).resolve().parents[3]
@@ -65,6 +66,8 @@ class ShimSettings(BaseSettings):
     dual_write_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 500
     cutover: Cutover = Cutover.MANUAL
     cutover_hold_ms: Annotated[int, Field(ge=0, le=60_000)] = 1500
+    background_hold_ms: Annotated[int, Field(ge=0, le=600_000)] = 30_000
+    request_deadline_ms: Annotated[int, Field(ge=0, le=600_000)] = 2_300  # 0: none
     shadow_reads: ShadowReads = ShadowReads.OFF
     shadow_read_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
     pg_pooler: Pooler = Pooler.NONE
@@ -73,6 +76,12 @@ class ShimSettings(BaseSettings):
     pg_lock_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
     pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
     sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
+
+    def hold_s(self) -> float:
+        """Seconds that a transaction of this thread is held at a fence: fewer while somebody waits for an answer."""
+        if in_request():
+            return at_most(self.cutover_hold_ms / 1000)
+        return max(self.cutover_hold_ms, self.background_hold_ms) / 1000
 
 
 def load_settings() -> ShimSettings:

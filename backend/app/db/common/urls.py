@@ -12,6 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError
 
 from app.db.common.errors import ConfigurationError
+from app.db.common.url_options import bare, translate_postgres, translate_sqlite
 
 
 class Side(StrEnum):
@@ -44,31 +45,43 @@ class Pair:
 def parse_url(text: str, *, name: str) -> URL:
     """Turn a configured URL into SQLAlchemy's form, with psycopg 3 as PostgreSQL's driver.
 
+    Other programs' spellings are translated where their meaning is sure: quotes around the URL, other
+    drivers, `file:` paths, percent-encoded hosts, `ssl=`.
+
     Args:
         text: the URL as the operator wrote it.
         name: the variable or option it came from, for the error.
 
     Raises:
-        ConfigurationError: not a URL, neither SQLite nor PostgreSQL, or without a database name.
+        ConfigurationError: not a URL, neither SQLite nor PostgreSQL, without a database name, or with an
+            option that cannot be honoured; the hint says what to write instead.
     """
+    text = bare(text)
+    if not text:
+        raise ConfigurationError(f"{name} is empty", hint=_EXAMPLES)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # ValueError: the port; its text would hold part of a password
-        raise ConfigurationError(
-            f"{name} is not a database URL",
-            hint="sqlite:////path/to/file.db or postgresql://user@host/database",
-        ) from None
+        raise ConfigurationError(f"{name} is not a database URL", hint=_hint_for(text)) from None
     backend = url.get_backend_name()
     if backend in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    elif backend == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            raise ConfigurationError(f"{name} names no SQLite file", hint="sqlite:////path/to/file.db")
-    else:
-        raise ConfigurationError(
-            f"{name} names a {backend} database", hint="only SQLite and PostgreSQL take part"
-        )
-    return url
+        return translate_postgres(url, name)
+    if backend == "sqlite":
+        return translate_sqlite(url, name)
+    raise ConfigurationError(
+        f"{name} names a {backend} database", hint="only SQLite and PostgreSQL take part"
+    )
+
+
+def _hint_for(text: str) -> str:
+    if "," in text.partition("://")[2]:
+        return "several hosts are written as postgresql://user@/database?host=one:5432&host=two:5432"
+    if text.startswith("jdbc:"):
+        return "leave `jdbc:` out: postgresql://user@host/database"
+    return _EXAMPLES
+
+
+_EXAMPLES = "write sqlite:////path/to/file.db or postgresql://user@host/database"
 
 
 def side_of(url: URL) -> Side:

@@ -1,8 +1,9 @@
 """What surrounds the revisions on each side of a prepared pair, within the transaction that runs them.
 
-The shadow is migrated first, while its fence is up for everybody but the migrating transaction, which lowers
-it where nobody else can see. What the revisions write there is captured like any write, and announced: the
-next round of apply takes these keys from the primary, so that rows which come out differently on the two
+The shadow is migrated first, while its fence is up for everybody but the migrating transaction. What lets
+that one pass belongs to the transaction and cannot outlive it: on PostgreSQL a local setting that names the
+transaction's own id, on SQLite a mark that the same transaction takes away, which SQLite keeps from
+committing before (`blocks`). What the revisions write there is captured like any write, and announced: the next round of apply takes these keys from the primary, so that rows which come out differently on the two
 sides (an id from a sequence, a default with the current time) end up as the primary has them.
 On the primary what the revisions write is captured and applied like any write.
 
@@ -21,14 +22,15 @@ import psycopg
 import sqlalchemy as sa
 
 from app.db.common.errors import Refused
+from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.revisions.runner import Hooks
 from app.db.rows.catalog import postgres_keys, sqlite_keys
 from app.db.sides import control
 from app.db.sides.capture.recapture import PostgresCapture, SqliteCapture, keep, require_keys
-from app.db.sides.capture.triggers import fence_message, set_fence_message
+from app.db.sides.capture.triggers import fence_message, install_postgres, set_fence_message
 from app.db.sides.control import Control, postgres_control, sqlite_control
-from app.db.sides.locks import hold_rounds
+from app.db.sides.locks import hold_rounds, mark_migrating_postgres
 from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
 from app.db.sides.sqlite.store import SqliteStore
@@ -69,6 +71,8 @@ class SqliteHooks(Hooks):
         arbiter: PostgreSQL's control row when the migration was planned.
     """
 
+    watched = True
+
     def __init__(self, arbiter: Control) -> None:
         self._arbiter = arbiter
         self._is_shadow = arbiter.primary is Side.POSTGRES
@@ -80,8 +84,10 @@ class SqliteHooks(Hooks):
         require_unchanged(sqlite_control(raw), self._arbiter)
         self._tables = set(sqlite_keys(raw))
         self._log_end = raw.execute("SELECT coalesce(max(seq), 0) FROM st_change_log").fetchone()[0]
+        self._capture(raw).restore()  # an earlier version's triggers do not know the mark
         if self._is_shadow:
-            control.open_fence_sqlite(raw, self._arbiter.epoch, writable=True)
+            control.set_migrating_sqlite(raw, self._arbiter.epoch, True)
+        failpoint(Failpoint.SCHEMA_OPENED)
         keep(connection, self._capture(raw))
 
     def after_revision(self, connection: sa.Connection) -> None:
@@ -114,7 +120,7 @@ class SqliteHooks(Hooks):
             (_ENDED[Side.POSTGRES], self._log_end),
         )
         raw.execute("DELETE FROM st_change_log WHERE seq > ?", (self._log_end,))
-        control.open_fence_sqlite(raw, self._arbiter.epoch, writable=False)
+        control.set_migrating_sqlite(raw, self._arbiter.epoch, False)
 
 
 class PostgresHooks(Hooks):
@@ -125,6 +131,8 @@ class PostgresHooks(Hooks):
         sqlite: the other side's file.
     """
 
+    watched = True
+
     def __init__(self, arbiter: Control, sqlite: Path) -> None:
         self._arbiter = arbiter
         self._sqlite = sqlite
@@ -134,6 +142,7 @@ class PostgresHooks(Hooks):
     def _begin(self, raw: psycopg.Connection[Any]) -> None:
         self._tables = set(postgres_keys(raw))
         self._missing = _missing(raw)
+        _drop_broken_indexes(raw)
 
     def _end(self, raw: psycopg.Connection[Any]) -> None:
         """Capture and bookkeeping fit the new tables, and a new verify is asked for."""
@@ -159,26 +168,42 @@ class PostgresHooks(Hooks):
 
 
 class PostgresShadowHooks(PostgresHooks):
-    """PostgreSQL as the shadow: one transaction that holds the applier's lock."""
+    """PostgreSQL as the shadow: one transaction that holds the applier's lock, or one before and one after a block."""
 
     one_transaction = True
 
     def before_steps(self, connection: sa.Connection) -> None:
-        raw = _postgres(connection)
+        self._open(_postgres(connection))
+        failpoint(Failpoint.SCHEMA_OPENED)
+        keep(connection, PostgresCapture(_postgres(connection)))
+
+    def after_steps(self, connection: sa.Connection) -> None:
+        self._close(_postgres(connection))
+        self._touch_sqlite()
+
+    def before_block(self, connection: sa.Connection) -> None:
+        self.after_revision(connection)
+        self._close(_postgres(connection))
+
+    def after_block(self, connection: sa.Connection) -> None:
+        self._open(_postgres(connection))
+
+    def _open(self, raw: psycopg.Connection[Any]) -> None:
+        """Take the applier's lock and let this transaction, and no other, pass the fence."""
         with raw.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_WAIT,))
             hold_rounds(raw)
             cursor.execute("SET LOCAL lock_timeout = '5s'")
         require_unchanged(postgres_control(raw, lock=True), self._arbiter)
-        control.open_fence_postgres(raw, self._arbiter.epoch, writable=True)
+        install_postgres(raw, {})  # an earlier version's st_admit does not know the mark
+        mark_migrating_postgres(raw)
         deferred.add_foreign_keys(raw)
         raw.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks pending cannot be altered
         deferred.advance_sequences(raw, 0)
         self._begin(raw)
-        keep(connection, PostgresCapture(raw))
 
-    def after_steps(self, connection: sa.Connection) -> None:
-        raw = _postgres(connection)
+    def _close(self, raw: psycopg.Connection[Any]) -> None:
+        """Announce what was written and set the foreign keys aside: as a shadow is when it is committed."""
         self._end(raw)
         raw.execute(
             "INSERT INTO st_pending (tbl, k, token) SELECT DISTINCT tbl, k, %s FROM st_change_log "
@@ -188,8 +213,6 @@ class PostgresShadowHooks(PostgresHooks):
         )
         raw.execute("DELETE FROM st_change_log WHERE xid = pg_current_xact_id()")
         deferred.drop_foreign_keys(raw)
-        control.open_fence_postgres(raw, self._arbiter.epoch, writable=False)
-        self._touch_sqlite()
 
 
 class PostgresPrimaryHooks(PostgresHooks):
@@ -210,6 +233,9 @@ class PostgresPrimaryHooks(PostgresHooks):
         self._tables = present
         require_unchanged(postgres_control(raw, share=True), self._arbiter)
 
+    def before_block(self, connection: sa.Connection) -> None:
+        self.after_revision(connection)
+
     def after_steps(self, connection: sa.Connection) -> None:
         # Not within a revision: a round of apply owns SQLite while it waits for a table that is being changed.
         self._touch_sqlite()
@@ -229,6 +255,16 @@ def _postgres(connection: sa.Connection) -> psycopg.Connection[Any]:
 
 def _missing(raw: psycopg.Connection[Any]) -> set[tuple[str, str]]:
     return {(name, table) for name, table, *_ in deferred.missing(raw, "index", "constraint", "foreign_key")}
+
+
+def _drop_broken_indexes(raw: psycopg.Connection[Any]) -> None:
+    """Drop indexes that a concurrent build left unfinished; one that is being built is locked."""
+    for (name,) in raw.execute(
+        "SELECT format('%I', c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "WHERE NOT i.indisvalid AND c.relkind = 'i' AND c.relnamespace = current_schema()::regnamespace "
+        "AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid)"
+    ).fetchall():
+        raw.execute(f"DROP INDEX {name}".encode())
 
 
 def _forget_dropped(raw: psycopg.Connection[Any], bookkeeping: str) -> int:

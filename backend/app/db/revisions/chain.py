@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging.config import fileConfig
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import sqlalchemy as sa
+from alembic import context
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 import app
+from app.core.config import get_settings
 from app.db.common.urls import parse_url
 from app.db.revisions.pair import migrate
 from app.db.revisions.runner import Run
@@ -30,7 +35,9 @@ def alembic_config(url: str) -> Config:
     return config
 
 
-def upgrade_head(url: str, revision: str = "head", *, config: Config | None = None) -> None:
+def upgrade_head(
+    url: str, revision: str = "head", *, config: Config | None = None, partner: sa.URL | None = None
+) -> None:
     """Bring a database up to a revision; nothing happens if it is there already.
 
     If it is one of a prepared pair, its partner is brought there as well, see `app.db.revisions.pair`.
@@ -39,6 +46,7 @@ def upgrade_head(url: str, revision: str = "head", *, config: Config | None = No
         url: SQLAlchemy URL with its password, as configured.
         revision: where to stop.
         config: another chain than the backend's.
+        partner: the other side of its pair; None: where the settings say.
 
     Raises:
         alembic.util.CommandError: the database is at a revision that the chain does not know.
@@ -53,4 +61,39 @@ def upgrade_head(url: str, revision: str = "head", *, config: Config | None = No
         return scripts._upgrade_revs(revision, current)
 
     with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
-        migrate(Run(environment), parse_url(url, name="the database to migrate"))
+        migrate(Run(environment), parse_url(url, name="the database to migrate"), partner)
+
+
+def _set_by_program(config: Config) -> str | None:
+    """The URL that a program has set; what stands in alembic.ini is no choice of anybody who runs now."""
+    url = config.get_main_option("sqlalchemy.url")
+    file = config.config_file_name
+    return None if file is not None and url == Config(file).get_main_option("sqlalchemy.url") else url
+
+
+def run_environment(metadata: sa.MetaData) -> None:
+    """All that an env.py has to do: run what Alembic's command line was asked for, on both sides of a pair.
+
+    The database is, in this order: `-x url=...`, `sqlalchemy.url` set by a program, `ST_DATABASE_URL`. A
+    program may instead hand over a connection in `config.attributes["connection"]`; then all happens in its
+    transaction. What alembic.ini names does not count.
+
+    Args:
+        metadata: of the models, for commands that compare.
+
+    Raises:
+        alembic.util.CommandError: the revisions were to be written out as a script; they read the database.
+    """
+    config = context.config
+    if context.is_offline_mode():
+        raise CommandError("the revisions read the database, so they cannot be written out as a script")
+    if config.config_file_name and config.cmd_opts:
+        fileConfig(config.config_file_name, disable_existing_loggers=False)
+    environment = cast(EnvironmentContext, context)  # the module stands for the one that env.py runs in
+    given = config.attributes.get("connection")
+    if given is not None:
+        Run(environment, metadata).on_connection(given)
+        return
+    option = context.get_x_argument(as_dictionary=True).get("url")
+    url = option or _set_by_program(config) or get_settings().database_url
+    migrate(Run(environment, metadata), parse_url(url, name="the database to migrate"))

@@ -12,21 +12,46 @@ Both leave SQLite exactly as it is, and neither needs a change in the chain or i
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
+import psycopg
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import DateTime, Float, event
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.types import TypeDecorator
 
-from app.db.revisions.binding import NumberOrNull, WallClock
+from app.db.rows.catalog import takes_part
 
 UTC_NOW = "timezone('utc', now())"
 _POSTGRES = sa.URL.create("postgresql+psycopg").get_dialect()()
+
+
+class WallClock(TypeDecorator[datetime]):
+    """A time without a zone: an offset is dropped, as on SQLite, and not converted by the session's zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None or value.tzinfo is None else value.replace(tzinfo=None)
+
+
+class NumberOrNull(TypeDecorator[float]):
+    """A double as SQLite keeps it: NULL for what is not a number, so that NOT NULL catches it, and plain zero."""
+
+    impl = Float
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        return None if value is None or math.isnan(value) else value + 0.0
 
 
 class BooleanDefault(ClauseElement):
@@ -109,7 +134,8 @@ SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
           FROM pg_depend dep JOIN pg_sequence s ON s.seqrelid = dep.objid
          WHERE dep.classid = 'pg_class'::regclass AND dep.refclassid = 'pg_class'::regclass
            AND dep.refobjid = c.oid AND dep.refobjsubid = a.attnum AND dep.deptype = 'a'
-           AND s.seqtypid <> 'bigint'::regtype LIMIT 1) AS narrow_sequence
+           AND s.seqtypid <> 'bigint'::regtype LIMIT 1) AS narrow_sequence,
+       c.relname AS bare_name
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -132,31 +158,77 @@ _CURRENT_TIME = re.compile(
 )
 
 
-def normalise_postgres(connection: sa.Connection) -> list[str]:
+def normalise_postgres(connection: sa.Connection, *, tables: Collection[str] | None = None) -> list[str]:
     """Widen what PostgreSQL would refuse and SQLite accepts, in all application tables of the schema.
 
     Texts lose their limit and sort by bytes, integers get 64 bits, floats double precision, times hold UTC
     without a zone and default to the current time in UTC whatever the session's zone.
+
+    Args:
+        tables: only these, as PostgreSQL names them; None for all.
 
     Returns:
         The statements that were run; none if there was nothing to do, or on another database.
     """
     if connection.dialect.name != "postgresql":
         return []
+    rows = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
+    statements = _widening([row for row in rows if tables is None or row.bare_name in tables])
+    for statement in statements:
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+    return statements
+
+
+def widen_created_tables(metadata: sa.MetaData) -> None:
+    """Have `metadata.create_all` make on PostgreSQL what the chain makes there."""
+
+    @event.listens_for(metadata, "after_create")
+    def after_create(_: Any, connection: sa.Connection, tables: Collection[sa.Table] = (), **__: Any) -> None:
+        normalise_postgres(connection, tables=frozenset(table.name for table in tables))
+
+
+class _ColumnRow(NamedTuple):
+    """One row of `_COLUMNS`."""
+
+    table_name: str
+    column_name: str
+    type_name: str
+    modifier: int
+    bytewise: bool
+    default_text: str | None
+    narrow_sequence: str | None
+    bare_name: str
+
+
+def narrow_columns(connection: psycopg.Connection[Any]) -> list[str]:
+    """The columns whose type PostgreSQL cannot hold all values of SQLite in, as `table.column`; read only.
+
+    They come from a migration that was not run by `app.db`; `normalise_postgres` widens them.
+    """
+    rows = [_ColumnRow(*row) for row in connection.execute(_COLUMNS.encode()).fetchall()]
+    return [
+        f"{row.bare_name}.{row.column_name}" for row in rows if takes_part(row.bare_name) and _is_narrow(row)
+    ]
+
+
+def _is_narrow(row: _ColumnRow) -> bool:
+    limited = row.type_name in ("varchar", "bpchar") and row.modifier != -1
+    return limited or row.type_name in ("int2", "int4", "float4") or bool(row.narrow_sequence)
+
+
+def _widening(columns: Sequence[Any]) -> list[str]:
+    """One ALTER TABLE per table that needs one, then its sequences."""
     statements = []
-    columns = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
     for table, rows in groupby(columns, key=lambda row: row.table_name):
         found = list(rows)
         actions = [action for row in found for action in _actions(row)]
         if actions:
             statements.append(f"ALTER TABLE {table} " + ", ".join(actions))
         statements += [f"ALTER SEQUENCE {r.narrow_sequence} AS bigint" for r in found if r.narrow_sequence]
-    for statement in statements:
-        connection.exec_driver_sql(statement.replace("%", "%%"))
     return statements
 
 
-def _actions(row: sa.Row[Any]) -> Iterator[str]:
+def _actions(row: Any) -> Iterator[str]:
     """The parts of ALTER TABLE that one column needs."""
     column = f"ALTER COLUMN {row.column_name}"
     target = _target_type(row)
@@ -170,7 +242,7 @@ def _actions(row: sa.Row[Any]) -> Iterator[str]:
         yield f"{column} SET DEFAULT ({row.default_text}) AT TIME ZONE 'UTC'"
 
 
-def _target_type(row: sa.Row[Any]) -> str | None:
+def _target_type(row: Any) -> str | None:
     match row.type_name:
         case "varchar" | "bpchar":
             return 'text COLLATE "C"'

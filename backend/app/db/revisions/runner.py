@@ -23,6 +23,7 @@ from sqlalchemy import event
 
 from app.db.common.errors import Refused
 from app.db.common.urls import Side, side_of
+from app.db.revisions.blocks import Watch
 from app.db.revisions.ddl import ensure_version_table, normalise_postgres
 from app.db.sides.locks import TAKE_RUNNER_LOCK
 from app.db.sides.sqlite.turn import turn_at
@@ -33,10 +34,12 @@ RUNNER_WAIT_SECONDS = 600
 class Hooks:
     """What runs on the migrating connection around the revisions. These are for a database that is alone.
 
-    `one_transaction` asks for one transaction on PostgreSQL too; `settings` hold in each of PostgreSQL's.
+    `one_transaction` asks for one transaction on PostgreSQL too; `settings` hold in each of PostgreSQL's;
+    `watched`: the database is one of a pair, and revisions may leave their transaction in one way only.
     """
 
     one_transaction = False
+    watched = False
     settings: Mapping[str, str] = MappingProxyType({})
 
     def before_upgrade(self, connection: sa.Connection) -> None:
@@ -53,6 +56,12 @@ class Hooks:
 
     def after_steps(self, connection: sa.Connection) -> None:
         """Runs if anything was done, before the commit where there is one transaction."""
+
+    def before_block(self, connection: sa.Connection) -> None:
+        """Runs where a revision's autocommit block ends the transaction, within that transaction."""
+
+    def after_block(self, connection: sa.Connection) -> None:
+        """Runs in the transaction that follows the block."""
 
 
 class Run:
@@ -71,8 +80,8 @@ class Run:
         self._plan = options["fn"]
         self.only_reads = bool(options.get("dont_mutate") or options.get("revision_context"))
 
-    def has_steps(self, url: sa.URL) -> bool:
-        """Whether anything is to be done on a database."""
+    def steps(self, url: sa.URL) -> list[Any]:
+        """What is to be done on a database, as Alembic's steps."""
         if side_of(url) is Side.SQLITE:
             engine = sa.create_engine(url, poolclass=sa.NullPool)
         else:
@@ -80,7 +89,7 @@ class Run:
         with engine.connect() as connection:
             self._environment.configure(connection=connection)
             context = self._environment.get_context()
-            return bool(list(self._plan(context.get_current_heads(), context)))
+            return list(self._plan(context.get_current_heads(), context))
 
     def on_url(self, url: sa.URL, hooks: Hooks) -> None:
         """Do it on the database at a URL; the caller sees to it that nobody else does on PostgreSQL.
@@ -114,15 +123,23 @@ class Run:
         environment = self._environment
         sqlite = connection.dialect.name == "sqlite"
         planned: list[Any] = []
+        watch: Watch | None = None
 
         def plan(heads: Any, context: MigrationContext) -> list[Any]:
+            nonlocal watch
             planned.extend(self._plan(heads, context))
             if planned:
                 hooks.before_steps(connection)
+                if hooks.watched:
+                    watch = Watch(connection, context, hooks)
+                    for step in planned:
+                        step.migration_fn = watch.revision(step.migration_fn)
             return planned
 
         def on_version_apply(ctx: MigrationContext, step: Any, heads: Any, run_args: Any) -> None:
             hooks.after_revision(connection)
+            if watch is not None and hooks.one_transaction:
+                watch.between_revisions()
 
         environment.configure(
             connection=connection,

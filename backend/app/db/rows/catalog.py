@@ -38,6 +38,11 @@ class Column:
     cast: str
     nullable: bool
 
+    @property
+    def cast_with_parameters(self) -> str:
+        """The cast for a statement with parameters; see `quote_with_parameters`."""
+        return self.cast.replace("%", "%%")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -75,12 +80,12 @@ _known: dict[Table, Table] = {}
 
 
 def quote(name: str) -> str:
-    """An identifier quoted for both databases."""
+    """An identifier quoted for both databases; on PostgreSQL for a statement without parameters."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def quote_with_parameters(name: str) -> str:
-    """An identifier for a PostgreSQL statement with parameters, where a percent sign has a meaning."""
+    """An identifier for a PostgreSQL statement with parameters, be there none: the driver reads percent signs."""
     return quote(name).replace("%", "%%")
 
 
@@ -180,7 +185,7 @@ def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -
     if problems:
         raise SchemaDrift(
             "the two sides differ: " + "; ".join(problems[:10]) + (" ..." if len(problems) > 10 else ""),
-            hint="bring both sides to the same revision (alembic upgrade head with both URLs set)",
+            hint="run st-migrate schema upgrade, which brings both sides to the same revision",
         )
     return schema
 

@@ -58,8 +58,10 @@ def logged_on_sqlite(table: Table) -> str:
 def logged_on_postgres(table: Table) -> str:
     """The typed columns of a key that PostgreSQL logged, out of the log's column."""
     if len(table.key) == 1:
-        return f"k::{table.key[0].cast}"
-    return ", ".join(f"(k::jsonb ->> {n})::{column.cast}" for n, column in enumerate(table.key))
+        return f"k::{table.key[0].cast_with_parameters}"
+    return ", ".join(
+        f"(k::jsonb ->> {n})::{column.cast_with_parameters}" for n, column in enumerate(table.key)
+    )
 
 
 def moved(table: Table) -> str:
@@ -82,7 +84,7 @@ def match_on_sqlite(table: Table) -> str:
 
 def match_on_postgres(table: Table) -> str:
     """One key, a canonical text as parameter for each column."""
-    return " AND ".join(f"{quote_with_parameters(c.name)} = %s::{c.cast}" for c in table.key)
+    return " AND ".join(f"{quote_with_parameters(c.name)} = %s::{c.cast_with_parameters}" for c in table.key)
 
 
 def in_list(table: Table) -> str:

@@ -3,18 +3,22 @@
 At start, before the first request, the process whose ST_DATABASE_URL names the side that is not primary
 performs the guarded switch. Several workers start at once: one of them switches, the others wait for it and
 say so in one line. Gates that are not met are listed, and the process follows the control row instead.
+
+`session.http.install` does this with the application's start. Where that line is missing, the first session
+of the process does it. Within a request it does not wait for the switch, which holds it like any other.
 """
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 
 import psycopg
 
 from app.db.apply.round import Applier
+from app.db.common.deadline import in_request
 from app.db.common.errors import Refused, SwitchError
+from app.db.common.logs import logger
 from app.db.common.settings import Cutover
 from app.db.common.urls import Side
 from app.db.session.runtime import Runtime
@@ -22,8 +26,33 @@ from app.db.sides.postgres import deferred
 from app.db.switch.coordinator import Aborted
 from app.db.switch.guarded import Already, switch
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 ATTEMPTS = 10
+
+
+def begin(current: Runtime) -> None:
+    """Switch if that is asked for, then start what runs in the background; once for each runtime."""
+    if current.begun.acquire(blocking=False):
+        switch_at_start(current)
+        current.start()
+
+
+def begin_with_first_session(current: Runtime) -> None:
+    """The same, called for each session: only the first has something to do."""
+    if current.begun.locked():
+        return
+    if in_request():
+        # Not a daemon: a process that ends meanwhile must not leave a raised fence behind.
+        threading.Thread(target=_begin_or_say_why_not, args=(current,), name="st-begin").start()
+    else:
+        _begin_or_say_why_not(current)
+
+
+def _begin_or_say_why_not(current: Runtime) -> None:
+    try:
+        begin(current)
+    except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
+        log.warning("the pair of databases could not be looked at: %s", error)
 
 
 def switch_at_start(current: Runtime) -> bool:

@@ -7,22 +7,32 @@ another writer came between.
 
 PostgreSQL: a UTC session, limits on every kind of waiting, connections checked before use. (What a value
 means there is the column types' affair, see `ddl` and `binding`.)
+
+Inside a request no wait outlasts what `deadline` leaves: for a pooled connection, for the lock of a row, a
+table or the file, for an answer. What was not to be had in time is an `OperationalError` or `TimeoutError`.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Pool, QueuePool, create_engine, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.db.common.deadline import at_most, unhurried
 from app.db.common.errors import Fenced
 from app.db.common.settings import Pooler, ShimSettings
 from app.db.common.urls import Side, side_of
-from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
+from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.postgres.connection import KEEPALIVE, PatientConnection
 
 SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
@@ -44,20 +54,46 @@ def is_write(statement: str, context: Any = None) -> bool:
     return not _WITH.match(statement) or _WRITES_WITHIN.search(statement) is not None
 
 
+class PoolInTime(QueuePool):
+    """A pool in which a request waits for a connection no longer than it may wait for anything."""
+
+    @property
+    def _timeout(self) -> float:  # read by QueuePool at each checkout
+        return at_most(self._longest)
+
+    @_timeout.setter
+    def _timeout(self, seconds: float) -> None:
+        self._longest = seconds
+
+    def recreate(self) -> QueuePool:
+        with unhurried():
+            return super().recreate()
+
+
+def _poolclass(url: URL) -> type[Pool]:
+    """A file's connections are pooled; a database in memory has one, as SQLAlchemy chooses it."""
+    dialect: Any = url.get_dialect()
+    usual: type[Pool] = dialect.get_pool_class(url)
+    return PoolInTime if usual is QueuePool else usual
+
+
 def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engine:
     """An engine for one side, with everything above in place."""
     if side_of(url) is Side.SQLITE:
         engine = create_engine(
             url,
             echo=echo,
+            poolclass=_poolclass(url),
             connect_args={"check_same_thread": False, "timeout": settings.sqlite_busy_timeout_ms / 1000},
         )
         event.listen(engine, "connect", _sqlite_connected)
+        event.listen(engine, "checkout", _be_busy_at_most(settings.sqlite_busy_timeout_ms))
         event.listen(engine, "before_cursor_execute", begin_before_write)
     else:
         engine = create_engine(
             url,
             echo=echo,
+            poolclass=PoolInTime,
             pool_pre_ping=True,
             pool_size=settings.pg_pool_size,
             max_overflow=settings.pg_pool_size,
@@ -65,6 +101,7 @@ def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engi
             connect_args=_postgres_arguments(url, settings),
         )
         event.listen(engine, "do_connect", _connect_patiently)
+        event.listen(engine, "connect", lambda raw, record: setattr(raw, "serves", settings))
         if settings.pg_statement_timeout_ms:
             patience = settings.pg_statement_timeout_ms / 1000 + SILENCE_S
             event.listen(engine, "connect", lambda raw, record: setattr(raw, "patience", patience))
@@ -98,13 +135,45 @@ def _sqlite_connected(connection: sqlite3.Connection, record: Any) -> None:
     connection.isolation_level = None  # no transaction but those that begin_before_write opens
 
 
+def _be_busy_at_most(usual_ms: int) -> Callable[..., None]:
+    """Bounds a connection's waits for the file by the request that takes it from the pool."""
+
+    def checked_out(connection: sqlite3.Connection, record: ConnectionPoolEntry, proxy: Any) -> None:
+        allowed = int(at_most(usual_ms / 1000) * 1000)
+        if allowed != record.info.get("st_busy_ms", usual_ms):
+            connection.execute(f"PRAGMA busy_timeout = {allowed}")
+            record.info["st_busy_ms"] = allowed
+
+    return checked_out
+
+
 def begin_before_write(
     connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> None:
     """Open the transaction with the write lock in hand, before the first write or savepoint."""
     raw = connection.connection.dbapi_connection
     if isinstance(raw, sqlite3.Connection) and not raw.in_transaction and is_write(statement, context):
-        raw.execute("BEGIN IMMEDIATE")
+        with named_by_sqlalchemy():
+            raw.execute("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def named_by_sqlalchemy() -> Iterator[None]:
+    """A lock that was not to be had is SQLAlchemy's `OperationalError`, as if it had sent the statement."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether a database could not serve now, so that the same request may succeed in a moment."""
+    if isinstance(error, PoolTimeout) or getattr(error, "connection_invalidated", False):
+        return True
+    original = getattr(error, "orig", None)
+    return isinstance(error, (OperationalError, InterfaceError)) or isinstance(
+        original, ReadOnlySqlTransaction
+    )
 
 
 def _leave_no_transaction(connection: Any, record: Any) -> None:
@@ -125,7 +194,5 @@ def _leave_no_transaction(connection: Any, record: Any) -> None:
 def _name_the_fence(context: ExceptionContext) -> None:
     """A write that the fence refused raises `Fenced`, whichever side and driver it came from."""
     original = context.original_exception
-    if getattr(original, "sqlstate", None) == FENCED_SQLSTATE or (
-        isinstance(original, sqlite3.IntegrityError) and FENCED_TEXT in str(original)
-    ):
-        raise Fenced(str(original).splitlines()[0], hint="the primary has moved; try again") from original
+    if (refusal := fence_refusal(original)) is not None:
+        raise Fenced(refusal, hint="the primary has moved; try again") from original

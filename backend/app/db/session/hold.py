@@ -71,6 +71,10 @@ class Gate:
             self._opened.append(connection)
         return connection
 
+    @property
+    def uses_sqlite(self) -> bool:
+        return bool(self._opened)
+
     def close(self) -> None:
         """Close the connections of all threads; the gate opens new ones if it is used again."""
         self._local = threading.local()
@@ -134,7 +138,7 @@ class Gate:
             while not (in_line and self._is_over(refused_by, may_write)):
                 if time.monotonic() >= deadline:
                     raise PrimaryUnavailable(
-                        f"{refused_by} has taken no writes for {self._settings.cutover_hold_ms} ms",
+                        f"{refused_by} has taken no writes for {(time.monotonic() - started) * 1000:.0f} ms",
                         hint="a switch is under way; send the request again",
                     )
                 time.sleep(_POLL_S)

@@ -1,7 +1,9 @@
 """What the session layer adds to an HTTP application, in one call: `install(app)`.
 
-- a transaction that could not be served during a switch answers 503 with Retry-After (never 504, which
-  TradingView does not send again);
+- a transaction that could not be served now (a switch, a lock that others hold, a database that is away)
+  answers 503 with Retry-After (never 504, which TradingView does not send again);
+- inside a request no wait for a database outlasts ST_REQUEST_DEADLINE_MS, counted from its arrival; work
+  outside of requests is held longer at a fence;
 - GET /health/ready says whether this process can work, and in what state the pair is;
 - GET /metrics in Prometheus' format;
 - the background thread starts and stops with the application.
@@ -9,8 +11,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,34 +18,67 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.db.common import metrics_files
-from app.db.common.errors import SwitchError
+from app.db.common import metrics as measured
+from app.db.common.deadline import requests_are_known, serving
+from app.db.common.errors import RETRY_AFTER_S, SwitchError
+from app.db.common.logs import logger
+from app.db.common.settings import shim_settings
 from app.db.common.urls import Side
-from app.db.session.at_start import switch_at_start
+from app.db.session.at_start import begin
+from app.db.session.engines import is_unavailable
 from app.db.session.runtime import Runtime, runtime
 
-log = logging.getLogger("sigma.db")
-RETRY_AFTER_S = "2"
+log = logger("sigma.db")
 
 
 def install(app: FastAPI) -> None:
-    """Register handlers, routes and the background thread on an application."""
-    app.add_exception_handler(SwitchError, _unavailable)
+    """Register handlers, routes, the deadline of requests and the background thread on an application.
+
+    The last middleware that is added sees a request first, so this call comes after all others.
+    """
+    requests_are_known()
+    app.add_middleware(DeadlineMiddleware)
+    app.add_exception_handler(SwitchError, _refused)
+    for kind in (DBAPIError, PoolTimeout):
+        if kind not in app.exception_handlers:  # the application's own answer stands
+            app.add_exception_handler(kind, _database_error)
     app.add_api_route("/health/ready", ready, methods=["GET"], include_in_schema=False)
     app.add_api_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
     app.router.lifespan_context = _with_background(app.router.lifespan_context)
 
 
+class DeadlineMiddleware:
+    """ASGI middleware: what a request may wait for ends at its deadline; what follows its answer may wait."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with serving(shim_settings().request_deadline_ms) as request:
+
+            async def sent(message: Message) -> None:
+                await send(message)
+                if message["type"] == "http.response.body" and not message.get("more_body"):
+                    request.answered = True  # background tasks run in the same call
+
+            await self._app(scope, receive, sent)
+
+
 def _with_background(inner: Any) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        metrics_files.begin()
+        measured.begin()
         current = runtime()
-        await run_in_threadpool(switch_at_start, current)
-        await run_in_threadpool(current.start)
+        await run_in_threadpool(begin, current)
         try:
             async with inner(app) as state:
                 yield state
@@ -55,11 +88,23 @@ def _with_background(inner: Any) -> Any:
     return lifespan
 
 
-async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SwitchError)
     log.warning("request refused: %s", error)
-    headers = {"Retry-After": RETRY_AFTER_S}
-    return JSONResponse({"detail": error.message}, status_code=503, headers=headers)
+    return _come_back(error.message)
+
+
+async def _database_error(request: Request, error: Exception) -> JSONResponse:
+    """503 where the database could not serve now; any other error is the application's, as without this."""
+    if not is_unavailable(error):
+        raise error
+    reason = getattr(error, "orig", None) or error  # without the statement and its parameters
+    log.warning("the database could not serve %s %s: %s", request.method, request.url.path, reason)
+    return _come_back("The database cannot serve the request at the moment.")
+
+
+def _come_back(detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 def ready() -> JSONResponse:
@@ -118,8 +163,8 @@ def metrics() -> Response:
     if current.pair is not None and current.gate.prepared:
         current.observer.look()
     registry: CollectorRegistry = REGISTRY
-    if os.environ.get(metrics_files.VARIABLE):
-        metrics_files.forget_the_dead()
+    if measured.in_files():
+        measured.forget_the_dead()
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has none
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -11,7 +11,6 @@ breaker itself once the shadow has caught up.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 import time
@@ -27,15 +26,23 @@ from app.db.apply.round import TOO_MUCH, Applier, Round, Standing
 from app.db.apply.small import SMALL
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
-from app.db.common.errors import NotPrepared, PrimaryUnavailable, ShadowUnavailable, SwitchError
+from app.db.common.errors import (
+    NotPrepared,
+    PrimaryUnavailable,
+    SchemaDrift,
+    ShadowUnavailable,
+    SwitchError,
+)
+from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.connection import Unanswered
 from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
+from app.db.switch.writable import strangers, writable_sides
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 
 POLL_S = 0.02  # how soon a change is noticed by the process that applies
 LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
@@ -92,6 +99,7 @@ class Replicator:
         self._lag_seconds = 0.0
         self._lag_changes = 0
         self._error: str | None = None
+        self._drift: str | None = None  # what is wrong with the schema though no round has met it yet
         self._next_recover = 0.0
         self._next_count = 0.0
         self._poll = POLL_S
@@ -104,19 +112,24 @@ class Replicator:
     def start(self) -> None:
         """Start the thread if it does not run; harmless to repeat."""
         with self._changed:
+            self._stopping.clear()
             if self._thread is None or not self._thread.is_alive():
-                self._stopping.clear()
                 self._asked.set()
                 self._thread = threading.Thread(target=self._run, name="st-replicator", daemon=True)
                 self._thread.start()
 
-    def stop(self) -> None:
-        """Stop the thread after its present round."""
+    @property
+    def uses_sqlite(self) -> bool:
+        return self._applier is not None
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """Stop the thread after its present round, for which this waits so many seconds."""
         self._stopping.set()
         self._asked.set()
         if self._thread is not None:
-            self._thread.join(timeout=10)
-            self._thread = None
+            self._thread.join(timeout)
+            if not self._thread.is_alive():
+                self._thread = None
         if self._warming is not None:
             self._warming.join(timeout=10)  # it holds connections of a pool that is closed next
 
@@ -237,7 +250,8 @@ class Replicator:
     def health(self) -> Health:
         """What the thread last saw."""
         running = self._thread is not None and self._thread.is_alive()
-        return Health(running, self._degraded, self._phase, self._lag_seconds, self._lag_changes, self._error)
+        error = self._error or self._drift
+        return Health(running, self._degraded, self._phase, self._lag_seconds, self._lag_changes, error)
 
     def _degrade(self, why: str) -> None:
         """Open the breaker; the caller holds the condition."""
@@ -285,7 +299,7 @@ class Replicator:
         if mode is not DualWrite.OFF and (requested or self._asked.is_set() or self._is_mine(applier)):
             self._round(applier)
         trimmer.trim_if_due(applier.stores)
-        self._count_quarantine_if_due(applier)
+        self._look_if_due(applier)
 
     def _is_mine(self, applier: Applier) -> bool:
         """Whether there are changes, and no other process is at them."""
@@ -378,10 +392,31 @@ class Replicator:
                 metrics.LAG_CHANGES.set(self._lag_changes)
                 metrics.LAG_SECONDS.set(self._lag_seconds)
 
-    def _count_quarantine_if_due(self, applier: Applier) -> None:
+    def _mend(self, applier: Applier) -> None:
+        """Writes that nothing logs ask for no round, so capture is looked at all the same."""
+        try:
+            applier.mend()
+        except SchemaDrift as drift:
+            if str(drift) != self._drift:
+                log.warning("the sides differ: %s", drift)
+            self._drift = str(drift)
+        else:
+            self._drift = None
+
+    def _look_if_due(self, applier: Applier) -> None:
+        """What is worth a look now and then: two writable sides, rows in quarantine."""
         now = time.monotonic()
         if now >= self._next_count:
             self._next_count = now + COUNT_S
+            sides = writable_sides(applier.stores)
+            metrics.WRITABLE_SIDES.set(len(sides))
+            if len(sides) > 1:
+                log.error(
+                    "both sides take application writes; %s", strangers(applier.stores) or "none has come yet"
+                )
+                log.error("recovered from two writable sides: %s", recover(applier.stores))
+            if self._phase == Phase.REPLICATING:
+                self._mend(applier)
             rows = applier.stores.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
             metrics.QUARANTINED.set(rows[0] if rows else 0)
 

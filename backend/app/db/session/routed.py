@@ -12,6 +12,7 @@ switch both hold the same. With no shadow configured `SessionLocal` makes plain 
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,11 +20,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker
 
+from app.db.common.deadline import at_most
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.settings import DualWrite
 from app.db.common.settings import ShadowReads as ShadowReadMode
 from app.db.common.urls import Side
-from app.db.session.engines import is_write
+from app.db.session.at_start import begin_with_first_session
+from app.db.session.engines import is_write, named_by_sqlalchemy
 from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
@@ -39,6 +42,8 @@ class RoutedSession(Session):
         self._side: Side | None = None
         self._prepared = False
         self._admitted = False
+        self._handed_out = False  # the connection, to a caller whose statements no event of a session sees
+        self._wrote = False
         self._compare_reads = pair.settings.shadow_reads is ShadowReadMode.COMPARE
 
     def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
@@ -62,13 +67,24 @@ class RoutedSession(Session):
             return
         deadline: float | None = None
         while not self._try():
-            deadline = deadline or time.monotonic() + self._pair.settings.cutover_hold_ms / 1000
+            deadline = deadline or time.monotonic() + self._pair.settings.hold_s()
             self._pair.gate.hold(side, self._try, deadline)
             side = self._routed()
         self._admitted = True
 
     def _try(self) -> bool:
-        return admit_connection(self.connection(), self._pair)
+        return admit_connection(super().connection(), self._pair)
+
+    def connection(self, *arguments: Any, **options: Any) -> Connection:
+        """The connection of this transaction; what is written through it counts as written by the session."""
+        self._handed_out = True
+        return super().connection(*arguments, **options)
+
+    def wrote(self) -> bool:
+        """Whether this transaction may have changed something, by whatever way."""
+        if self._admitted or not (self._handed_out and self._prepared):
+            return self._admitted
+        return has_written(super().connection())
 
     def begin_nested(self) -> SessionTransaction:
         self.admit()
@@ -101,7 +117,9 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
                 connection.info["st_foreign_keys"] = True
-            pair.write_turn.begin(raw, pair.settings.sqlite_busy_timeout_ms)
+            patience = int(at_most(pair.settings.sqlite_busy_timeout_ms / 1000) * 1000)
+            with named_by_sqlalchemy():
+                pair.write_turn.begin(raw, patience)
         if sqlite_takes_writes(raw):
             return True
         raw.rollback()
@@ -111,6 +129,14 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
         return True
     raw.rollback()
     return False
+
+
+def has_written(connection: Connection) -> bool:
+    """Whether a connection's open transaction has begun to write."""
+    raw: Any = connection.connection.dbapi_connection
+    if isinstance(raw, sqlite3.Connection):
+        return raw.in_transaction  # reads open none, see `engines`
+    return bool(connection.scalar(text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")))
 
 
 @event.listens_for(RoutedSession, "before_flush")
@@ -138,18 +164,21 @@ def _admit_statement(state: ORMExecuteState) -> None:
 def _before_commit(session: RoutedSession) -> None:
     if session.in_nested_transaction():
         return
+    mode = session._pair.settings.dual_write
     if session._admitted and session._side is Side.SQLITE:
         session._pair.gate.watch.check()  # again: the file may have been replaced since the first write
-    if session._pair.settings.dual_write is DualWrite.STRICT:
+    if mode is DualWrite.STRICT:
         session.flush()
-        if session._admitted:
-            session._pair.strict.announce(session.connection())
+    session._wrote = session.wrote() if mode in (DualWrite.SYNC, DualWrite.STRICT) else session._admitted
+    if mode is DualWrite.STRICT and session._wrote:
+        session._pair.strict.announce(Session.connection(session))
     failpoint(Failpoint.COMMIT_BEFORE)
 
 
 @event.listens_for(RoutedSession, "after_commit")
 def _wait_for_shadow(session: RoutedSession) -> None:
-    if session._admitted and not session.in_nested_transaction():
+    # What a commit flushes is admitted after `before_commit`.
+    if (session._admitted or session._wrote) and not session.in_nested_transaction():
         failpoint(Failpoint.COMMIT_AFTER)
         session._pair.write_turn.let_go()  # now, not when the shadow has it too
         session._pair.replicator.committed()
@@ -161,7 +190,7 @@ def _forget(session: RoutedSession, transaction: SessionTransaction) -> None:
         if session._admitted:
             session._pair.write_turn.let_go()
         session._side = None
-        session._admitted = False
+        session._admitted = session._handed_out = session._wrote = False
 
 
 class SessionFactory(sessionmaker[Session]):
@@ -174,6 +203,7 @@ class SessionFactory(sessionmaker[Session]):
         options: Mapping[str, Any] = {k: v for k, v in self.kw.items() if k != "bind"} | local
         if current.pair is None:
             return Session(bind=current.engine(current.desired), **options)
+        begin_with_first_session(current)
         return RoutedSession(pair=current, **options)
 
 

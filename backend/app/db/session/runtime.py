@@ -2,21 +2,30 @@
 
 With no shadow configured there is one engine and nothing else: no control row is read, no trigger
 exists, no thread runs.
+
+A process may fork (gunicorn's preload, multiprocessing). The parent closes its connections to SQLite before
+that and goes on after it; the child makes all of this anew. Where another thread of the parent was using
+SQLite at that moment, the child says so and does nothing: its idea of the file's locks would be wrong.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 import threading
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, QueuePool
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
+from app.db.common import forks
+from app.db.common.errors import ForkedInUse
+from app.db.common.logs import logger
 from app.db.common.settings import ShimSettings, shim_settings
+from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
 from app.db.session.engines import make_engine
 from app.db.session.hold import Gate
@@ -29,12 +38,14 @@ from app.db.sides.sqlite.turn import WriteTurn, turn_at
 from app.db.sides.stores import Stores
 from app.db.switch.observed import Observer
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 
 WARM_CONNECTIONS = 10
+FORK_PATIENCE_S = 1.0  # how long a fork waits for the background thread's round, and for open transactions
+_PARTS = ("gate", "write_turn", "replicator", "strict", "shadow_reads")
 
 
-@dataclass
+@dataclass(eq=False)
 class Runtime:
     """The databases of this process.
 
@@ -45,8 +56,14 @@ class Runtime:
     settings: ShimSettings
     pair: Pair | None = None
     echo: bool = False
+    begun: threading.Lock = field(default_factory=threading.Lock)  # taken for good by `at_start.begin`
     _engines: dict[Side, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _rests: bool = False  # the background thread was stopped for a fork
+    forked_in_use: bool = False
+
+    def __post_init__(self) -> None:
+        forks.survive(self)
 
     @property
     def desired(self) -> Side:
@@ -144,6 +161,52 @@ class Runtime:
             self.gate.close()
         for engine in self._engines.values():
             engine.dispose()
+        if self.begun.locked():
+            self.begun.release()
+
+    # -- a fork ---------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Close what this process has open of SQLite, except what other threads are using."""
+        if "replicator" in self.__dict__:
+            self._rests = self.replicator.health().running
+            self.replicator.stop(timeout=FORK_PATIENCE_S)
+        if "strict" in self.__dict__:
+            self.strict.rest()
+        if "gate" in self.__dict__:
+            self.gate.close()
+        until = time.monotonic() + FORK_PATIENCE_S
+        for engine in self._file_engines():
+            while _in_use(engine) and time.monotonic() < until:
+                time.sleep(0.001)
+            if not _in_use(engine):
+                engine.dispose()
+
+    def after_fork_in_parent(self) -> None:
+        """The background thread runs again, if it did."""
+        if self._rests:
+            self._rests = False
+            self.replicator.start()
+
+    def after_fork_in_child(self) -> None:
+        """New locks, threads and connections; the parent's are left alone."""
+        parts = {name: self.__dict__.pop(name) for name in _PARTS if name in self.__dict__}
+        using = [parts[name].uses_sqlite for name in ("gate", "strict", "replicator") if name in parts]
+        self.forked_in_use = any(using) or any(map(_in_use, self._file_engines()))
+        forks.leave_alone(*parts.values(), *(engine.pool for engine in self._engines.values()))
+        for engine in self._engines.values():
+            engine.dispose(close=False)  # somebody may hold this engine
+        self._engines = {}
+        self._lock, self.begun, self._rests = threading.Lock(), threading.Lock(), False
+
+    def _file_engines(self) -> list[Engine]:
+        return [
+            e for e in self._engines.values() if e.dialect.name == "sqlite" and isinstance(e.pool, QueuePool)
+        ]
+
+
+def _in_use(engine: Engine) -> bool:
+    return isinstance(engine.pool, QueuePool) and engine.pool.checkedout() > 0
 
 
 def make_runtime(database_url: str, settings: ShimSettings, *, echo: bool = False) -> Runtime:
@@ -154,8 +217,8 @@ def make_runtime(database_url: str, settings: ShimSettings, *, echo: bool = Fals
     """
     url = parse_url(database_url, name="ST_DATABASE_URL")
     pair = None
-    if settings.shadow_database_url.strip():
-        pair = make_pair(url, parse_url(settings.shadow_database_url.strip(), name="ST_SHADOW_DATABASE_URL"))
+    if shadow := bare(settings.shadow_database_url):
+        pair = make_pair(url, parse_url(shadow, name="ST_SHADOW_DATABASE_URL"))
     return Runtime(url, settings, pair, echo)
 
 
@@ -163,14 +226,31 @@ _runtime: Runtime | None = None
 _making = threading.Lock()
 
 
+def _renew() -> None:
+    global _making
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
 def runtime() -> Runtime:
-    """The runtime of this process."""
+    """The runtime of this process.
+
+    Raises:
+        ForkedInUse: it was forked while another thread of its parent used the SQLite file.
+    """
     global _runtime
     with _making:
         if _runtime is None:
             settings = get_settings()
             _runtime = make_runtime(
                 settings.database_url, shim_settings(), echo=bool(getattr(settings, "database_echo", False))
+            )
+        if _runtime.forked_in_use:
+            raise ForkedInUse(
+                "this process was forked while another thread of its parent used the SQLite file",
+                hint="fork before sessions are used, or start processes with spawn or forkserver",
             )
         return _runtime
 

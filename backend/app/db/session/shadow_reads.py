@@ -8,7 +8,6 @@ differs then is counted and logged.
 
 from __future__ import annotations
 
-import logging
 import queue
 import random
 import threading
@@ -20,9 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql import Executable, Select
 
 from app.db.common import metrics
+from app.db.common.logs import logger
 from app.db.common.urls import Side
 
-log = logging.getLogger("sigma.db")
+log = logger("sigma.db")
 
 QUEUE = 64
 TRIES = 3

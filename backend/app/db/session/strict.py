@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +19,13 @@ import psycopg
 from sqlalchemy import Connection
 
 from app.db.apply.round import Applier
-from app.db.common.errors import NotPrepared, ShadowUnavailable, SwitchError
+from app.db.common.deadline import at_most
+from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
+from app.db.rows.catalog import Schema, Table
+from app.db.rows.keys import RawKey, findable
+from app.db.sides.contract import Source, Target
 from app.db.sides.phase import Phase
 from app.db.sides.stores import Stores
 
@@ -51,9 +56,15 @@ class StrictWriter:
         raw: Any = connection.connection.dbapi_connection
         if isinstance(raw, sqlite3.Connection) and not raw.in_transaction:
             return
-        with self._lock:
+        until = time.monotonic() + at_most(SILENCE_S)
+        if not self._lock.acquire(timeout=until - time.monotonic()):
+            raise ShadowUnavailable(
+                "strict mode: the shadow was busy with other transactions for too long",
+                hint="it was rolled back; send the request again",
+            )
+        try:
             try:
-                self._announce(raw)
+                self._announce(raw, until)
             except NotPrepared:
                 return
             except (psycopg.Error, sqlite3.Error) as error:
@@ -62,6 +73,11 @@ class StrictWriter:
                     f"strict mode: the shadow did not take the transaction ({str(error).splitlines()[0]})",
                     hint="it was rolled back; ST_DUAL_WRITE=sync would have gone on without the shadow",
                 ) from error
+            finally:
+                if self._applier is not None:
+                    self._applier.stores.hurry(None)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Close this writer's connections."""
@@ -69,11 +85,24 @@ class StrictWriter:
             self._applier.stores.close()
             self._applier = None
 
-    def _announce(self, raw: Any) -> None:
+    @property
+    def uses_sqlite(self) -> bool:
+        return self._applier is not None
+
+    def rest(self) -> None:
+        """Close this writer's connections, unless a thread is using them."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self.close()
+            finally:
+                self._lock.release()
+
+    def _announce(self, raw: Any, until: float) -> None:
         if self._applier is None:
             self._applier = Applier(self._open_stores("st-strict"))
-            self._applier.stores.postgres.be_patient(SILENCE_S)
+            self._applier.stores.sqlite.mends = False  # the announced transaction may hold the write lock
         applier = self._applier
+        applier.stores.hurry(until)
         if applier.stores.postgres.read_control().phase != Phase.REPLICATING:
             return
         side = Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES
@@ -88,13 +117,35 @@ class StrictWriter:
             applier.shed_foreign_keys(target)
             # Rows are read through the writer's own connection while the shadow is locked: a writer that
             # was killed meanwhile fails here, and nothing of it is announced.
-            for name, of_table in logged.raws.items():
-                table = schema[name]
-                target.delete(table, of_table)
-                if target.insert(table, [source.rows_of(table, of_table)]):
-                    raise SwitchError(
-                        f"strict mode: the shadow cannot hold a row of {name}",
-                        hint="see st-migrate preflight",
-                    )
-                target.announce(table, of_table, logged.token)
+            for name, raws in logged.raws.items():
+                table = _known(schema, name)
+                if side is Side.SQLITE:
+                    raws = [findable(table, raw) for raw in raws]
+                _bring(table, raws, source, target, logged.token)
         failpoint(Failpoint.STRICT_ANNOUNCED)
+
+
+def _known(schema: Schema, name: str) -> Table:
+    if name not in schema:
+        raise SchemaDrift(
+            f"strict mode: the log names table {name}, which the sides do not share",
+            hint="see st-migrate status",
+        )
+    return schema[name]
+
+
+def _bring(table: Table, keys: list[RawKey], source: Source, target: Target, token: str) -> None:
+    """Bring a table's keys on the shadow to what the transaction has made of them; None is the whole table."""
+    if None in keys:
+        target.announce_all(table, token)  # the rows that go
+        target.clear(table)
+        refused = target.insert(table, source.all_rows(table))
+        target.announce_all(table, token)  # and those that came
+    else:
+        target.delete(table, keys)
+        refused = target.insert(table, [source.rows_of(table, keys)])
+        target.announce(table, keys, token)
+    if refused:
+        raise SwitchError(
+            f"strict mode: the shadow cannot hold a row of {table.name}", hint="see st-migrate preflight"
+        )

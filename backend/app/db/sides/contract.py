@@ -48,11 +48,10 @@ class InFlight:
 
     @classmethod
     def of(cls, logged: Iterable[tuple[str, RawKey]], token: str) -> InFlight:
-        """From (table, key); a key that stands for the whole table is left out."""
+        """From (table, key); None as a key stands for the whole table."""
         raws: dict[str, list[RawKey]] = {}
         for table, raw in logged:
-            if raw is not None:
-                raws.setdefault(table, []).append(raw)
+            raws.setdefault(table, []).append(raw)
         return cls(raws, token)
 
 
@@ -113,6 +112,9 @@ class Target(Protocol):
 
     def announce(self, table: Table, raws: Sequence[RawKey], token: str) -> None:
         """Remember keys that strict mode writes here before the primary commits them."""
+
+    def announce_all(self, table: Table, token: str) -> None:
+        """Remember the keys of all rows that a table has here."""
 
     def forget_announced(self, raws: dict[str, list[RawKey]]) -> None: ...
 

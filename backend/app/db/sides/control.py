@@ -325,6 +325,43 @@ def open_fence_postgres(connection: Postgres, epoch: int, *, writable: bool) -> 
     _require(_update(connection, at_epoch, (writable, epoch)), epoch)
 
 
+def sqlite_is_open(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite takes writes of anybody: its fence is down, or a mark that lets writes pass was committed."""
+    row = connection.execute(
+        "SELECT writable = 1 OR (applying <> 0 AND primary_side <> 'sqlite') FROM st_control WHERE id = 1"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def fence_second_sqlite(connection: sqlite3.Connection, epoch: int) -> bool:
+    """Fence a SQLite side that is not primary at this epoch."""
+    return _update(
+        connection,
+        "UPDATE st_control SET writable = 0, applying = 0 WHERE id = 1 AND epoch = ? AND attempt IS NULL",
+        (epoch,),
+    )
+
+
+def fence_second_postgres(connection: Postgres, epoch: int) -> bool:
+    """Fence a PostgreSQL that is not primary at this epoch; the caller has waited for all writers."""
+    return _update(
+        connection,
+        "UPDATE st_control SET writable = false WHERE id = 1 AND epoch = %s "
+        "AND primary_side = 'sqlite' AND attempt IS NULL",
+        (epoch,),
+    )
+
+
+def set_migrating_sqlite(connection: sqlite3.Connection, epoch: int, migrating: bool) -> None:
+    """Set or clear the mark that lets a migration of the shadow pass the fence, captured, see `locks`.
+
+    Raises:
+        StaleAttempt: the row is not (any more) at this epoch.
+    """
+    at_epoch = "UPDATE st_control SET applying = ? WHERE id = 1 AND epoch = ?"
+    _require(_update(connection, at_epoch, (2 if migrating else 0, epoch)), epoch)
+
+
 def set_applying_sqlite(connection: sqlite3.Connection, applying: bool) -> None:
     """Set or clear the mark that lets an applier pass fence and capture, see `locks`."""
     connection.execute(

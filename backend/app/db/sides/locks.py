@@ -39,6 +39,7 @@ _CLASS = 0x5354
 WRITER_LOCK = (_CLASS, 1)
 _BUILDER_LOCK = (_CLASS, 2)
 TAKE_RUNNER_LOCK = f"SELECT pg_advisory_xact_lock({0x5354_4D49_4752})"
+MIGRATING = "st.migrating"  # a setting of one transaction; it counts while it names that transaction
 APPLYING = "st.applying"  # a setting of one transaction; it counts while it names the present epoch
 
 
@@ -83,6 +84,11 @@ def hold_builders(connection: Postgres) -> None:
 def mark_applying_postgres(connection: Postgres, epoch: int) -> None:
     """Let this transaction pass fence and capture for as long as the pair is at this epoch."""
     connection.execute("SELECT set_config(%s, %s, true)", (APPLYING, str(epoch)))
+
+
+def mark_migrating_postgres(connection: Postgres) -> None:
+    """Let this transaction, and no other, pass the fence; what it writes is captured."""
+    connection.execute("SELECT set_config(%s, pg_current_xact_id()::text, true)", (MIGRATING,))
 
 
 @contextmanager

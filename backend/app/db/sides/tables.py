@@ -28,8 +28,8 @@ from app.db.common.urls import Side
 both = MetaData()
 arbiter = MetaData()
 
-# One row. `writable` is the fence: false refuses application writes on this side. `applying` is true
-# only inside an applier's own SQLite transaction, where nobody else can see it.
+# One row. `writable` is the fence: false refuses application writes on this side. `applying` is 1
+# only inside an applier's own SQLite transaction and 2 only inside a migration's, where nobody else can see it.
 control = Table(
     "st_control",
     both,

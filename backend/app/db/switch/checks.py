@@ -15,8 +15,9 @@ from functools import cached_property
 
 import psycopg
 
-from app.db.common.errors import SwitchError
+from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Side
+from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import SchemaSource
 from app.db.rows.catalog import Schema, read_schema
 from app.db.sides.capture.inventory import check_postgres_inventory
@@ -27,6 +28,7 @@ from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
 from app.db.switch.readiness import last_verify, quarantined, verify_objection
+from app.db.switch.writable import strangers, writable_sides
 
 SHOWN = 5
 BY_HAND = "make both sides the same again by hand; nothing is lost meanwhile, changes wait in the log"
@@ -70,11 +72,17 @@ class Checks:
         """All of them, in the order in which they are settled."""
         yield self.phase()
         yield self.attempt()
-        yield self.schema()
-        yield self.capture()
+        yield from self.sound()
         yield self.indexes()
         yield self.quarantine()
         yield self.verify()
+
+    def sound(self) -> Iterator[Check]:
+        """Those that say whether the pair is sound, whichever way a switch would go."""
+        yield self.writable()
+        yield self.schema()
+        yield self.columns()
+        yield self.capture()
 
     def standing(self) -> list[Check]:
         """Those that keep apply from going on."""
@@ -89,13 +97,22 @@ class Checks:
     def attempt(self) -> Check:
         return make("attempt", self._attempt, "run st-migrate recover", "recover")
 
+    def writable(self) -> Check:
+        return make("writable", self._writable, "run st-migrate recover", "recover")
+
     def schema(self) -> Check:
-        return make("schema", self._schema, "run alembic upgrade head with both URLs set", None)
+        by_hand = self._same_revision and isinstance(self._tables_or_error, SwitchError)
+        remedy = BY_HAND if by_hand else "run st-migrate schema upgrade"
+        return make("schema", self._schema, remedy, None if by_hand else "schema upgrade")
+
+    def columns(self) -> Check:
+        return make("columns", self._columns, "run st-migrate schema upgrade", "schema upgrade")
 
     def capture(self) -> Check:
         if isinstance(self._tables_or_error, SwitchError):
-            return make("capture", self._capture, BY_HAND)
-        return make("capture", self._capture, "run st-migrate prepare, then st-migrate verify", "prepare")
+            return make("capture", self._capture, BY_HAND, self.schema().command)
+        remedy = "run st-migrate schema upgrade, then st-migrate verify"
+        return make("capture", self._capture, remedy, "schema upgrade")
 
     def indexes(self) -> Check:
         return make("indexes", self._indexes, "create what is named, as st_deferred_ddl has it", None)
@@ -127,6 +144,32 @@ class Checks:
                 f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
             )
         return True, "none in progress"
+
+    def _writable(self) -> Verdict:
+        sides = writable_sides(self._stores)
+        found = strangers(self._stores)
+        if len(sides) > 1:
+            return False, f"both sides take writes; {found or 'none has come yet'}"
+        if found:
+            raise Refused(
+                str(found),
+                hint="write those that are wanted on the primary, then run st-migrate verify --repair --discard-strangers",
+            )
+        return True, f"{sides[0] if sides else 'no side'} alone takes writes"
+
+    def _columns(self) -> Verdict:
+        narrow = narrow_columns(self._postgres.connection)
+        if narrow:
+            return False, f"{len(narrow)} columns are narrower on PostgreSQL than on SQLite: {some(narrow)}"
+        return True, "all accept what SQLite accepts"
+
+    @cached_property
+    def _same_revision(self) -> bool:
+        try:
+            ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
+        except (psycopg.Error, sqlite3.Error, SwitchError):
+            return False
+        return ours == theirs
 
     def _schema(self) -> Verdict:
         ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)

@@ -21,6 +21,10 @@ from app.db.switch.checks import Check, Checks, Verdict, make, some
 from app.db.switch.rehearsal import key_seconds, rehearse
 
 LONG_S = 0.5
+NAMES = (
+    "phase", "direction", "attempt", "writable", "schema", "columns", "capture", "indexes", "quarantine",
+    "verify", "lag", "changes", "pause", "reverse",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,9 @@ class _Gates(Checks):
     def gates(self) -> Iterator[Gate]:
         yield _gate(self.phase())
         yield _gate(make("direction", self._direction, "name the other side"))
-        for check in (self.attempt, self.schema, self.capture, self.indexes, self.quarantine, self.verify):
-            yield _gate(check())
+        yield _gate(self.attempt())
+        for check in (*self.sound(), self.indexes(), self.quarantine(), self.verify()):
+            yield _gate(check)
         lagging = "let st-migrate worker catch up; st-migrate status shows the lag"
         yield _gate(make("lag", self._lag, lagging))
         repair = "run st-migrate verify --repair, then st-migrate verify"

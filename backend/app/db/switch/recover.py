@@ -17,6 +17,7 @@ from app.db.sides.locks import hold_writers
 from app.db.sides.phase import record
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import end_attempt, follow, release_alone
+from app.db.switch.writable import fence_second
 
 
 class Recovered(StrEnum):
@@ -30,6 +31,7 @@ class Recovered(StrEnum):
         "released_alone"  # PostgreSQL is away; SQLite's fence was lowered, the attempt had not committed
     )
     UNKNOWN = "postgres_needed"  # PostgreSQL is away and only it knows whether the switch took place
+    FENCED = "second_side_fenced"  # both sides took writes; the one that is not primary was fenced
     SUPERSEDED = "postgres_superseded"  # a forced rollback left PostgreSQL behind; it was fenced
 
 
@@ -57,6 +59,8 @@ def recover(stores: Stores) -> Recovered:
             return Recovered.WAIT
         end_attempt(stores, arbiter.attempt, "its coordinator died")
         return Recovered.ENDED
+    if fence_second(stores) is not None:
+        return Recovered.FENCED
     return Recovered.FOLLOWED if follow(stores) else Recovered.NOTHING
 
 

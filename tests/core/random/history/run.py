@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.db.common.failpoints import Failpoint
+from app.db.common.settings import DualWrite
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.core.outage.proxy import Mode, Proxy
 from tests.core.random.history.judge import Verdict
@@ -94,11 +95,12 @@ def _finish(world: World, *verb: str, answers: Counter[str]) -> None:
         time.sleep(0.3)
 
 
-def history(seed: int, seconds: float) -> tuple[Verdict, dict[str, object]]:
-    """One history in a directory of its own, which is kept if something is found."""
+def history(seed: int, seconds: float, mode: str | None = None) -> tuple[Verdict, dict[str, object]]:
+    """One history in a directory of its own, which is kept if something is found; the mode is drawn if not given."""
     draw = random.Random(seed)
     base = Path(tempfile.mkdtemp(prefix="st-history-"))
     dual_write = draw.choice(("sync", "sync", "async", "strict"))
+    dual_write = mode or dual_write
     answers: Counter[str] = Counter()
     switches = 0
     with EmbeddedPostgres(settings={"fsync": "off"}) as server:
@@ -150,6 +152,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="of each history's switching")
     parser.add_argument("--seed", type=int, default=None, help="drawn and printed if not given")
+    parser.add_argument("--mode", choices=list(DualWrite), help="ST_DUAL_WRITE of the clients")
     parser.add_argument("--hours", type=float, default=0.0, help="history after history for so long")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that everything started is ended
@@ -157,7 +160,7 @@ def main() -> int:
     until, bad = time.monotonic() + given.hours * 3600, 0
     while True:
         print(f"seed {seed}", file=sys.stderr, flush=True)
-        verdict, told = history(seed, given.seconds)
+        verdict, told = history(seed, given.seconds, given.mode)
         print(json.dumps(told), flush=True)
         bad += bool(verdict.findings)
         seed += 1

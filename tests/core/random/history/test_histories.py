@@ -11,7 +11,9 @@ import sys
 
 import pytest
 
+from app.db.common.settings import DualWrite
 from loadtests.stage.processes import REPO, python_env
+from tests.core.modes.chosen import ALL
 from tests.core.random.history.judge import START, State, judge
 from tests.core.random.history.ledger import Op, Outcome
 
@@ -20,7 +22,8 @@ SECONDS = os.environ.get("HISTORY_SECONDS", "20")
 
 
 @pytest.mark.timeout(600)
-def test_every_acknowledged_effect_is_there_once() -> None:
+@pytest.mark.parametrize("mode", list(DualWrite) if ALL else ["drawn"])
+def test_every_acknowledged_effect_is_there_once(mode: str) -> None:
     print(f"HISTORY_SEED={SEED}")
     command = [
         sys.executable,
@@ -30,6 +33,7 @@ def test_every_acknowledged_effect_is_there_once() -> None:
         SECONDS,
         "--seed",
         str(SEED),
+        *([] if mode == "drawn" else ["--mode", mode]),
     ]
     done = subprocess.run(command, env=python_env({}), cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"HISTORY_SEED={SEED}\n{done.stdout}{done.stderr[-3000:]}"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -18,103 +14,12 @@ from app.db.common.errors import ConfigurationError, Refused, SchemaDrift
 from app.db.common.urls import Side
 from app.db.revisions import pair as migration_pair
 from app.db.revisions.chain import alembic_config, upgrade_head
-from app.db.sides.capture.inventory import check_postgres_inventory
-from loadtests.stage.embedded import EmbeddedPostgres
-from tests.data.schema.chain_pairs import Traffic, clone, make_template, mismatches, settle
-from tests.data.schema.pair_chain import CHANGES, write_chain
+from tests.data.schema.chain_pairs import Traffic, assert_sound, foreign_keys, url_of, verified, versions
+from tests.data.schema.pair_chain import CHANGES
 from tests.support.pairs import TestPair
 
 SUCCEED = [name for name in CHANGES if not name.startswith(("failing", "without"))]
 BOTH = pytest.mark.parametrize("primary", list(Side), ids=["sqlite_primary", "postgres_primary"])
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    return write_chain(tmp_path_factory.mktemp("chain") / "small")
-
-
-@pytest.fixture(scope="module")
-def templates(
-    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, chain: Config
-) -> Iterator[dict[Side, Path]]:
-    made = {}
-    for primary in Side:
-        made[primary] = tmp_path_factory.mktemp("templates") / f"{primary}.db"
-        make_template(made[primary], postgres_server.create_database(f"chain_{primary}"), chain, primary)
-    yield made
-    for primary in Side:
-        postgres_server.drop_database(f"chain_{primary}")
-
-
-@pytest.fixture
-def pair_of(
-    templates: dict[Side, Path],
-    postgres_server: EmbeddedPostgres,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[Side], TestPair]]:
-    """Makes a pair with a primary of choice, and configures it as the deployment's."""
-    pairs: list[TestPair] = []
-
-    def make(primary: Side) -> TestPair:
-        path = tmp_path / f"{len(pairs)}.db"
-        clone(templates[primary], path)
-        name = f"p_{uuid.uuid4().hex[:12]}"
-        pair = TestPair(path, postgres_server.create_database(name, template=f"chain_{primary}"))
-        pairs.append(pair)
-        monkeypatch.setenv("ST_SHADOW_DATABASE_URL", url_of(pair, primary.other))
-        return pair
-
-    yield make
-    for pair in pairs:
-        pair.close()
-        postgres_server.drop_database(str(pair.pair.postgres.database))
-
-
-def url_of(pair: TestPair, side: Side) -> str:
-    return f"sqlite:///{pair.path}" if side is Side.SQLITE else pair.url
-
-
-def versions(pair: TestPair) -> list[str]:
-    return [pair.app(side).execute("SELECT version_num FROM alembic_version").fetchone()[0] for side in Side]
-
-
-def verified(pair: TestPair) -> None:
-    """Leave the traces of a clean verify."""
-    pair.pg.execute(
-        "INSERT INTO st_verify (id, run, epoch, position, started_at, finished_at, tables, rows, mismatches) "
-        "VALUES (1, 'x', 1, '0', 0, 0, '[]', 0, 0)"
-    )
-
-
-def foreign_keys(pair: TestPair) -> set[str]:
-    rows = pair.pg.execute("SELECT conname FROM pg_constraint WHERE contype = 'f'").fetchall()
-    return {name for (name,) in rows}
-
-
-def takes_writes(pair: TestPair, side: Side) -> bool:
-    try:
-        pair.app(side).execute("UPDATE parents SET n = n WHERE id = 1")
-    except (sqlite3.IntegrityError, psycopg.DatabaseError):
-        return False
-    return True
-
-
-def assert_sound(pair: TestPair, primary: Side) -> None:
-    """The sides are equal, captured, fenced as before; nothing of the migration is left behind."""
-    settle(pair.applier)
-    written = {side for side in Side if takes_writes(pair, side)}
-    assert written == {primary}
-    settle(pair.applier)
-    assert mismatches(pair.applier) == []
-    check_postgres_inventory(pair.pg, pair.applier.schema())
-    for side in Side:
-        assert pair.app(side).execute("SELECT count(*) FROM st_pending").fetchone() == (0,)
-    assert pair.pg.execute("SELECT count(*) FROM st_quarantine").fetchone() == (0,)
-    functions = pair.pg.execute(
-        "SELECT count(*) FROM pg_proc WHERE proname LIKE 'st\\_capture\\_%'"
-    ).fetchone()
-    assert functions == (len(pair.applier.schema()),)
 
 
 @BOTH

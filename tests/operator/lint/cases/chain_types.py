@@ -25,4 +25,5 @@ def upgrade() -> None:
     if op.get_bind().dialect.name != "sqlite":  # expect: dialect-branch
         op.create_foreign_key("fk_w", "t", "w", ["w_id"], ["id"])
     op.execute("CREATE TABLE raw (id BIGINT, at TEXT DEFAULT CURRENT_TIMESTAMP)")  # expect: text-time-default
-    op.execute("CREATE TABLE b (at DATETIME DEFAULT CURRENT_TIMESTAMP)")  # expect: local-time-default
+    op.execute("CREATE TABLE b (at DATETIME DEFAULT CURRENT_DATE)")  # expect: sqlite-type
+    op.execute("CREATE TABLE c (at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)")  # expect: local-time-default

@@ -23,5 +23,5 @@ def run(db: Session) -> None:
     db.execute(select(func.strftime("%Y", "now")))  # expect: sqlite-function
     db.execute(select(func.ifnull(1, 2)))  # expect: sqlite-function
     db.execute(select(func.coalesce(1, 2), func.max(1), func.count()))
-    db.execute(text("SELECT coalesce(a, 0), max(a), 'strftime(a)' FROM t"))
+    db.execute(text("SELECT coalesce(max(a), 0), max(a), 'strftime(a)' FROM t"))
     db.execute(text("SELECT datetime, a.typeof FROM a"))

@@ -1,9 +1,9 @@
 """Quoting that only SQLite takes."""
 
-from sqlalchemy import BigInteger, Column, MetaData, Table, text
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, text
 from sqlalchemy.orm import Session
 
-known = Table("known", MetaData(), Column("order", BigInteger), Column("name", BigInteger))
+known = Table("known", MetaData(), Column("order", BigInteger), Column("name", Text))
 
 
 def run(db: Session) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import SchemaDrift
+from app.db.common.errors import CaptureLost
 from app.db.rows.catalog import POSTGRES_COLUMNS, Schema, literal
 from app.db.sides.capture.triggers import postgres_function
 
@@ -27,12 +27,13 @@ AND t.tgname LIKE 'st\\_capture\\_%' AND NOT t.tgisinternal
 _STAMP = f"""
 SELECT md5(concat(
   (SELECT string_agg(c::text, ' ') FROM ({POSTGRES_COLUMNS}) AS c),
-  (SELECT string_agg(t::text, ' ' ORDER BY t.relname, t.tgname) FROM ({_TRIGGERS}) AS t)))
+  (SELECT string_agg(t::text, ' ' ORDER BY t.relname, t.tgname) FROM ({_TRIGGERS}) AS t),
+  (SELECT count(*) FROM pg_constraint f WHERE f.contype = 'f' AND f.connamespace = current_schema()::regnamespace)))
 """
 
 
 def postgres_stamp(connection: psycopg.Connection[Any]) -> str:
-    """A text that changes whenever PostgreSQL's tables or its capture change; made by the server, in some ms."""
+    """A text that changes whenever PostgreSQL's tables, keys or capture change; made by the server, in some ms."""
     row = connection.execute(_STAMP.encode()).fetchone()
     assert row is not None
     return str(row[0])
@@ -44,7 +45,7 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
     While it is being filled the insert triggers may be absent: nobody else may insert then.
 
     Raises:
-        SchemaDrift: a trigger is missing, disabled, or does not call the function that belongs to its table.
+        CaptureLost: a trigger is missing, disabled, or does not call the function that belongs to its table.
     """
     rows = connection.execute(_TRIGGERS.encode()).fetchall()
     found = {(row[0], row[1]): tuple(row[3:]) for row in rows}
@@ -59,7 +60,7 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
             if not (kind == event and enabled and function == postgres_function(table) and captures):
                 wrong.append(f"{trigger} on {table.name}")
     if wrong:
-        raise SchemaDrift(
+        raise CaptureLost(
             f"{len(wrong)} capture triggers are missing or changed on PostgreSQL, {wrong[0]} among them",
-            hint="run st-migrate prepare, which installs them again, then st-migrate verify --repair",
+            hint="run st-migrate schema upgrade, which puts them back, then st-migrate verify",
         )

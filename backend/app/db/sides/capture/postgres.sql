@@ -12,6 +12,11 @@ BEGIN
   IF current_setting('st.applying', true) = (SELECT c.epoch::text FROM st_control c WHERE c.id = 1) THEN
     RETURN false;
   END IF;
+  -- A migration of the shadow: captured, and past the fence. The mark names its own transaction, so that
+  -- neither a setting that was left behind nor one that somebody copied lets anyone else pass.
+  IF coalesce(current_setting('st.migrating', true), '') = pg_current_xact_id_if_assigned()::text THEN
+    RETURN true;
+  END IF;
   PERFORM pg_advisory_xact_lock_shared({lock_class}, {lock_object});
   IF current_setting('transaction_isolation') = 'read committed' THEN
     SELECT c.writable, c.primary_side, c.epoch INTO control FROM st_control c WHERE c.id = 1;

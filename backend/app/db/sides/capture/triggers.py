@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import SchemaDrift
+from app.db.common.errors import CaptureLost
 from app.db.common.urls import Side
 from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, quote
@@ -22,13 +22,29 @@ from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
 from app.db.sides.locks import WRITER_LOCK
 
-FENCED_SQLSTATE = "ST001"
+# Class 55, "not in the state that this takes": every driver makes an operational error of it.
+FENCED_SQLSTATE = "55ST1"
 OVERTAKEN_SQLSTATE = (
     "ST002"  # a small round that read the primary before it held the shadow, and was too late
 )
+_FENCED_BEFORE = "ST001"  # what a pair says that an earlier version has prepared
 FENCED_TEXT = "takes no application writes"  # SQLite has no error code of our own, only this text
 
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
+
+
+_REFUSAL = re.compile(rf"\w+ {FENCED_TEXT}[^'\n]*")
+
+
+def fence_refusal(error: BaseException) -> str | None:
+    """What the fence of either side said, if a driver's error comes from it; else None."""
+    if isinstance(error, sqlite3.Error) or getattr(error, "sqlstate", None) in (
+        FENCED_SQLSTATE,
+        _FENCED_BEFORE,
+    ):
+        found = _REFUSAL.search(str(error))
+        return found[0] if found else None
+    return None
 
 
 def fence_message(primary: Side, epoch: int) -> str:
@@ -87,8 +103,13 @@ def _existing(connection: sqlite3.Connection) -> dict[str, str]:
     )
 
 
-def install_sqlite(connection: sqlite3.Connection, schema: Schema, message: str) -> bool:
+def install_sqlite(
+    connection: sqlite3.Connection, schema: Schema, message: str, *, only_these: bool = False
+) -> bool:
     """Put every capture trigger and the fence in place, in the caller's write transaction.
+
+    Args:
+        only_these: leave triggers of other tables alone, instead of removing them.
 
     Returns:
         Whether anything had to be changed.
@@ -96,7 +117,7 @@ def install_sqlite(connection: sqlite3.Connection, schema: Schema, message: str)
     wanted = sqlite_triggers(schema)
     existing = _existing(connection)
     wanted["st_fence"] = _fence(message)
-    stale = [name for name, sql in existing.items() if wanted.get(name) != sql]
+    stale = [name for name, sql in existing.items() if wanted.get(name, sql if only_these else None) != sql]
     for name in stale:
         connection.execute(f"DROP TRIGGER {quote(name)}")
         existing.pop(name)
@@ -125,20 +146,41 @@ def remove_sqlite(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'st_change_log'")
 
 
+def uncaptured(connection: sqlite3.Connection, schema: Schema, *, entirely: bool = False) -> list[str]:
+    """Tables of which a trigger is missing on SQLite, or is not the one that belongs there.
+
+    Args:
+        entirely: only those that have none at all.
+    """
+    existing = _existing(connection)
+    found = []
+    for name, table in schema.items():
+        wanted = sqlite_triggers({name: table})
+        right = [existing.get(trigger) == sql for trigger, sql in wanted.items()]
+        if not any(trigger in existing for trigger in wanted) if entirely else not all(right):
+            found.append(name)
+    return found
+
+
+def has_fence(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite's fence is in place, raised or not."""
+    return "st_fence" in _existing(connection)
+
+
 def check_inventory(connection: sqlite3.Connection, schema: Schema) -> None:
     """Make sure that every write on SQLite is captured.
 
     Raises:
-        SchemaDrift: a trigger is missing or is not the one that belongs there.
+        CaptureLost: a trigger is missing or is not the one that belongs there.
     """
     existing = _existing(connection)
     wrong = [name for name, sql in sqlite_triggers(schema).items() if existing.get(name) != sql]
     if "st_fence" not in existing:
         wrong.append("st_fence")
     if wrong:
-        raise SchemaDrift(
+        raise CaptureLost(
             f"{len(wrong)} capture triggers are missing or changed on SQLite, {wrong[0]} among them",
-            hint="run st-migrate prepare, which installs them again, then verify --repair",
+            hint="run st-migrate schema upgrade, which puts them back, then st-migrate verify",
         )
 
 
@@ -208,8 +250,15 @@ def _of_table(table: Table, values: dict[str, str]) -> dict[str, str]:
 
 
 def _statement(block: str, values: dict[str, str]) -> bytes:
-    """A block filled in one pass, so that braces in the name of a table stay what they are."""
+    """A block filled in one pass, so that braces in the name of a table stay what they are.
+
+    The quote around a function's body is made longer until no name holds it.
+    """
     text = "\n".join(line for line in block.splitlines() if not line.startswith("--"))
+    tag = "body"
+    while any(f"${tag}$" in value for value in values.values()):
+        tag += "_"
+    text = text.replace("$body$", f"${tag}$")
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text).encode()
 
 

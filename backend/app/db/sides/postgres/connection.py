@@ -10,9 +10,10 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg_errors
-from psycopg import pq
+from psycopg import generators, pq
 from sqlalchemy import URL
 
+from app.db.common.deadline import left
 from app.db.common.errors import ConfigurationError, ShadowUnavailable
 from app.db.common.settings import Pooler, ShimSettings
 from app.db.common.urls import connect_arguments, shown
@@ -26,6 +27,8 @@ KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+
+SILENCE_S = 0.15  # how long after a request's limit the server may keep its refusal to itself
 
 _RETRYABLE = (
     pg_errors.OperationalError,
@@ -50,17 +53,59 @@ class PatientConnection(psycopg.Connection[Any]):
 
     Keep-alive probes find a host that is gone. A stopped server or a frozen proxy answers them, and
     nothing else; without a limit a thread would wait there for as long as that lasts. `deadline` is a moment
-    of `time.monotonic` that ends the waiting, too.
+    of `time.monotonic` that ends the waiting, too. On one that `serves` the application, under these
+    settings, no wait outlasts the request: its transactions tell the server so, and a silent one is given up.
     """
 
     patience: float | None = None
     deadline: float | None = None
+    serves: ShimSettings | None = None
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Any:
+        """Connect, and inside a request no longer than this allows; the driver's own least is 2 s."""
+        seconds = left()
+        connecting = super()._connect_gen(conninfo)
+        if seconds is None:
+            return (yield from connecting)
+        until = time.monotonic() + seconds
+        try:
+            asked = next(connecting)
+            while True:
+                ready = yield asked
+                if not ready and time.monotonic() >= until:
+                    raise pg_errors.ConnectionTimeout(
+                        f"PostgreSQL could not be reached within {seconds:.3g} s"
+                    )
+                asked = connecting.send(ready)
+        except StopIteration as done:
+            return done.value
+
+    def _start_query(self) -> Any:
+        """Begin a transaction, and inside a request say in the same message how long its waits may be."""
+        seconds = left() if self.serves is not None else None
+        idle = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        if seconds is None or self.serves is None or self._autocommit or self._pipeline or not idle:
+            yield from super()._start_query()
+            return
+        limit = int(seconds * 1000)
+        limits = (
+            min(limit, self.serves.pg_lock_timeout_ms or limit),
+            min(limit, self.serves.pg_statement_timeout_ms or limit),
+        )
+        self.pgconn.send_query(
+            self._get_tx_start_command()
+            + b"; SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d" % limits
+        )
+        for result in (yield from generators.execute(self.pgconn)):
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                raise pg_errors.error_from_result(result)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        if timeout is not None or (self.patience is None and self.deadline is None):
-            return super().wait(gen, interval, timeout)
         started = time.monotonic()
-        allowed = self._allowed(started)
+        allowed = self._allowed(started) if timeout is None else None
+        if allowed is None:
+            return super().wait(gen, interval, timeout)
         try:
             return super().wait(gen, interval, allowed)
         except pg_errors.OperationalError as error:
@@ -68,14 +113,16 @@ class PatientConnection(psycopg.Connection[Any]):
                 raise
             self.close()
             raise Unanswered(
-                f"PostgreSQL has not answered for {allowed:g} s; the connection was given up"
+                f"PostgreSQL has not answered for {allowed:.3g} s; the connection was given up"
             ) from error
 
-    def _allowed(self, now: float) -> float:
-        left = [self.patience] if self.patience is not None else []
+    def _allowed(self, now: float) -> float | None:
+        limits = [] if self.patience is None else [self.patience]
         if self.deadline is not None:
-            left.append(max(0.001, self.deadline - now))
-        return min(left)
+            limits.append(max(0.001, self.deadline - now))
+        if self.serves and (seconds := left()) is not None:
+            limits.append(seconds + SILENCE_S)
+        return min(limits, default=None)
 
 
 # The driver raises the first error of a pipeline, and then warns that the statements after it were skipped.

@@ -135,7 +135,7 @@ def rows_by_key(connection: Connection, table: Table, known: Sequence[Key]) -> l
     columns = list(map(list, zip(*known, strict=True)))
     arrays = ", ".join(["%s::text[]"] * len(table.key))
     aliases = ", ".join(f"c{n}" for n in range(len(table.key)))
-    typed = ", ".join(f"c{n}::{column.cast}" for n, column in enumerate(table.key))
+    typed = ", ".join(f"c{n}::{column.cast_with_parameters}" for n, column in enumerate(table.key))
     names = key_sql.names_with_parameters(table)
     return connection.execute(
         f"{select_list(table)} WHERE ({names}) IN (SELECT {typed} FROM unnest({arrays}) AS u({aliases}))".encode(),

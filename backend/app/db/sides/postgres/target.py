@@ -174,7 +174,7 @@ class PostgresTarget:
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         refused = 0
-        for batch in rows:
+        for batch in filter(None, rows):
             columns, rejected = encode_rows(table, batch)
             if rejected:
                 self.quarantine(rejected)
@@ -244,6 +244,15 @@ class PostgresTarget:
             (table.name, token, list(map(str, raws))),
         )
 
+    def announce_all(self, table: Table, token: str) -> None:
+        """Remember the keys of all rows that a table has here."""
+        self.connection.execute(
+            f"INSERT INTO st_pending (tbl, k, token) SELECT %s, {key_sql.logging_on_postgres(table).replace('%', '%%')}, %s "
+            f"FROM {quote_with_parameters(table.name)} "
+            "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token".encode(),
+            (table.name, token),
+        )
+
     def advance(self, position: str, changes: int) -> None:
         self.connection.execute(
             "UPDATE st_watermark SET position = %s, changes = changes + %s, applied_at = %s WHERE id = 1",
@@ -282,13 +291,14 @@ def statements(table: Table) -> Statements:
     """The statements of a table, made once."""
     name = quote_with_parameters(table.name)
     match = " AND ".join(
-        f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast}" for n, c in enumerate(table.key)
+        f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast_with_parameters}"
+        for n, c in enumerate(table.key)
     )
     names = [quote_with_parameters(column.name) for column in table.columns]
-    fields = ", ".join(f"u.c{n}::{column.cast}" for n, column in enumerate(table.columns))
+    fields = ", ".join(f"u.c{n}::{column.cast_with_parameters}" for n, column in enumerate(table.columns))
     into = f"INSERT INTO {name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
     insert = f"{into} SELECT {fields} FROM {_unnested(len(names))}"
-    one = ", ".join(f"%s::text::{column.cast}" for column in table.columns)
+    one = ", ".join(f"%s::text::{column.cast_with_parameters}" for column in table.columns)
     others = ", ".join(
         f"{quote_with_parameters(c.name)} = excluded.{quote_with_parameters(c.name)}"
         for c in table.columns

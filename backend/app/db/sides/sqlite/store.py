@@ -32,6 +32,7 @@ class SqliteStore:
         self._turn = turn_at(path)
         self._deadline: float | None = None
         self.pressing = False  # whether others wait for what is written here
+        self.mends = True  # whether `mend_log` may take the write lock
 
     def hurry(self, until: float | None) -> None:
         """Wait for the write lock no longer than to this moment of `time.monotonic`; None: as usual."""
@@ -110,7 +111,7 @@ class SqliteStore:
         A position beyond the count would cover the entries that get those numbers once these are trimmed.
         """
         counted, newest = log_numbers(self.connection)
-        if newest <= counted:
+        if newest <= counted or not self.mends:
             return
         with self.write() as connection:
             tip = log_tip(connection)

@@ -77,6 +77,14 @@ class SqliteTarget:
             [(table.name, str(raw), token) for raw in raws],
         )
 
+    def announce_all(self, table: Table, token: str) -> None:
+        """Remember the keys of all rows that a table has here."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO st_pending (tbl, k, token) "
+            f"SELECT ?, CAST({key_sql.logging_on_sqlite(table)} AS TEXT), ? FROM {quote(table.name)}",
+            (table.name, token),
+        )
+
     def advance(self, position: str, changes: int) -> None:
         self._connection.execute(
             "UPDATE st_watermark SET position = ?, changes = changes + ?, applied_at = ? WHERE id = 1",

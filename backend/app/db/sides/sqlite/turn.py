@@ -9,6 +9,7 @@ happen, in a transaction can block the line.
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 _LOOK_S = (0.0005, 0.0015)
 _PRESSING_S = (0.00005, 0.00015)  # for a switch: requests are being held until it gets the lock
 _turns: dict[Path, WriteTurn] = {}
+os.register_at_fork(after_in_child=_turns.clear)  # a line's lock may have been taken at the fork
 
 
 class WriteTurn:

@@ -12,12 +12,12 @@ DIES = "import os; from app.db.common import metrics; metrics.DEGRADED.set(1); m
 SCRAPES = """
 import sys
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
-from app.db.common import metrics, metrics_files
+from app.db.common import metrics
 if sys.argv[1] == "start":
-    metrics_files.begin()
+    metrics.begin()
 else:
     metrics.DEGRADED.set(0)
-    metrics_files.forget_the_dead()
+    metrics.forget_the_dead()
 registry = CollectorRegistry()
 multiprocess.MultiProcessCollector(registry)
 print(generate_latest(registry).decode())

@@ -1,0 +1,1 @@
+"""The lint of SQL texts: tokens first, then one module per kind of hazard."""

@@ -1,0 +1,116 @@
+"""Functions and casts that PostgreSQL lacks, or that give another answer there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migration.lint.columns import Columns
+from migration.lint.sql.tokens import Hit, Parts, Token, arguments, at, closing, opening, shown
+
+# Functions of SQLite that PostgreSQL lacks, or that take other arguments there.
+FUNCTIONS = frozenset(
+    (
+        *("strftime", "julianday", "datetime", "unixepoch", "timediff", "ifnull", "iif", "group_concat"),
+        *("printf", "instr", "randomblob", "zeroblob", "last_insert_rowid", "changes", "total_changes"),
+        *("json_extract", "json_each", "json_tree", "json_group_array", "json_group_object"),
+        *("json_insert", "json_patch", "json_remove", "json_replace", "json_set", "json_type"),
+        *("json_valid", "json_quote", "json_array_length", "typeof", "hex", "unhex", "char", "unicode"),
+        *("likely", "unlikely", "total", "sqlite_version", "quote", "soundex", "load_extension"),
+    )
+)
+# min and max of several values are aggregates on PostgreSQL; date and time take no modifiers there.
+ONE_ARGUMENT = frozenset(("min", "max", "date", "time"))
+_OF_TEXTS = frozenset(
+    ("length", "upper", "lower", "trim", "ltrim", "rtrim", "replace", "substr", "substring")
+)
+_NUMBERS = frozenset(("int", "float", "numeric", "bool"))
+_NOW = frozenset(("current_timestamp", "current_date", "current_time"))
+_OTHER_TYPES = {
+    "real": "4 bytes on PostgreSQL",
+    "date": "a number on SQLite",
+    "boolean": "a number on SQLite",
+    "datetime": "unknown to PostgreSQL",
+    "timestamp": "a number on SQLite",
+    "blob": "unknown to PostgreSQL",
+}
+
+
+def check(parts: Parts, columns: Columns) -> Iterator[Hit]:
+    """Every hazard of this kind."""
+    for n, token in enumerate(parts):
+        if token.kind != "word" or at(parts, n - 1).text == ".":
+            continue
+        if at(parts, n + 1).text == "(":
+            yield from _call(parts, n, columns)
+        elif token.low in _NOW and _is_selected(parts, n, n):
+            yield Hit("date-value", token.offset, token.text)
+
+
+def _call(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
+    word, offset = parts[n].low, parts[n].offset
+    given = arguments(parts, n + 1)
+    if word in FUNCTIONS:
+        replacement = "coalesce" if word == "ifnull" else None
+        yield Hit("sqlite-function", offset, f"{word}()", len(word), replacement)
+    elif word in ONE_ARGUMENT and len(given) > 1:
+        yield Hit("sqlite-function", offset, f"{word}() with several arguments")
+    elif word == "format" and at(given[0], 0).text.replace("%s", "").count("%"):
+        yield Hit("sqlite-function", offset, shown(parts[n : n + 3]))
+    elif word == "round":
+        yield from _round(parts, n, given, columns)
+    elif word == "cast":
+        yield from _cast(parts, n, columns)
+    elif word in ("substr", "substring"):
+        if any(at(item, 0).text == "-" for item in given[1:]):
+            yield Hit("substr-negative", offset, shown(parts[n : closing(parts, n + 1) + 1]))
+    elif word in ("date", "time") and _is_selected(parts, n, closing(parts, n + 1)):
+        yield Hit("date-value", offset, shown(parts[n : closing(parts, n + 1) + 1]))
+    elif word == "random" and at(parts, n - 1).low != "by":
+        yield Hit("random", offset, "random()")
+    elif word == "avg" and _kind(given[0], columns) == "int":
+        yield Hit("integer-average", offset, shown(parts[n : closing(parts, n + 1) + 1]))
+    if word in _OF_TEXTS and _kind(given[0], columns) in _NUMBERS:
+        yield Hit("number-as-text", offset, shown(parts[n : closing(parts, n + 1) + 1]))
+
+
+def _kind(item: Parts, columns: Columns) -> str:
+    """The kind of an expression that is one column; empty for anything else."""
+    if len(item) in (1, 3) and item[-1].is_name and (column := columns.get(item[-1].name)):
+        return column.kind
+    return ""
+
+
+def _round(parts: Parts, n: int, given: list[list[Token]], columns: Columns) -> Iterator[Hit]:
+    if _kind(given[0], columns) in ("int", "numeric"):
+        return
+    yield Hit("rounding", parts[n].offset, shown(parts[n : closing(parts, n + 1) + 1]))
+
+
+def _cast(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
+    inner = parts[n + 2 : closing(parts, n + 1)]
+    split = max((m for m, token in enumerate(inner) if token.low == "as"), default=-1)
+    if split < 0:
+        return
+    kind, target = _kind(inner[:split], columns), at(inner, split + 1).low
+    about = shown(parts[n : closing(parts, n + 1) + 1])
+    limited = target in ("varchar", "char", "character") and at(inner, split + 2).text == "("
+    if target in ("integer", "int", "bigint", "smallint") and kind not in ("int", "bool"):
+        yield Hit("cast-integer", parts[n].offset, about)
+    elif target == "text" and kind in ("float", "bool", "time"):
+        yield Hit("cast-text", parts[n].offset, about)
+    elif target in _OTHER_TYPES or limited:
+        why = _OTHER_TYPES.get(target, "SQLite ignores the length")
+        yield Hit("cast-type", parts[n].offset, f"{about}: {why}")
+
+
+def _is_selected(parts: Parts, n: int, end: int) -> bool:
+    """Whether a time is a result as it stands: a text on SQLite; compared or cast it is alike on both."""
+    before, after = at(parts, n - 1).low, at(parts, end + 1).low
+    if before not in ("select", "distinct", ",") or after not in ("", ",", "as", "from", ")"):
+        return False
+    for token in reversed(parts[opening(parts, n) + 1 : n]):
+        if token.low in ("from", "where", "group", "order", "having", "values", "set"):
+            return False
+        if token.low == "select":
+            return True
+    return False

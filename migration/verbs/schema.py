@@ -1,0 +1,133 @@
+"""Verbs that change the schema: schema upgrade, the one command for both sides and for any checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import sqlalchemy as sa
+import typer
+from alembic.util import CommandError
+
+from app.core.config import get_settings
+from app.db.common.errors import ConfigurationError
+from app.db.common.settings import load_settings
+from app.db.common.urls import Side, make_pair, parse_url, side_of
+from app.db.revisions.chain import upgrade_head
+from app.db.revisions.ddl import narrow_columns
+from app.db.revisions.pair import control_of
+from app.db.sides.postgres.connection import open_postgres
+from app.db.sides.sqlite.connection import open_sqlite
+from migration.common import sides
+from migration.common.outcome import Outcome
+from migration.switch import retired
+from migration.verbs.frame import Call, verb
+
+_VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    group = typer.Typer(no_args_is_help=True, help="The schema of both sides.")
+    verb(group, "upgrade", group="schema")(upgrade)
+    app.add_typer(group, name="schema")
+
+
+def upgrade(
+    call: Call,
+    revision: Annotated[
+        str, typer.Option("--revision", metavar="ID", help="Where to stop, instead of at the newest.")
+    ] = "head",
+) -> Outcome:
+    """Run the application's revisions on both sides of a pair, or on the one database there is."""
+    found = sides.find_sides(call.sqlite, call.postgres)
+    targets = _targets(call, found)
+    before = {side: _state(url) for side, url in targets.items()}
+    first, *others = targets.values()
+    try:
+        upgrade_head(
+            first.render_as_string(hide_password=False), revision, partner=others[0] if others else None
+        )
+    except CommandError as error:
+        raise ConfigurationError(
+            f"Alembic: {error}", hint="is this the code that made the database?"
+        ) from error
+    after = {side: _state(url) for side, url in targets.items()}
+    data = {
+        "revisions": {str(side): _json(before[side][0], after[side][0]) for side in targets},
+        "widened": sorted({name for side in targets for name in set(before[side][1]) - set(after[side][1])}),
+    }
+    where = " and ".join(str(side) for side in targets)
+    if before == after:
+        return Outcome("already_upgraded", f"{where}: nothing was left to do", data=data)
+    revisions = ", ".join(sorted({after[side][0] for side in targets}))
+    return Outcome(
+        "upgraded", f"{where}: at revision {revisions}; verify again where a pair is moved", data=data
+    )
+
+
+def _json(before: str, after: str) -> dict[str, Any]:
+    return {"from": before, "to": after}
+
+
+def _targets(call: Call, found: dict[Side, sa.URL]) -> dict[Side, sa.URL]:
+    """Both sides where they belong together, in either order; else the one that the application uses."""
+    if len(found) == 2:
+        make_pair(*found.values())
+        controls = {side: control_of(url) for side, url in found.items()}
+        if all(controls.values()):
+            return found
+        for side in Side:
+            if _is_retired(side, found[side]):
+                return {side.other: found[side.other]}
+    if call.sqlite is None and call.postgres is None:
+        url = parse_url(get_settings().database_url, name="ST_DATABASE_URL")
+        return {side_of(url): url}
+    side = Side.SQLITE if call.sqlite is not None else Side.POSTGRES
+    return {side: found[side]}
+
+
+def _is_retired(side: Side, url: sa.URL) -> bool:
+    if side is Side.SQLITE:
+        ours = open_sqlite(
+            Path(str(url.database)), busy_timeout_ms=load_settings().sqlite_busy_timeout_ms, read_only=True
+        )
+        try:
+            return retired.sqlite_retired_at(ours) is not None
+        finally:
+            ours.close()
+    theirs = open_postgres(url, load_settings(), application_name=sides.APPLICATION_NAME)
+    try:
+        return retired.postgres_retired_at(theirs) is not None
+    finally:
+        theirs.close()
+
+
+def _state(url: sa.URL) -> tuple[str, tuple[str, ...]]:
+    """The revision that a database is at, and which of its columns are too narrow."""
+    if side_of(url) is Side.SQLITE:
+        path = Path(str(url.database))
+        if not path.is_file():
+            return "none", ()
+        ours = open_sqlite(path, busy_timeout_ms=load_settings().sqlite_busy_timeout_ms, read_only=True)
+        try:
+            known = ours.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+            rows = ours.execute(_VERSIONS).fetchall() if known else []
+        finally:
+            ours.close()
+        return _names(rows), ()
+    theirs = open_postgres(url, load_settings(), application_name=sides.APPLICATION_NAME)
+    try:
+        return _names(_postgres_versions(theirs)), tuple(narrow_columns(theirs))
+    finally:
+        theirs.close()
+
+
+def _postgres_versions(connection: psycopg.Connection[Any]) -> list[Any]:
+    known = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
+    return connection.execute(_VERSIONS.encode()).fetchall() if known and known[0] else []
+
+
+def _names(rows: list[Any]) -> str:
+    return ", ".join(row[0] for row in rows) or "none"

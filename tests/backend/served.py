@@ -1,0 +1,93 @@
+"""The application's own schema on a pair of databases, as a backend process serves it in one mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from app.db import Base
+from app.db.common.settings import DualWrite, ShimSettings
+from app.db.common.urls import Side
+from app.db.revisions.chain import upgrade_head
+from app.db.revisions.source import Alembic
+from app.db.session.at_start import begin
+from app.db.session.routed import RoutedSession
+from app.db.session.runtime import Runtime, make_runtime
+from loadtests.stage.embedded import EmbeddedPostgres
+from migration.fill.prepare import prepare
+from tests.support.pairs import TestPair, wait_until
+
+
+class Served:
+    """One process on a pair, without rows; made once and emptied between tests."""
+
+    def __init__(self, pair: TestPair, runtime: Runtime, primary: Side) -> None:
+        self.pair = pair
+        self.runtime = runtime
+        self.engine: Engine = runtime.engine(primary)
+        self.primary = primary
+
+    def session(self) -> Session:
+        return RoutedSession(pair=self.runtime, autoflush=False, expire_on_commit=False)
+
+    def settle(self) -> None:
+        """Carry what is left, see that both sides hold as many rows and none was refused, and empty them.
+
+        Raises:
+            AssertionError: they do not.
+        """
+        self.pair.drain()
+        counts = " UNION ALL ".join(
+            f"SELECT '{name}' AS name, count(*) AS n FROM \"{name}\"" for name in sorted(Base.metadata.tables)
+        )
+        sides = [sorted(map(tuple, self.pair.app(side).execute(counts).fetchall())) for side in Side]
+        assert sides[0] == sides[1]
+        assert self.pair.pg.execute("SELECT tbl, k, reason FROM st_quarantine").fetchall() == []
+        assert self.pair.app(self.primary.other).execute("SELECT tbl, k FROM st_pending").fetchall() == []
+        self.empty()
+
+    def empty(self) -> None:
+        filled = []
+        for table in reversed(Base.metadata.sorted_tables):
+            found = f'SELECT 1 FROM "{table.name}" LIMIT 1'
+            if self.pair.app(self.primary).execute(found).fetchone():
+                filled.append(table)
+        with self.session() as session:
+            for table in filled:
+                session.execute(text(f'DELETE FROM "{table.name}"'))
+            session.commit()
+        self.pair.drain()
+
+
+@contextmanager
+def served(folder: Path, server: EmbeddedPostgres, mode: DualWrite, primary: Side) -> Iterator[Served]:
+    """A pair at the schema's head in one mode, with either side as primary."""
+    path = folder / f"{mode}-{primary}.db"
+    name = f"served_{mode}_{primary}"
+    upgrade_head(f"sqlite:///{path}")
+    pair = TestPair(path, server.create_database(name))
+    pair.pg.execute(f"ALTER DATABASE {name} SET synchronous_commit = off".encode())
+    prepare(pair.pair, pair.applier.stores, Alembic(), report=lambda _line: None)
+    pair.backfill()
+    if primary is Side.POSTGRES:
+        pair.moved(Side.POSTGRES)
+    urls = {Side.SQLITE: f"sqlite:///{path}", Side.POSTGRES: pair.url}
+    settings = ShimSettings(
+        shadow_database_url=urls[primary.other], dual_write=mode, dual_write_timeout_ms=20_000
+    )
+    runtime = make_runtime(urls[primary], settings)
+    begin(runtime)
+    if mode is not DualWrite.OFF:
+        wait_until(lambda: runtime.replicator.health().phase is not None)
+    found = Served(pair, runtime, primary)
+    try:
+        found.empty()
+        yield found
+    finally:
+        runtime.stop()
+        pair.close()
+        server.drop_database(name)
