@@ -19,6 +19,9 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+env:  ## Write .env for a deployment, with generated secrets, readable by its owner only
+	$(PYTHON) deploy/make_env.py
+
 demo: setup  ## Move a live database under webhook traffic, there, back and there again (ARGS="--keep", "--json FILE")
 	$(BIN)/python -m loadtests.demo $(ARGS)
 
@@ -65,7 +68,7 @@ bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS
 load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
 	$(BIN)/python -m loadtests.load $(ARGS)
 
-.PHONY: help setup demo test modes fault race property model lint lock oldest bench load
+.PHONY: help setup env demo test modes fault race property model lint lock oldest bench load
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -6,22 +6,29 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 
 from fastapi import FastAPI
 from sqlalchemy import inspect
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from app.api.routes import include_all
+from app.api.webhook import Door
+from app.core.attempts import Attempts
 from app.core.config import Settings, get_settings, is_truthy, running_under_pytest
 from app.core.errors import install_error_handlers
 from app.core.logging import RequestContextMiddleware, configure_logging
 from app.core.request_guard import RequestGuardMiddleware
+from app.core.response_headers import SecurityHeadersMiddleware
+from app.core.secrets import require_secrets, say_what_is_open
 from app.db import SessionLocal
 from app.db import http as db_http
 from app.db.revisions.chain import upgrade_head
 from app.services.deployments.runtime import DeploymentRuntime
 from app.services.orders.stranded import StrandedOrdersWatch
 from app.services.shared.users import ensure_default_admin
+from app.services.webhook.door.writer import WRITER
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +68,36 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not running_under_pytest():
         watch.start()
     yield
+    await run_in_threadpool(WRITER.stop)
     await run_in_threadpool(watch.stop)
     await run_in_threadpool(runtime.stop)
 
 
+class Application(FastAPI):
+    """The application behind the door of the webhook."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if Door.takes(scope):
+            await self.door(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    @cached_property
+    def door(self) -> Door:
+        """What deliveries meet first."""
+        return Door(self, super().__call__)
+
+
 def create_app() -> FastAPI:
-    """Build the application from the settings in force."""
+    """Build the application from the settings in force; SystemExit when secrets are missing."""
     settings = get_settings()
     configure_logging()
-    app = FastAPI(title=settings.app_name, version=settings.version, debug=settings.debug, lifespan=_lifespan)
+    require_secrets(settings)
+    say_what_is_open(settings)
+    # Outside of development nobody gets to see a stack trace.
+    debug = settings.debug and settings.in_development
+    app = Application(title=settings.app_name, version=settings.version, debug=debug, lifespan=_lifespan)
+    app.state.attempts = Attempts()
 
     @app.get("/")
     def root() -> dict[str, str]:
@@ -86,6 +114,7 @@ def create_app() -> FastAPI:
     # The last one added runs first: a refused request still gets its correlation id and log line.
     app.add_middleware(RequestGuardMiddleware)
     app.add_middleware(RequestContextMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, https=not settings.in_development)
     db_http.install(app)
     return app
 

@@ -83,6 +83,7 @@ def failure(error: BaseException, secrets: Iterable[str] = ()) -> Outcome:
         "error": type(_cause(error)).__name__,
         "hint": hint and redact(hint, secrets),
         "reasons": [redact(reason, secrets) for reason in reasons],
+        "codes": list(error.codes) if isinstance(error, SwitchError) else [],
     }
     return Outcome("error", redact(message, secrets), exit_code, data)
 

@@ -11,19 +11,27 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_random
 
-from app.db.common.errors import NotPrepared, Refused, SchemaDrift
+from app.db.common.errors import NotPrepared, Refused, SchemaDrift, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Pair, Side
 from app.db.revisions.source import SchemaSource
-from app.db.rows import keys
-from app.db.rows.catalog import Schema, postgres_columns, quote, read_schema, sqlite_columns
+from app.db.rows.catalog import (
+    Schema,
+    postgres_left_out,
+    postgres_partial_uniques,
+    quote,
+    read_schema,
+    sqlite_columns,
+)
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
@@ -35,6 +43,8 @@ from app.db.sides.control import (
     claim_postgres,
     claim_sqlite,
     is_claimed_postgres,
+    is_prepared_postgres,
+    is_prepared_sqlite,
     postgres_control,
     sqlite_control,
 )
@@ -44,9 +54,11 @@ from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
-from migration.preflight.orphans import clear_orphans
+from migration.fill import origin
+from migration.fill.ranges import plan_ranges
+from migration.preflight import rules
+from migration.preflight.findings.orphans import clear_orphans
 
-MINIMUM_SERVER = 140_000
 WAL_WAIT_S = 30.0
 Report = Callable[[str], None]
 
@@ -67,39 +79,69 @@ def prepare(
     source: SchemaSource,
     *,
     discard_target: bool = False,
+    exclude: Collection[str] = (),
     report: Report = print,
 ) -> Prepared:
     """Bring both sides to the point where backfill can start, or complete what an earlier call began.
 
     Args:
         source: what makes PostgreSQL's tables.
-        discard_target: remove rows that PostgreSQL already holds in the application's tables.
+        discard_target: remove rows that PostgreSQL already holds in the tables that both sides have.
+        exclude: tables that take no part, on whichever side they are.
 
     Raises:
-        Refused: a condition does not hold; nothing was changed on SQLite.
+        Refused: a condition does not hold; nothing was changed on either side.
+        SchemaDrift: the tables that the source makes are not those of SQLite; both sides are as they were found.
     """
     sqlite, postgres = stores.sqlite, stores.postgres
     ours, theirs = _controls(sqlite, postgres)
     if theirs is not None and theirs.phase != Phase.PREPARING and ours is not None:
+        _require_left_out(postgres, exclude)
         return _repair(stores, report)
-    _check_server(postgres.connection)
-    source.require_ready(sqlite.connection)
+    rules.refuse(
+        rules.structure(
+            sqlite.connection, pair.path, postgres.connection, source, active_policy(), frozenset(exclude)
+        )[1],
+        discard_target=discard_target,
+    )
     steps: list[str] = []
 
     def step(text: str) -> None:
         steps.append(text)
         report(text)
 
-    _claim(postgres, discard_target)
+    mode = str(sqlite.connection.execute("PRAGMA journal_mode").fetchone()[0])
+    _claim(postgres, discard_target, exclude)
+    try:
+        return _build(pair, stores, source, steps, step)
+    except (SwitchError, psycopg.Error, DBAPIError, sqlite3.Error) as error:
+        _undo(stores, mode, error)
+        raise
+
+
+def _build(pair: Pair, stores: Stores, source: SchemaSource, steps: list[str], step: Report) -> Prepared:
+    """Everything that follows the claim."""
+    sqlite, postgres = stores.sqlite, stores.postgres
     failpoint(Failpoint.PREPARE_CONTROL)
     source.make_tables(pair.postgres)
-    _set_aside(postgres, step)
+    left_out = postgres_left_out(postgres.connection)
+    schema = read_schema(sqlite.connection, postgres.connection, left_out)
+    if whole := postgres_partial_uniques(sqlite.connection, postgres.connection):
+        table, index = whole[0]
+        raise Refused(
+            f"unique index {index} on {table} is partial on SQLite and covers every row on PostgreSQL",
+            hint="give the index postgresql_where beside sqlite_where",
+            codes=("schema.partial_index",),
+        )
+    mode = _switch_to_wal(sqlite.connection)
+    _set_aside(postgres, schema, step)
+    if left_out:
+        step(f"left out, with all their rows: {', '.join(sorted(left_out))}")
     failpoint(Failpoint.PREPARE_SCHEMA)
-    schema = read_schema(sqlite.connection, postgres.connection)
     with postgres.write() as connection:
         capture.install_postgres(connection, schema, inserts=False)  # the end of the copy adds them
     failpoint(Failpoint.PREPARE_CAPTURE)
-    _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair)
+    _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair, mode, left_out)
     step(f"capture on for {len(schema)} tables")
     _clear_orphans(sqlite, step)
     with postgres.write() as connection:
@@ -111,14 +153,13 @@ def prepare(
 
 def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | None, Control | None]:
     """Both control rows, None where there is none; refuses rows of different pairs."""
-    try:
-        ours = sqlite_control(sqlite.connection)
-    except NotPrepared:
-        ours = None
-    try:
-        theirs = postgres_control(postgres.connection)
-    except NotPrepared:
-        theirs = None
+    ours = theirs = None  # a table of the application may have the name of the control row's
+    if is_prepared_sqlite(sqlite.connection):
+        with suppress(NotPrepared):
+            ours = sqlite_control(sqlite.connection)
+    if is_prepared_postgres(postgres.connection):
+        with suppress(NotPrepared):
+            theirs = postgres_control(postgres.connection)
     if theirs is not None and theirs.phase == Phase.COMPLETING:
         raise Refused(
             "the move is being ended", hint="see st-migrate status for the command that finishes it"
@@ -140,6 +181,15 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
             hint="run st-migrate abort, then prepare --discard-target to fill it anew",
         )
     return ours, theirs
+
+
+def _require_left_out(postgres: PostgresStore, exclude: Collection[str]) -> None:
+    """What a pair leaves out is decided once, when it is prepared."""
+    if new := sorted(set(exclude) - postgres_left_out(postgres.connection)):
+        raise Refused(
+            f"the pair is prepared, and {new[0]} takes part in it",
+            hint="leave --exclude away, or run st-migrate abort and prepare anew",
+        )
 
 
 def _repair(stores: Stores, report: Report) -> Prepared:
@@ -172,49 +222,35 @@ def _whole(connection: psycopg.Connection[Any], schema: Schema) -> bool:
     return True
 
 
-def _check_server(connection: psycopg.Connection[object]) -> None:
-    if connection.info.server_version < MINIMUM_SERVER:
-        raise Refused(
-            f"PostgreSQL {connection.info.server_version // 10_000} is too old",
-            hint="use PostgreSQL 14 or newer",
-        )
-    row = connection.execute(
-        "SELECT getdatabaseencoding(), has_schema_privilege(current_schema(), 'CREATE')"
-    ).fetchone()
-    assert isinstance(row, tuple)
-    if row[0] != "UTF8":
-        raise Refused(
-            f"the PostgreSQL database is encoded in {row[0]}", hint="create it with ENCODING 'UTF8'"
-        )
-    if not row[1]:
-        raise Refused(
-            f"user {connection.info.user} may not create tables there",
-            hint="GRANT CREATE ON SCHEMA public TO the user of the URL",
-        )
+def _undo(stores: Stores, mode: str, error: Exception) -> None:
+    """Leave both sides as they were found, unless a side cannot be reached: then the same command goes on."""
+    try:
+        with stores.sqlite.write() as sqlite:
+            if is_prepared_sqlite(sqlite):
+                capture.remove_sqlite(sqlite)
+        with suppress(sqlite3.OperationalError):  # it needs the file for itself; WAL does no harm
+            stores.sqlite.connection.execute(f"PRAGMA journal_mode = {mode}")
+        with stores.postgres.write() as postgres:
+            origin.restore(postgres)
+            capture.remove_postgres(postgres)
+    except (SwitchError, psycopg.Error, sqlite3.Error) as second:
+        error.add_note(f"what prepare had done stands still: {second}")
 
 
-def _claim(postgres: PostgresStore, discard: bool) -> None:
+def _claim(postgres: PostgresStore, discard: bool, exclude: Collection[str]) -> None:
     with postgres.write() as connection:
         for statement in tables.create_statements(Side.POSTGRES):
             connection.execute(statement.encode())
+        origin.leave_out(connection, exclude)
         if is_claimed_postgres(connection):
             return
         _keep_to_owner(connection)
-        filled = [
-            name
-            for name in postgres_columns(connection)
-            if connection.execute(f"SELECT 1 FROM {quote(name)} LIMIT 1".encode()).fetchone()
-        ]
-        if filled and not discard:
-            raise Refused(
-                f"PostgreSQL already holds rows in {len(filled)} tables, {filled[0]} among them",
-                hint="name an empty database, or repeat with --discard-target to remove those rows",
-            )
+        origin.remember(connection)
         claim_postgres(connection, uuid.uuid4().hex)
         connection.execute(
             "INSERT INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
         )
-        record(connection, "phase preparing", 1, {"discarded": filled})
+        record(connection, "phase preparing", 1, {"discard": discard, "left_out": sorted(exclude)})
 
 
 def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
@@ -229,24 +265,29 @@ def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
         connection.execute(f"REVOKE ALL ON TABLE {quote(name)} FROM {role}".encode())
 
 
-def _set_aside(postgres: PostgresStore, step: Report) -> None:
+def _set_aside(postgres: PostgresStore, schema: Schema, step: Report) -> None:
     """Take indexes and foreign keys down for the copy, and remove the rows that making the tables left."""
     with postgres.write() as connection:
-        names = list(postgres_columns(connection))
+        names = list(schema)
         keys = deferred.drop_foreign_keys(connection)
         indexes = deferred.drop_indexes(connection)
         if names:
+            origin.note_emptied(connection)
             mark_applying_postgres(connection, 1)  # capture may be in place already
             connection.execute(f"TRUNCATE {', '.join(map(quote, names))} RESTART IDENTITY".encode())
     step(f"{len(names)} tables made on PostgreSQL, {indexes} indexes and {keys} foreign keys set aside")
 
 
-def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str) -> None:
-    """Log, triggers and control row in one transaction; WAL first, so that readers do not block writers."""
-    mode = _switch_to_wal(sqlite.connection)
+def _capture_sqlite(
+    sqlite: SqliteStore, schema: Schema, pair: str, mode: str, left_out: Collection[str]
+) -> None:
+    """Log, triggers and control row in one transaction; `mode` is the file's former journal mode."""
     with sqlite.write() as connection:
         for statement in tables.create_statements(Side.SQLITE):
             connection.execute(statement)
+        connection.executemany(
+            "INSERT OR IGNORE INTO st_excluded (tbl) VALUES (?)", [(name,) for name in sorted(left_out)]
+        )
         claim_sqlite(connection, pair, f"journal_mode={mode}")
         connection.execute(
             "INSERT OR IGNORE INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
@@ -256,7 +297,7 @@ def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> str:
-    """Change the file's journal mode; returns the former one.
+    """Change the file's journal mode, so that readers do not block writers; returns the former one.
 
     SQLite gives up at once when a writer is about to commit, and lets go of its own lock then, so asking
     again and again starves nobody.
@@ -291,32 +332,3 @@ def _clear_orphans(sqlite: SqliteStore, step: Report) -> None:
         cleared = clear_orphans(connection, active_policy())
     for place, rows in cleared.items():
         step(f"{rows} orphans of {place} set to NULL, as the policy file asks")
-
-
-RANGE_ROWS = 50_000  # a chunk each, so that workers take them in the order of the key
-
-
-def plan_ranges(connection: psycopg.Connection[object], sqlite: sqlite3.Connection, schema: Schema) -> None:
-    """Cut every table into key ranges that can be copied independently, in the caller's transaction."""
-    connection.execute("DELETE FROM st_copy_range")
-    for table in schema.values():
-        (rows,) = sqlite.execute(f"SELECT count(*) FROM {quote(table.name)}").fetchone()
-        for n, (after, upto) in enumerate(
-            _cuts(sqlite, table.name, table.key_names[0], rows, table.integer_key)
-        ):
-            connection.execute(
-                "INSERT INTO st_copy_range (tbl, n, after, upto, cursor, expected) VALUES (%s, %s, %s, %s, %s, %s)",
-                (table.name, n, after, upto, after, rows if n == 0 else 0),
-            )
-
-
-def _cuts(
-    sqlite: sqlite3.Connection, table: str, key: str, rows: int, integer: bool
-) -> list[tuple[str | None, str | None]]:
-    """Exclusive lower and inclusive upper bounds, as JSON lists; None is open."""
-    parts = rows // RANGE_ROWS
-    if not integer or parts < 2:
-        return [(None, None)]
-    low, high = sqlite.execute(f"SELECT min({quote(key)}), max({quote(key)}) FROM {quote(table)}").fetchone()
-    bounds = [keys.to_bound([low + (high - low) * n // parts]) for n in range(1, parts)]
-    return list(zip([None, *bounds], [*bounds, None], strict=True))

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-
+from app.db.common.errors import Refused
 from app.db.revisions.chain import alembic_config
+from app.db.revisions.source import SchemaSource
 from migration.common.environment import habits
 from migration.preflight.findings.report import Finding, Severity
 
@@ -20,7 +19,7 @@ MINIMUM_SQLITE = (3, 38, 0)  # JSON functions built in
 _DAMAGE_SHOWN = 10
 
 
-def file_findings(sqlite: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+def file_findings(sqlite: sqlite3.Connection, path: Path, source: SchemaSource) -> Iterator[Finding]:
     """Everything about the file that is not a table or a row."""
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         yield Finding(
@@ -47,7 +46,7 @@ def file_findings(sqlite: sqlite3.Connection, path: Path) -> Iterator[Finding]:
             f"journal mode is {mode}",
             "nothing: prepare switches the file to WAL, and complete or abort switch it back",
         )
-    yield from _revision(sqlite)
+    yield from _revision(sqlite, source)
     yield from _held(path)
     yield from _room(sqlite, path)
 
@@ -66,33 +65,12 @@ def _integrity(sqlite: sqlite3.Connection) -> Iterator[Finding]:
         )
 
 
-def _revision(sqlite: sqlite3.Connection) -> Iterator[Finding]:
+def _revision(sqlite: sqlite3.Connection, source: SchemaSource) -> Iterator[Finding]:
     try:
-        rows = sqlite.execute("SELECT version_num FROM alembic_version").fetchall()
-    except sqlite3.OperationalError:
-        rows = []
-    found = ", ".join(row[0] for row in rows) or "none"
-    try:
-        heads = ScriptDirectory.from_config(alembic_config("sqlite://")).get_heads()
-    except CommandError as error:
-        yield Finding(
-            "alembic.chain", Severity.BLOCKS, f"the chain cannot be read: {error}", "mend the chain"
-        )
-        return
-    if len(heads) != 1:
-        yield Finding(
-            "alembic.heads",
-            Severity.BLOCKS,
-            f"the chain has {len(heads)} heads",
-            "merge them with alembic merge",
-        )
-    elif found != heads[0]:
-        yield Finding(
-            "alembic.revision",
-            Severity.BLOCKS,
-            f"the SQLite file is at revision {found}, the code at {heads[0]}",
-            "run st-migrate schema upgrade first",
-        )
+        source.require_ready(sqlite)
+    except Refused as refusal:
+        code = refusal.codes[0] if refusal.codes else "schema.source"
+        yield Finding(code, Severity.BLOCKS, refusal.message, refusal.hint or "")
 
 
 def _chain() -> Iterator[Finding]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 
 from app.db.common.errors import UnsupportedValue
 from app.db.rows import key_sql
 from app.db.rows.canonical import encode
-from app.db.rows.catalog import Column, Table, quote
+from app.db.rows.catalog import NARROW, Column, Table, quote
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
 from app.db.sides.sqlite.connection import tolerant_text
+from migration.preflight.findings.orphans import clearing_statement
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
-from migration.preflight.findings.shapes import Index, Shape
-from migration.preflight.orphans import clearing_statement
+from migration.preflight.findings.shapes import TOKENS, Index, Shape
 
 
 def first_keys(sqlite: sqlite3.Connection, table: Table, where: str) -> tuple[str, ...]:
@@ -35,7 +34,7 @@ def duplicates(
         if not index.unique or index.expression or not set(index.columns) <= columns.keys():
             continue
         loose = [name for name in index.columns if _is_loose(shape.table, columns[name], forms, policy)]
-        if loose or index.partial:
+        if loose:
             yield from _duplicates(sqlite, shape.table, index, columns, loose, policy)
 
 
@@ -79,9 +78,10 @@ def _duplicates(
     ]
     names = ", ".join(f"c{n}" for n in range(len(ordered)))
     present = " AND ".join(f"c{n} IS NOT NULL" for n in range(len(ordered)))
+    where = f" WHERE {index.predicate}" if index.predicate else ""
     groups = sqlite.execute(
         f"SELECT count(*), CAST(group_concat(k, ' = ') AS BLOB) FROM (SELECT {', '.join(fields)}, "
-        f"{key_sql.printed(table)} AS k FROM {quote(table.name)}) WHERE {present} "
+        f"{key_sql.printed(table)} AS k FROM {quote(table.name)}{where}) WHERE {present} "
         f"GROUP BY {names} HAVING count(*) > 1"
     )
     rows = 0
@@ -91,15 +91,10 @@ def _duplicates(
         if len(keys) < SHOWN_KEYS:
             keys.append(raw.decode("utf-8", "replace"))
     if rows:
-        why = (
-            "equal rows: the unique index is partial on SQLite and would cover all rows on PostgreSQL"
-            if index.partial
-            else "rows that are equal in canonical form, so that the unique key cannot be built"
-        )
         yield Finding(
             "row.duplicate",
             Severity.BLOCKS,
-            f"{why} ({index.name})",
+            f"rows that are equal in canonical form, so that the unique key cannot be built ({index.name})",
             "change or delete all but one row of each group on SQLite",
             table=table.name,
             column=", ".join(index.columns),
@@ -124,14 +119,7 @@ def orphans(sqlite: sqlite3.Connection, shape: Shape, policy: Policy) -> Iterato
             counts[number] = counts.get(number, 0) + 1
             if counts[number] <= SHOWN_KEYS and rowid is not None:
                 rowids.setdefault(number, []).append(rowid)
-    except sqlite3.OperationalError as error:
-        yield Finding(
-            "schema.foreign_key",
-            Severity.BLOCKS,
-            f"a foreign key cannot be checked: {error}",
-            "it must refer to a primary key or unique columns of its parent: mend it in a migration",
-            table=table.name,
-        )
+    except sqlite3.OperationalError:  # a key that refers to nothing unique, which is a finding of the schema
         return
     for number, count in sorted(counts.items()):
         columns = ", ".join(keys[number])
@@ -157,14 +145,9 @@ def _keys_of(sqlite: sqlite3.Connection, table: Table, rowids: list[int]) -> tup
     return first_keys(sqlite, table, f"rowid IN ({', '.join(map(str, rowids))})")
 
 
-_TOKENS = re.compile(
-    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|\w+|[^\w\s]", re.DOTALL
-)
-
-
 def check_expressions(create_table: str) -> list[str]:
     """The conditions of every CHECK in a CREATE TABLE statement."""
-    tokens = list(_TOKENS.finditer(create_table))
+    tokens = list(TOKENS.finditer(create_table))
     found = []
     for n, token in enumerate(tokens[:-1]):
         if token.group().upper() != "CHECK" or tokens[n + 1].group() != "(":
@@ -208,6 +191,28 @@ def check_violations(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Findi
                 count=count,
                 keys=first_keys(sqlite, table, f"NOT ({condition})"),
             )
+
+
+def last_ids(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:
+    """Ids at the end of their column's range: no number is left that a sequence could give out."""
+    table = shape.table
+    if not table.integer_key:
+        return
+    (column,) = table.key
+    last = NARROW[column.cast].stop - 1 if column.cast in NARROW else 2**63 - 1
+    where = f"typeof({quote(column.name)}) = 'integer' AND {quote(column.name)} >= {last}"
+    (count,) = sqlite.execute(f"SELECT count(*) FROM {quote(table.name)} WHERE {where}").fetchone()
+    if count:
+        yield Finding(
+            "row.last_id",
+            Severity.BLOCKS,
+            f"an id at the end of the range, {last}: none is left to give out",
+            "give these rows other ids on SQLite",
+            table=table.name,
+            column=column.name,
+            count=count,
+            keys=first_keys(sqlite, table, where),
+        )
 
 
 def null_keys(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,16 @@ import psycopg
 from sqlalchemy import URL
 
 from app.db.common.settings import Pooler, load_settings
+from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.connection import open_sqlite
-from migration.preflight.file import file_findings
 from migration.preflight.findings.report import Finding, Report, Severity, in_order
-from migration.preflight.findings.shapes import Shape, models, read_shapes
+from migration.preflight.findings.shapes import Shape
+from migration.preflight.findings.trial import try_chain
 from migration.preflight.reading import one_state
-from migration.preflight.rows import check_violations, duplicates, null_keys, orphans
-from migration.preflight.schema import (
-    database_findings,
-    drift,
-    narrow_findings,
-    policy_findings,
-    table_findings,
-)
-from migration.preflight.server import server_findings
+from migration.preflight.rows import check_violations, duplicates, orphans
+from migration.preflight.rules import is_worth_trying, structure, trial_findings
 from migration.preflight.values import check_values
 
 Progress = Callable[[str, int], None]  # table, rows read since the last call
@@ -43,26 +37,37 @@ def _silent(table: str, rows: int) -> None:
     """Nobody watches."""
 
 
-def run(sqlite_path: Path, postgres_url: URL | None, policy: Policy, progress: Progress = _silent) -> Report:
+def run(
+    sqlite_path: Path,
+    postgres_url: URL | None,
+    policy: Policy,
+    progress: Progress = _silent,
+    *,
+    source: SchemaSource | None = None,
+    excluded: Collection[str] = (),
+) -> Report:
     """Check one SQLite file and, if a URL is given, the PostgreSQL database that it is to move to.
 
     Args:
         progress: called after each batch of rows.
+        source: what makes PostgreSQL's tables; None: the backend's Alembic chain.
+        excluded: tables that are left out of the move.
 
     Raises:
         ConfigurationError: the file is not a SQLite database, or the server refuses the connection.
         ShadowUnavailable: the server cannot be reached.
     """
     settings = load_settings()
+    source = source or Alembic()
     with closing(
         open_sqlite(sqlite_path, busy_timeout_ms=settings.sqlite_busy_timeout_ms, read_only=True)
     ) as sqlite:
         if postgres_url is None:
-            return _run(sqlite, sqlite_path, None, policy, progress)
+            return _run(sqlite, sqlite_path, None, policy, progress, source, excluded)
         with closing(open_postgres(postgres_url, settings, application_name="st-preflight")) as postgres:
             if settings.pg_pooler is Pooler.NONE:  # behind a pooler the next client would inherit it
                 postgres.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-            return _run(sqlite, sqlite_path, postgres, policy, progress)
+            return _run(sqlite, sqlite_path, postgres, policy, progress, source, excluded, postgres_url)
 
 
 def _run(
@@ -71,27 +76,19 @@ def _run(
     postgres: psycopg.Connection[Any] | None,
     policy: Policy,
     progress: Progress,
+    source: SchemaSource,
+    excluded: Collection[str],
+    url: URL | None = None,
 ) -> Report:
     found: list[Finding] = []
-    try:
-        found += file_findings(sqlite, path)
-    except sqlite3.DatabaseError as error:
-        found.append(_unreadable(error))
     shapes: dict[str, Shape] = {}
     rows, seconds = 0, 0.0
-    if postgres is not None:
-        size = path.stat().st_size
-        found += server_findings(postgres, load_settings(), 2 * size)
     with one_state(sqlite):
         try:
-            shapes = read_shapes(sqlite, postgres, models())
-            found += database_findings(sqlite)
-            found += policy_findings(shapes, policy)
-            if postgres is not None:
-                found += drift(set(shapes), postgres)
-                found += narrow_findings(postgres)
+            shapes, found = structure(sqlite, path, postgres, source, policy, excluded)
+            if url is not None and postgres is not None and is_worth_trying(postgres, shapes, found):
+                found += trial_findings(try_chain(source, sqlite, url, excluded))
             for name, shape in shapes.items():
-                found += table_findings(sqlite, shape)
                 read, took = _rows(sqlite, name, shape, policy, progress, found)
                 rows, seconds = rows + read, seconds + took
         except sqlite3.DatabaseError as error:
@@ -114,7 +111,6 @@ def _rows(
     check = check_values(sqlite, shape, policy, lambda read: progress(name, read))
     seconds = time.monotonic() - started
     found += check.findings()
-    found += null_keys(sqlite, shape)
     found += duplicates(sqlite, shape, check.forms, policy)
     found += orphans(sqlite, shape, policy)
     found += check_violations(sqlite, shape)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import psycopg
 
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
-from app.db.rows.catalog import BOOKKEEPING_PREFIX, postgres_columns, quote, takes_part
+from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote, takes_part
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import KEY_TYPES
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
+from app.db.sides.control import is_prepared_sqlite
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape
 
@@ -58,12 +59,21 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding
             "schema.unknown_table",
             Severity.WARNS,
             "no model declares this table; prepare refuses it unless the Alembic chain makes it",
-            "drop it if it is a leftover, or add it to the chain",
+            f"drop it if it is a leftover, add it to the chain, or leave it out: --exclude {table.name}",
             table=table.name,
         )
     yield from _unknown_columns(shape)
     yield from _index_findings(shape)
     yield from _generated(sqlite, table.name)
+    try:  # compiling it finds a key that refers to nothing unique; nothing is read
+        sqlite.execute(f"EXPLAIN PRAGMA foreign_key_check({quote(table.name)})").fetchone()
+    except sqlite3.OperationalError as error:
+        yield _blocks(
+            "schema.foreign_key",
+            f"a foreign key cannot be checked: {error}",
+            "it must refer to a primary key or unique columns of its parent: mend it in a migration",
+            table.name,
+        )
 
 
 def _unknown_columns(shape: Shape) -> Iterator[Finding]:
@@ -110,6 +120,15 @@ def _index_findings(shape: Shape) -> Iterator[Finding]:
                 name,
                 columns,
             )
+        elif index.collation and index.unique:
+            yield _blocks(
+                "schema.collation",
+                f"unique index {index.name} collates {index.collation}: PostgreSQL compares by bytes, "
+                "so rows that are one for SQLite would be two there",
+                "make it a unique index that collates BINARY, and make the application write one spelling",
+                name,
+                columns,
+            )
         elif index.collation:
             yield Finding(
                 "schema.collation",
@@ -134,29 +153,22 @@ def _index_findings(shape: Shape) -> Iterator[Finding]:
 def _generated(sqlite: sqlite3.Connection, table: str) -> Iterator[Finding]:
     for row in sqlite.execute(f"PRAGMA table_xinfo({quote(table)})").fetchall():
         if row[6] in (2, 3):
-            yield _blocks(
+            yield Finding(
                 "schema.generated_column",
-                "a generated column cannot be written by apply",
-                "make it a plain column in a migration",
-                table,
-                row[1],
+                Severity.INFO,
+                "a generated column is left out: each side computes its own, and nothing compares them",
+                "nothing, if the column is generated on PostgreSQL as well",
+                table=table,
+                column=row[1],
             )
 
 
 def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
-    """Triggers, views, virtual and reserved tables, and names that PostgreSQL would cut."""
+    """Views, virtual and reserved tables, and names that PostgreSQL would cut."""
     objects = sqlite.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
-    ours = set(tables.names(Side.SQLITE))
-    for kind, name, table, sql in objects:
-        if kind == "trigger" and not name.startswith(BOOKKEEPING_PREFIX):
-            yield _blocks(
-                "schema.trigger",
-                f"trigger {name} exists on SQLite only, and would fire again when SQLite is the shadow",
-                "move its work into the application, or make it on both sides and guard it on SQLite with "
-                "WHEN (SELECT applying <> 1 FROM st_control)",
-                table,
-            )
-        elif kind == "view":
+    ours = set(tables.names(Side.SQLITE)) if is_prepared_sqlite(sqlite) else set()
+    for kind, name, _, sql in objects:
+        if kind == "view":
             yield Finding(
                 "schema.view",
                 Severity.INFO,
@@ -168,10 +180,10 @@ def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
             yield _blocks(
                 "schema.virtual_table", "a virtual table cannot be moved", "drop it or replace it", name
             )
-        elif kind == "table" and name.startswith(BOOKKEEPING_PREFIX) and name not in ours:
+        elif kind == "table" and name in BOOKKEEPING and name not in ours:
             yield _blocks(
                 "schema.reserved_name",
-                "names that start with st_ are bookkeeping; this table would be left behind",
+                f"{name} is the name of one of our own tables",
                 "rename it in a migration",
                 name,
             )
@@ -208,17 +220,23 @@ def _names(sqlite: sqlite3.Connection, names: list[tuple[str, str]]) -> Iterator
                     )
 
 
-def drift(sqlite_tables: set[str], postgres: psycopg.Connection[object]) -> Iterator[Finding]:
-    """Tables that only one side has, where PostgreSQL has any."""
-    theirs = set(postgres_columns(postgres))
-    if not theirs:
-        return
-    for name in sorted(sqlite_tables ^ theirs):
-        side = "SQLite" if name in sqlite_tables else "PostgreSQL"
+def drift(
+    sqlite_tables: set[str], postgres: psycopg.Connection[object], excluded: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Tables that PostgreSQL alone has, and those of SQLite that it lacks although it has others of them."""
+    theirs = set(postgres_columns(postgres)) - set(excluded)
+    for name in sorted(theirs - sqlite_tables):
         yield _blocks(
             "schema.drift",
-            f"the table is only on {side}",
-            _SAME_REVISION,
+            "the table is only on PostgreSQL",
+            f"{_SAME_REVISION}; if it has nothing to do with the application, leave it out: --exclude {name}",
+            name,
+        )
+    for name in sorted(sqlite_tables - theirs if sqlite_tables & theirs else ()):
+        yield _blocks(
+            "schema.drift",
+            "the table is only on SQLite",
+            f"{_SAME_REVISION}; if the application does without it, leave it out: --exclude {name}",
             name,
         )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
 from app.db.common.settings import ShimSettings
-from app.db.rows.catalog import postgres_columns, quote
+from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
+from app.db.sides.capture import triggers as capture
 from app.db.sides.capture.silence import silencing
 from migration.preflight.findings.report import Finding, Severity
 
@@ -154,8 +155,6 @@ def server_findings(
             f"copying writes some {estimated_bytes >> 20} MiB of WAL; max_wal_size: {facts['wal'] >> 20} MiB",
             "raise max_wal_size for the copy if checkpoints slow it down",
         )
-    if not facts["prepared"] and facts["schema"] is not None:
-        yield from _filled(connection)
 
 
 def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
@@ -190,8 +189,53 @@ def _connections(facts: _Facts, settings: ShimSettings) -> Iterator[Finding]:
         )
 
 
-def _filled(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+def has_schema(connection: psycopg.Connection[Any]) -> bool:
+    """Whether any schema of the search path exists and is visible."""
+    return connection.execute("SELECT current_schema() IS NOT NULL").fetchone() == (True,)
+
+
+def reserved(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Tables and functions of the application that have exactly a name of ours."""
+    rows = connection.execute(
+        "SELECT 'table', relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+        "AND relname = ANY(%s) UNION ALL "
+        "SELECT 'function', proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace "
+        "AND proname = ANY(%s) AND prosrc !~ 'takes no application writes' ORDER BY 1, 2",
+        (sorted(BOOKKEEPING), list(capture.FUNCTIONS)),
+    ).fetchall()
+    for kind, name in rows:
+        yield Finding(
+            "schema.reserved_name",
+            Severity.BLOCKS,
+            f"the {kind} {name} on PostgreSQL has the name of one of ours",
+            f"ALTER {kind.upper()} {quote(name)} RENAME TO a name of your own (on PostgreSQL)",
+            table=name,
+        )
+
+
+def keys_from_outside(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
+    """Foreign keys of tables that do not take part into those that do: the latter could not be emptied."""
+    rows = connection.execute(
+        "SELECT c.conname, t.relname, p.relname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
+        "JOIN pg_class p ON p.oid = c.confrelid WHERE c.contype = 'f' "
+        "AND p.relnamespace = current_schema()::regnamespace ORDER BY 2, 1"
+    ).fetchall()
+    for name, table, parent in rows:
+        if parent in common and table not in common:
+            yield Finding(
+                "postgres.foreign_key",
+                Severity.BLOCKS,
+                f"foreign key {name} of {table}, which does not take part, refers to the table",
+                f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)} (on PostgreSQL)",
+                table=parent,
+            )
+
+
+def filled(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
+    """Tables that take part and hold rows already."""
     for table in postgres_columns(connection):
+        if table not in common:
+            continue
         row = connection.execute(f"SELECT 1 FROM {quote(table)} LIMIT 1".encode()).fetchone()
         if row is not None:
             yield Finding(

@@ -17,6 +17,7 @@ import psycopg
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.rows.catalog import VERSION_TABLE, literal, postgres_columns, quote, sqlite_columns
+from app.db.sides.capture.foreign import OURS_ON_SQLITE
 from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
 from app.db.sides.stores import Stores
 
@@ -56,7 +57,7 @@ def retire_sqlite(connection: sqlite3.Connection, epoch: int) -> None:
 def unfence_sqlite(connection: sqlite3.Connection) -> bool:
     """Remove the permanent fence, in the caller's write transaction; returns whether there was one."""
     names = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*'"
+        f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*' AND {OURS_ON_SQLITE}"
     ).fetchall()
     for (name,) in names:
         connection.execute(f"DROP TRIGGER {quote(name)}")

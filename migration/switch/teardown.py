@@ -6,7 +6,8 @@ permanent fence if it is the side that is left behind; then PostgreSQL likewise.
 leaves both sides fenced as they were, and the same command goes on.
 
 The side that is left behind keeps its data and, if it ever was primary, a permanent fence (`retired`).
-A PostgreSQL that never was primary is nothing but a copy: abort drops it, so that prepare starts anew.
+A PostgreSQL that never was primary is nothing but a copy: abort leaves it as prepare found it. Tables that were
+made since are dropped, and those that were found stand there empty.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, Refused, ShadowUnavailable, StaleAttempt
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
-from app.db.rows.catalog import VERSION_TABLE, postgres_columns, quote, sqlite_columns
+from app.db.rows.catalog import postgres_columns, quote, sqlite_columns
 from app.db.sides.capture import triggers as capture
 from app.db.sides.control import Control, advance, note_ending, postgres_control
 from app.db.sides.phase import Phase
@@ -35,6 +36,7 @@ from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from app.db.switch.readiness import open_points
 from app.db.switch.recover import Recovered, recover
+from migration.fill import origin
 from migration.switch import retired
 
 LOCKS_WITHIN_S = 60.0
@@ -214,8 +216,7 @@ def _remove_postgres(postgres: PostgresStore, plan: Plan, ours: set[str]) -> Non
                 f"LOCK TABLE {', '.join(map(quote, tables))} IN ACCESS EXCLUSIVE MODE".encode()
             )
         if plan.drop_copy:
-            for name in [*(table for table in tables if table in ours), VERSION_TABLE]:
-                connection.execute(f"DROP TABLE IF EXISTS {quote(name)}".encode())
+            origin.restore(connection, ours)
         elif plan.primary is Side.SQLITE:
             deferred.add_foreign_keys(connection)
             if plan.fence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError
 from app.db.common.urls import Side
 from app.db.revisions.source import Alembic
+from app.db.rows.catalog import sqlite_left_out
 from app.db.rows.policy import active_policy
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
@@ -34,6 +36,10 @@ from migration.verify import checking
 
 DiscardTarget = Annotated[
     bool, typer.Option("--discard-target", help="Remove the rows that PostgreSQL holds already.")
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="TABLE", help="Leave this table out of the move; repeatable."),
 ]
 MaxLag = Annotated[
     int, typer.Option("--max-lag", min=1, help="Log entries beyond which the copy lets apply catch up.")
@@ -62,7 +68,7 @@ def register(app: typer.Typer) -> None:
         verb(app, name)(function)
 
 
-def preflight_verb(call: Call) -> Outcome:
+def preflight_verb(call: Call, exclude: Exclude = None) -> Outcome:
     """Read everything, change nothing, list what would block the move or change meaning."""
     found = sides.find_sides(call.sqlite, call.postgres)
     if Side.SQLITE not in found:
@@ -70,7 +76,11 @@ def preflight_verb(call: Call) -> Outcome:
     path = Path(str(found[Side.SQLITE].database))
     with call.render.progress("check") as advance:
         report = preflight.run(
-            path, found.get(Side.POSTGRES), active_policy(), lambda table, rows: advance(table, rows, None)
+            path,
+            found.get(Side.POSTGRES),
+            active_policy(),
+            lambda table, rows: advance(table, rows, None),
+            excluded=exclude or (),
         )
     lines = [line for finding in report.findings for line in _finding(finding)]
     if not report.clean:
@@ -91,12 +101,21 @@ def _finding(item: Finding) -> list[str]:
     return [line, *remedy]
 
 
-def prepare_verb(call: Call, discard_target: DiscardTarget = False, yes: YesName = None) -> Outcome:
+def prepare_verb(
+    call: Call, discard_target: DiscardTarget = False, exclude: Exclude = None, yes: YesName = None
+) -> Outcome:
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
     with call.stores() as stores:
         _confirm_discard(call, stores, discard_target, yes)
         retired.reopen(stores, discard=discard_target)
-        done = prepare(call.pair(), stores, Alembic(), discard_target=discard_target, report=call.report)
+        done = prepare(
+            call.pair(),
+            stores,
+            Alembic(),
+            discard_target=discard_target,
+            exclude=exclude or (),
+            report=call.report,
+        )
     return _prepared(done)
 
 
@@ -180,11 +199,13 @@ def verify(
             repaired, result = checking.repair_and_verify(
                 applier, result, table or None, rate, advance, discard_strangers=discard_strangers
             )
-    data = {"repaired": repaired, **checking.result_json(result)}
+        left_out = sorted(sqlite_left_out(stores.sqlite.connection))
+    data = {"repaired": repaired, **checking.result_json(result), "left_out": left_out}
     if not result.clean:
         return Outcome("mismatch", f"{data['mismatches']} rows differ", Exit.FINDINGS, data)
     name = "repaired" if repaired else "clean"
-    return Outcome(name, f"{result.rows} rows in {len(result.tables)} tables are equal", data=data)
+    without = f"; left out: {', '.join(left_out)}" if left_out else ""
+    return Outcome(name, f"{result.rows} rows in {len(result.tables)} tables are equal{without}", data=data)
 
 
 def run(
@@ -192,6 +213,7 @@ def run(
     cutover: Annotated[bool, typer.Option("--cutover", help="Go on with the cutover.")] = False,
     discard_target: DiscardTarget = False,
     yes: YesName = None,
+    exclude: Exclude = None,
     max_lag: MaxLag = _MAX_LAG,
     rate: Rate = None,
     workers: Workers = None,
@@ -200,7 +222,7 @@ def run(
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
     with call.stores() as stores:
         _confirm_discard(call, stores, discard_target, yes)
-        primary = _prepared_side(call, stores, discard_target)
+        primary = _prepared_side(call, stores, discard_target, exclude or ())
         if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
         applier = Applier(stores)
@@ -218,10 +240,10 @@ def run(
         return switched(stores, done, call.report)
 
 
-def _prepared_side(call: Call, stores: Stores, discard: bool) -> Side:
+def _prepared_side(call: Call, stores: Stores, discard: bool, exclude: Collection[str]) -> Side:
     """Prepare, unless that is done; returns the primary."""
     retired.reopen(stores, discard=discard)
-    prepare(call.pair(), stores, Alembic(), discard_target=discard, report=call.report)
+    prepare(call.pair(), stores, Alembic(), discard_target=discard, exclude=exclude, report=call.report)
     return stores.postgres.read_control().primary
 
 
@@ -229,6 +251,7 @@ def copy(
     call: Call,
     discard_target: DiscardTarget = False,
     yes: YesName = None,
+    exclude: Exclude = None,
     workers: Workers = None,
     unfence_retired: Annotated[
         bool, typer.Option("--unfence-retired", help="Leave SQLite writable afterwards. Dangerous.")
@@ -245,7 +268,7 @@ def copy(
             )
         if not ending:
             _confirm_discard(call, stores, discard_target, yes)
-            outcome = _copy_frozen(call, stores, discard_target, workers)
+            outcome = _copy_frozen(call, stores, discard_target, exclude or (), workers)
             if outcome is not None:
                 return outcome
         not_valid = [] if ending else deferred.validate_foreign_keys(stores.postgres.connection)
@@ -255,9 +278,11 @@ def copy(
     return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
 
 
-def _copy_frozen(call: Call, stores: Stores, discard: bool, workers: int | None) -> Outcome | None:
+def _copy_frozen(
+    call: Call, stores: Stores, discard: bool, exclude: Collection[str], workers: int | None
+) -> Outcome | None:
     """Copy, verify and switch; returns an outcome only where it ends before the switch."""
-    if _prepared_side(call, stores, discard) is Side.POSTGRES:
+    if _prepared_side(call, stores, discard, exclude) is Side.POSTGRES:
         return None
     applier = Applier(stores)
     with frozen(stores) as renew, call.render.progress("copy") as advance:

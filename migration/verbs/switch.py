@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.sides.stores import Stores
-from app.db.switch import gates, guarded
+from app.db.switch import gates, guarded, readiness
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.writable import strangers
@@ -20,6 +20,8 @@ from migration.switch import ending, forced, teardown
 from migration.switch import run as switching
 from migration.verbs.frame import Call, verb
 from migration.verify.checking import mismatch_json
+
+SHOWN = 10  # rows left behind that a line names; the JSON object has all
 
 MaxPause = Annotated[
     int,
@@ -82,19 +84,40 @@ def rollback(
 
 def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds: int) -> Outcome:
     with call.prepared() as stores:
+        left = _left_behind(stores, to)
+        if left:
+            call.report(_loss(left, to))
         if dry_run:
-            return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to)
+            return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to, left)
         done = guarded.switch(
             Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds
         )
-        return switched(stores, done, call.report)
+        outcome = switched(stores, done, call.report)
+        return _with(outcome, left) if isinstance(done, Moved) else outcome
 
 
-def _planned(found: list[gates.Gate] | guarded.Already, to: Side) -> Outcome:
+def _with(outcome: Outcome, left: list[dict[str, str]]) -> Outcome:
+    return replace(outcome, data={**outcome.data, "left_behind": left})
+
+
+def _left_behind(stores: Stores, primary: Side) -> list[dict[str, str]]:
+    """Rows that only the other side holds, once this one is primary."""
+    found = readiness.left_behind(stores.postgres.connection, primary.other)
+    return [{"table": table, "key": key} for table, key in found]
+
+
+def _loss(left: list[dict[str, str]], primary: Side) -> str:
+    named = ", ".join(f"{row['table']} {row['key']}" for row in left[:SHOWN])
+    more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+    return f"{len(left)} rows of {primary.other} that {primary} cannot hold stay behind there: {named}{more}"
+
+
+def _planned(found: list[gates.Gate] | guarded.Already, to: Side, left: list[dict[str, str]]) -> Outcome:
     if isinstance(found, guarded.Already):
         return _already(found, [])
     closed = [gate for gate in found if not gate.ok]
     data = {"to": str(to), "gates": [asdict(gate) for gate in found], "steps": switching.steps(to)}
+    data["left_behind"] = left
     if closed:
         return Outcome("refused", f"{len(closed)} gates say no", Exit.FINDINGS, data)
     return Outcome("ready", f"every gate agrees to make {to} primary", data=data)
@@ -190,11 +213,16 @@ def recover_verb(call: Call) -> Outcome:
 def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
     """End dual-write on the current primary. There is no way back after it."""
     with call.stores() as stores:
+        _, arbiter = teardown.controls(stores)
+        left = _left_behind(stores, arbiter.primary) if arbiter else []
+        if arbiter and left:
+            call.report(f"{_loss(left, arbiter.primary)}; nothing names them any more after this")
         if ending.asks(stores):
             name = stores.postgres.connection.info.dbname
             call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
         ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
-        return _ended(ended, "complete", stores)
+        outcome = _ended(ended, "complete", stores)
+        return _with(outcome, left) if ended.plan is not None else outcome
 
 
 _COMPLETES = (

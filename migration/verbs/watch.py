@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     for name, function in _VERBS.items():
         verb(app, name)(function)
-    group = typer.Typer(no_args_is_help=True, help="Rows that PostgreSQL cannot hold.")
+    group = typer.Typer(no_args_is_help=True, help="Rows that the other side cannot hold.")
     for name, function in _QUARANTINE.items():
         verb(group, name, group="quarantine")(function)
     app.add_typer(group, name="quarantine")
@@ -115,7 +115,7 @@ def quarantine_accept(
     everything: All = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> Outcome:
-    """Let the cutover go without these rows; they stay in quarantine, in full."""
+    """Let a switch go without these rows; they stay in quarantine, in full."""
     with call.prepared() as stores:
         rows = quarantine.chosen(stores.postgres, table, key, everything=everything)
         orphans = orphans_of(stores, rows)
@@ -146,9 +146,11 @@ def _orphaned(found: dict[str, Any]) -> str:
 def quarantine_retry(
     call: Call, table: TableArgument = None, key: KeyArgument = None, everything: All = False
 ) -> Outcome:
-    """Let apply take these rows up again, as they are on SQLite now."""
+    """Let apply take these rows up again, as they are on the primary now; --all means the primary's own."""
     with call.prepared() as stores:
         rows = quarantine.chosen(stores.postgres, table, key, everything=everything)
+        if everything:
+            rows = [row for row in rows if row.side == stores.directions()[0].side]
         quarantine.retry(Applier(stores), rows)
         left = [row for item in rows for row in quarantine.held_rows(stores.postgres, item.table, item.key)]
     data = {"retried": len(rows), "still_held": [row.summary() for row in left]}

@@ -112,9 +112,11 @@ class Settler:
                 found = self._differing(table, waiting - moving, now)
                 if moving and rehearse:
                     raws = [keys.logged(table, key) for key in moving]
+                    self._applier.recall(now.target)
                     now.target.delete(table, raws)
                     now.target.insert(table, [rows] if (rows := now.primary.rows_of(table, raws)) else [])
-                    found += self._differing(table, moving, now)
+                    refused = {keys.of_row(table, item.row) for item in now.target.unsettled.refused}
+                    found += self._differing(table, moving - refused, now)
                     moving = set()
                 raise _Undo
         except _Undo:

@@ -13,17 +13,24 @@ from app.db.common.urls import Side
 from app.db.rows import keys
 from app.db.rows.catalog import Table
 from app.db.rows.keys import RawKey
+from app.db.sides.postgres.aside import SIDE
 from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.stores import Stores
 
-_COLUMNS = "tbl, k, col, reason, content, at, accepted_by, accepted_at"
+_COLUMNS = f"q.tbl, q.k, {SIDE}, q.col, q.reason, q.content, q.at, q.accepted_by, q.accepted_at"
 
 
 @dataclass(frozen=True)
 class Held:
-    """One row in quarantine; `key` as bookkeeping spells it, `content` every value with its storage class."""
+    """One row in quarantine.
+
+    `key` is the key as bookkeeping spells it, `side` the one that holds the row, `content` every value with
+    its storage class.
+    """
 
     table: str
     key: str
+    side: str
     column: str
     reason: str
     content: dict[str, Any]
@@ -39,11 +46,14 @@ class Held:
 def held_rows(postgres: PostgresStore, table: str | None = None, key: str | None = None) -> list[Held]:
     """Rows in quarantine, of one table or one key where given."""
     rows = postgres.connection.execute(
-        f"SELECT {_COLUMNS} FROM st_quarantine WHERE (%(t)s::text IS NULL OR tbl = %(t)s) "
-        "AND (%(k)s::text IS NULL OR k = %(k)s) ORDER BY tbl, k".encode(),
+        f"SELECT {_COLUMNS} FROM st_quarantine q WHERE (%(t)s::text IS NULL OR q.tbl = %(t)s) "
+        "AND (%(k)s::text IS NULL OR q.k = %(k)s) ORDER BY q.tbl, q.k".encode(),
         {"t": table, "k": key},
     ).fetchall()
-    return [Held(t, k, col, reason, json.loads(content), *rest) for t, k, col, reason, content, *rest in rows]
+    return [
+        Held(table, key, side, column, reason, json.loads(content), *rest)
+        for table, key, side, column, reason, content, *rest in rows
+    ]
 
 
 def chosen(postgres: PostgresStore, table: str | None, key: str | None, *, everything: bool) -> list[Held]:
@@ -61,7 +71,7 @@ def chosen(postgres: PostgresStore, table: str | None, key: str | None, *, every
 
 
 def accept(postgres: PostgresStore, rows: list[Held], by: str) -> int:
-    """Let the cutover go without these rows; returns how many were not accepted before."""
+    """Let a switch go without these rows; returns how many were not accepted before."""
     with postgres.write() as connection:
         return sum(
             connection.execute(
@@ -74,32 +84,72 @@ def accept(postgres: PostgresStore, rows: list[Held], by: str) -> int:
 
 
 def retry(applier: Applier, rows: list[Held]) -> None:
-    """Log the keys anew and apply, so that the rows are taken up as they are now.
+    """Log the keys anew on the primary and apply, so that the rows are taken up as they are now.
 
     Raises:
-        Refused: PostgreSQL is primary: it does not have the rows, so apply would delete them on SQLite;
-            or apply stands still; or a key cannot be held by PostgreSQL.
+        Refused: the primary does not have a row, so apply would delete it where it is; or apply stands
+            still; or nobody can log the key.
     """
-    if applier.stores.directions()[0].side is Side.POSTGRES:
-        raise Refused(
-            "PostgreSQL is the primary and never had these rows",
-            hint="insert them there by hand from `quarantine show`, or roll back first",
-        )
+    primary, _ = applier.stores.directions()
+    for row in rows:
+        if row.side != primary.side:
+            raise Refused(
+                f"{row.table} {row.key} is a row of {row.side}, and the primary {primary.side} never had it",
+                hint="insert it there by hand from `quarantine show`, or switch back first",
+            )
     schema = applier.schema()
-    entries = [(row.table, _logged_key(schema[row.table], row), time.time()) for row in rows]
-    with applier.stores.sqlite.write() as connection:
-        connection.executemany("INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)", entries)
+    _log(applier.stores, primary.side, [(row.table, _logged_key(schema[row.table], row)) for row in rows])
     outcome = applier.round(durable=True)
     if isinstance(outcome, Standing):
         raise Refused(f"apply stands still: {outcome.reason}", hint="see st-migrate status")
 
 
+def _log(stores: Stores, side: Side, entries: list[tuple[str, RawKey]]) -> None:
+    """Write keys to the log of a side that takes application writes now."""
+    if side is Side.SQLITE:
+        with stores.sqlite.write() as sqlite:
+            sqlite.executemany(
+                "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
+                [(table, key, time.time()) for table, key in entries],
+            )
+        return
+    with stores.postgres.write() as connection:
+        if connection.execute("SELECT st_may_write()").fetchone() != (True,):
+            raise Refused("postgres takes no application writes now", hint="wait for the switch, then repeat")
+        for table, key in entries:
+            connection.execute("INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)", (table, str(key)))
+
+
 def _logged_key(table: Table, row: Held) -> RawKey:
-    """The key as SQLite's triggers would log it."""
-    try:
-        return keys.logged_on_sqlite(table, keys.from_text(table, row.key))
-    except (ValueError, TypeError):
+    """The key as the triggers would log it; one without a place on the other side is in the content."""
+    stored = [_stored(row.content[name]) for name in table.key_names]
+    if row.side == Side.POSTGRES or keys.canonical(table, stored) is not None:
+        return keys.join(stored)
+    raw = keys.join(stored)
+    if keys.to_text(keys.from_text(table, row.key)) not in keys.texts_of(table, raw) or not _is_text(stored):
         raise Refused(
             f"{row.table} {row.key}: the key itself is what PostgreSQL cannot hold",
             hint="correct the key on SQLite; that is a change, and is applied by itself",
-        ) from None
+        )
+    return raw
+
+
+def _is_text(values: list[Any]) -> bool:
+    """Whether a statement can carry these values: bytes that are not UTF-8 cannot be bound as a text."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _stored(value: Any) -> Any:
+    """A value of the content as SQLite holds it; the reverse of `canonical.storage`."""
+    if not isinstance(value, dict):
+        return value
+    ((form, text),) = value.items()
+    if form == "text_hex":
+        return bytes.fromhex(text).decode("utf-8", "surrogateescape")
+    if form == "blob_hex":
+        return bytes.fromhex(text)
+    return float(text) if form == "real" else text

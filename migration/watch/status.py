@@ -16,6 +16,7 @@ import psycopg
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
 from app.db.revisions.source import Alembic, SchemaSource
+from app.db.rows.catalog import sqlite_left_out
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
@@ -69,6 +70,7 @@ class Status:
     checks: list[Check] = field(default_factory=list)
     apply: readiness.ApplyState | None = None
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     problem: str | None = None
 
     @property
@@ -133,8 +135,15 @@ class Status:
             "apply": self.apply,
             "copy": self.copy and self.copy.as_json(),
             "verify": verify and verify.as_json(),
-            "quarantine": held and {"rows": held.rows, "unaccepted": held.unaccepted},
+            "quarantine": held
+            and {
+                "rows": held.rows,
+                "unaccepted": held.unaccepted,
+                "held_by": list(held.holders),
+                "first": list(held.named),
+            },
             "foreign_keys_not_valid": self.foreign_keys,
+            "left_out": self.left_out,
             "paused": bool(control and control.paused),
             "attempt": self.attempt,
             "blocks": blocks(self),
@@ -159,6 +168,7 @@ def gather(
     """
     status = Status(SideStatus(shown(pair.sqlite)), SideStatus(shown(pair.postgres)))
     _read_sqlite(stores.sqlite, status.sqlite)
+    status.left_out = sorted(sqlite_left_out(stores.sqlite.connection))
     _read_postgres(stores.postgres, status.postgres)
     if status.postgres.control is None:
         return status
@@ -231,7 +241,7 @@ def _blocked(check: Check, status: Status, replicating: bool) -> str | None:
     if check.name == "phase" or (check.name == "attempt" and status.attempt):
         return None
     if check.name == "quarantine" and status.quarantine:
-        return f"{status.quarantine.unaccepted} rows are in quarantine and not accepted"
+        return status.quarantine.open_text()
     if check.name == "verify":
         return status.objection.text if status.objection else check.detail
     return f"{check.detail} ({check.remedy})"

@@ -13,10 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "backend" / "app" / "db" / "sides" / "control.py"
 _WRITES = re.compile(r"(?:UPDATE|INTO|DELETE\s+FROM)\s+st_control\b", re.I)
 _READS = re.compile(r"(?:FROM|JOIN)\s+st_control\b", re.I)
-# They read the row in one query with something else; the text is advice for an application's own trigger.
+# They read the row in one query with something else.
 _READERS = {
     "backend/app/db/sides/capture/inventory.py",
-    "migration/preflight/schema.py",
 }
 # What a caller knows of the row that it changes. The applier's mark is seen by its own transaction only.
 _GUARDS = re.compile(r"\b(?:attempt|epoch|pair|applying) (?:=|<) (?:%s|\?)")

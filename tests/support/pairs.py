@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
@@ -56,6 +57,9 @@ class PlainTables:
             if self._probe is None or not _exists(connection, self._probe):
                 connection.execute(self._ddl.encode())
         widen(postgres)
+
+    def try_tables(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(self._ddl)
 
     def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
         return "plain", "plain"

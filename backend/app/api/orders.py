@@ -15,7 +15,7 @@ from app.core.sessions import AppSettings, CurrentUser, Db, OptionalUser
 from app.models import Alert, Order, User
 from app.schemas.orders import OrderCreate, OrderRead, OrderStatusUpdate, OrderUpdate, SyncResult
 from app.schemas.types import PathId, QueryId
-from app.services.brokers.clients import BrokerClient
+from app.services.brokers.clients import CLIENT_FACTORIES, BrokerClient
 from app.services.brokers.outside import OUTSIDE, broker_client, client_from, client_or_400
 from app.services.brokers.outside import supported_broker as _ensure_supported_broker
 from app.services.orders.entry import apply_edit, check_amounts, new_order
@@ -46,6 +46,10 @@ def _get_broker_client(
 # Looked up by name at each call: code written against the application replaces both names in this module.
 OUTSIDE.client_for = lambda *arguments, **named: _get_broker_client(*arguments, **named)
 OUTSIDE.market_is_open = lambda: is_market_open_now()
+_OWN = (_get_broker_client, _get_zerodha_client)
+OUTSIDE.may_have_client = lambda broker_name: (
+    (_get_broker_client, _get_zerodha_client) != _OWN or broker_name in CLIENT_FACTORIES
+)
 
 
 def _find(db: Session, order_id: int) -> Order:

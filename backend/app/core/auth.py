@@ -56,6 +56,15 @@ def verify_password(password: str, hashed: str) -> bool:
         return False
 
 
+def check_password(password: str, hashed: str | None) -> bool:
+    """`verify_password` that takes as long for a user who does not exist (None) or whose hash is no hash."""
+    parts = (hashed or "").split("$")
+    if len(parts) != 4 or parts[0] != _ALGORITHM:
+        _derive(password, bytes(_SALT_BYTES), _ITERATIONS)
+        return False
+    return verify_password(password, hashed or "")
+
+
 def _sign(settings: Settings, message: bytes) -> bytes:
     if not settings.crypto_key:
         raise RuntimeError("ST_CRYPTO_KEY is not set: sessions cannot be signed")

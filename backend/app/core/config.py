@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BACKEND_DIR = Path(__file__).resolve().parents[2]
 REPO_DIR = BACKEND_DIR.parent
+DEVELOPMENT = frozenset({"dev", "test"})
 TRUTHY = frozenset({"1", "true", "yes", "on"})
 
 # An exported but empty variable means "none" for these, even where a .env file has a value.
@@ -34,12 +35,21 @@ class Settings(BaseSettings):
     version: str = "0.1.0"
     database_url: str = f"sqlite:///{BACKEND_DIR / 'sigma_trader.db'}"
     database_echo: bool = False
-    crypto_key: str | None = None
-    tradingview_webhook_secret: str | None = None
+    # No secret shows when the settings are printed.
+    crypto_key: str | None = Field(None, repr=False)
+    tradingview_webhook_secret: str | None = Field(None, repr=False)
     admin_username: str | None = None
-    admin_password: str | None = None
+    admin_password: str | None = Field(None, repr=False)
+    allow_registration: bool = False
+    any_session_is_admin: bool = False
+    login_attempts_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 5
+    body_timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 10_000
     webhook_dedupe_window_s: Annotated[int, Field(ge=0, le=31_536_000)] = 45
-    zerodha_api_key: str | None = None
+    webhook_queue: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    webhook_max_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
+    webhook_body_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
+    webhook_broker_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 1_000
+    zerodha_api_key: str | None = Field(None, repr=False)
     enable_legacy_alerts: bool = False
     canonical_market_data_broker: str = "zerodha"
     risk_engine_v2_enabled: bool = False
@@ -51,6 +61,11 @@ class Settings(BaseSettings):
     managed_risk_poll_interval_sec: float = 2.0
     managed_risk_max_per_cycle: int = 200
 
+    @property
+    def in_development(self) -> bool:
+        """Whether this is a developer's or a test's own process, and no deployment."""
+        return self.environment.strip().lower() in DEVELOPMENT
+
 
 def is_truthy(text: str | None) -> bool:
     """True for 1, true, yes and on in any case, surrounding blanks ignored."""
@@ -58,8 +73,8 @@ def is_truthy(text: str | None) -> bool:
 
 
 def running_under_pytest() -> bool:
-    """True when pytest is loaded in this process or has marked the environment."""
-    return "pytest" in sys.modules or "PYTEST_CURRENT_TEST" in os.environ
+    """True when pytest is loaded in this process; a variable that anybody may have left behind proves nothing."""
+    return "pytest" in sys.modules
 
 
 def _env_files() -> tuple[Path, ...]:
@@ -84,6 +99,8 @@ def _apply_test_overrides(settings: Settings) -> None:
     settings.admin_password = None
     settings.crypto_key = settings.crypto_key or "pytest-crypto-key"
     settings.enable_legacy_alerts = True
+    # Code that tests the application makes its users by registering them.
+    settings.allow_registration = True
     test_file = f"sqlite:///{BACKEND_DIR / 'sigma_trader_test.db'}"
     settings.database_url = os.environ.get("ST_TEST_DATABASE_URL", "").strip() or test_file
 

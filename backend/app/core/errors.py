@@ -6,13 +6,26 @@ A busy or absent database is a 503, after which a sender sends again; `app.db.ht
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, IntegrityError
+
+from app.core.request_guard import TOO_LARGE, BodyTooLarge, BodyTooSlow, too_slow
+
+RETRY_AFTER_S = "2"
+
+
+class Busy(Exception):
+    """The request is answered 503 and has left nothing behind; the text is the answer's."""
+
+
+# Members of a body that no answer repeats.
+_SECRET: Final = frozenset({"password", "current_password", "new_password", "secret"})
+MASK: Final = "***"
 
 
 def _printable(value: Any) -> Any:
@@ -24,14 +37,20 @@ def _printable(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     if isinstance(value, dict):
-        return {str(key): _printable(member) for key, member in value.items()}
+        return {str(key): MASK if key in _SECRET else _printable(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_printable(member) for member in value]
     return value
 
 
 async def _invalid_request(_request: Request, error: RequestValidationError) -> JSONResponse:
-    return JSONResponse({"detail": jsonable_encoder(_printable(error.errors()))}, 422)
+    errors = [one | {"input": MASK} if _shows_secret(one) else one for one in error.errors()]
+    return JSONResponse({"detail": jsonable_encoder(_printable(errors))}, 422)
+
+
+def _shows_secret(error: dict[str, Any]) -> bool:
+    # Of a missing member the input is the object around it, in which the secret ones are masked.
+    return bool(_SECRET.intersection(error["loc"])) and not isinstance(error["input"], dict)
 
 
 async def _conflict(_request: Request, _error: IntegrityError) -> JSONResponse:
@@ -42,8 +61,23 @@ async def _unstorable(_request: Request, _error: DataError) -> JSONResponse:
     return JSONResponse({"detail": "A value is outside of what the database can store."}, 422)
 
 
+async def _too_large(_request: Request, _error: BodyTooLarge) -> JSONResponse:
+    return JSONResponse({"detail": TOO_LARGE}, 413)
+
+
+async def _too_slow(_request: Request, _error: BodyTooSlow) -> JSONResponse:
+    return too_slow()
+
+
+async def _busy(_request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": RETRY_AFTER_S})
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers on the application."""
     app.add_exception_handler(RequestValidationError, _invalid_request)  # type: ignore[arg-type]
     app.add_exception_handler(IntegrityError, _conflict)  # type: ignore[arg-type]
     app.add_exception_handler(DataError, _unstorable)  # type: ignore[arg-type]
+    app.add_exception_handler(Busy, _busy)
+    app.add_exception_handler(BodyTooLarge, _too_large)  # type: ignore[arg-type]
+    app.add_exception_handler(BodyTooSlow, _too_slow)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_LOGGER: Final = "sigma.request"
+CORRELATION_ID: Final = "correlation_id"  # its name in the state of a request
 _as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _PRINTABLE_ID = re.compile(r"[\x20-\x7e]{1,64}")
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -68,7 +69,7 @@ def log_with_correlation(
     logger.log(level, message, extra={"correlation_id": correlation_id_of(request), **fields})
 
 
-def _correlation_id(scope: Scope) -> str:
+def correlation_id_in(scope: Scope) -> str:
     """The client's X-Request-ID if it is 1 to 64 printable ASCII characters, else a new UUID."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
@@ -90,9 +91,10 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        correlation_id = _correlation_id(scope)
-        scope.setdefault("state", {})["correlation_id"] = correlation_id
-        started = time.perf_counter()
+        state = scope.setdefault("state", {})
+        correlation_id = state.get(CORRELATION_ID) or correlation_id_in(scope)
+        state[CORRELATION_ID] = correlation_id
+        started = time.monotonic()
         status = 0
 
         async def note_status(message: Message) -> None:
@@ -103,14 +105,18 @@ class RequestContextMiddleware:
 
         await self._app(scope, receive, note_status)
         if status:
-            self._log(scope, correlation_id, status, started)
+            log_answer(self._logger, logging.INFO, scope, correlation_id, status, started)
 
-    def _log(self, scope: Scope, correlation_id: str, status: int, started: float) -> None:
-        fields = {
-            "correlation_id": correlation_id,
-            "method": scope["method"],
-            "path": scope["path"],
-            "status_code": status,
-            "duration_ms": int((time.perf_counter() - started) * 1000),
-        }
-        self._logger.info("HTTP request", extra=fields)
+
+def log_answer(
+    logger: logging.Logger, level: int, scope: Scope, correlation_id: str, status: int, started: float
+) -> None:
+    """One line about an answered request; `started` is a time of `time.monotonic`."""
+    fields = {
+        "correlation_id": correlation_id,
+        "method": scope["method"],
+        "path": scope["path"],
+        "status_code": status,
+        "duration_ms": int((time.monotonic() - started) * 1000),
+    }
+    logger.log(level, "HTTP request", extra=fields)

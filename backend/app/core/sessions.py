@@ -27,7 +27,7 @@ async def request_session(request: Request) -> AsyncIterator[Session]:
     """One session for the request, made by `get_db` or by what overrides it; closed afterwards."""
     make = request.app.dependency_overrides.get(get_db, get_db)
     with_session = ExitStack()
-    session = with_session.enter_context(_opened(make))
+    session = with_session.enter_context(opened(make))
     try:
         yield session
     finally:
@@ -39,9 +39,10 @@ async def request_session(request: Request) -> AsyncIterator[Session]:
             with_session.__exit__(*error)
 
 
-def _opened(
+def opened(
     make: Callable[[], Iterator[Session]] | Callable[[], Session],
 ) -> AbstractContextManager[Session]:
+    """A session of the given request dependency, closed with the context."""
     if inspect.isgeneratorfunction(make):
         return contextmanager(make)()
     return nullcontext(make())  # type: ignore[arg-type]  # no generator, as just seen

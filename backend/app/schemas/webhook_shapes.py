@@ -7,6 +7,7 @@ The object is changed in place: what was added is visible to the caller, also wh
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 PAYLOAD_FORMAT_V1: Final = "TRADINGVIEW_META_SIGNAL_HINTS_V1"
@@ -16,6 +17,7 @@ _FLAT_MARKERS: Final = (
     "product", "trade_type", "comment", "order_comment", "alert_message", "order_alert_message",
 )  # fmt: skip
 _DELIVERY: Final = frozenset({"cash_and_carry", "cnc", "delivery"})
+_GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d*)?(?:[eE][-+]?\d+)?")
 _INTRADAY: Final = frozenset({"intraday", "mis"})
 
 Json = dict[str, Any]
@@ -43,13 +45,22 @@ def normalise_trade_details(details: Json) -> Json:
         if member not in result and alias in result:
             result[member] = result[alias]
         if isinstance(result.get(member), str):
-            result[member] = result[member].strip().replace(",", "") or None
+            result[member] = _plain_number(result[member].strip())
     if result.get("product") is None:
         result["product"] = _product_of(result.get("trade_type"))
     for member in ("comment", "alert_message"):
         if member not in result and f"order_{member}" in result:
             result[member] = result[f"order_{member}"]
     return result
+
+
+def _plain_number(text: str) -> str | None:
+    """A number's text without the commas that group its digits; None when it is blank.
+
+    Digits are grouped by thousands, or as in India by hundreds beyond the first thousand. Any other comma stays,
+    so that the text is refused: `1,5` may mean one and a half.
+    """
+    return (text.replace(",", "") if _GROUPED.fullmatch(text) else text) or None
 
 
 def _object(value: Any) -> Json:

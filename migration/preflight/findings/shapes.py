@@ -29,7 +29,6 @@ _ALIASES = {
     "float": "double precision",
     "real": "double precision",
     "timestamp": "timestamp without time zone",
-    "timestamp with time zone": "timestamp without time zone",  # prepare takes the zone off
     "time": "time without time zone",
     "decimal": "numeric",
 }
@@ -52,7 +51,7 @@ class Index:
     """An index or unique key of the SQLite table.
 
     `columns` are its plain columns; `expression` says that it has others. `collation` is the first of
-    its columns' collations that is not BINARY.
+    its columns' collations that is not BINARY. `predicate` is the condition of a partial index.
     """
 
     name: str
@@ -61,6 +60,7 @@ class Index:
     partial: bool = False
     expression: bool = False
     collation: str = ""
+    predicate: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def models() -> sa.MetaData:
 
 def kind_of(type_text: str) -> Kind | None:
     """The kind of a PostgreSQL type as DDL or format_type() spells it; None if it has no canonical form."""
-    bare = re.sub(r"\s*\([^)]*\)", "", type_text).strip().lower()
+    bare = re.sub(r"\s*\([^)]*\)|\s*COLLATE .*", "", type_text, flags=re.IGNORECASE).strip().lower()
     return POSTGRES_KINDS.get(_ALIASES.get(bare, bare))
 
 
@@ -190,4 +190,22 @@ def _indexes(sqlite: sqlite3.Connection, table: str, key: tuple[str, ...]) -> It
             partial=bool(partial),
             expression=any(row[1] == -2 for row in parts),
             collation=next((row[4] for row in parts if row[4].upper() != "BINARY"), ""),
+            predicate=_predicate(sqlite, name) if partial else "",
         )
+
+
+# SQL taken apart far enough to tell words from what stands in quotes and comments.
+TOKENS = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|\w+|[^\w\s]", re.DOTALL
+)
+
+
+def _predicate(sqlite: sqlite3.Connection, index: str) -> str:
+    """What follows the WHERE of a CREATE INDEX statement: the first such word outside of names and comments."""
+    (sql,) = sqlite.execute("SELECT sql FROM sqlite_master WHERE name = ?", (index,)).fetchone()
+    depth = 0
+    for token in TOKENS.finditer(sql):
+        depth += {"(": 1, ")": -1}.get(token.group(), 0)
+        if depth == 0 and token.group().upper() == "WHERE":
+            return str(sql[token.end() :]).strip()
+    return ""

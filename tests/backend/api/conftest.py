@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import auth
+from app.core.attempts import Attempts
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings, get_settings
 from app.db import Base, get_db
@@ -149,6 +150,7 @@ def client(session_factory: SessionFactory, settings: Settings) -> Iterator[Test
             yield session
 
     app.dependency_overrides[get_db] = get_test_db
+    app.state.attempts = Attempts()
     yield TestClient(app, raise_server_exceptions=False)
     app.dependency_overrides.clear()
 

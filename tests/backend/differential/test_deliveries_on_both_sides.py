@@ -19,6 +19,7 @@ from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Moved
 from app.models import Alert, BrokerSecret, Order, Position, RiskSettings, Strategy, SystemEvent, User
+from app.services.webhook.door.writer import WRITER
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.api.webhook import test_http_webhook_cases as recorded
@@ -151,7 +152,8 @@ def test_copies_held_at_the_fence_are_stored_once(
     def deliver() -> None:
         new = more | {"symbol": "NSE:TCS"}
         answers.extend(held.submit(_post, on_both, body) for body in (more, new, more, new))
-        wait_until(lambda: _waits() >= waited + 4)
+        # The writer waits at the fence, and the deliveries with it or in line behind it.
+        wait_until(lambda: _waits() > waited and WRITER.line._in_hand + len(WRITER.line) >= 4)
 
     with arm(Failpoint.SWITCH_FENCED, deliver):
         assert isinstance(on_both.pair.move(primary.other), Moved)

@@ -52,7 +52,8 @@ def test_a_later_mismatch_holds_up_the_end_of_the_move_and_shows_in_status(promo
     )
     assert readiness.open_points(promoted.applier) == [
         "a later verify found 1 mismatches: run st-migrate verify --repair",
-        "9 rows are in quarantine: see st-migrate quarantine list",
+        "9 rows of sqlite are in quarantine and not accepted: "
+        "item 1, item 2, item 3, item 4, item 5, item 6 ...: see st-migrate quarantine list",
     ]
     found = gather(promoted.pair, stores, source=PlainTables())
     assert found.primary is Side.POSTGRES

@@ -148,7 +148,7 @@ def test_verify_and_rehearsal_take_percent_signs_in_names(percent: Stage) -> Non
     result = Verify(percent.applier, chunk_rows=1).run()
     assert [(item.kind, item.key) for item in result.mismatches] == [("different", ("2",))]
     for side in Side:
-        assert rehearse(percent.applier, percent.applier.schema(), side)[0]
+        assert rehearse(percent.applier.stores, percent.applier.schema(), side)[0]
 
 
 def test_ranges_cut_the_rows_of_an_enum_key_alike(tmp_path: Path, pg_url: str) -> None:

@@ -96,6 +96,30 @@ def test_the_application_writes_rows_and_nothing_else(moved: tuple[str, str, str
     assert logged == [("alerts", "7"), ("alerts", "8")]
 
 
+def test_quarantine_is_for_owner_and_verifier_only(moved: tuple[str, str, str]) -> None:
+    owner, app, verifier = moved
+    read = b"SELECT * FROM st_quarantine"
+    for allowed in (owner, verifier):
+        with connect(allowed) as connection:
+            connection.execute(read)
+    with connect(app) as connection, pytest.raises(pg_errors.InsufficientPrivilege):
+        connection.execute(read)
+
+
+def test_functions_with_the_owners_rights_have_a_fixed_path_and_take_no_text(
+    moved: tuple[str, str, str],
+) -> None:
+    with connect(moved[0]) as connection:
+        found = connection.execute(
+            "SELECT proname, pg_get_userbyid(proowner), proconfig, oidvectortypes(proargtypes)"
+            " FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert {"st_fence", "st_may_write"} <= {name for name, *_ in found}
+    for name, owner, config, arguments in found:
+        assert (owner, "text" in arguments or "char" in arguments) == ("sigma_owner", False), name
+        assert config and config[0].startswith("search_path="), name
+
+
 def test_the_application_meets_the_fence_and_not_a_missing_privilege(
     roles: EmbeddedPostgres, migrate: Migrate
 ) -> None:

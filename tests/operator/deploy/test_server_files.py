@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 
 import app.db.common.metrics
 from app.db.common.urls import Side
+from app.services.webhook.door import metrics as door_metrics
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.servers import DEPLOY
 from tests.support.programs import find
@@ -47,8 +48,14 @@ def config_text() -> str:
 
 
 def samples() -> dict[str, set[str]]:
-    """Every sample name that /metrics of the session layer can show, with its labels."""
-    own = {value for name, value in vars(app.db.common.metrics).items() if name.isupper()}
+    """Every sample name of our own that /metrics can show, with its labels."""
+    modules = (app.db.common.metrics, door_metrics)
+    own = {
+        value
+        for module in modules
+        for name, value in vars(module).items()
+        if name.isupper() and not getattr(value, "_labelvalues", ())
+    }
     found: dict[str, set[str]] = {}
     for collector in own:
         labels = set(collector._labelnames)

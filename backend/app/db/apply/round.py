@@ -19,19 +19,19 @@ commit only means that the next round finds nothing to do.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from psycopg import errors as pg_errors
 
+from app.db.apply.carry import carry_few, carry_table, recall, set_aside
 from app.db.apply.heal import heal, lost_capture
 from app.db.apply.small import Standpoint, age, small_round
 from app.db.common.errors import ApplyFailed, CaptureLost, NotPrepared, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
-from app.db.rows.catalog import Schema, Table, read_schema
+from app.db.rows.catalog import Schema, read_schema
 from app.db.rows.keys import RawKey
 from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
 from app.db.sides.capture.triggers import check_inventory
@@ -40,8 +40,10 @@ from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.connection import ROW_ERRORS
 from app.db.sides.postgres.target import COPY_FROM
+from app.db.sides.sqlite.connection import ROW_ERRORS as SQLITE_ROW_ERRORS
 from app.db.sides.stores import Stores
 
+REFUSALS = (*ROW_ERRORS, *SQLITE_ROW_ERRORS)  # what either shadow answers to a single row
 SCHEMA_S = 5.0  # how long a schema that was read is believed
 # How long no other applier may have come between before a small round is tried, in seconds; doubled each
 # time one came between all the same.
@@ -122,7 +124,7 @@ class Applier:
             if not any(options[:3]) and (outcome := self._resume()) is not None:
                 return outcome
             return self._round(*options, careful=False)
-        except ROW_ERRORS:
+        except REFUSALS:
             return self._round(*options, careful=True)
         except (pg_errors.UndefinedColumn, pg_errors.UndefinedTable):
             self.forget_schema()  # it was changed a moment ago: where the sides differ now, that is the error
@@ -190,7 +192,9 @@ class Applier:
                     self._stand(target, target.position)
                     return Round(0, 0, target.position, 0.0, time.monotonic() - started)
                 failpoint(Failpoint.APPLY_READ)
+                self.recall(target)
                 refused = self._carry(schema, source, target, backlog, announced)
+            set_aside(self.stores, target)
             failpoint(Failpoint.APPLY_BEFORE_COMMIT)
         failpoint(Failpoint.APPLY_AFTER_COMMIT)
         self._position = backlog.upto
@@ -240,6 +244,10 @@ class Applier:
             backlog = source.backlog(self._position)
         return backlog.entries, age(backlog.oldest)
 
+    def recall(self, target: Target) -> None:
+        """Tell a target what stands in quarantine, before rows are written."""
+        recall(self.stores, target)
+
     def shed_foreign_keys(self, target: Target) -> None:
         """Drop the foreign keys of a side that has just become the shadow, before any row is replaced there."""
         if self._shed_epoch == target.control.epoch:
@@ -260,7 +268,7 @@ class Applier:
         position, table_name, op = target.position, None, "read"
         try:
             entries = backlog.entries + sum(map(len, announced.values()))
-            carry = _carry_few if entries < COPY_FROM else _carry_table
+            carry = carry_few if entries < COPY_FROM else carry_table
             target.burst(entries)
             for table_name in sorted(backlog.counts.keys() | announced.keys()):
                 table = schema.get(table_name)
@@ -271,8 +279,8 @@ class Applier:
             target.forget_announced(announced)
             op = "advance"
             target.advance(backlog.upto, backlog.entries)
-        except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, sqlite3.IntegrityError) as error:
-            if isinstance(error, pg_errors.UniqueViolation) and not target.careful:
+        except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, *SQLITE_ROW_ERRORS) as error:
+            if not isinstance(error, pg_errors.ForeignKeyViolation) and not target.careful:
                 raise
             raise ApplyFailed(
                 str(error).splitlines()[0],
@@ -367,36 +375,3 @@ def _same_epoch(primary: Control, shadow: Control) -> None:
             f"the control rows disagree (epochs {primary.epoch} and {shadow.epoch})",
             hint="run st-migrate recover",
         )
-
-
-def _carry_table(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
-    """Replace the changed rows of one table, streaming. All deletes come first: no two rows collide."""
-    whole = False
-    for keys in source.changed_keys(table, after):
-        whole = whole or None in keys
-        target.delete(table, [key for key in keys if key is not None])
-    if announced:
-        target.delete(table, announced)
-    if whole:
-        target.clear(table)
-        return target.insert(table, source.all_rows(table))
-    refused = target.insert(table, source.changed_rows(table, after))
-    if announced:
-        # A key may be both announced and logged; its row is then inserted once, by the log.
-        logged = {str(key) for keys in source.changed_keys(table, after) for key in keys}
-        only_announced = [key for key in announced if str(key) not in logged]
-        if rows := source.rows_of(table, only_announced):
-            refused += target.insert(table, [rows])
-    return refused
-
-
-def _carry_few(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
-    """Replace a handful of changed rows of one table, with as few statements as may be."""
-    keys = [key for part in source.changed_keys(table, after) for key in part]
-    if None in keys:
-        return _carry_table(table, source, target, after, announced)
-    rows = [row for part in source.changed_rows(table, after) for row in part]
-    logged = set(map(str, keys))
-    if only_announced := [key for key in announced if str(key) not in logged]:
-        rows += source.rows_of(table, only_announced)
-    return target.replace(table, keys + only_announced, rows)

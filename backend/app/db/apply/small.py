@@ -28,7 +28,7 @@ from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.source import Entry
 from app.db.sides.sqlite.store import SqliteStore
 
-SMALL = 300  # log entries at most; beyond, what one round trip costs no longer matters
+SMALL = 2_500  # log entries at most: a full group of webhook deliveries makes up to 2,000
 _RESUME = b"SELECT st_resume_round(%s, %s, %s)"
 
 

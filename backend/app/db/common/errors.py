@@ -26,9 +26,12 @@ class SwitchError(Exception):
     Args:
         message: what is wrong, one sentence, naming the table, file or setting.
         hint: what to do about it; a command where there is one.
+
+    `codes` are those of the findings that it stands for, as preflight lists them; none for most errors.
     """
 
     retryable = False
+    codes: tuple[str, ...] = ()
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         Exception.__init__(self, message)
@@ -52,11 +55,20 @@ class Refused(SwitchError):
 
     Args:
         reasons: each failing gate in the operator's words.
+        codes: of the findings, where preflight would list them.
     """
 
-    def __init__(self, message: str, *, reasons: tuple[str, ...] = (), hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reasons: tuple[str, ...] = (),
+        hint: str | None = None,
+        codes: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message, hint=hint)
         self.reasons = reasons
+        self.codes = codes
 
 
 class Unavailable(SwitchError, _Answer):
@@ -97,6 +109,8 @@ class ForkedInUse(SwitchError):
 
 class SchemaDrift(SwitchError):
     """The two sides do not have the same tables and columns; apply stops and nothing is lost."""
+
+    codes = ("schema.drift",)
 
 
 class CaptureLost(SchemaDrift):

@@ -33,6 +33,7 @@ from app.db.sides.control import Control, postgres_control, sqlite_control
 from app.db.sides.locks import hold_rounds, mark_migrating_postgres
 from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
+from app.db.sides.postgres.sequences import advance_sequences
 from app.db.sides.sqlite.store import SqliteStore
 
 # Tokens of transactions that have ended, whatever the primary is: a log position and a transaction id.
@@ -199,7 +200,7 @@ class PostgresShadowHooks(PostgresHooks):
         mark_migrating_postgres(raw)
         deferred.add_foreign_keys(raw)
         raw.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks pending cannot be altered
-        deferred.advance_sequences(raw, 0)
+        advance_sequences(raw, 0)
         self._begin(raw)
 
     def _close(self, raw: psycopg.Connection[Any]) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging.config import fileConfig
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from alembic.util import CommandError
 import app
 from app.core.config import get_settings
 from app.db.common.urls import parse_url
+from app.db.revisions.commits import commits_of
 from app.db.revisions.pair import migrate
 from app.db.revisions.runner import Run
 
@@ -35,8 +36,58 @@ def alembic_config(url: str) -> Config:
     return config
 
 
+def _steps(
+    scripts: ScriptDirectory, revision: str, begun: Callable[[str], None]
+) -> Callable[..., Sequence[Any]]:
+    """What Alembic's own upgrade command plans with; there is no public name for it.
+
+    Args:
+        begun: is told each revision as it begins.
+    """
+
+    def noting(step: Any) -> Any:
+        run = step.migration_fn
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            begun(step.revision.revision)
+            return run(*arguments, **options)
+
+        step.migration_fn = noted
+        return step
+
+    return lambda current, _: [noting(step) for step in scripts._upgrade_revs(revision, current)]
+
+
+def _begun_by_nobody(_: str) -> None:
+    """Nobody asks."""
+
+
+def upgrade_on(
+    connection: sa.Connection, revision: str, *, config: Config | None, begun: Callable[[str], None]
+) -> None:
+    """The same through a connection of the caller, within its transaction.
+
+    Raises:
+        NotImplementedError: a revision commits by itself; nothing was run.
+        AssertionError: Alembic's own, for a block outside of the caller's transaction.
+        sqlalchemy.exc.DBAPIError: a statement failed.
+    """
+    config = config or alembic_config("postgresql+psycopg://")
+    scripts = ScriptDirectory.from_config(config)
+    steps = _steps(scripts, revision, begun)
+    if set(commits_of(scripts._upgrade_revs(revision, "base"))):
+        raise NotImplementedError("a revision commits by itself")
+    with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
+        Run(environment).on_connection(connection)
+
+
 def upgrade_head(
-    url: str, revision: str = "head", *, config: Config | None = None, partner: sa.URL | None = None
+    url: str,
+    revision: str = "head",
+    *,
+    config: Config | None = None,
+    begun: Callable[[str], None] = _begun_by_nobody,
+    partner: sa.URL | None = None,
 ) -> None:
     """Bring a database up to a revision; nothing happens if it is there already.
 
@@ -46,6 +97,7 @@ def upgrade_head(
         url: SQLAlchemy URL with its password, as configured.
         revision: where to stop.
         config: another chain than the backend's.
+        begun: is told each revision as it begins.
         partner: the other side of its pair; None: where the settings say.
 
     Raises:
@@ -55,11 +107,7 @@ def upgrade_head(
     """
     config = config or alembic_config(url)
     scripts = ScriptDirectory.from_config(config)
-
-    def steps(current: Any, _: Any) -> Sequence[Any]:
-        # What Alembic's own upgrade command plans with; there is no public name for it.
-        return scripts._upgrade_revs(revision, current)
-
+    steps = _steps(scripts, revision, begun)
     with EnvironmentContext(config, scripts, fn=steps, destination_rev=revision) as environment:
         migrate(Run(environment), parse_url(url, name="the database to migrate"), partner)
 

@@ -28,7 +28,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
 from sqlalchemy.types import TypeDecorator
 
-from app.db.rows.catalog import takes_part
+from app.db.rows.catalog import EXCLUDED_TABLE, takes_part
 
 UTC_NOW = "timezone('utc', now())"
 _POSTGRES = sa.URL.create("postgresql+psycopg").get_dialect()()
@@ -85,6 +85,8 @@ def _adapt(column: sa.Column[Any], parent: object) -> None:
     if isinstance(kind, sa.Boolean):
         _adapt_boolean_default(column)
         return
+    if "postgresql" in kind._variant_mapping:  # the model's own choice, or ours at an earlier table
+        return
     variant = _variant(kind)
     if variant and not isinstance(kind.dialect_impl(_POSTGRES), type(variant)):
         column.type = kind.with_variant(variant, "postgresql")
@@ -100,7 +102,12 @@ def _variant(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any] | None:
             return WallClock()
         case sa.Float():
             return NumberOrNull()
+        case sa.String() if not isinstance(kind, sa.Enum) and kind.collation is None:
+            return sa.Text(collation="C")  # at once, so that a view of the same revision finds it so
     return None
+
+
+_ZERO_OR_ONE = re.compile(r"[\s(']*([01])[\s)']*")  # as SQL may be written: 1, '1', (1)
 
 
 def _adapt_boolean_default(column: sa.Column[Any]) -> None:
@@ -109,8 +116,8 @@ def _adapt_boolean_default(column: sa.Column[Any]) -> None:
         return
     if isinstance(default.arg, str) and default.arg in ("0", "1"):
         column.server_default = sa.DefaultClause(BooleanDefault(f"'{default.arg}'", default.arg == "1"))
-    elif isinstance(default.arg, sa.TextClause) and default.arg.text in ("0", "1"):
-        column.server_default = sa.DefaultClause(BooleanDefault(default.arg.text, default.arg.text == "1"))
+    elif isinstance(default.arg, sa.TextClause) and (digit := _ZERO_OR_ONE.fullmatch(default.arg.text)):
+        column.server_default = sa.DefaultClause(BooleanDefault(default.arg.text, digit[1] == "1"))
 
 
 def ensure_version_table(connection: sa.Connection) -> None:
@@ -144,11 +151,20 @@ SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
   LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
  WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
    AND a.attinhcount = 0 AND a.attgenerated = ''
-   AND NOT starts_with(c.relname, 'st_') AND pg_has_role(c.relowner, 'MEMBER')
+   AND pg_has_role(c.relowner, 'MEMBER')
    AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
  ORDER BY c.oid, a.attnum
 """
+
+
+def _left_out(connection: sa.Connection) -> frozenset[str]:
+    """The tables that the operator left out of the move."""
+    recorded = connection.exec_driver_sql(f"SELECT to_regclass('{EXCLUDED_TABLE}') IS NOT NULL").scalar_one()
+    if not recorded:
+        return frozenset()
+    return frozenset(connection.exec_driver_sql(f"SELECT tbl FROM {EXCLUDED_TABLE}").scalars())
+
 
 # The current time in any spelling that the catalog shows, with the casts around it.
 _CURRENT_TIME = re.compile(
@@ -161,8 +177,9 @@ _CURRENT_TIME = re.compile(
 def normalise_postgres(connection: sa.Connection, *, tables: Collection[str] | None = None) -> list[str]:
     """Widen what PostgreSQL would refuse and SQLite accepts, in all application tables of the schema.
 
-    Texts lose their limit and sort by bytes, integers get 64 bits, floats double precision, times hold UTC
-    without a zone and default to the current time in UTC whatever the session's zone.
+    Texts lose their limit and sort by bytes, integers get 64 bits, floats double precision. Times without a
+    zone default to the current time in UTC whatever the session's zone. A column that was made with a zone
+    stays as it is: its application reads instants from it.
 
     Args:
         tables: only these, as PostgreSQL names them; None for all.
@@ -172,8 +189,17 @@ def normalise_postgres(connection: sa.Connection, *, tables: Collection[str] | N
     """
     if connection.dialect.name != "postgresql":
         return []
+    left_out = _left_out(connection)
     rows = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
-    statements = _widening([row for row in rows if tables is None or row.bare_name in tables])
+    statements = _widening(
+        [
+            row
+            for row in rows
+            if takes_part(row.bare_name)
+            and row.bare_name not in left_out
+            and (tables is None or row.bare_name in tables)
+        ]
+    )
     for statement in statements:
         connection.exec_driver_sql(statement.replace("%", "%%"))
     return statements
@@ -234,12 +260,8 @@ def _actions(row: Any) -> Iterator[str]:
     target = _target_type(row)
     if target:
         yield f"{column} TYPE {target}"
-    if row.default_text is None or row.type_name not in ("timestamp", "timestamptz"):
-        return
-    if _CURRENT_TIME.fullmatch(row.default_text):
+    if row.default_text and row.type_name == "timestamp" and _CURRENT_TIME.fullmatch(row.default_text):
         yield f"{column} SET DEFAULT {UTC_NOW}"
-    elif row.type_name == "timestamptz":
-        yield f"{column} SET DEFAULT ({row.default_text}) AT TIME ZONE 'UTC'"
 
 
 def _target_type(row: Any) -> str | None:
@@ -252,8 +274,6 @@ def _target_type(row: Any) -> str | None:
             return "bigint"
         case "float4":
             return "double precision"
-        case "timestamptz":
-            return f"timestamp without time zone USING {row.column_name} AT TIME ZONE 'UTC'"
         case "timestamp" if row.modifier != -1:
             return "timestamp without time zone"
     return None

@@ -39,7 +39,12 @@ from app.db.sides.stores import Stores
 
 
 class _Preparing(Hooks):
-    """PostgreSQL while `prepare` builds it: a fence that is up already lets the revisions pass."""
+    """PostgreSQL while `prepare` builds it: a fence that is up already lets the revisions pass.
+
+    All revisions are one transaction, so that a chain that fails leaves no table behind.
+    """
+
+    one_transaction = True
 
     def __init__(self, epoch: int) -> None:
         self.settings = {APPLYING: str(epoch)}

@@ -25,6 +25,7 @@ from app.db.common.errors import Refused
 from app.db.common.urls import Side, side_of
 from app.db.revisions.blocks import Watch
 from app.db.revisions.ddl import ensure_version_table, normalise_postgres
+from app.db.rows.catalog import BOOKKEEPING
 from app.db.sides.locks import TAKE_RUNNER_LOCK
 from app.db.sides.sqlite.turn import turn_at
 
@@ -164,7 +165,7 @@ class Run:
 
 def _is_application_object(_: Any, name: str | None, kind: str, *__: Any) -> bool:
     """Leave out the bookkeeping tables, which no revision describes."""
-    return not (kind == "table" and (name or "").startswith("st_"))
+    return not (kind == "table" and (name or "") in BOOKKEEPING)
 
 
 def _postgres_engine(url: sa.URL, settings: Mapping[str, str] | None = None) -> sa.Engine:

@@ -7,19 +7,79 @@ refuse by name what does not fit; it then changes nothing of them.
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psycopg
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from psycopg import errors as pg_errors
+from sqlalchemy.exc import DBAPIError
 
 from app.db.common.errors import Refused
-from app.db.revisions.chain import alembic_config, upgrade_head
+from app.db.revisions.chain import alembic_config, upgrade_head, upgrade_on
 from app.db.revisions.ddl import normalise_postgres
+from app.db.rows.catalog import quote
 
 _VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
+
+
+_TABLE = re.compile(
+    r'\b(?:TABLE|INTO|UPDATE|FROM|ON)\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+|ONLY\s+)?(?:"?st_trial_\w+"?\.)?"?([^\s"(;.]+)',
+    re.I,
+)
+_COLUMN = re.compile(r'\b(?:column|COLUMN)\s+"?([^\s",]+)')
+_OTHERWISE = "make the revision run on PostgreSQL as well; st-migrate lint names what only SQLite takes"
+# What to do about an error of a revision, by SQLSTATE.
+_REMEDIES = {
+    "0A000": "drop the view before the column changes, or make it in a revision of its own, with the column as Text",
+    "42P07": "index and unique constraint names are one namespace on PostgreSQL: give each a name of its own",
+    "42804": "give both columns one type: PostgreSQL compares no text with a number and takes no number for a Boolean",
+}
+_NOT_HERE = (
+    "42704",
+    "42883",
+    "3F000",
+)  # what may stand in another schema: an extension's types and functions
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The revision that failed: where, why, what to do; `certain` unless the trial's own schema may be the cause."""
+
+    revision: str
+    table: str
+    column: str
+    message: str
+    remedy: str
+    certain: bool = True
+
+    @property
+    def text(self) -> str:
+        """All of it but the remedy, in one line."""
+        return f"revision {self.revision} fails on PostgreSQL: {self.message}"
+
+
+def describe(revision: str, error: DBAPIError) -> Failed:
+    """What a driver's error in a revision means."""
+    diagnosis = getattr(error.orig, "diag", None)
+    message = (diagnosis and diagnosis.message_primary) or str(error.orig).splitlines()[0]
+    detail = diagnosis and diagnosis.message_detail
+    code = (diagnosis and diagnosis.sqlstate) or ""
+    table = _TABLE.search(error.statement or "")
+    column = _COLUMN.search(f"{message} {detail or ''}") or _COLUMN.search(error.statement or "")
+    return Failed(
+        revision,
+        (diagnosis and diagnosis.table_name) or (table.group(1) if table else ""),
+        (diagnosis and diagnosis.column_name) or (column.group(1) if column else ""),
+        message + (f" ({detail})" if detail else ""),
+        _REMEDIES.get(code, _OTHERWISE),
+        code not in _NOT_HERE,
+    )
 
 
 class SchemaSource(Protocol):
@@ -39,6 +99,13 @@ class SchemaSource(Protocol):
             SwitchError: a table cannot be had, or does not fit.
         """
 
+    def try_tables(self, connection: sa.Connection) -> Failed | None:
+        """Make the tables in the connection's empty schema, within its transaction, which is rolled back.
+
+        Returns:
+            What failed, None if nothing did.
+        """
+
     def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
         """What each side's schema is known by: a revision, or a fingerprint. A switch asks for equal ones."""
 
@@ -56,8 +123,20 @@ class Alembic:
         self._revision = revision
 
     def require_ready(self, sqlite: sqlite3.Connection) -> None:
-        scripts = ScriptDirectory.from_config(self._config or alembic_config("sqlite://"))
-        wanted = scripts.get_current_head() if self._revision == "head" else self._revision
+        try:
+            scripts = ScriptDirectory.from_config(self._config or alembic_config("sqlite://"))
+            heads = scripts.get_heads()
+        except CommandError as error:
+            raise Refused(
+                f"the chain cannot be read: {error}", hint="mend the chain", codes=("alembic.chain",)
+            ) from None
+        if len(heads) != 1:
+            raise Refused(
+                f"the chain has {len(heads)} heads",
+                hint="merge them with alembic merge",
+                codes=("alembic.heads",),
+            )
+        wanted = heads[0] if self._revision == "head" else self._revision
         try:
             row = sqlite.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.OperationalError:
@@ -66,12 +145,34 @@ class Alembic:
         if found != wanted:
             raise Refused(
                 f"the SQLite file is at revision {found or 'none'}, the code at {wanted}",
-                hint="run `alembic upgrade head` on the SQLite file first",
+                hint="run st-migrate schema upgrade first",
+                codes=("alembic.revision",),
             )
 
     def make_tables(self, postgres: sa.URL) -> None:
-        upgrade_head(postgres.render_as_string(hide_password=False), self._revision, config=self._config)
-        widen(postgres)
+        begun: list[str] = []
+        url = postgres.render_as_string(hide_password=False)
+        try:
+            upgrade_head(url, self._revision, config=self._config, begun=begun.append)
+            widen(postgres)
+        except DBAPIError as error:
+            if error.connection_invalidated or not begun:
+                raise
+            failed = describe(begun[-1], error)
+            place = ".".join(filter(None, (failed.table, failed.column)))
+            raise Refused(
+                failed.text,
+                hint=f"{place}: {failed.remedy}" if place else failed.remedy,
+                codes=("alembic.trial",),
+            ) from error
+
+    def try_tables(self, connection: sa.Connection) -> Failed | None:
+        begun: list[str] = []
+        try:
+            upgrade_on(connection, self._revision, config=self._config, begun=begun.append)
+        except DBAPIError as error:
+            return describe(begun[-1] if begun else "none", error)
+        return None
 
     def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
         ours = [row[0] for row in sqlite.execute(_VERSIONS)]
@@ -79,11 +180,37 @@ class Alembic:
         return ", ".join(ours) or "none", ", ".join(theirs) or "none"
 
 
+_VIEWS_OVER_TABLES = """
+SELECT DISTINCT v.relname, t.relname FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+JOIN pg_class v ON v.oid = r.ev_class JOIN pg_class t ON t.oid = d.refobjid
+WHERE d.classid = 'pg_rewrite'::regclass AND t.relkind IN ('r', 'p') AND v.oid <> t.oid
+AND t.relnamespace = current_schema()::regnamespace ORDER BY 1, 2
+"""
+
+
+def _views(engine: sa.Engine) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        return [(view, table) for view, table in connection.exec_driver_sql(_VIEWS_OVER_TABLES)]
+
+
 def widen(postgres: sa.URL) -> None:
-    """Have the tables of a database accept everything that SQLite accepts, whoever made them."""
+    """Have the tables of a database accept everything that SQLite accepts, whoever made them.
+
+    Raises:
+        Refused: a view stands on a column that has to be widened; nothing was changed.
+    """
     engine = sa.create_engine(postgres, connect_args={"prepare_threshold": None})  # poolers lose them
     try:
         with engine.begin() as connection:
             normalise_postgres(connection)
+    except DBAPIError as error:
+        if isinstance(error.orig, pg_errors.FeatureNotSupported) and (found := _views(engine)):
+            view, table = found[0]
+            raise Refused(
+                f"view {view} stands on {table}, whose columns have to be widened",
+                hint=f"DROP VIEW {quote(view)} on PostgreSQL, and make it again after prepare",
+                codes=("schema.view",),
+            ) from error
+        raise
     finally:
         engine.dispose()

@@ -11,6 +11,7 @@ former), `10:00:00` is `10:00:00.000000`, `true` is 1. Nothing else is forgiven.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def storage(value: Any) -> Any:
         return {"text_hex": raw.hex()} if "\x00" in value else {"text": value}
     if isinstance(value, bytes):
         return {"blob_hex": value.hex()}
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+    if isinstance(value, float) and not math.isfinite(value):
         return {"real": repr(value)}
     return value
 

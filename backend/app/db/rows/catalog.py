@@ -1,15 +1,15 @@
 """What tables there are on each side, read from the databases themselves and compared.
 
 The databases are the truth, not the models: the same code serves any application, and a migration
-that ran on one side only shows as drift. Bookkeeping tables start with `st_` and are left out, as is
-Alembic's version table.
+that ran on one side only shows as drift. Our bookkeeping tables are left out, by their exact names, as are
+Alembic's version table and the tables that the operator left out (`st_excluded`).
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,8 +19,30 @@ import psycopg
 from app.db.common.errors import SchemaDrift
 from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
 
-BOOKKEEPING_PREFIX = "st_"
+# Every table of ours on either side, as `sides.tables` makes them. No other name is reserved: an application
+# may have a table whose name begins in the same way.
+BOOKKEEPING = frozenset(
+    {
+        "st_change_log",
+        "st_control",
+        "st_copy_range",
+        "st_deferred_ddl",
+        "st_excluded",
+        "st_found",
+        "st_history",
+        "st_mismatch",
+        "st_pending",
+        "st_quarantine",
+        "st_verify",
+        "st_verify_progress",
+        "st_watermark",
+    }
+)
+EXCLUDED_TABLE = "st_excluded"
 VERSION_TABLE = "alembic_version"
+
+# The values of the integer types that take fewer than SQLite's.
+NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
 
 Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 
@@ -30,18 +52,32 @@ class Column:
     """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it.
 
     The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
-    assignment to such a column refuses it.
+    assignment to such a column refuses it. `labels` are those of an enum; any other type has none. They are
+    no part of what a verify remembers of a table: a new label makes no row that was equal different.
     """
 
     name: str
     kind: Kind
     cast: str
     nullable: bool
+    labels: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def cast_with_parameters(self) -> str:
         """The cast for a statement with parameters; see `quote_with_parameters`."""
         return self.cast.replace("%", "%%")
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the type takes fewer values than the kind: an enum, or an integer below 64 bits."""
+        return bool(self.labels) or self.cast in NARROW
+
+    def takes(self, texts: Iterable[str | None]) -> bool:
+        """Whether the type has a place for all these canonical texts of its kind."""
+        if self.labels:
+            return all(text is None or text in self.labels for text in texts)
+        narrow = NARROW.get(self.cast)
+        return narrow is None or all(text is None or int(text) in narrow for text in texts)
 
 
 @dataclass(frozen=True)
@@ -95,16 +131,38 @@ def literal(text: str) -> str:
 
 
 def takes_part(name: str) -> bool:
-    """Whether a table holds application data."""
-    return not name.startswith((BOOKKEEPING_PREFIX, "sqlite_")) and name != VERSION_TABLE
+    """Whether a table holds application data, by its name alone; the operator may leave it out all the same."""
+    return name not in BOOKKEEPING and not name.startswith("sqlite_") and name != VERSION_TABLE
+
+
+def sqlite_left_out(connection: sqlite3.Connection) -> frozenset[str]:
+    """The tables that the operator left out of the move, as SQLite's side has them on record."""
+    try:
+        return frozenset(name for (name,) in connection.execute(f"SELECT tbl FROM {EXCLUDED_TABLE}"))
+    except sqlite3.OperationalError as error:  # the file is not prepared, or an earlier version prepared it
+        if "no such table" not in str(error):
+            raise
+        return frozenset()
+
+
+def postgres_left_out(connection: psycopg.Connection[Any]) -> frozenset[str]:
+    """The same, as PostgreSQL's side has them on record."""
+    row = connection.execute(f"SELECT to_regclass('{EXCLUDED_TABLE}') IS NOT NULL".encode()).fetchone()
+    if row is None or not row[0]:
+        return frozenset()
+    return frozenset(name for (name,) in connection.execute(f"SELECT tbl FROM {EXCLUDED_TABLE}".encode()))
 
 
 def sqlite_columns(connection: sqlite3.Connection) -> dict[str, dict[str, tuple[str, bool, int]]]:
-    """Every application table of the SQLite file: column name to (declared type, nullable, key position)."""
+    """Every table of the SQLite file that takes part: column name to (declared type, nullable, key position).
+
+    Generated columns are left out: each side computes its own.
+    """
+    left_out = sqlite_left_out(connection)
     tables = [
         name
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-        if takes_part(name)
+        if takes_part(name) and name not in left_out
     ]
     return {
         table: {
@@ -112,7 +170,7 @@ def sqlite_columns(connection: sqlite3.Connection) -> dict[str, dict[str, tuple[
             for _, name, declared, not_null, _, position, hidden in connection.execute(
                 f"PRAGMA table_xinfo({quote(table)})"
             )
-            if hidden != 1
+            if hidden == 0
         }
         for table in tables
     }
@@ -141,13 +199,31 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[tuple[st
     return tuple(sorted(set(found)))
 
 
+def postgres_partial_uniques(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]
+) -> list[tuple[str, str]]:
+    """Unique indexes that are partial on SQLite and cover every row on PostgreSQL: (table, index)."""
+    partial = {
+        (table, row[1])
+        for table in sqlite_columns(sqlite)
+        for row in sqlite.execute(f"PRAGMA index_list({quote(table)})").fetchall()
+        if row[2] and row[4]
+    }
+    whole = postgres.execute(
+        "SELECT t.relname, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_class t ON t.oid = i.indrelid WHERE i.indisunique AND i.indpred IS NULL "
+        "AND t.relnamespace = current_schema()::regnamespace"
+    ).fetchall()
+    return sorted(partial & {(table, index) for table, index in whole})
+
+
 POSTGRES_COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod),
        NOT a.attnotnull, t.typtype = 'e',
        coalesce(array_position(i.indkey::int2[], a.attnum), -1)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
 WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -158,27 +234,38 @@ ORDER BY c.relname, a.attnum
 def postgres_columns(
     connection: psycopg.Connection[Any],
 ) -> dict[str, list[tuple[str, str, str, bool, bool, int]]]:
-    """Every application table of the PostgreSQL schema: (name, base type, full type, nullable, enum, key)."""
+    """Every table of the PostgreSQL schema that takes part: (name, base type, full type, nullable, enum, key).
+
+    Generated columns are left out, as on SQLite.
+    """
+    left_out = postgres_left_out(connection)
     tables: dict[str, list[tuple[str, str, str, bool, bool, int]]] = {}
     for table, *column in connection.execute(POSTGRES_COLUMNS).fetchall():
-        if takes_part(table):
+        if takes_part(table) and table not in left_out:
             tables.setdefault(table, []).append(tuple(column))
     return tables
 
 
-def read_schema(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> Schema:
+def read_schema(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], left_out: Collection[str] = ()
+) -> Schema:
     """The tables of the pair, columns in PostgreSQL's order.
+
+    Args:
+        left_out: tables that take no part, besides those that the sides have on record.
 
     Raises:
         SchemaDrift: tables or columns that only one side has, a column of a type that has no canonical
             form, or a table without a usable primary key.
     """
-    ours, theirs = sqlite_columns(sqlite), postgres_columns(postgres)
+    ours = {name: columns for name, columns in sqlite_columns(sqlite).items() if name not in left_out}
+    theirs = {name: columns for name, columns in postgres_columns(postgres).items() if name not in left_out}
+    labels = _enum_labels(postgres)
     problems = [f"table {name} is only on SQLite" for name in sorted(ours.keys() - theirs.keys())]
     problems += [f"table {name} is only on PostgreSQL" for name in sorted(theirs.keys() - ours.keys())]
     schema: Schema = {}
     for name in sorted(ours.keys() & theirs.keys()):
-        columns = _columns(name, ours[name], theirs[name], problems)
+        columns = _columns(name, ours[name], theirs[name], labels, problems)
         key = _key(name, ours[name], theirs[name], columns, problems)
         table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
         schema[name] = _known.setdefault(table, table)
@@ -194,6 +281,7 @@ def _columns(
     table: str,
     ours: dict[str, tuple[str, bool, int]],
     theirs: list[tuple[str, str, str, bool, bool, int]],
+    labels: dict[str, frozenset[str]],
     problems: list[str],
 ) -> dict[str, Column]:
     names = {column[0] for column in theirs}
@@ -208,8 +296,19 @@ def _columns(
                 f"column {table}.{name} has type {full} on PostgreSQL, which has no canonical form"
             )
         else:
-            columns[name] = Column(name, kind, base, nullable)
+            columns[name] = Column(name, kind, base, nullable, labels.get(base, frozenset()))
     return columns
+
+
+# The labels of every enum by its type, as format_type() spells it.
+ENUM_LABELS = """
+SELECT format_type(e.enumtypid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+FROM pg_enum e GROUP BY e.enumtypid ORDER BY 1
+"""
+
+
+def _enum_labels(connection: psycopg.Connection[Any]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(labels) for name, labels in connection.execute(ENUM_LABELS).fetchall()}
 
 
 def _key(

@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import encode, encode_column, storage, to_sqlite
+from app.db.rows.canonical import storage, to_sqlite
 from app.db.rows.catalog import Column, Row, Table
 from app.db.rows.kinds import SPELLINGS, Kind
+from app.db.rows.policy import encode_column_in, encode_in
 
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
@@ -59,7 +60,7 @@ def typed(table: Table, logged: Sequence[str | None]) -> list[RawKey]:
 
 def findable(table: Table, raw: RawKey) -> RawKey:
     """A logged key, or None (the whole table) if it has several columns and JSON may not lead back to its rows."""
-    if len(table.key) == 1:
+    if raw is None or len(table.key) == 1:
         return raw
     return None if canonical(table, split(table, raw)) is None else raw
 
@@ -101,7 +102,7 @@ def values_on_sqlite(table: Table, key: Key) -> tuple[Any, ...]:
 def canonical(table: Table, values: Sequence[Any]) -> Key | None:
     """The canonical form of a row's key values; None if PostgreSQL cannot hold the key."""
     try:
-        key = tuple([encode(c.kind, v, c.name) for c, v in zip(table.key, values, strict=True)])
+        key = tuple([encode_in(c, v) for c, v in zip(table.key, values, strict=True)])
     except UnsupportedValue:
         return None
     return None if None in key else key
@@ -115,7 +116,7 @@ def canonical_of(table: Table, raw: RawKey) -> Key | None:
 def canonical_columns(table: Table, raws: Sequence[RawKey]) -> list[Sequence[str | None]]:
     """Logged keys in canonical form, a list for each key column; keys that have none are left out."""
     values = [raws] if len(table.key) == 1 else list(zip(*map(json.loads, raws), strict=True))
-    columns = [encode_column(column.kind, part) for column, part in zip(table.key, values, strict=False)]
+    columns = [encode_column_in(column, part) for column, part in zip(table.key, values, strict=False)]
     if None not in columns:
         return columns  # type: ignore[return-value]  # as just seen
     known = [key for raw in raws if (key := canonical_of(table, raw)) is not None]
@@ -143,7 +144,7 @@ def of_row(table: Table, row: Row) -> Key:
 def _part(column: Column, value: Any) -> str | None:
     """One value of a key as text; None for NULL."""
     try:
-        return encode(column.kind, value, column.name)
+        return encode_in(column, value)
     except UnsupportedValue:
         return json.dumps(storage(value))
 
@@ -170,6 +171,23 @@ def text_of(table: Table, raw: RawKey) -> str:
     """A logged key in one text; the text of its row, if the log holds an integer as its row does or as text."""
     parts = zip(table.key, split(table, raw), strict=True)
     return to_text(tuple(_part(column, number(column, value)) for column, value in parts))
+
+
+def texts_of(table: Table, raw: RawKey) -> list[str]:
+    """Every text under which bookkeeping may know a logged key.
+
+    A key that had no place on PostgreSQL may have one now: an enum has got its label since, or an integer
+    has become wider.
+    """
+    texts = [text_of(table, raw)]
+    if any(column.is_narrow for column in table.key):
+        values = zip(table.key, split(table, raw), strict=True)
+        parts = [
+            json.dumps(storage(value)) if column.is_narrow else _part(column, value)
+            for column, value in ((column, number(column, value)) for column, value in values)
+        ]
+        texts.append(to_text(tuple(parts)))
+    return texts
 
 
 # The ends of ranges: copy and verify.

@@ -14,21 +14,21 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from app.db.common.errors import ConfigurationError, UnsupportedValue
-from app.db.rows.canonical import encode
+from app.db.rows.canonical import describe, encode, encode_column
 from app.db.rows.catalog import Column, Table
 from app.db.rows.conversions import CONVERSIONS, Conversion
 
 VARIABLE = "ST_MIGRATION_CONFIG"
 DEFAULT_FILE = "migration.toml"
 REFUSE = "refuse"
-ORPHANS_TO_NULL = "set_null_orphan"  # acts on rows at the source, see migration.preflight.orphans
+ORPHANS_TO_NULL = "set_null_orphan"  # acts on rows at the source, see migration.preflight.findings.orphans
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,24 @@ def convert(conversions: tuple[Conversion, ...], value: Any) -> Any:
     return value
 
 
+def encode_in(column: Column, value: Any) -> str | None:
+    """The canonical text of a value in a column, whose type may take fewer values than its kind.
+
+    Raises:
+        UnsupportedValue: as `encode`; or it is no label of the enum, or too large for the integer type.
+    """
+    text = encode(column.kind, value, column.name)
+    if not column.takes((text,)):
+        raise UnsupportedValue(column.name, f"{describe(value)} is outside of the type {column.cast}")
+    return text
+
+
+def encode_column_in(column: Column, values: Sequence[Any]) -> list[str | None] | None:
+    """As `encode_column`, for a column whose type may take fewer values than its kind."""
+    texts = encode_column(column.kind, values)
+    return texts if texts is None or column.takes(texts) else None
+
+
 def encode_cell(table: Table, column: Column, value: Any) -> str | None:
     """The canonical text of a value as SQLite stores it, after the column's conversions if it needs them.
 
@@ -64,13 +82,13 @@ def encode_cell(table: Table, column: Column, value: Any) -> str | None:
         UnsupportedValue: it has no canonical form, and no chosen conversion gives it one.
     """
     try:
-        return encode(column.kind, value, column.name)
+        return encode_in(column, value)
     except UnsupportedValue as refusal:
         conversions = active_policy().conversions(table, column)
         if not conversions:
             raise
         try:
-            return encode(column.kind, convert(conversions, value), column.name)
+            return encode_in(column, convert(conversions, value))
         except UnsupportedValue:
             raise refusal from None
 

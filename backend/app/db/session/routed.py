@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker
 
-from app.db.common.deadline import at_most
+from app.db.common.deadline import at_most, serving
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.settings import DualWrite
 from app.db.common.settings import ShadowReads as ShadowReadMode
@@ -30,6 +30,7 @@ from app.db.session.engines import is_write, named_by_sqlalchemy
 from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
+_LIMIT_POSTGRES = b"SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
 _ADMIT_POSTGRES = "SELECT st_may_write()"
 
 
@@ -101,6 +102,40 @@ class RoutedSession(Session):
     def bulk_update_mappings(self, *arguments: Any, **options: Any) -> None:
         self.admit()
         super().bulk_update_mappings(*arguments, **options)
+
+
+def begin_write(session: Session, patience_s: float) -> None:
+    """Begin a transaction that writes, its waits for locks and statements limited to so many seconds.
+
+    On SQLite it holds the write lock from here on, so that what it reads stays true until it writes.
+
+    Raises:
+        PrimaryUnavailable: the fence stayed up.
+        OperationalError: others held a lock for that long.
+    """
+    if isinstance(session, RoutedSession):
+        with serving(max(1, int(patience_s * 1000))):
+            session.admit()
+    connection = session.connection()
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "postgresql":
+        limit_waits(connection, patience_s)
+    elif not raw.in_transaction:
+        usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
+        raw.execute(f"PRAGMA busy_timeout = {min(usual, max(1, int(patience_s * 1000)))}")
+        try:
+            with named_by_sqlalchemy():
+                raw.execute("BEGIN IMMEDIATE")
+        finally:
+            raw.execute(f"PRAGMA busy_timeout = {usual}")
+
+
+def limit_waits(connection: Connection, patience_s: float) -> None:
+    """Limit what the rest of a transaction on PostgreSQL waits for a lock, and what a statement of it takes."""
+    limit = f"{max(1, int(patience_s * 1000))}ms"
+    raw: Any = connection.connection.dbapi_connection
+    with named_by_sqlalchemy():
+        raw.execute(_LIMIT_POSTGRES, (limit, limit))
 
 
 def admit_connection(connection: Connection, pair: Runtime) -> bool:

@@ -115,6 +115,7 @@ class StrictWriter:
         _, shadow = applier.stores.directions()
         with shadow.target(durable=True) as target:
             applier.shed_foreign_keys(target)
+            applier.recall(target)
             # Rows are read through the writer's own connection while the shadow is locked: a writer that
             # was killed meanwhile fails here, and nothing of it is announced.
             for name, raws in logged.raws.items():

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from app.db.common.urls import Side
 from app.db.rows.catalog import Row, Table
 from app.db.rows.keys import RawKey
+from app.db.rows.refused import Held, Unsettled
 from app.db.sides.control import Control
 
 FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the table holds
@@ -87,6 +88,17 @@ class Target(Protocol):
     @property
     def is_clean(self) -> bool:
         """Whether a small round may begin here: nothing stands, or stood, in quarantine or announced."""
+
+    @property
+    def recalls(self) -> bool:
+        """Whether `recall` has to be called before rows are written."""
+
+    def recall(self, held: Held) -> None:
+        """Learn what stands in quarantine: rows that only this side holds stay, until the primary has their key."""
+
+    @property
+    def unsettled(self) -> Unsettled:
+        """What has to be written to the quarantine, on PostgreSQL, before this transaction commits."""
 
     def shed_foreign_keys(self) -> int:
         """Drop what would reject or cascade when rows are replaced here; returns how many keys there were."""

@@ -109,6 +109,21 @@ def postgres_control(connection: Postgres, *, lock: bool = False, share: bool = 
     return control_from_row(row)
 
 
+def is_prepared_sqlite(connection: sqlite3.Connection) -> bool:
+    """Whether the bookkeeping in the file is ours, and not an application's table of the same name."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(st_control)").fetchall()}
+    return {"pair", "primary_side", "epoch", "phase"} <= columns
+
+
+def is_prepared_postgres(connection: Postgres) -> bool:
+    """Whether the bookkeeping there is ours, and not an application's table of the same name."""
+    row = connection.execute(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('st_control') "
+        "AND attname IN ('pair', 'primary_side', 'epoch', 'phase')"
+    ).fetchone()
+    return row == (4,)
+
+
 def sqlite_primary(connection: sqlite3.Connection) -> Side:
     """The primary by SQLite's row; the cheapest question there is, asked by every transaction.
 

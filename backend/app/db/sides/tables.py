@@ -1,8 +1,8 @@
 """The bookkeeping tables, once for both sides.
 
-Four stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
-of the other side's log has been applied here), `st_change_log` (what changed here) and `st_pending`
-(strict mode: what was written here before the primary committed it). The rest stands on PostgreSQL,
+Five stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
+of the other side's log has been applied here), `st_change_log` (what changed here), `st_pending`
+(strict mode: what was written here before the primary committed it) and `st_excluded` (what is left out). The rest stands on PostgreSQL,
 the arbiter.
 """
 
@@ -84,6 +84,18 @@ pending = Table(
     Column("token", Text, nullable=False),  # the primary transaction that announced it
 )
 
+# Tables that the operator left out of the move: not compared, not captured, not copied.
+excluded = Table("st_excluded", both, Column("tbl", Text, primary_key=True))
+
+# What stood on PostgreSQL before `prepare` began, so that it can be left as it was found.
+found = Table(
+    "st_found",
+    arbiter,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),  # table, view, type, sequence
+    Column("columns", Text, nullable=False),  # of a table, JSON: column, type, collation, default
+)
+
 copy_range = Table(
     "st_copy_range",
     arbiter,
@@ -120,7 +132,10 @@ quarantine = Table(
     Column("at", Double, nullable=False),
     Column("accepted_by", Text),
     Column("accepted_at", Double),
+    # The side that holds the row. A pair of an earlier version has no such column, see `postgres.aside`.
+    Column("side", Text, nullable=False, server_default=text("'sqlite'")),
 )
+ADD_SIDE = "ALTER TABLE st_quarantine ADD COLUMN IF NOT EXISTS side text NOT NULL DEFAULT 'sqlite'"
 
 verify_run = Table(
     "st_verify",
@@ -185,6 +200,8 @@ def create_statements(side: Side) -> list[str]:
                 str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECTS[side]))
                 for index in table.indexes
             ]
+    if side is Side.POSTGRES:
+        statements.append(ADD_SIDE)
     return statements
 
 

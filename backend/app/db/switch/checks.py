@@ -20,6 +20,7 @@ from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import SchemaSource
 from app.db.rows.catalog import Schema, read_schema
+from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.silence import check_silence
 from app.db.sides.capture.triggers import check_inventory
@@ -203,6 +204,17 @@ class Checks:
         check_inventory(self._sqlite.connection, schema)
         check_postgres_inventory(self._postgres.connection, schema)
         check_silence(self._postgres.connection)
+        others = [
+            f"{name} on {table} (SQLite)"
+            for name, table in sqlite_triggers_of_others(self._sqlite.connection)
+        ]
+        others += [
+            f"{name} on {table} (PostgreSQL)"
+            for name, table in postgres_triggers_of_others(self._postgres.connection)
+            if table in schema
+        ]
+        if others:
+            return False, f"triggers of the application fire for what apply writes: {some(others)}"
         return True, f"complete on both sides for {len(schema)} tables"
 
     def _indexes(self) -> Verdict:
@@ -217,7 +229,7 @@ class Checks:
     def _quarantine(self) -> Verdict:
         held = quarantined(self._postgres.connection)
         if held.unaccepted:
-            return False, f"{held.unaccepted} rows that PostgreSQL cannot hold: {some(held.named)}"
+            return False, held.open_text()
         return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
 
     def _verify(self) -> Verdict:

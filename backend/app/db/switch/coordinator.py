@@ -46,9 +46,10 @@ from app.db.sides.locks import hold_rounds, hold_writers, writers_in_flight
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
+from app.db.switch.ids import Ids
+from app.db.switch.readiness import quarantined
 
 ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
-SEQUENCE_GAP = 100
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,14 @@ class Coordinator:
             return Aborted(f"{to} already is primary at epoch {control.epoch}", retryable=False)
         try:
             dirty = self._catch_up()
+            ids = Ids(self._stores, self._applier.schema())
+            ids.read_logs()
             self._begin(control)
             # From here on nobody may wait long for a server that is silent: writers are being held.
             self._postgres.be_patient(self._budget + ATTEMPT_GRACE_S)
             self._sqlite.pressing = True
             self._fence(control)
-            return self._finish(to, control, dirty)
+            return self._finish(to, control, dirty, ids)
         except _Abort as abort:
             return self._aborted(abort.reason, abort.retryable, abort.mismatches)
         except (psycopg.Error, sqlite3.Error, ShadowUnavailable, ApplyFailed, OSError) as error:
@@ -214,7 +217,7 @@ class Coordinator:
             who = ", ".join(writers_in_flight(self._postgres.connection)) or "writers that have ended since"
             raise _Abort(f"the fence waits for transactions that write: {who}", retryable=True) from error
 
-    def _finish(self, to: Side, control: Control, dirty: DirtyKeys) -> Moved:
+    def _finish(self, to: Side, control: Control, dirty: DirtyKeys, ids: Ids) -> Moved:
         last = self._applier.round(durable=True, even_if_paused=True, settle=True)
         if not isinstance(last, Round):
             raise _Abort(last.reason, retryable=True)
@@ -226,12 +229,17 @@ class Coordinator:
                 retryable=False,
                 mismatches=tuple(found),
             )
+        if (held := quarantined(self._postgres.connection)).unaccepted:
+            raise _Abort(held.open_text(), retryable=False)
         self._in_time("checked")
         failpoint(Failpoint.SWITCH_CHECKED)
+        ids.read_logs()
         if to is Side.POSTGRES:
             self._mark_committing()
+        else:
+            ids.advance_sqlite()
         failpoint(Failpoint.SWITCH_COMMITTING)
-        self._commit(to, control)
+        self._commit(to, control, ids)
         failpoint(Failpoint.SWITCH_COMMITTED)
         self._follow(to, control.epoch + 1)
         pause = (time.monotonic() - (self._fenced_at or 0.0)) * 1000
@@ -261,7 +269,7 @@ class Coordinator:
         if not mark_committing(self._sqlite.connection, self._token):
             raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
 
-    def _commit(self, to: Side, control: Control) -> None:
+    def _commit(self, to: Side, control: Control, ids: Ids) -> None:
         """The commit record. An error here leaves the outcome open; ask PostgreSQL until it answers."""
         try:
             with self._postgres.write() as connection:
@@ -272,7 +280,8 @@ class Coordinator:
                 hold_rounds(connection)
                 if to is Side.POSTGRES:
                     deferred.add_foreign_keys(connection)
-                    deferred.advance_sequences(connection, SEQUENCE_GAP)
+                    if objections := ids.advance_postgres():
+                        raise _Abort(f"sequences: {'; '.join(objections)}", retryable=False)
                     self._in_time("keyed")
                 if not promote(connection, to, self._token, control.epoch):
                     raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")

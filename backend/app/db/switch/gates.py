@@ -17,13 +17,14 @@ from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.revisions.source import Alembic, SchemaSource
-from app.db.switch.checks import Check, Checks, Verdict, make, some
+from app.db.switch.checks import SHOWN, Check, Checks, Verdict, make, some
+from app.db.switch.ids import Ids
 from app.db.switch.rehearsal import key_seconds, rehearse
 
 LONG_S = 0.5
 NAMES = (
     "phase", "direction", "attempt", "writable", "schema", "columns", "capture", "indexes", "quarantine",
-    "verify", "lag", "changes", "pause", "reverse",
+    "verify", "lag", "sequences", "changes", "pause", "reverse",
 )  # fmt: skip
 
 
@@ -113,6 +114,8 @@ class _Gates(Checks):
             yield _gate(check)
         lagging = "let st-migrate worker catch up; st-migrate status shows the lag"
         yield _gate(make("lag", self._lag, lagging))
+        wider = "give what is named another id, or its column a wider type"
+        yield _gate(make("sequences", self._sequences, wider))
         repair = "run st-migrate verify --repair, then st-migrate verify"
         yield _gate(make("changes", self._changes, repair))
         quieter = "repeat at a quieter moment, or allow more with --max-pause-ms"
@@ -131,6 +134,10 @@ class _Gates(Checks):
             behind = source.backlog(position).entries
         standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Standing) else ""
         return behind <= self._max_lag, f"{behind} changes behind, {self._max_lag} allowed{standing}"
+
+    def _sequences(self) -> Verdict:
+        found = Ids(self._stores, self.tables).objections(self._to)
+        return (False, "; ".join(found[:SHOWN])) if found else (True, "no id is given out twice")
 
     def _changes(self) -> Verdict:
         """What the switch will compare again must be equal already; it would abort otherwise."""

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import psycopg
 
 from app.db.apply.round import Applier
+from app.db.common.urls import Side
 from app.db.rows.catalog import Schema
 from app.db.sides.phase import APPLYING_PHASES, Phase
+from app.db.sides.postgres.aside import SIDE
 from app.db.sides.stores import Stores
 
 Connection = psycopg.Connection[Any]
@@ -59,11 +61,21 @@ class Objection:
 
 
 class Quarantined(NamedTuple):
-    """Rows in quarantine, how many of them nobody has accepted, and the names of the first of those."""
+    """Rows in quarantine, how many of them nobody has accepted, and the names of the first of those.
+
+    `holders` are the sides that hold the latter.
+    """
 
     rows: int
     unaccepted: int
     named: tuple[str, ...]
+    holders: tuple[str, ...] = ()
+
+    def open_text(self) -> str:
+        """What keeps a switch from taking place, for the operator."""
+        here = " and ".join(self.holders)
+        named = ", ".join(self.named) + (" ..." if self.unaccepted > len(self.named) else "")
+        return f"{self.unaccepted} rows of {here} are in quarantine and not accepted: {named}"
 
 
 @dataclass(frozen=True)
@@ -115,13 +127,25 @@ def _of(schema: Schema, verify: LastVerify) -> bool:
 def quarantined(connection: Connection) -> Quarantined:
     """What stands in quarantine."""
     row = connection.execute(
-        "SELECT count(*), count(*) FILTER (WHERE accepted_by IS NULL), "
-        "(array_agg(tbl || ' ' || k ORDER BY tbl, k) FILTER (WHERE accepted_by IS NULL))[:%s] "
-        "FROM st_quarantine",
+        (
+            "SELECT count(*), count(*) FILTER (WHERE accepted_by IS NULL), "
+            "(array_agg(q.tbl || ' ' || q.k ORDER BY q.tbl, q.k) FILTER (WHERE accepted_by IS NULL))[:%s], "
+            f"array_agg(DISTINCT {SIDE}) FILTER (WHERE accepted_by IS NULL) FROM st_quarantine q"
+        ).encode(),
         (NAMED,),
     ).fetchone()
     assert row is not None
-    return Quarantined(int(row[0]), int(row[1]), tuple(row[2] or ()))
+    return Quarantined(
+        int(row[0]), int(row[1]), tuple(row[2] or ()), tuple(sorted(row[3] or (), reverse=True))
+    )
+
+
+def left_behind(connection: Connection, on: Side) -> list[tuple[str, str]]:
+    """Rows, by table and key, that only one side holds: what is lost to the other, and with this side."""
+    rows = connection.execute(
+        f"SELECT q.tbl, q.k FROM st_quarantine q WHERE {SIDE} = %s ORDER BY q.tbl, q.k".encode(), (str(on),)
+    ).fetchall()
+    return [(table, key) for table, key in rows]
 
 
 def lag(stores: Stores) -> Lag:
@@ -183,6 +207,7 @@ def open_points(applier: Applier) -> list[str]:
     points: list[str] = []
     if objection := verify_objection(last_verify(connection), control.epoch):
         points.append(f"{objection.text}: run st-migrate {objection.command}")
-    if unaccepted := quarantined(connection).unaccepted:
-        points.append(f"{unaccepted} rows are in quarantine: see st-migrate quarantine list")
+    held = quarantined(connection)
+    if held.unaccepted:
+        points.append(f"{held.open_text()}: see st-migrate quarantine list")
     return points

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.config_files import supported_brokers
 from app.core.config import Settings
 from app.core.market_hours import is_market_open_now
-from app.services.brokers.clients import BrokerClient, NotConnected, connected_client
+from app.services.brokers.clients import CLIENT_FACTORIES, BrokerClient, NotConnected, connected_client
 
 
 class ClientSource(Protocol):
@@ -35,6 +35,7 @@ class Outside:
 
     client_for: ClientSource
     market_is_open: Callable[[], bool]
+    may_have_client: Callable[[str], bool]  # False: asking for a client of this broker is in vain
 
 
 def supported_broker(broker_name: str) -> str:
@@ -69,4 +70,8 @@ def broker_client(
     return client_or_400(db, settings, supported_broker(broker_name), user_id)
 
 
-OUTSIDE: Final = Outside(client_for=broker_client, market_is_open=is_market_open_now)
+OUTSIDE: Final = Outside(
+    client_for=broker_client,
+    market_is_open=is_market_open_now,
+    may_have_client=CLIENT_FACTORIES.__contains__,
+)

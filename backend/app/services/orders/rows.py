@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,45 @@ _COPIED: Final = (
     "product", "gtt", "synthetic_gtt", "trigger_operator", "execution_target", "broker_name",
     "broker_account_id", "risk_spec_json", "is_exit",
 )  # fmt: skip
+
+
+def order_row(
+    *,
+    user_id: int | None,
+    strategy_id: int | None,
+    symbol: str,
+    exchange: str | None,
+    side: str,
+    qty: float | None,
+    price: float | None,
+    mode: str,
+    product: str,
+    order_type: str,
+    broker_name: str | None,
+    execution_target: str | None,
+    client_order_id: str | None,
+    is_exit: bool,
+) -> dict[str, Any]:
+    """The values of a WAITING order for an alert: a missing quantity is 0, the price is rounded to the tick."""
+    return {
+        "user_id": user_id,
+        "strategy_id": strategy_id,
+        "client_order_id": client_order_id,
+        "symbol": symbol,
+        "exchange": exchange,
+        "side": side,
+        "qty": qty or 0.0,
+        "price": round_price_to_tick(price),
+        "order_type": order_type,
+        "product": product,
+        "gtt": False,
+        "status": "WAITING",
+        "mode": mode,
+        "execution_target": (execution_target or "LIVE").strip().upper(),
+        "broker_name": (broker_name or DEFAULT_BROKER).strip().lower(),
+        "simulated": False,
+        "is_exit": is_exit,
+    }
 
 
 def create_order_from_alert(
@@ -38,24 +77,23 @@ def create_order_from_alert(
     order with the same client_order_id exists.
     """
     order = Order(
-        user_id=alert.user_id if user_id is None else user_id,
         alert_id=alert.id,
-        strategy_id=alert.strategy_id,
-        client_order_id=client_order_id,
-        symbol=alert.symbol,
-        exchange=alert.exchange,
-        side=alert.action,
-        qty=alert.qty or 0.0,
-        price=round_price_to_tick(alert.price),
-        order_type=order_type,
-        product=product,
-        gtt=False,
-        status="WAITING",
-        mode=mode,
-        execution_target=(execution_target or "LIVE").strip().upper(),
-        broker_name=(broker_name or DEFAULT_BROKER).strip().lower(),
-        simulated=False,
-        is_exit=is_exit,
+        **order_row(
+            user_id=alert.user_id if user_id is None else user_id,
+            strategy_id=alert.strategy_id,
+            symbol=alert.symbol,
+            exchange=alert.exchange,
+            side=alert.action,
+            qty=alert.qty,
+            price=alert.price,
+            mode=mode,
+            product=product,
+            order_type=order_type,
+            broker_name=broker_name,
+            execution_target=execution_target,
+            client_order_id=client_order_id,
+            is_exit=is_exit,
+        ),
     )
     db.add(order)
     db.flush()

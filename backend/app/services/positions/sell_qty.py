@@ -7,7 +7,7 @@ holds nothing, the order is kept for review; when no broker can be asked, the al
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -37,6 +37,21 @@ _CACHED_QTY: Final = (
     .order_by(_POSITIONS.id)
     .limit(1)
 )
+
+
+class CachedPosition(Protocol):
+    """A long position as it was last read from a broker."""
+
+    @property
+    def broker_name(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def product(self) -> str: ...
+    @property
+    def qty(self) -> float: ...
 
 
 class HasId(Protocol):
@@ -75,16 +90,13 @@ def resolve_tradingview_sell_qty(
     Ends the session's open transaction before the broker is asked.
     """
     wanted = _Wanted(_key(exchange), _key(symbol), _key(desired_product))
-    unresolved = TradingViewSellQtyResolution(
-        payload_qty, "payload", desired_product, False, False, False, None
-    )
     cached = _cached_qty(db, broker_name, wanted)
     if cached > 0:
         return TradingViewSellQtyResolution(cached, "positions", wanted.product, True, False, False, None)
     try:
         client = OUTSIDE.client_for(db, settings, broker_name, user_id=user.id)
     except HTTPException:
-        return unresolved
+        return unresolved(payload_qty, desired_product)
     db.commit()
     try:
         return _ask_broker(client, wanted, payload_qty, desired_product)
@@ -92,7 +104,23 @@ def resolve_tradingview_sell_qty(
         raise
     except Exception:
         logger.exception("SELL quantity could not be resolved; the alert's quantity is used")
-        return unresolved
+        return unresolved(payload_qty, desired_product)
+
+
+def held_in_cache(
+    cached: Iterable[CachedPosition], *, broker_name: str, exchange: str, symbol: str, desired_product: str
+) -> TradingViewSellQtyResolution | None:
+    """What the first of the cached positions that fits says; None when none fits."""
+    wanted = (broker_name, _key(symbol), _key(exchange), _key(desired_product))
+    for row in cached:
+        if (row.broker_name, row.symbol, row.exchange, row.product) == wanted and row.qty > 0:
+            return TradingViewSellQtyResolution(row.qty, "positions", wanted[3], True, False, False, None)
+    return None
+
+
+def unresolved(payload_qty: float, desired_product: str) -> TradingViewSellQtyResolution:
+    """Nobody can be asked: the alert's quantity stands."""
+    return TradingViewSellQtyResolution(payload_qty, "payload", desired_product, False, False, False, None)
 
 
 @dataclass(frozen=True)

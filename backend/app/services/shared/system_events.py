@@ -24,7 +24,7 @@ def add_system_event(
     details: Mapping[str, Any] | None = None,
 ) -> SystemEvent:
     """Put an event into the caller's transaction; it is stored when the caller commits."""
-    event = SystemEvent(**_row(level, category, message, correlation_id, details))
+    event = SystemEvent(**event_row(level, category, message, correlation_id, details))
     db.add(event)
     return event
 
@@ -39,12 +39,13 @@ def insert_system_event(
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """`add_system_event` at once and without an object: where many are written, that is a third of its cost."""
-    db.execute(_INSERT, _row(level, category, message, correlation_id, details))
+    db.execute(_INSERT, event_row(level, category, message, correlation_id, details))
 
 
-def _row(
+def event_row(
     level: str, category: str, message: str, correlation_id: str | None, details: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    """The values of an event's row, but for id and time."""
     return {
         "level": level.upper(),
         "category": category,

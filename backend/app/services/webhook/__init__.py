@@ -8,7 +8,6 @@
 | store | `store` | `Signal` | `Stored`, or the `Duplicate` whose copy the signal is |
 | dispatch | `dispatch` | `Signal` and `Stored` | the answer; the execution of an AUTO order |
 
-`intake` leads one delivery through the stages. `store.insert_rows` and `store.insert_copy` leave the commit to
-their caller, so that one transaction can hold the rows of several deliveries. `settings` holds what an
-operator stores for the webhook.
+`door` leads deliveries through the stages: what waits together is looked up together and stored in one transaction.
+`settings` holds what an operator stores for the webhook.
 """

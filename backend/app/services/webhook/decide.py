@@ -11,18 +11,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from app.config_files import supported_brokers
 from app.core.config import Settings
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1
 from app.services.orders.rows import DEFAULT_BROKER
 from app.services.positions.sell_qty import TradingViewSellQtyResolution
-from app.services.webhook.lookup import Duplicate, Found, NamedStrategy, Recipient
+from app.services.webhook.lookup import Duplicate, Found, NamedStrategy, OlderOrder, Recipient
 from app.services.webhook.normalize import (
     NormalizedAlert,
     client_order_id,
     copies_within,
     normalize_tradingview_payload_for_zerodha,
+    order_id_key,
 )
 from app.services.webhook.receive import (
     Delivery,
@@ -32,6 +35,8 @@ from app.services.webhook.receive import (
     goes_to_default,
     is_test_message,
     platform_is_supported,
+    symbol_is_too_long,
+    too_long,
     unfit,
     username_in,
     wrong_secret,
@@ -92,6 +97,8 @@ def decide(settings: Settings, delivery: Delivery, found: Found) -> Signal | End
         return Ended(201, {"status": "ok"})
     if isinstance(alert, Misfit):
         return unfit(alert, delivery.arrival)
+    if symbol_is_too_long(alert):
+        return too_long(alert, delivery.arrival)
     if not platform_is_supported(alert):
         return Ended(201, {"status": "ignored", "platform": alert.platform})
     if found.user is None:
@@ -210,22 +217,37 @@ def _signal(
 ) -> Signal:
     """A default user's name becomes part of the payload, and so of the key that is made of its content."""
     by_default = goes_to_default(alert)
+    text = delivery.text
     if by_default:
         alert = alert.model_copy(update={"st_user_id": user.username})
+        text = alert.model_dump_json()
     routing = route(found.webhook.config_for(settings, user.id), found.strategy)
     return Signal(
         user=user,
         payload=alert,
         normalized=normalize_tradingview_payload_for_zerodha(
-            alert, user, default_product=routing.default_product
+            alert, user, default_product=routing.default_product, text=text
         ),
         routing=routing,
-        key=delivery.asked.key or client_order_id(alert),
+        key=delivery.asked.key or client_order_id(alert, text),
         correlation_id=delivery.arrival.correlation_id,
-        earlier=found.earlier,
+        earlier=found.earlier or _stored_by_an_earlier_release(alert, found.older),
         copies_within=copies_within(alert, settings),
         by_default=by_default,
     )
+
+
+def _stored_by_an_earlier_release(
+    alert: TradingViewWebhookPayload, older: OlderOrder | None
+) -> Duplicate | None:
+    """The order that has the signal's key of earlier releases, if its alert names the same signal."""
+    if older is None:
+        return None
+    try:
+        stored = TradingViewWebhookPayload.model_validate_json(older.raw_payload)
+    except ValidationError:
+        return older.duplicate  # nothing tells them apart, as in those releases
+    return older.duplicate if order_id_key(stored) == order_id_key(alert) else None
 
 
 def _ignored(alert: TradingViewWebhookPayload) -> Ended:

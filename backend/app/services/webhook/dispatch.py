@@ -12,9 +12,9 @@ from app.core.config import Settings
 from app.models import Order
 from app.services.orders.execution import execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
-from app.services.shared.system_events import add_system_event
+from app.services.shared.system_events import add_system_event, insert_system_event
 from app.services.webhook.decide import Signal, closing_event
-from app.services.webhook.store import Stored, insert_event
+from app.services.webhook.store import Stored
 
 MARKET_CLOSED: Final = "AUTO(PAPER) dispatch skipped: market is closed. Moved to Waiting Queue."
 FALLBACK_REASON: Final = "AUTO dispatch failed. Moved to Waiting Queue."
@@ -23,8 +23,8 @@ _AT_BROKER: Final = frozenset({"SENT", "OPEN", "EXECUTED"})
 
 def accepted(stored: Stored) -> dict[str, Any]:
     """The plain answer to a stored delivery."""
-    alert_id = stored.alert.id
-    return {"id": alert_id, "alert_id": alert_id, "order_id": stored.order.id, "status": "accepted"}
+    ids = {"id": stored.alert_id, "alert_id": stored.alert_id, "order_id": stored.order_id}
+    return {**ids, "status": "accepted"}
 
 
 def dispatch_auto(
@@ -39,7 +39,7 @@ def dispatch_auto(
 
     Raises the HTTPException of the execution when the order is not put into the waiting queue instead.
     """
-    order, routing = stored.order, signal.routing
+    order, routing = db.get_one(Order, stored.order_id), signal.routing
     if not routing.from_strategy and routing.execution_target == "PAPER" and not market_is_open():
         order.mode = "MANUAL"
         order.error_message = MARKET_CLOSED
@@ -47,14 +47,24 @@ def dispatch_auto(
         try:
             execute_stored_order(db, settings, order.id, signal.correlation_id)
         except HTTPException as failure:
-            return _after_failure(db, signal, stored, failure)
-    insert_event(db, signal, closing_event(signal, stored.alert.id, order.id))
+            return _after_failure(db, signal, stored, order, failure)
+    closing = closing_event(signal, stored.alert_id, order.id)
+    insert_system_event(
+        db,
+        level=closing.level,
+        category=closing.category,
+        message=closing.message,
+        correlation_id=signal.correlation_id,
+        details=closing.details,
+    )
     db.commit()
     return accepted(stored)
 
 
-def _after_failure(db: Session, signal: Signal, stored: Stored, failure: HTTPException) -> dict[str, Any]:
-    order, routing = stored.order, signal.routing
+def _after_failure(
+    db: Session, signal: Signal, stored: Stored, order: Order, failure: HTTPException
+) -> dict[str, Any]:
+    routing = signal.routing
     if routing.from_strategy:
         if failure.status_code == 400 and "is not connected" in str(failure.detail):
             name = "Zerodha" if order.broker_name == "zerodha" else order.broker_name
@@ -66,7 +76,7 @@ def _after_failure(db: Session, signal: Signal, stored: Stored, failure: HTTPExc
     if not routing.fallback_to_waiting or not _never_left(order):
         _note_failure(db, order, failure)
         raise failure
-    return _move_to_waiting(db, signal, stored, str(failure.detail))
+    return _move_to_waiting(db, signal, stored, order, str(failure.detail))
 
 
 def _note_failure(db: Session, order: Order, failure: HTTPException) -> None:
@@ -81,8 +91,9 @@ def _never_left(order: Order) -> bool:
     return not order.simulated and not has_broker_id and order.status not in _AT_BROKER
 
 
-def _move_to_waiting(db: Session, signal: Signal, stored: Stored, detail: str) -> dict[str, Any]:
-    order = stored.order
+def _move_to_waiting(
+    db: Session, signal: Signal, stored: Stored, order: Order, detail: str
+) -> dict[str, Any]:
     if order.status == "WAITING":
         order.status = "FAILED"
         order.error_message = detail

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pydantic_core import to_json
+
 from app.config_files import load_zerodha_symbol_map
 from app.core.config import Settings
 from app.models import User
@@ -17,6 +19,7 @@ from app.services.webhook.lookup import Recipient
 DEFAULT_EXCHANGE: Final = "NSE"
 MAX_CLIENT_ORDER_ID: Final = 128
 REDACTED: Final = "***"
+DIGEST_CHARS: Final = 16
 
 
 @dataclass
@@ -41,7 +44,11 @@ class NormalizedAlert:
 
 
 def normalize_tradingview_payload_for_zerodha(
-    payload: TradingViewWebhookPayload, user: User | Recipient, *, default_product: str = "CNC"
+    payload: TradingViewWebhookPayload,
+    user: User | Recipient,
+    *,
+    default_product: str = "CNC",
+    text: str | None = None,
 ) -> NormalizedAlert:
     """Derived values of a payload; its stored text does not contain the webhook secret."""
     exchange, symbol = split_symbol(payload)
@@ -61,7 +68,7 @@ def normalize_tradingview_payload_for_zerodha(
         timeframe=payload.interval,
         bar_time=_wall_time(payload.bar_time),
         reason=details.comment or details.alert_message,
-        raw_payload=stored_text(payload),
+        raw_payload=stored_text(payload, text),
     )
 
 
@@ -72,37 +79,64 @@ def split_symbol(payload: TradingViewWebhookPayload) -> tuple[str, str]:
     return exchange, (rest if colon else "") or payload.symbol
 
 
-def stored_text(payload: TradingViewWebhookPayload) -> str:
-    """The payload as compact JSON, the secret replaced by three asterisks."""
+def stored_text(payload: TradingViewWebhookPayload, text: str | None = None) -> str:
+    """The payload as compact JSON, the secret replaced by three asterisks; `text` is that JSON if it is at hand."""
+    text = text or payload.model_dump_json()
     if not payload.secret:
-        return payload.model_dump_json()
-    return payload.model_copy(update={"secret": REDACTED}).model_dump_json()
+        return text
+    before = f'{{"secret":{to_json(payload.secret).decode()}'  # the first member
+    return f'{{"secret":"{REDACTED}"{text[len(before) :]}'
 
 
-def client_order_id(payload: TradingViewWebhookPayload) -> str:
+def client_order_id(payload: TradingViewWebhookPayload, text: str | None = None) -> str:
     """The key that makes a repeated delivery recognisable, at most 128 characters."""
-    return order_id_key(payload) or content_key(payload)
+    return order_id_key(payload) or content_key(payload, text)
 
 
 def order_id_key(payload: TradingViewWebhookPayload) -> str | None:
-    """The key made of order id and bar time; None when the payload lacks one of them."""
+    """The key made of user, strategy, side, symbol, order id and bar time; None when one of the last two lacks.
+
+    What a person reads in it may be cut; the digest at its end stands for all of it.
+    """
+    readable = older_order_id_text(payload)
+    if readable is None:
+        return None
+    parts = [
+        (payload.st_user_id or "").strip(), payload.strategy_key, payload.trade_details.order_action, readable,
+    ]  # fmt: skip
+    digest = hashlib.sha256(to_json(parts)).hexdigest()[:DIGEST_CHARS]
+    return f"{readable[: MAX_CLIENT_ORDER_ID - DIGEST_CHARS - 1]}:{digest}"
+
+
+def older_order_id_key(payload: TradingViewWebhookPayload) -> str | None:
+    """The key of the same signal in earlier releases, which may be that of other signals too."""
+    text = older_order_id_text(payload)
+    return None if text is None else text[:MAX_CLIENT_ORDER_ID]
+
+
+def older_order_id_text(payload: TradingViewWebhookPayload) -> str | None:
+    """Symbol, order id and bar time, whatever their length; None when order id or bar time lacks."""
     order_id = (payload.order_id or "").strip()
     if not order_id or "{{" in order_id or payload.bar_time is None:
         return None
     exchange, symbol = split_symbol(payload)
-    key = f"TV:{exchange}:{_mapped(exchange, symbol)}:{order_id}:{payload.bar_time.isoformat()}"
-    return key[:MAX_CLIENT_ORDER_ID]
+    return f"TV:{exchange}:{_mapped(exchange, symbol)}:{order_id}:{payload.bar_time.isoformat()}"
 
 
-def content_key(payload: TradingViewWebhookPayload) -> str:
-    """The key made of everything that the payload says.
+def content_key(payload: TradingViewWebhookPayload, text: str | None = None) -> str:
+    """The key made of everything that the payload says; `text` is its JSON if that is at hand.
 
     The hash runs over the payload with its secret: rows written by earlier releases were keyed like
     that, and a delivery repeated after the change of release must meet the same key.
     """
     bar_time = f"|{payload.bar_time.isoformat()}" if payload.bar_time else ""
-    text = payload.model_dump_json() + bar_time
+    text = (text or payload.model_dump_json()) + bar_time
     return f"TVA:{hashlib.sha1(text.encode('utf-8'), usedforsecurity=False).hexdigest()[:20]}"
+
+
+def position_symbol(payload: TradingViewWebhookPayload) -> str:
+    """The broker's symbol in capitals, under which positions are kept."""
+    return _mapped(*split_symbol(payload)).strip().upper()
 
 
 def copies_within(payload: TradingViewWebhookPayload, settings: Settings) -> timedelta | None:

@@ -13,10 +13,15 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from app.schemas.webhook import TradingViewWebhookPayload
-from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1
+from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1, normalise_payload
 from app.services.webhook.body import InvalidBody, RefusedBody, body_preview, parse_text_body
 from app.services.webhook.lookup import Asked
-from app.services.webhook.normalize import client_order_id, order_id_key
+from app.services.webhook.normalize import (
+    content_key,
+    older_order_id_key,
+    order_id_key,
+    position_symbol,
+)
 
 Body = TradingViewWebhookPayload | dict[str, Any]
 
@@ -27,6 +32,10 @@ PLACEHOLDER_SIDE: Final = (
     "Invalid TradingView payload: signal.side must resolve to BUY or SELL. Your alert is sending a "
     "placeholder token (e.g. {{strategy.order.action}}) that is not being expanded by TradingView. "
     "Use a Strategy 'Order fills' alert or set signal.side to BUY/SELL."
+)
+MAX_SYMBOL_CHARS: Final = 512
+TOO_LONG: Final = (
+    f"Invalid TradingView payload: symbol must not be longer than {MAX_SYMBOL_CHARS} characters."
 )
 SUPPORTED_PLATFORMS: Final = frozenset({"", "zerodha", "tradingview"})
 
@@ -79,6 +88,7 @@ class Delivery:
     secret: str
     alert: TradingViewWebhookPayload | Misfit
     asked: Asked
+    text: str | None = None  # the alert as compact JSON, secret included; None for a misfit
 
 
 def receive(body: Body | str, arrival: Arrival) -> Delivery | Ended:
@@ -91,9 +101,28 @@ def receive(body: Body | str, arrival: Arrival) -> Delivery | Ended:
             return Ended(400, str(refused))
         except InvalidBody:
             return Ended(400, INVALID_BODY, _unreadable(text, arrival))
-    secret = arrival.header_secret.strip() if arrival.header_secret else _body_secret(body).strip()
+    secret = _secret_of(body, arrival)
     alert = _try_payload(body, secret)
-    return Delivery(arrival, body, secret, alert, _asked(alert))
+    return _delivery(arrival, body, secret, alert)
+
+
+def receive_object(body: dict[str, Any], arrival: Arrival) -> Delivery:
+    """Read a body that was sent as JSON and is an object; it is changed in place, and checked once.
+
+    An object that has a secret and fits the schema is the payload itself. Any other stays an object, in which
+    the secret of the header may be missing.
+    """
+    if "secret" not in body:
+        normalise_payload(body)
+    if "secret" not in body:
+        secret = _secret_of(body, arrival)
+        return _delivery(arrival, body, secret, _try_payload(body, secret))
+    try:
+        payload = TradingViewWebhookPayload.model_validate(body)
+    except ValidationError as invalid:
+        misfit = _misfit(dict(body), invalid)
+        return _delivery(arrival, body, _secret_of(body, arrival), misfit)
+    return _delivery(arrival, payload, _secret_of(payload, arrival), payload)
 
 
 def wrong_secret(delivery: Delivery) -> Ended:
@@ -125,6 +154,18 @@ def unfit(misfit: Misfit, arrival: Arrival) -> Ended:
     return Ended(400, _schema_detail(misfit.body, misfit.errors), event)
 
 
+def symbol_is_too_long(alert: TradingViewWebhookPayload) -> bool:
+    """Whether the symbol is longer than an index of either database can hold in any alphabet."""
+    return len(alert.symbol) > MAX_SYMBOL_CHARS
+
+
+def too_long(alert: TradingViewWebhookPayload, arrival: Arrival) -> Ended:
+    """The refusal of an alert whose symbol is too long."""
+    details = {"content_type": arrival.content_type, "symbol_len": len(alert.symbol)}
+    event = _warning("TradingView webhook rejected: symbol too long", details)
+    return Ended(422, TOO_LONG, event)
+
+
 def is_test_message(body: Body) -> bool:
     """Whether the sender only tests the connection."""
     return isinstance(body, dict) and body.get("test") == "tradingview"
@@ -145,15 +186,28 @@ def goes_to_default(alert: TradingViewWebhookPayload) -> bool:
     return not username_in(alert) and alert.payload_format == PAYLOAD_FORMAT_V1
 
 
-def _asked(alert: TradingViewWebhookPayload | Misfit) -> Asked:
-    """What the alert names, as far as that is known before its user is."""
+def _delivery(
+    arrival: Arrival, body: Body, secret: str, alert: TradingViewWebhookPayload | Misfit
+) -> Delivery:
+    """The delivery with what its alert names, as far as that is known before its user is."""
     if isinstance(alert, Misfit):
-        return Asked()
+        return Delivery(arrival, body, secret, alert, Asked())
+    text = alert.model_dump_json()
+    key = order_id_key(alert)
     username = username_in(alert)
-    if username:
-        return Asked(username=username, strategy=alert.strategy_key, key=client_order_id(alert))
-    default = goes_to_default(alert)
-    return Asked(default_user=default, strategy=alert.strategy_key, key=order_id_key(alert))
+    asked = Asked(
+        username=username or None,
+        default_user=goes_to_default(alert),
+        strategy=alert.strategy_key,
+        key=content_key(alert, text) if key is None and username else key,
+        older_key=older_order_id_key(alert),
+        sold=position_symbol(alert) if alert.trade_details.order_action == "SELL" else None,
+    )
+    return Delivery(arrival, body, secret, alert, asked, text)
+
+
+def _secret_of(body: Body, arrival: Arrival) -> str:
+    return arrival.header_secret.strip() if arrival.header_secret else _body_secret(body).strip()
 
 
 def _try_payload(body: Body, secret: str) -> TradingViewWebhookPayload | Misfit:
@@ -166,8 +220,11 @@ def _try_payload(body: Body, secret: str) -> TradingViewWebhookPayload | Misfit:
     try:
         return TradingViewWebhookPayload.model_validate(filled)
     except ValidationError as invalid:
-        errors = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in invalid.errors()]
-        return Misfit(filled, errors)
+        return _misfit(filled, invalid)
+
+
+def _misfit(body: dict[str, Any], invalid: ValidationError) -> Misfit:
+    return Misfit(body, [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in invalid.errors()])
 
 
 def _body_secret(body: Body) -> str:

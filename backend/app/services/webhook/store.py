@@ -1,111 +1,129 @@
-"""The fourth stage of a delivery: its rows, stored in a single transaction, exactly once.
+"""The fourth stage of deliveries: their rows, stored exactly once.
 
-The unique index on `orders.client_order_id` decides between simultaneous copies: the loser's whole
-transaction is rolled back and it answers with the winner's ids. A delivery that is known by its content
-alone is a copy only for a while; later it is a signal of its own, and takes the key over from the earlier
-order within the same transaction. An AUTO order is committed before it is dispatched, because no
-transaction may be open while a broker is asked.
+The unique index on `orders.client_order_id` decides between simultaneous copies. A delivery that is known by
+its content alone is a copy only for a while; later it is a signal of its own, and takes the key over from the
+earlier order within the same transaction. An AUTO order is committed before it is dispatched, because no
+transaction may be open while a broker is asked. Nothing here commits: one transaction holds the rows of a
+whole group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
-from app.models import Alert, Order
-from app.services.shared.bulk import changed_rows
-from app.services.shared.system_events import insert_system_event, record_system_event
-from app.services.webhook.decide import (
-    Signal,
-    alert_values,
-    closing_event,
-    copy_event,
-    default_user_event,
-    order_values,
-)
-from app.services.webhook.lookup import Duplicate, find_earlier
+from app.models import Alert, Order, SystemEvent
+from app.services.orders.rows import order_row
+from app.services.shared.bulk import changed_rows, insert_many
+from app.services.shared.system_events import event_row
+from app.services.webhook.decide import Signal, alert_values, order_values
+from app.services.webhook.lookup import Duplicate
 from app.services.webhook.receive import Event
+
+_ALERTS, _ORDERS = Alert.__table__, Order.__table__
+_EVENTS = SystemEvent.__table__
+_INSTANT: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The rows of a new signal."""
+    """The ids of the rows of a new signal."""
 
-    alert: Alert
-    order: Order
-
-
-def store_signal(db: Session, signal: Signal, create_order: Callable[..., Order]) -> Stored | Duplicate:
-    """Insert the rows of a signal, or note that it is a copy. Commits in either case."""
-    if not signal.is_copy_at(utc_now()):
-        try:
-            stored = insert_rows(db, signal, create_order)
-            db.commit()
-            return stored
-        except IntegrityError:
-            db.rollback()
-            signal = replace(signal, earlier=find_earlier(db, signal.key))
-            if not signal.is_copy_at(utc_now()):
-                raise
-    assert signal.earlier is not None
-    insert_copy(db, signal, signal.earlier)
-    db.commit()
-    return signal.earlier
+    alert_id: int
+    order_id: int
 
 
-def insert_rows(db: Session, signal: Signal, create_order: Callable[..., Order]) -> Stored:
-    """Put alert, order and events of a new signal into the caller's transaction.
+@dataclass(frozen=True)
+class Told:
+    """An event and the correlation id of the delivery that it tells of."""
 
-    Raises IntegrityError when another order has the key.
+    event: Event
+    correlation_id: str | None
+
+
+def insert_signals(db: Session, signals: Sequence[Signal]) -> list[Stored]:
+    """Put alerts and orders of new signals into the caller's transaction, in the order of the signals.
+
+    Raises IntegrityError when another order has one of the keys.
     """
+    connection = db.connection()
+    for signal in sorted(signals, key=lambda signal: signal.key):
+        if signal.earlier is not None:
+            _take_key_over(db, signal.key, signal.earlier)
+    now = utc_now()
+    times = [now + number * _INSTANT for number in range(len(signals))]
+    alert_ids = insert_many(
+        connection, _ALERTS, [_alert_row(*pair) for pair in zip(signals, times, strict=True)]
+    )
+    rows = [_order_row(*triple) for triple in zip(signals, alert_ids, times, strict=True)]
+    order = range(len(rows))
+    if connection.dialect.name == "postgresql":
+        # Two processes that insert the same keys wait for each other in one direction only.
+        order = sorted(order, key=lambda number: signals[number].key)  # type: ignore[assignment]
+    order_ids = dict(
+        zip(order, insert_many(connection, _ORDERS, [rows[number] for number in order]), strict=True)
+    )
+    return [Stored(alert_id, order_ids[number]) for number, alert_id in enumerate(alert_ids)]
+
+
+def insert_by(db: Session, signal: Signal, create_order: Callable[..., Order]) -> Stored:
+    """The same for one signal, its order made by a function that replaces the application's."""
     if signal.earlier is not None:
         _take_key_over(db, signal.key, signal.earlier)
     alert = Alert(**alert_values(signal))
     db.add(alert)
     db.flush()
     order = create_order(db, alert, **order_values(signal), commit=False)
-    insert_event(db, signal, default_user_event(signal))
     if signal.review_note:
         order.error_message = signal.review_note
-    if signal.mode == "MANUAL":
-        insert_event(db, signal, closing_event(signal, alert.id, order.id))
-    return Stored(alert, order)
+    db.flush()
+    return Stored(alert.id, order.id)
 
 
-def insert_copy(db: Session, signal: Signal, found: Duplicate) -> None:
-    """Put the events of a copy into the caller's transaction."""
-    insert_event(db, signal, default_user_event(signal))
-    insert_event(db, signal, copy_event(signal, found))
+def insert_events(db: Session, told: Sequence[Told]) -> None:
+    """Put events into the caller's transaction, in their order."""
+    now = utc_now()
+    rows = [
+        {
+            **event_row(
+                one.event.level, one.event.category, one.event.message, one.correlation_id, one.event.details
+            ),
+            "created_at": now,
+        }
+        for one in told
+    ]
+    insert_many(db.connection(), _EVENTS, rows)
 
 
-def insert_event(db: Session, signal: Signal, event: Event | None) -> None:
-    """Put an event of the signal, if there is one, into the caller's transaction."""
-    if event is not None:
-        insert_system_event(
-            db,
-            level=event.level,
-            category=event.category,
-            message=event.message,
-            correlation_id=signal.correlation_id,
-            details=event.details,
-        )
+def _alert_row(signal: Signal, now: datetime) -> dict[str, Any]:
+    return {**alert_values(signal), "received_at": now}
 
 
-def record_event(db: Session, event: Event, correlation_id: str | None) -> None:
-    """Store an event of a delivery that has no other rows; commits."""
-    record_system_event(
-        db,
-        level=event.level,
-        category=event.category,
-        message=event.message,
-        correlation_id=correlation_id,
-        details=event.details,
+def _order_row(signal: Signal, alert_id: int, now: datetime) -> dict[str, Any]:
+    alert, values = signal.normalized, order_values(signal)
+    row = order_row(
+        strategy_id=signal.routing.strategy_id,
+        symbol=alert.symbol_display,
+        exchange=alert.broker_exchange,
+        side=alert.side,
+        qty=alert.qty,
+        price=alert.price,
+        **values,
     )
+    return {
+        "alert_id": alert_id,
+        **row,
+        "synthetic_gtt": False,
+        "error_message": signal.review_note,
+        "created_at": now,
+        "updated_at": now,
+    }
 
 
 def _take_key_over(db: Session, key: str, earlier: Duplicate) -> None:

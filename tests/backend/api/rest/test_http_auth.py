@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings
+from app.core.security import ADMIN, NOT_ADMIN
 from app.models import User
 from app.services.shared import users
 from app.services.shared.users import ensure_default_admin
@@ -84,14 +85,20 @@ def test_session_failures(client: TestClient, settings: Settings) -> None:
 
 
 def test_the_gate(
-    client: TestClient, user: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, db: Session, user: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = "/api/risk-settings/"
     assert client.get(path).status_code == 200  # open while a test is marked in the environment
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     assert client.get(path).json() == {"detail": "Administrator session required."}
     client.cookies.set(SESSION_COOKIE_NAME, create_session_token(settings, user.id))
-    assert client.get(path).status_code == 200  # any role
+    assert (client.get(path).status_code, client.get(path).json()) == (403, {"detail": NOT_ADMIN})
+    monkeypatch.setattr(settings, "any_session_is_admin", True)
+    assert client.get(path).status_code == 200  # any role, as the application once had it
+    monkeypatch.setattr(settings, "any_session_is_admin", False)
+    user.role = ADMIN
+    db.commit()
+    assert client.get(path).status_code == 200
     client.cookies.clear()
 
     monkeypatch.setattr(settings, "admin_username", "boss")
@@ -121,6 +128,9 @@ def test_default_admin(db: Session, settings: Settings, monkeypatch: pytest.Monk
     ensure_default_admin(db, settings)
     assert db.scalars(select(User)).all() == []  # nothing under pytest
     monkeypatch.setattr(users, "running_under_pytest", lambda: False)
+    ensure_default_admin(db, settings)
+    assert db.scalars(select(User)).all() == []  # nothing without a password
+    monkeypatch.setattr(settings, "admin_password", "geheim")
     ensure_default_admin(db, settings)
     admin = db.scalars(select(User)).one()
     assert (admin.username, admin.role, admin.display_name) == ("admin", "ADMIN", "Administrator")

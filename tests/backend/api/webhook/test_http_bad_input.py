@@ -157,3 +157,30 @@ def test_a_body_without_declared_length_is_limited_too(client: TestClient) -> No
     chunks = (b"x" * 65536 for _ in range(MAX_BODY_BYTES // 65536 + 1))
     answer = client.post(URL, content=chunks)
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,000", 1000.0), ("1,00,000", 100000.0), ("12,34,567.50", 1234567.5), ("1,000,000", 1000000.0),
+        ("-1,000", -1000.0), ("1,5", None), ("2673,10", None), ("1,0000", None), (",5", None), ("1,,000", None),
+        ("1000,000", None), ("1.5", 1.5), (" ", 0.0),
+    ],
+)  # fmt: skip
+def test_commas_count_only_where_they_group_digits(
+    client: TestClient, db: Session, user: User, text: str, value: float | None
+) -> None:
+    answer = client.post(URL, content=_with(quantity=text), headers={"Content-Type": "application/json"})
+    assert answer.status_code == (400 if value is None else 201)
+    assert db.scalars(select(Alert.qty)).all() == ([] if value is None else [value])
+
+
+@pytest.mark.parametrize(("length", "status"), [(512, 201), (513, 422), (3000, 422)])
+def test_a_symbol_that_an_index_cannot_hold_is_refused(
+    client: TestClient, db: Session, user: User, length: int, status: int
+) -> None:
+    """Of characters that take much room and cannot be compressed."""
+    symbol = "".join(chr(0x10000 + (number * 7919) % 0xFFFF) for number in range(length))
+    answer = client.post(URL, json=BASE | {"symbol": symbol})
+    assert answer.status_code == status, answer.text
+    assert db.scalar(select(func.count()).select_from(Order)) == (status == 201)

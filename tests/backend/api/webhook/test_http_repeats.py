@@ -124,3 +124,47 @@ def test_simultaneous_copies_of_a_repeated_signal_are_stored_once(
     assert len({body["order_id"] for body in bodies}) == 1
     for model, count in ((Alert, 2), (Order, 2), (SystemEvent, copies + 1)):
         assert len(db.scalars(select(model.id)).all()) == count
+
+
+SIGNAL = {"order_id": "Long-1", "bar_time": BAR}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"st_user_id": "trader2"}, {"strategy_name": "another"}, {"symbol": "NSE:TCS"}, {"order_id": "Long-2"},
+        {"trade_details": {"order_action": "SELL", "quantity": 10}}, {"bar_time": "2026-01-27T06:00:00Z"},
+    ],
+    ids=["user", "strategy", "symbol", "order id", "side", "bar"],
+)  # fmt: skip
+@pytest.mark.parametrize("padding", [0, 114], ids=["short", "long"])
+def test_each_part_of_a_signals_identity_makes_another_signal(
+    client: TestClient, db: Session, user: User, other: dict[str, Any], padding: int
+) -> None:
+    """Also where order id and bar do not fit into the column."""
+    db.add(User(username="trader2", password_hash="x", role="TRADER"))
+    db.commit()
+    signal = SIGNAL | {"order_id": "x" * padding + "Long-1"}
+    if "order_id" in other:
+        other = {"order_id": "x" * padding + other["order_id"]}
+    first = _send(client, signal)
+    assert _send(client, signal | other)["status"] == "accepted"
+    again = _send(client, signal | {"trade_details": {"order_action": "BUY", "quantity": 11}})
+    assert (again["status"], again["order_id"]) == ("deduped", first["order_id"])
+    assert all(len(key or "") <= 128 for key in db.scalars(select(Order.client_order_id)))
+
+
+@pytest.mark.parametrize("order_id", ["Long-1", "x" * 114 + "Long-1"], ids=["short", "cut"])
+def test_a_key_of_an_earlier_release_is_recognised_for_its_own_signal(
+    client: TestClient, db: Session, user: User, order_id: str
+) -> None:
+    db.add(User(username="trader2", password_hash="x", role="TRADER"))
+    db.commit()
+    signal = SIGNAL | {"order_id": order_id}
+    first = _send(client, signal)
+    older = f"TV:NSE:SBIN:{order_id}:2026-01-27T05:45:00+00:00"[:128]
+    db.execute(update(Order).values(client_order_id=older))
+    db.commit()
+    assert _send(client, signal)["order_id"] == first["order_id"]
+    assert _send(client, signal | {"st_user_id": "trader2"})["status"] == "accepted"
+    assert _send(client, signal | {"bar_time": "2026-01-27T06:00:00Z"})["status"] == "accepted"

@@ -20,8 +20,8 @@ from app.core.config import Settings
 from app.core.crypto import encrypt_token
 from app.main import app
 from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent, User
-from app.services.webhook import intake
-from app.services.webhook.lookup import Found
+from app.services.webhook.door import group
+from app.services.webhook.lookup import GroupFound
 from app.services.webhook.settings.secret import set_tradingview_webhook_secret
 from tests.backend.api.api_values import WEBHOOK_SECRET
 
@@ -65,12 +65,13 @@ def test_a_copy_that_slips_past_the_first_look_is_decided_by_the_index(
     client: TestClient, db: Session, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = client.post(URL, json=LEGACY).json()
-    look = intake.look_up
+    look = group.look_up_all
 
-    def blind(*arguments: Any) -> Found:
-        return replace(look(*arguments), earlier=None)
+    def blind_once(*arguments: Any) -> GroupFound:
+        monkeypatch.setattr(group, "look_up_all", look)
+        return replace(look(*arguments), orders={})
 
-    monkeypatch.setattr(intake, "look_up", blind)
+    monkeypatch.setattr(group, "look_up_all", blind_once)
     second = client.post(URL, json=LEGACY)
     assert second.status_code == 201
     assert second.json() == {
@@ -95,14 +96,14 @@ def _verbs(statements: list[str]) -> list[str]:
     return [statement.split()[0] for statement in statements]
 
 
-@pytest.mark.parametrize(("side", "verbs"), [("BUY", ["SELECT"]), ("SELL", ["SELECT", "SELECT"])])
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
 def test_a_delivery_is_one_look_and_three_rows_in_one_commit(
-    client: TestClient, user: User, statements: list[str], endings: list[str], side: str, verbs: list[str]
+    client: TestClient, user: User, statements: list[str], endings: list[str], side: str
 ) -> None:
-    """A SELL asks for the position as well."""
+    """The look of a SELL finds the position too."""
     answer = client.post(URL, json=LEGACY | {"trade_details": {"order_action": side, "quantity": 10}})
     assert answer.json()["status"] == "accepted"
-    assert _verbs(statements) == verbs + ["INSERT"] * 3
+    assert _verbs(statements) == ["SELECT"] + ["INSERT"] * 3
     assert endings == ["commit"]
 
 

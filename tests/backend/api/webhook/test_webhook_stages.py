@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
-from app.models import Alert, Order, SystemEvent, User
-from app.services.orders import create_order_from_alert
+from app.models import Alert, Order, User
 from app.services.positions.sell_qty import NOT_FOUND_NOTE, TradingViewSellQtyResolution
 from app.services.webhook.decide import Signal, decide, with_held
 from app.services.webhook.lookup import Found, Recipient, StoredWebhookSettings, look_up
 from app.services.webhook.receive import Arrival, Delivery, Ended, receive
-from app.services.webhook.store import insert_rows
+from app.services.webhook.store import Stored, insert_signals
 from tests.backend.api.api_values import WEBHOOK_SECRET
 
 ARRIVAL = Arrival("text/plain", "", "request-1")
@@ -87,22 +87,21 @@ def test_one_transaction_holds_several_deliveries(
     db: Session, user: User, settings: Settings, endings: list[str]
 ) -> None:
     """A rollback to the savepoint of one takes nothing from the others."""
-    stored = []
+    stored: list[Stored | None] = []
     for symbol in ("NSE:TCS", "NSE:INFY", "NSE:TCS"):
         delivery = _delivery(_body(symbol=symbol))
-        found = look_up(db, settings, delivery.asked)
         # The first copy is not seen, as if both had arrived at once.
-        found = Found(found.webhook, found.user, found.strategy, None)
+        found = replace(look_up(db, settings, delivery.asked), earlier=None)
         signal = decide(settings, delivery, found)
         assert isinstance(signal, Signal)
         try:
             with db.begin_nested():
-                stored.append(insert_rows(db, signal, create_order_from_alert))
+                stored += insert_signals(db, [signal])
         except IntegrityError:
             stored.append(None)
     endings.clear()
     db.commit()
     assert endings == ["commit"]
     assert [rows is None for rows in stored] == [False, False, True]
-    counts = [db.scalar(select(func.count()).select_from(table)) for table in (Alert, Order, SystemEvent)]
-    assert counts == [2, 2, 2]
+    counts = [db.scalar(select(func.count()).select_from(table)) for table in (Alert, Order)]
+    assert counts == [2, 2]

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import CaptureLost
-from app.db.rows.catalog import POSTGRES_COLUMNS, Schema, literal
+from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal
 from app.db.sides.capture.triggers import postgres_function
 
 _INSERT = "st_capture_insert"
@@ -27,6 +27,7 @@ AND t.tgname LIKE 'st\\_capture\\_%' AND NOT t.tgisinternal
 _STAMP = f"""
 SELECT md5(concat(
   (SELECT string_agg(c::text, ' ') FROM ({POSTGRES_COLUMNS}) AS c),
+  (SELECT string_agg(l::text, ' ') FROM ({ENUM_LABELS}) AS l),
   (SELECT string_agg(t::text, ' ' ORDER BY t.relname, t.tgname) FROM ({_TRIGGERS}) AS t),
   (SELECT count(*) FROM pg_constraint f WHERE f.contype = 'f' AND f.connamespace = current_schema()::regnamespace)))
 """

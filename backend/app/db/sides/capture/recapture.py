@@ -23,6 +23,7 @@ from app.db.common.errors import SchemaDrift
 from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, postgres_keys, quote, sqlite_keys
 from app.db.sides.capture import triggers as capture
+from app.db.sides.capture.foreign import OURS_ON_SQLITE
 from app.db.sides.capture.inventory import check_postgres_inventory
 
 _REBUILT = "_alembic_tmp_"  # the name under which Alembic's batch mode builds a table anew
@@ -92,7 +93,7 @@ class SqliteCapture:
 
     def suspend(self) -> None:
         names = self._connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_capture_*'"
+            f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_capture_*' AND {OURS_ON_SQLITE}"
         ).fetchall()
         for (name,) in names:
             self._connection.execute(f"DROP TRIGGER {quote(name)}")
@@ -137,7 +138,7 @@ class PostgresCapture:
         """Functions of tables that are gone or have another name now; no trigger calls them any more."""
         rows = self._connection.execute(
             "SELECT proname, oid::regprocedure::text FROM pg_proc f "
-            "WHERE proname LIKE 'st\\_capture\\_%' AND pronamespace = current_schema()::regnamespace "
+            "WHERE proname LIKE 'st\\_capture\\_%' AND prosrc LIKE '%st\\_admit()%' AND pronamespace = current_schema()::regnamespace "
             "AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = f.oid)"
         ).fetchall()
         wanted = {capture.postgres_function(table) for table in schema.values()}

@@ -20,6 +20,7 @@ from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, quote
 from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
+from app.db.sides.capture.foreign import OURS_ON_SQLITE
 from app.db.sides.locks import WRITER_LOCK
 
 # Class 55, "not in the state that this takes": every driver makes an operational error of it.
@@ -97,8 +98,8 @@ def _fill(block: str, suffix: str, values: dict[str, str]) -> str:
 def _existing(connection: sqlite3.Connection) -> dict[str, str]:
     return dict(
         connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' "
-            "AND (name GLOB 'st_capture_*' OR name = 'st_fence')"
+            f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND {OURS_ON_SQLITE} "
+            "AND name NOT GLOB 'st_retired_*'"
         ).fetchall()
     )
 
@@ -262,10 +263,13 @@ def _statement(block: str, values: dict[str, str]) -> bytes:
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text).encode()
 
 
+# Besides one capture function for each table.
+FUNCTIONS = ("st_admit", "st_fence", "st_may_write", "st_open_round", "st_resume_round", "st_retired")
 _POSTGRES_OBJECTS = """
 SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure)
 FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace
-AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence', 'st_open_round', 'st_resume_round') OR p.proname LIKE 'st\\_capture\\_%')
+AND (p.proname IN ('st_admit', 'st_may_write', 'st_fence', 'st_open_round', 'st_resume_round')
+     OR p.proname LIKE 'st\\_capture\\_%' AND p.prosrc LIKE '%st\\_admit()%')
 """
 
 

@@ -19,7 +19,7 @@ from psycopg import errors as pg_errors
 
 from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, failpoint
-from app.db.rows.catalog import literal, quote, takes_part
+from app.db.rows.catalog import postgres_left_out, quote, takes_part
 from app.db.sides.locks import hold_builders
 
 Connection = psycopg.Connection[Any]
@@ -49,7 +49,9 @@ WHERE c.contype = 'f' AND c.conparentid = 0 AND t.relnamespace = current_schema(
 
 def _remember(connection: Connection, query: str) -> list[tuple[str, str, str]]:
     """Store what a catalog query finds; returns (name, table, kind) of it."""
-    found = [row for row in connection.execute(query.encode()).fetchall() if takes_part(row[1])]
+    left_out = postgres_left_out(connection)
+    rows = connection.execute(query.encode()).fetchall()
+    found = [row for row in rows if takes_part(row[1]) and row[1] not in left_out]
     for name, table, kind, definition in found:
         plain = definition.removesuffix(" NOT VALID")
         connection.execute(
@@ -196,30 +198,3 @@ def validate_foreign_keys(connection: Connection) -> list[str]:
         except pg_errors.ForeignKeyViolation:
             violated.append(f"{table}.{name}")
     return violated
-
-
-_SEQUENCES = """
-SELECT t.relname, a.attname, s.oid::regclass::text
-FROM pg_class s
-JOIN pg_depend d ON d.objid = s.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-JOIN pg_class t ON t.oid = d.refobjid
-JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
-WHERE s.relkind = 'S' AND t.relnamespace = current_schema()::regnamespace
-"""
-
-
-def advance_sequences(connection: Connection, gap: int) -> int:
-    """Set every owned sequence beyond the largest value in its column and beyond itself.
-
-    Args:
-        gap: how many numbers to leave free, so that an id that was handed out but never committed on
-            the old side is not handed out again.
-    """
-    owned = [row for row in connection.execute(_SEQUENCES).fetchall() if takes_part(row[0])]
-    with connection.pipeline():
-        for table, column, sequence in owned:
-            connection.execute(
-                f"SELECT setval({literal(sequence)}, greatest((SELECT coalesce(max({quote(column)}), 0) "
-                f"FROM {quote(table)}), (SELECT last_value FROM {sequence})) + {gap})".encode()
-            )
-    return len(owned)

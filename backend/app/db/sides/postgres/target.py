@@ -16,13 +16,14 @@ from psycopg import errors as pg_errors
 from psycopg import pq
 
 from app.db.common.errors import UnsupportedValue
+from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import encode_column
 from app.db.rows.catalog import Row, Table, quote, quote_with_parameters
 from app.db.rows.keys import RawKey
-from app.db.rows.policy import encode_cell
-from app.db.rows.refused import Rejected, content_of
+from app.db.rows.policy import encode_cell, encode_column_in
+from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
 from app.db.sides.control import Control
+from app.db.sides.postgres.aside import Quarantine
 from app.db.sides.postgres.connection import ROW_ERRORS, Connection
 from app.db.sides.postgres.deferred import drop_foreign_keys
 
@@ -56,7 +57,7 @@ def encode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[str | 
     encoded: list[Sequence[str | None]] = []
     refused: dict[int, UnsupportedValue] = {}
     for column, values in zip(table.columns, columns, strict=True):
-        texts = encode_column(column.kind, values) if len(rows) > FEW else None
+        texts = encode_column_in(column, values) if len(rows) > FEW else None
         if texts is None:
             texts = []
             for n, value in enumerate(values):
@@ -100,6 +101,8 @@ class PostgresTarget:
         self.control = control
         self.position = position
         self._quarantined = quarantined
+        self._quarantine = Quarantine(connection)
+        self._held: Held = {}
         self.careful = careful
         self.stack = ExitStack()  # what has to end right after the commit was sent
 
@@ -107,6 +110,20 @@ class PostgresTarget:
     def is_clean(self) -> bool:
         """Whether nothing stood, or stands, in quarantine or announced."""
         return not self._quarantined and not self._announced
+
+    @property
+    def recalls(self) -> bool:
+        """Whether there may be something to `recall`."""
+        return self._quarantined
+
+    def recall(self, held: Held) -> None:
+        """Learn what stands in quarantine: rows that only PostgreSQL holds stay as they are."""
+        self._held = held
+
+    @property
+    def unsettled(self) -> Unsettled:
+        """Nothing: here the quarantine is written in the same transaction."""
+        return Unsettled()
 
     def shed_foreign_keys(self) -> int:
         """Drop every foreign key, in this transaction.
@@ -131,11 +148,18 @@ class PostgresTarget:
         return self.connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
 
     def clear(self, table: Table) -> None:
-        self.connection.execute(f"DELETE FROM {quote(table.name)}".encode())
+        kept = sorted(living_only_on(Side.POSTGRES, table, self._held))
+        if kept:
+            columns = list(zip(*(keys.from_text(table, text) for text in kept), strict=True))
+            self.connection.execute(statements(table).keep, list(map(array_text, columns)))
+        else:
+            self.connection.execute(f"DELETE FROM {quote(table.name)}".encode())
         if self._quarantined:
-            self.connection.execute("DELETE FROM st_quarantine WHERE tbl = %s", (table.name,))
+            self._quarantine.release_all(table.name, kept)
 
     def delete(self, table: Table, raws: Sequence[RawKey]) -> None:
+        if kept := living_only_on(Side.POSTGRES, table, self._held):
+            raws = [raw for raw in raws if keys.text_of(table, raw) not in kept]
         self._delete(table, keys.canonical_columns(table, raws))
         self._release(table, raws)
 
@@ -146,17 +170,21 @@ class PostgresTarget:
     def _release(self, table: Table, raws: Sequence[RawKey]) -> None:
         """What was quarantined under these keys is judged anew."""
         if self._quarantined:
-            self.connection.execute(
-                "DELETE FROM st_quarantine WHERE tbl = %s AND k = ANY(%s::text[])",
-                (table.name, [keys.text_of(table, raw) for raw in raws]),
-            )
+            self._quarantine.release(table.name, [text for raw in raws for text in keys.texts_of(table, raw)])
+
+    def _make_way(self, table: Table, rows: Sequence[Row]) -> None:
+        """Rows that only PostgreSQL holds give way to rows of the primary."""
+        if kept := living_only_on(Side.POSTGRES, table, self._held):
+            coming = rows_with_keys(table, rows, kept)
+            self._delete(table, list(zip(*coming, strict=True)))
+            self._quarantine.release(table.name, list(map(keys.to_text, coming)))
 
     def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
         """Bring a few keys to the rows given: update or insert those, delete the keys that have none.
 
         Rows that swap unique values collide here; the round is then repeated carefully, deletes first.
         """
-        if self.careful:
+        if self.careful or living_only_on(Side.POSTGRES, table, self._held):
             self.delete(table, raws)
             return self.insert(table, [rows] if rows else [])
         self._release(table, raws)
@@ -175,6 +203,7 @@ class PostgresTarget:
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         refused = 0
         for batch in filter(None, rows):
+            self._make_way(table, batch)
             columns, rejected = encode_rows(table, batch)
             if rejected:
                 self.quarantine(rejected)
@@ -221,13 +250,8 @@ class PostgresTarget:
 
     def quarantine(self, rejected: Sequence[Rejected]) -> None:
         """Keep refused rows with their exact content and the reason; they block the cutover."""
-        for item in rejected:
-            self.connection.execute(
-                "INSERT INTO st_quarantine (tbl, k, col, reason, content, at) VALUES (%s, %s, %s, %s, %s, %s) "
-                "ON CONFLICT (tbl, k) DO UPDATE SET col = excluded.col, reason = excluded.reason, "
-                "content = excluded.content, at = excluded.at, accepted_by = NULL, accepted_at = NULL",
-                (item.table.name, item.key_text(), item.column, item.reason, content_of(item), time.time()),
-            )
+        if rejected:
+            self._quarantine.put(Side.SQLITE, rejected)
             self._quarantined = True
 
     def forget_announced(self, raws: dict[str, list[RawKey]]) -> None:
@@ -281,6 +305,7 @@ class Statements:
     """One table's statements with array parameters."""
 
     delete: bytes
+    keep: bytes  # deletes all but these keys
     insert: bytes
     upsert: bytes
     upsert_one: bytes  # a row's values themselves: half the time of arrays of one
@@ -307,6 +332,7 @@ def statements(table: Table) -> Statements:
     action = f"DO UPDATE SET {others}" if others else "DO NOTHING"
     return Statements(
         delete=f"DELETE FROM {name} AS t USING {_unnested(len(table.key))} WHERE {match}".encode(),
+        keep=f"DELETE FROM {name} AS t WHERE NOT EXISTS (SELECT FROM {_unnested(len(table.key))} WHERE {match})".encode(),
         insert=insert.encode(),
         upsert=f"{insert} ON CONFLICT ({key_sql.names_with_parameters(table)}) {action}".encode(),
         upsert_one=f"{into} VALUES ({one}) ON CONFLICT ({key_sql.names_with_parameters(table)}) {action}".encode(),

@@ -13,6 +13,8 @@ from app.db.sides.contract import FETCH
 
 LONG_ROW = 32_768  # characters from which rows are taken a few at a time
 _PIECE = 25
+# What SQLite answers to a single row that it cannot hold; the last is a value too long for it.
+ROW_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError)
 
 
 def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) -> sqlite3.Connection:

@@ -51,7 +51,7 @@ class SqliteStore:
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
         """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
         with self.write() as connection, applying_sqlite(connection):
-            yield SqliteTarget(connection)
+            yield SqliteTarget(connection, careful=careful)
 
     def reader(self, connection: sqlite3.Connection | None = None) -> SqliteSource:
         return SqliteSource(connection or self.connection)

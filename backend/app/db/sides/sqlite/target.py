@@ -1,30 +1,102 @@
-"""Writing SQLite as the shadow: rows in the form in which the application stores them."""
+"""Writing SQLite as the shadow: rows in the form in which the application stores them.
+
+What SQLite cannot hold is not written here. It is collected with its reason, and the applier writes it to the
+quarantine, which stands on PostgreSQL, before this transaction commits.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+from app.db.common.errors import UnsupportedValue
+from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import to_sqlite_column
-from app.db.rows.catalog import Row, Table, quote
+from app.db.rows.canonical import encode, is_plain, to_sqlite, to_sqlite_column
+from app.db.rows.catalog import Column, Row, Table, quote
 from app.db.rows.keys import RawKey
+from app.db.rows.kinds import Kind
+from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
 from app.db.sides.control import sqlite_control
+from app.db.sides.sqlite.connection import ROW_ERRORS
+
+# Whether PostgreSQL knows values of a kind that have no canonical form: NaN, infinity, years before 1 or
+# after 9999, midnight as 24:00.
+_MORE_ON_POSTGRES: dict[Kind, bool] = {
+    Kind.INTEGER: False,
+    Kind.FLOAT: True,
+    Kind.BOOLEAN: False,
+    Kind.TEXT: False,
+    Kind.TIMESTAMP: True,
+    Kind.DATE: True,
+    Kind.TIME: True,
+    Kind.BLOB: False,
+    Kind.NUMERIC: True,
+    Kind.UUID: False,
+}
+
+
+def decode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[Any]], list[Rejected]]:
+    """Rows as PostgreSQL's reader yields them, as columns that SQLite stores; those that have no form come apart.
+
+    Returns:
+        The columns of the good rows, and the refused rows.
+    """
+    refused: dict[int, UnsupportedValue] = {}
+    columns: list[Sequence[Any]] = []
+    for column, values in zip(table.columns, zip(*rows, strict=True), strict=True):
+        if not _MORE_ON_POSTGRES[column.kind] or _is_ordinary(column, values):
+            columns.append(to_sqlite_column(column.kind, values))
+            continue
+        stored: list[Any] = []
+        for n, value in enumerate(values):
+            try:
+                stored.append(to_sqlite(column.kind, value))
+                encode(column.kind, stored[n], column.name)
+            except UnsupportedValue as error:
+                del stored[n:]
+                stored.append(None)
+                refused.setdefault(n, UnsupportedValue(column.name, error.reason))
+        columns.append(stored)
+    if not refused:
+        return columns, []
+    rejected = [Rejected(table, rows[n], error.column, error.reason) for n, error in sorted(refused.items())]
+    return [[value for n, value in enumerate(column) if n not in refused] for column in columns], rejected
+
+
+def _is_ordinary(column: Column, values: Sequence[Any]) -> bool:
+    if column.kind is Kind.FLOAT:
+        return all(value is None or value == value for value in values)
+    present = [to_sqlite(column.kind, value) for value in values if value is not None]
+    return not present or is_plain(column.kind, set(map(type, present)), present)
 
 
 class SqliteTarget:
-    """One write transaction of the applier on SQLite."""
+    """One write transaction of the applier on SQLite.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        careful: write every row by itself, so that a row which SQLite refuses (a NOT NULL, a CHECK, a unique
+            key) is set aside alone; used to repeat a round that failed.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, careful: bool = False) -> None:
         self._connection = connection
+        self.careful = careful
+        self.unsettled = Unsettled()
+        self._held: Held = {}
         self.control = sqlite_control(connection)
         self.position: str = connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[
             0
         ]
 
-    careful = False  # SQLite takes every row that PostgreSQL holds
     is_clean = False  # small rounds go to PostgreSQL only
+    recalls = True
+
+    def recall(self, held: Held) -> None:
+        """Learn what stands in quarantine: rows that only SQLite holds stay as they are."""
+        self._held = held
 
     def shed_foreign_keys(self) -> int:
         """None stand in the way: the applier's connection has them off."""
@@ -41,12 +113,39 @@ class SqliteTarget:
         return self._connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
 
     def clear(self, table: Table) -> None:
-        self._connection.execute(f"DELETE FROM {quote(table.name)}")
+        kept = living_only_on(Side.SQLITE, table, self._held)
+        if kept:
+            self._connection.executemany(
+                f"DELETE FROM {quote(table.name)} WHERE {key_sql.match_on_sqlite(table)}",
+                [values for text, values in self._keys(table) if text not in kept],
+            )
+        else:
+            self._connection.execute(f"DELETE FROM {quote(table.name)}")
+        gone = [key for key in self._held.get(table.name, ()) if key not in kept]
+        self.unsettled.released.update((table.name, key) for key in gone)
+
+    def _keys(self, table: Table) -> list[tuple[str, tuple[Any, ...]]]:
+        """Every key of a table, as bookkeeping stores it and as its values."""
+        columns = ", ".join(quote(column.name) for column in table.columns)
+        rows = self._connection.execute(f"SELECT {columns} FROM {quote(table.name)}").fetchall()
+        return [
+            (keys.to_text(keys.of_row(table, row)), tuple(row[position] for position in table.key_positions))
+            for row in rows
+        ]
 
     def delete(self, table: Table, raws: Sequence[RawKey]) -> None:
+        if held := self._held.get(table.name):
+            kept = living_only_on(Side.SQLITE, table, self._held)
+            texts = [(raw, keys.text_of(table, raw)) for raw in raws]
+            raws = [raw for raw, text in texts if text not in kept]
+            self.unsettled.released.update(
+                (table.name, text) for _, text in texts if text in held and text not in kept
+            )
+        self._delete(table, [keys.on_sqlite(table, raw) for raw in raws])
+
+    def _delete(self, table: Table, values: Sequence[tuple[Any, ...]]) -> None:
         self._connection.executemany(
-            f"DELETE FROM {quote(table.name)} WHERE {key_sql.match_on_sqlite(table)}",
-            [keys.on_sqlite(table, raw) for raw in raws],
+            f"DELETE FROM {quote(table.name)} WHERE {key_sql.match_on_sqlite(table)}", values
         )
 
     def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
@@ -56,13 +155,36 @@ class SqliteTarget:
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         columns = ", ".join(quote(column.name) for column in table.columns)
         marks = ", ".join("?" * len(table.columns))
-        kinds = [column.kind for column in table.columns]
+        statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"
+        before = len(self.unsettled.refused)
         for batch in filter(None, rows):
-            self._connection.executemany(
-                f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})",
-                zip(*map(to_sqlite_column, kinds, zip(*batch, strict=True)), strict=True),
-            )
-        return 0
+            self._make_way(table, batch)
+            if self.careful:
+                self.unsettled.refused += self._one_by_one(table, statement, batch)
+                continue
+            stored, rejected = decode_rows(table, batch)
+            self.unsettled.refused += rejected
+            self._connection.executemany(statement, zip(*stored, strict=True))
+        return len(self.unsettled.refused) - before
+
+    def _make_way(self, table: Table, rows: Sequence[Row]) -> None:
+        """Rows that only SQLite holds give way to rows of the primary."""
+        if kept := living_only_on(Side.SQLITE, table, self._held):
+            coming = rows_with_keys(table, rows, kept)
+            self._delete(table, [keys.values_on_sqlite(table, key) for key in coming])
+            self.unsettled.released.update((table.name, keys.to_text(key)) for key in coming)
+
+    def _one_by_one(self, table: Table, statement: str, rows: Sequence[Row]) -> Iterator[Rejected]:
+        """Write rows each by itself; yields those that SQLite itself refuses, whose statement leaves no trace."""
+        for row in rows:
+            stored, rejected = decode_rows(table, [row])
+            yield from rejected
+            if rejected:
+                continue
+            try:
+                self._connection.execute(statement, [column[0] for column in stored])
+            except ROW_ERRORS as error:
+                yield Rejected(table, row, _refusing_column(table, str(error)), str(error))
 
     def forget_announced(self, raws: dict[str, list[RawKey]]) -> None:
         for table, of_table in raws.items():
@@ -90,3 +212,10 @@ class SqliteTarget:
             "UPDATE st_watermark SET position = ?, changes = changes + ?, applied_at = ? WHERE id = 1",
             (position, changes, time.time()),
         )
+
+
+def _refusing_column(table: Table, message: str) -> str:
+    """The first column that SQLite's message names; '' where it names none, as for a CHECK."""
+    _, _, named = message.partition(f"{table.name}.")
+    name = named.partition(",")[0]
+    return name if name in {column.name for column in table.columns} else ""

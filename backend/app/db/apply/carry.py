@@ -1,0 +1,71 @@
+"""What a round carries, table by table, and what it sets aside.
+
+The quarantine stands on PostgreSQL, for both directions. A round to PostgreSQL writes it in its own
+transaction. A round to SQLite writes it on PostgreSQL just before SQLite commits: see `set_aside`.
+"""
+
+from __future__ import annotations
+
+from app.db.common.urls import Side
+from app.db.rows.catalog import Table
+from app.db.rows.keys import RawKey
+from app.db.sides.contract import Source, Target
+from app.db.sides.postgres import aside
+from app.db.sides.stores import Stores
+
+
+def recall(stores: Stores, target: Target) -> None:
+    """Tell a target what stands in quarantine, before rows are written."""
+    if target.recalls:
+        target.recall(aside.held(stores.postgres.connection))
+
+
+def set_aside(stores: Stores, target: Target) -> None:
+    """Write to the quarantine what a round to SQLite found, durably and before SQLite commits.
+
+    If SQLite's commit then fails, the entries name keys beyond its watermark, which the next round judges
+    anew; the rows themselves are on PostgreSQL, the primary. In the other order a crash could leave a row
+    missing without a reason.
+    """
+    found = target.unsettled
+    if not (found.released or found.refused):
+        return
+    with stores.postgres.write() as connection:
+        connection.execute("SET LOCAL synchronous_commit = on")
+        quarantine = aside.Quarantine(connection)
+        for table, key in found.released | {(item.table.name, item.key_text()) for item in found.refused}:
+            quarantine.release(table, [key])
+        quarantine.put(Side.POSTGRES, found.refused)
+
+
+def carry_table(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
+    """Replace the changed rows of one table, streaming. All deletes come first: no two rows collide."""
+    whole = False
+    for keys in source.changed_keys(table, after):
+        whole = whole or None in keys
+        target.delete(table, [key for key in keys if key is not None])
+    if announced:
+        target.delete(table, announced)
+    if whole:
+        target.clear(table)
+        return target.insert(table, source.all_rows(table))
+    refused = target.insert(table, source.changed_rows(table, after))
+    if announced:
+        # A key may be both announced and logged; its row is then inserted once, by the log.
+        logged = {str(key) for keys in source.changed_keys(table, after) for key in keys}
+        only_announced = [key for key in announced if str(key) not in logged]
+        if rows := source.rows_of(table, only_announced):
+            refused += target.insert(table, [rows])
+    return refused
+
+
+def carry_few(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
+    """Replace a handful of changed rows of one table, with as few statements as may be."""
+    keys = [key for part in source.changed_keys(table, after) for key in part]
+    if None in keys:
+        return carry_table(table, source, target, after, announced)
+    rows = [row for part in source.changed_rows(table, after) for row in part]
+    logged = set(map(str, keys))
+    if only_announced := [key for key in announced if str(key) not in logged]:
+        rows += source.rows_of(table, only_announced)
+    return target.replace(table, keys + only_announced, rows)

@@ -1,0 +1,137 @@
+"""Broker calls for deliveries: in threads, outside of any transaction, never longer than a sender waits.
+
+What a broker holds is asked before a SELL is stored. When the answer does not come in time, no broker could be
+asked, and the alert's quantity stands. An AUTO order is dispatched after it was stored. When that takes too long,
+the sender is told that the order is stored, and the dispatch goes on. A dispatch that could not even begin in
+time is put aside for a person: an order that reaches a broker much later than its signal may do harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from fastapi import HTTPException
+from sqlalchemy import update
+
+from app.core.sessions import opened
+from app.core.time_utils import utc_now
+from app.models import Order
+from app.services.positions.sell_qty import (
+    TradingViewSellQtyResolution,
+    resolve_tradingview_sell_qty,
+    unresolved,
+)
+from app.services.shared.bulk import changed_rows
+from app.services.shared.system_events import add_system_event
+from app.services.webhook.decide import Signal
+from app.services.webhook.dispatch import accepted, dispatch_auto
+from app.services.webhook.door.group import Auto
+from app.services.webhook.door.waiting import Answer, Waiting, tell
+
+logger = logging.getLogger(__name__)
+THREADS: Final = 16
+TOO_LATE: Final = "AUTO dispatch could not begin in time; moved to Waiting Queue. The order was not sent."
+
+
+class Outside:
+    """The threads of one process that talk to brokers; made when the first of them is needed."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def close(self) -> None:
+        """Wait for what is under way; another call opens new threads."""
+        with self._making:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True)
+
+    def ask_what_is_held(self, one: Waiting, signal: Signal, then: Callable[[list[Waiting]], None]) -> None:
+        """Ask the broker; then give the delivery, and the copies that wait for it, back to the writer."""
+        alert = signal.normalized
+        asked = threading.Lock()
+
+        def give_back(held: TradingViewSellQtyResolution | BaseException) -> None:
+            if not asked.acquire(blocking=False):
+                return  # the other of the two was faster
+            timer.cancel()
+            followers, one.followers = one.followers, []
+            if isinstance(held, BaseException):
+                one.outcome = held
+                tell([one])
+                then(followers)
+            else:
+                one.held = held
+                then([one, *followers])
+
+        def ask() -> None:
+            try:
+                with opened(one.call.sessions) as db:
+                    held = resolve_tradingview_sell_qty(
+                        db,
+                        one.call.settings,
+                        user=signal.user,
+                        broker_name=signal.routing.broker_name,
+                        exchange=alert.broker_exchange,
+                        symbol=alert.broker_symbol,
+                        desired_product=alert.product,
+                        payload_qty=alert.qty or 0.0,
+                    )
+            except BaseException as error:
+                give_back(error)
+            else:
+                give_back(held)
+
+        patience = one.call.settings.webhook_broker_timeout_ms / 1000
+        timer = threading.Timer(patience, lambda: give_back(unresolved(alert.qty or 0.0, alert.product)))
+        timer.daemon = True
+        timer.start()
+        self._start(ask)
+
+    def dispatch(self, one: Waiting, auto: Auto) -> None:
+        """Dispatch a stored order and tell its sender."""
+        one.meanwhile = Answer(201, accepted(auto.stored) | {"dispatch": "PENDING"})
+
+        def run() -> None:
+            try:
+                one.outcome = Answer(201, self._dispatched(one, auto))
+            except HTTPException as failure:
+                one.outcome = Answer(failure.status_code, {"detail": failure.detail})
+            except BaseException as error:
+                one.outcome = error
+            tell([one])
+
+        self._start(run)
+
+    def _dispatched(self, one: Waiting, auto: Auto) -> dict[str, object]:
+        call = one.call
+        with opened(call.sessions) as db:
+            if time.monotonic() <= one.deadline:
+                return dispatch_auto(
+                    db, call.settings, auto.signal, auto.stored, market_is_open=call.market_is_open
+                )
+            untouched = (Order.id == auto.stored.order_id, Order.status == "WAITING", Order.mode == "AUTO")
+            values = {"mode": "MANUAL", "error_message": TOO_LATE, "updated_at": utc_now()}
+            if changed_rows(db, update(Order).where(*untouched).values(values)):
+                add_system_event(
+                    db,
+                    level="WARNING",
+                    category="order",
+                    message="AUTO order moved to waiting queue",
+                    correlation_id=auto.signal.correlation_id,
+                    details={"order_id": auto.stored.order_id, "reason": TOO_LATE},
+                )
+            db.commit()
+        return accepted(auto.stored) | {"dispatch": "WAITING"}
+
+    def _start(self, work: Callable[[], None]) -> None:
+        with self._making:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="st-outside")
+            self._pool.submit(work)

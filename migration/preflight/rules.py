@@ -1,0 +1,217 @@
+"""The rules that preflight and `prepare` share: what keeps a move from starting, told without reading all rows.
+
+Preflight lists these findings with those of the rows. `prepare` asks the same functions before it changes
+anything, and refuses by the same codes. What only a row can show (`value.*`, `row.check`) does not keep
+`prepare` from starting: such rows are set aside while they are copied, and the cutover refuses while they are.
+Rows that are equal under a unique key (`row.duplicate`) are refused when the key is built, at the copy's end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from app.db.common.errors import Refused
+from app.db.common.settings import load_settings
+from app.db.revisions.source import SchemaSource
+from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
+from app.db.rows.policy import Policy
+from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
+from app.db.sides.control import is_prepared_postgres
+from migration.preflight import schema, server
+from migration.preflight.file import file_findings
+from migration.preflight.findings.report import Finding, Severity
+from migration.preflight.findings.shapes import Shape, models, read_shapes
+from migration.preflight.findings.trial import Tried
+from migration.preflight.rows import last_ids, null_keys
+
+# Taken by the codes' beginnings: what `prepare` leaves to quarantine and to the end of the copy.
+LATER = ("value.", "row.check", "row.duplicate")
+_NAMED = 10
+
+
+def structure(
+    sqlite: sqlite3.Connection,
+    path: Path,
+    postgres: psycopg.Connection[Any] | None,
+    source: SchemaSource,
+    policy: Policy,
+    excluded: Collection[str] = (),
+) -> tuple[dict[str, Shape], list[Finding]]:
+    """The shapes of the tables that would take part, and what the schemas, the file and the server say.
+
+    Args:
+        excluded: tables that the operator leaves out; nothing is said of them.
+    """
+    found = list(file_findings(sqlite, path, source))
+    if postgres is not None:
+        found += server.server_findings(postgres, load_settings(), 2 * path.stat().st_size)
+    shapes = {
+        name: shape for name, shape in read_shapes(sqlite, postgres, models()).items() if name not in excluded
+    }
+    found += schema.database_findings(sqlite)
+    found += schema.policy_findings(shapes, policy)
+    found += _triggers(sqlite, postgres)
+    found += _excluded(sqlite, postgres, excluded)
+    if postgres is not None and server.has_schema(postgres):
+        found += schema.drift(set(shapes), postgres, excluded)
+        found += schema.narrow_findings(postgres)
+        if not is_prepared_postgres(postgres):
+            found += server.reserved(postgres)
+            found += server.filled(postgres, shapes)
+            found += server.keys_from_outside(postgres, shapes)
+    for shape in shapes.values():
+        found += schema.table_findings(sqlite, shape)
+        found += null_keys(sqlite, shape)
+        found += last_ids(sqlite, shape)
+    return shapes, [item for item in found if item.table not in excluded or item.code == "schema.excluded"]
+
+
+def is_worth_trying(
+    postgres: psycopg.Connection[Any], common: Collection[str], found: Iterable[Finding]
+) -> bool:
+    """Whether the chain can be tried: a server that will do, the right revision, none of the tables there yet."""
+    stops = ("postgres.", "alembic.", "sqlite.")
+    return (
+        not any(item.severity is Severity.BLOCKS and item.code.startswith(stops) for item in found)
+        and not is_prepared_postgres(postgres)
+        and not set(postgres_columns(postgres)) & set(common)
+    )
+
+
+def trial_findings(tried: Tried) -> Iterator[Finding]:
+    """What came of the chain in a schema that was thrown away."""
+    if tried.skipped:
+        yield Finding(
+            "alembic.untried", Severity.INFO, f"the chain was not tried: {tried.skipped}", "nothing"
+        )
+    if failed := tried.failed:
+        yield Finding(
+            "alembic.trial",
+            Severity.BLOCKS if failed.certain else Severity.WARNS,
+            failed.text,
+            failed.remedy,
+            table=failed.table,
+            column=failed.column if failed.table else "",
+        )
+    for name in tried.only_on_sqlite:
+        yield Finding(
+            "schema.drift",
+            Severity.BLOCKS,
+            "the chain does not make this table on PostgreSQL",
+            f"add it to the chain, or leave it out: --exclude {name}",
+            table=name,
+        )
+    for name in tried.only_on_postgres:
+        yield Finding(
+            "schema.drift",
+            Severity.BLOCKS,
+            "the chain makes this table on PostgreSQL, and SQLite lacks it",
+            "let the chain make it on both sides",
+            table=name,
+        )
+    for table, column, side in tried.columns:
+        yield Finding(
+            "schema.drift",
+            Severity.BLOCKS,
+            f"after the chain the column is only on {side}",
+            "let the chain make it on both sides",
+            table=table,
+            column=column,
+        )
+    for table, index in tried.not_partial:
+        yield Finding(
+            "schema.partial_index",
+            Severity.BLOCKS,
+            f"unique index {index} is partial on SQLite and covers every row on PostgreSQL",
+            "give the index postgresql_where beside sqlite_where",
+            table=table,
+        )
+
+
+def refuse(found: Iterable[Finding], *, discard_target: bool = False) -> None:
+    """Refuse what blocks.
+
+    Args:
+        discard_target: rows that PostgreSQL already holds in the common tables are to go.
+
+    Raises:
+        Refused: something blocks; its codes and reasons are those of the findings.
+    """
+    blocking = [
+        item
+        for item in found
+        if item.severity is Severity.BLOCKS
+        and not item.code.startswith(LATER)
+        and not (discard_target and item.code == "postgres.not_empty")
+    ]
+    if not blocking:
+        return
+    first = blocking[0]
+    more = f", and {len(blocking) - 1} more" if len(blocking) > 1 else ""
+    raise Refused(
+        " ".join(filter(None, (f"{first.place}:" if first.place else "", first.reason))) + more,
+        reasons=tuple(_reason(item) for item in blocking[:_NAMED]) if more else (),
+        hint=f"{first.remedy}; st-migrate preflight lists everything",
+        codes=tuple(dict.fromkeys(item.code for item in blocking)),
+    )
+
+
+def _reason(item: Finding) -> str:
+    return " ".join(filter(None, (item.code, f"{item.place}:" if item.place else "", item.reason)))
+
+
+def _triggers(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None) -> Iterator[Finding]:
+    for name, table in sqlite_triggers_of_others(sqlite):
+        yield Finding(
+            "schema.trigger",
+            Severity.BLOCKS,
+            f"trigger {name} on SQLite would fire again for what apply writes there",
+            f"move its work into the application, then: DROP TRIGGER {quote(name)} (on SQLite)",
+            table=table,
+        )
+    if postgres is None or not server.has_schema(postgres):
+        return
+    for name, table in postgres_triggers_of_others(postgres):
+        yield Finding(
+            "schema.trigger",
+            Severity.BLOCKS,
+            f"trigger {name} on PostgreSQL would fire again for what copy and apply write there",
+            "move its work into the application, then: "
+            f"ALTER TABLE {quote(table)} DISABLE TRIGGER {quote(name)} (on PostgreSQL)",
+            table=table,
+        )
+
+
+def _excluded(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None, excluded: Collection[str]
+) -> Iterator[Finding]:
+    known = {name for (name,) in sqlite.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if postgres is not None:
+        known |= {
+            name
+            for (name,) in postgres.execute(
+                "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
+                "AND relnamespace = current_schema()::regnamespace"
+            ).fetchall()
+        }
+    for name in sorted(excluded):
+        if name not in known or name in BOOKKEEPING:
+            yield Finding(
+                "schema.unknown_exclude",
+                Severity.BLOCKS,
+                f"--exclude names {name}, and there is no such table",
+                "correct the name",
+            )
+        else:
+            yield Finding(
+                "schema.excluded",
+                Severity.INFO,
+                "the table is left out: its rows stay where they are, and are lost to the side that is moved to",
+                "nothing, if no part of the application needs the table after the move",
+                table=name,
+            )
