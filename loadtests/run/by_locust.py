@@ -28,7 +28,7 @@ from loadtests.stage.processes import (
     python_env,
 )
 from loadtests.stage.stage import Stage
-from loadtests.traffic.ledger import Delivery, Ledger
+from loadtests.traffic.ledger import Delivery, Fact, Ledger, read_ledgers
 from loadtests.traffic.profiles import Profile
 from loadtests.traffic.sender import Sender
 from loadtests.traffic.signals import Signals, fresh_run
@@ -39,6 +39,18 @@ FIT_S = 1.5
 STOP_S = 40.0
 SHARE = 0.7  # of what the machine carries that the peak may ask for
 INTO_PEAK_S = 1.5  # a switch aims at the middle of a peak, but never later than this
+
+
+def must_have_written(ledger: Path) -> None:
+    """A background writer that was asked for has written something.
+
+    Raises:
+        Broken: its ledger holds no acknowledged write; its log says why.
+    """
+    if not any(isinstance(entry, Fact) and entry.acknowledged for entry in read_ledgers([ledger])):
+        log = ledger.with_suffix(".log")
+        said = log.read_text(errors="replace")[-800:] if log.exists() else ""
+        raise Broken(f"the background writer wrote nothing: {said}")
 
 
 class ByLocust:
@@ -158,6 +170,8 @@ class ByLocust:
                 path.with_suffix(".log").read_text(errors="replace")[-800:] for path in self.ledgers
             )
             raise Broken(f"the load ended before the phases did: {logs}")
+        if self.profile.background:
+            must_have_written(self._stage.base / "background.jsonl")
 
     def counts(self) -> dict[str, Any]:
         """What locust counted: `requests`, `failed`, and the `errors` as texts."""

@@ -31,6 +31,7 @@ FIRST_BAR = datetime(2026, 3, 2, 9, 15)
 SYMBOLS = ("SBIN", "INFY", "TCS", "ITC")
 STORED_TIME = "%Y-%m-%d %H:%M:%S.%f"
 RETRY_S = 0.1
+GIVE_UP_S = 30.0  # longer than a restart or a switch holds a writer
 Result = TypeVar("Result")
 
 
@@ -102,7 +103,12 @@ class BackgroundWriter:
         self._ledger.write(Fact(table, key, values))
 
     def _again(self, work: Callable[[Session], Result]) -> Result:
-        """Do the work in a transaction until it is committed; a switch or a restart may come between."""
+        """Do the work in a transaction until it is committed; a switch or a restart may come between.
+
+        Raises:
+            SwitchError, DBAPIError: it has failed for so long that no switch explains it.
+        """
+        until = time.monotonic() + GIVE_UP_S
         while True:
             try:
                 with SessionLocal() as db:
@@ -110,6 +116,8 @@ class BackgroundWriter:
                     db.commit()
                     return result
             except (SwitchError, DBAPIError) as error:
+                if time.monotonic() >= until:
+                    raise
                 self.retried += 1
                 print(f"again: {str(error).splitlines()[0]}", file=sys.stderr)
                 time.sleep(RETRY_S)

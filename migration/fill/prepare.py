@@ -35,6 +35,8 @@ from app.db.rows.catalog import (
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
+from app.db.sides.capture.inventory import check_postgres_inventory
+from app.db.sides.capture.silence import check_silence
 from app.db.sides.control import (
     Control,
     advance,
@@ -173,6 +175,11 @@ def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | N
             "the SQLite file is already paired with another PostgreSQL database",
             hint="use that database's URL, or run st-migrate abort with it first",
         )
+    if ours is not None and theirs is not None and ours.epoch > theirs.epoch:
+        raise Refused(
+            "a forced rollback left this PostgreSQL behind",
+            hint="run st-migrate abort, then prepare --discard-target to fill it anew",
+        )
     return ours, theirs
 
 
@@ -189,18 +196,30 @@ def _repair(stores: Stores, report: Report) -> Prepared:
     """Both sides are prepared: put back any trigger that got lost."""
     schema = read_schema(stores.sqlite.connection, stores.postgres.connection)
     control = stores.postgres.read_control()
+    whole = _whole(stores.postgres.connection, schema)
     with stores.sqlite.write() as connection:
         changed = capture.install_sqlite(
             connection, schema, capture.fence_message(control.primary, control.epoch)
         )
     with stores.postgres.write() as postgres:
         capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
+        changed = changed or not whole
         if changed:
             postgres.execute("DELETE FROM st_verify")
             record(postgres, "capture repaired", control.epoch, {})
     if changed:
         report("capture triggers were put back; verify again, changes may have been missed")
     return Prepared(len(schema), already=True, repaired=changed)
+
+
+def _whole(connection: psycopg.Connection[Any], schema: Schema) -> bool:
+    """Whether PostgreSQL's capture was complete and no setting kept it from acting."""
+    try:
+        check_postgres_inventory(connection, schema)
+        check_silence(connection)
+    except SchemaDrift:
+        return False
+    return True
 
 
 def _undo(stores: Stores, mode: str, error: Exception) -> None:

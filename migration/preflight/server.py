@@ -12,6 +12,7 @@ from app.db.common.settings import ShimSettings
 from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
 from app.db.sides.capture import triggers as capture
 from app.db.sides.capture.inventory import foreign_on_postgres
+from app.db.sides.capture.silence import silencing
 from app.db.sides.postgres.forms import FORMS
 from migration.preflight.findings.report import Finding, Severity
 
@@ -149,6 +150,7 @@ def server_findings(
     for holds, code, severity, reason, remedy in _CHECKS:
         if holds(facts):
             yield Finding(code, severity, reason.format(**facts), remedy.format(**facts))
+    yield from _triggers_off(connection)
     yield from _connections(facts, settings)
     yield from _forms(connection)
     for trigger in foreign_on_postgres(connection):
@@ -165,6 +167,25 @@ def server_findings(
             Severity.INFO,
             f"copying writes some {estimated_bytes >> 20} MiB of WAL; max_wal_size: {facts['wal'] >> 20} MiB",
             "raise max_wal_size for the copy if checkpoints slow it down",
+        )
+
+
+def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    for place, remedy in silencing(connection):
+        yield Finding(
+            "postgres.triggers_off",
+            Severity.BLOCKS,
+            f"session_replication_role = replica is {place}: triggers and foreign keys do not act there",
+            remedy,
+        )
+    for (name,) in connection.execute(
+        "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
+    ).fetchall():
+        yield Finding(
+            "postgres.event_trigger",
+            Severity.WARNS,
+            f"event trigger {name} acts on every change of the schema, those of the move among them",
+            f"ALTER EVENT TRIGGER {quote(name)} DISABLE for the time of prepare and of schema migrations",
         )
 
 

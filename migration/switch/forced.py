@@ -49,6 +49,7 @@ class Loss:
                 f"everything PostgreSQL acknowledged after the last change that reached SQLite "
                 f"(applied {then}, {ago:.0f} s ago)"
             )
+        what += "; in sync mode, where st_degraded was 0, no caller was told that such a write had succeeded"
         unsure = f"; {self.announced} keys stand here that PostgreSQL may not have committed"
         return f"may be lost: {what}{unsure if self.announced else ''}"
 

@@ -21,6 +21,7 @@ from app.db.sides.capture.foreign import OURS_ON_SQLITE
 from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
 from app.db.sides.stores import Stores
 
+SERVES = "serves as primary since epoch"
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
 _EPOCH = re.compile(r"since epoch (\d+)")
 _FUNCTION = """
@@ -101,6 +102,34 @@ def postgres_retired_at(connection: psycopg.Connection[Any]) -> int | None:
     return _epoch(row)
 
 
+def mark_served(connection: psycopg.Connection[Any], epoch: int) -> None:
+    """Leave on record, in the caller's transaction, that the database serves alone as primary since an epoch.
+
+    A function without effect: it is restored with a backup, and no tool takes it for a table of the application.
+    """
+    since = literal(f"{SERVES} {epoch}")
+    connection.execute(
+        f"CREATE OR REPLACE FUNCTION st_served() RETURNS text LANGUAGE sql AS {literal(f'SELECT {since}')}".encode()
+    )
+
+
+def must_not_serve(connection: psycopg.Connection[Any]) -> None:
+    """Make sure that a database is not one that a completed move left as the primary.
+
+    Raises:
+        Refused: it is: its rows may be the only ones there are.
+    """
+    row = connection.execute(
+        "SELECT prosrc FROM pg_proc WHERE proname = 'st_served' "
+        "AND pronamespace = current_schema()::regnamespace"
+    ).fetchone()
+    if row is not None:
+        raise Refused(
+            f"this PostgreSQL database {SERVES} {_epoch(row)} and is never emptied",
+            hint="name an empty database; check --sqlite: the file of that move is only an archive",
+        )
+
+
 def _epoch(row: tuple[Any, ...] | None) -> int | None:
     if row is None:
         return None
@@ -125,7 +154,7 @@ def reopen(stores: Stores, *, discard: bool) -> None:
         discard: a PostgreSQL that was left behind may be filled anew, so its fence is removed.
 
     Raises:
-        Refused: a side was retired: its data are older than the primary's.
+        Refused: a side was retired: its data are older than the primary's; or PostgreSQL serves as primary.
         sqlite3.OperationalError: the SQLite file cannot be written.
     """
     _must_be_writable(stores.sqlite.connection)
@@ -134,6 +163,7 @@ def reopen(stores: Stores, *, discard: bool) -> None:
             f"this SQLite file was retired, the primary is postgres since epoch {epoch}",
             hint="a move starts from the primary; this file is only an archive",
         )
+    must_not_serve(stores.postgres.connection)
     if (epoch := postgres_retired_at(stores.postgres.connection)) is None:
         return
     if not discard:

@@ -222,6 +222,8 @@ def _remove_postgres(postgres: PostgresStore, plan: Plan, ours: set[str]) -> Non
             if plan.fence:
                 retired.retire_postgres(connection, plan.epoch)
         capture.remove_postgres(connection)
+        if plan.primary is Side.POSTGRES:
+            retired.mark_served(connection, plan.epoch)
 
 
 def _unfence(stores: Stores) -> None:

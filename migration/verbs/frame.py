@@ -87,20 +87,32 @@ class Call:
                 raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
             yield stores
 
-    def confirm(self, question: str, yes: bool) -> None:
-        """Ask before something that cannot be undone.
+    def confirm_name(self, what: str, lines: Sequence[str], name: str, yes: str | None) -> None:
+        """Show what is about to be destroyed, and have the database's name typed.
+
+        Args:
+            what: what the command does, one sentence.
+            lines: what goes, in detail.
+            name: of the database it happens to.
+            yes: that name as a script gave it.
 
         Raises:
-            ConfigurationError: nobody is there to ask, or the answer was no.
+            ConfigurationError: another name was given, or none and nobody is there to ask; nothing was done.
         """
-        if yes:
-            return
-        if not sys.stdin.isatty():
+        if yes is None:
+            for line in (what, *(f"  {line}" for line in lines)):
+                self.report(line)
+            if not sys.stdin.isatty():
+                raise ConfigurationError(
+                    " ".join([what, *(f"{line}." for line in lines), "Nobody can be asked here"]),
+                    hint=f"add --yes {name} if that is meant",
+                )
+            yes = typer.prompt(f"Type {name} to go on", err=True, default="", show_default=False)
+        if yes != name:
             raise ConfigurationError(
-                f"{question} Nobody can be asked here", hint="add --yes if that is meant"
+                f"the database is called {name}, not {yes or 'nothing'}: nothing was done",
+                hint="check --postgres and ST_SHADOW_DATABASE_URL",
             )
-        if not typer.confirm(plain(question), err=True):
-            raise ConfigurationError("not confirmed: nothing was done")
 
     def report(self, line: str) -> None:
         """One step, on stderr."""

@@ -29,8 +29,9 @@ from migration.preflight import run as preflight
 from migration.preflight.findings.report import Finding, Severity
 from migration.switch import retired, teardown
 from migration.switch.freeze import frozen
+from migration.switch.holdings import holdings
 from migration.verbs.frame import Call, verb
-from migration.verbs.switch import MaxPause, switched
+from migration.verbs.switch import MaxPause, YesName, switched
 from migration.verify import checking
 from migration.verify.repair import Repaired
 
@@ -101,9 +102,12 @@ def _finding(item: Finding) -> list[str]:
     return [line, *remedy]
 
 
-def prepare_verb(call: Call, discard_target: DiscardTarget = False, exclude: Exclude = None) -> Outcome:
+def prepare_verb(
+    call: Call, discard_target: DiscardTarget = False, exclude: Exclude = None, yes: YesName = None
+) -> Outcome:
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
     with call.stores() as stores:
+        _confirm_discard(call, stores, discard_target, yes)
         retired.reopen(stores, discard=discard_target)
         done = prepare(
             call.pair(),
@@ -114,6 +118,21 @@ def prepare_verb(call: Call, discard_target: DiscardTarget = False, exclude: Exc
             report=call.report,
         )
     return _prepared(done)
+
+
+def _confirm_discard(call: Call, stores: Stores, discard: bool, yes: str | None) -> None:
+    """Ask before rows on PostgreSQL are removed; a database that serves as primary is never emptied."""
+    if not discard or any(teardown.controls(stores)):
+        return  # prepared already, or begun: nothing is removed that a copy has not put there
+    retired.must_not_serve(stores.postgres.connection)
+    found = holdings(stores.postgres.connection)
+    if found.filled:
+        what = f"This removes every row that the database {found.database} holds."
+        left_behind = retired.postgres_retired_at(stores.postgres.connection)
+        note = (
+            [] if left_behind is None else [f"it was primary until epoch {left_behind}, and left behind then"]
+        )
+        call.confirm_name(what, [*note, *found.lines()], found.database, yes)
 
 
 def _prepared(done: Prepared) -> Outcome:
@@ -202,6 +221,7 @@ def run(
     call: Call,
     cutover: Annotated[bool, typer.Option("--cutover", help="Go on with the cutover.")] = False,
     discard_target: DiscardTarget = False,
+    yes: YesName = None,
     exclude: Exclude = None,
     max_lag: MaxLag = _MAX_LAG,
     rate: Rate = None,
@@ -210,6 +230,7 @@ def run(
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
     with call.stores() as stores:
+        _confirm_discard(call, stores, discard_target, yes)
         primary = _prepared_side(call, stores, discard_target, exclude or ())
         if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
@@ -238,6 +259,7 @@ def _prepared_side(call: Call, stores: Stores, discard: bool, exclude: Collectio
 def copy(
     call: Call,
     discard_target: DiscardTarget = False,
+    yes: YesName = None,
     exclude: Exclude = None,
     workers: Workers = None,
     unfence_retired: Annotated[
@@ -254,6 +276,7 @@ def copy(
                 "already_complete", f"postgres is primary since epoch {epoch}", data={"epoch": epoch}
             )
         if not ending:
+            _confirm_discard(call, stores, discard_target, yes)
             outcome = _copy_frozen(call, stores, discard_target, exclude or (), workers)
             if outcome is not None:
                 return outcome

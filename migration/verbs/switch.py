@@ -16,7 +16,7 @@ from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.writable import strangers
 from migration.common.outcome import Exit, Outcome
-from migration.switch import forced, teardown
+from migration.switch import ending, forced, teardown
 from migration.switch import run as switching
 from migration.verbs.frame import Call, verb
 from migration.verify.checking import mismatch_json
@@ -29,8 +29,16 @@ MaxPause = Annotated[
         "--max-pause-ms", min=1, max=600_000, help="Give up when writers would wait longer than this."
     ),
 ]
+MaxSeconds = Annotated[
+    int,
+    typer.Option("--max-seconds", min=1, max=86_400, help="Give up when no switch was made within this."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show gates and steps, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+YesName = Annotated[
+    str | None,
+    typer.Option("--yes", metavar="NAME", help="Do not ask: the name of the PostgreSQL database."),
+]
 Unfence = Annotated[
     bool,
     typer.Option("--unfence-retired", help="Leave the side that is left behind writable. Dangerous."),
@@ -49,15 +57,18 @@ def register(app: typer.Typer) -> None:
         verb(app, name)(function)
 
 
-def cutover(call: Call, dry_run: DryRun = False, max_pause_ms: MaxPause = 1500) -> Outcome:
+def cutover(
+    call: Call, dry_run: DryRun = False, max_pause_ms: MaxPause = 1500, max_seconds: MaxSeconds = 60
+) -> Outcome:
     """Make PostgreSQL the primary, in the running processes, without restart."""
-    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms)
+    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms, max_seconds)
 
 
 def rollback(
     call: Call,
     dry_run: DryRun = False,
     max_pause_ms: MaxPause = 1500,
+    max_seconds: MaxSeconds = 60,
     force: Annotated[
         bool, typer.Option("--force", help="PostgreSQL is gone: make SQLite primary as it is.")
     ] = False,
@@ -68,17 +79,19 @@ def rollback(
     """Make SQLite the primary again, by the same protocol mirrored."""
     if force:
         return _force(call, accept_loss and not dry_run)
-    return _switch(call, Side.SQLITE, dry_run, max_pause_ms)
+    return _switch(call, Side.SQLITE, dry_run, max_pause_ms, max_seconds)
 
 
-def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int) -> Outcome:
+def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds: int) -> Outcome:
     with call.prepared() as stores:
         left = _left_behind(stores, to)
         if left:
             call.report(_loss(left, to))
         if dry_run:
             return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to, left)
-        done = guarded.switch(Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report)
+        done = guarded.switch(
+            Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds
+        )
         outcome = switched(stores, done, call.report)
         return _with(outcome, left) if isinstance(done, Moved) else outcome
 
@@ -200,22 +213,27 @@ def recover_verb(call: Call) -> Outcome:
 def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
     """End dual-write on the current primary. There is no way back after it."""
     with call.stores() as stores:
-        _, arbiter = controls = teardown.controls(stores)
+        _, arbiter = teardown.controls(stores)
         left = _left_behind(stores, arbiter.primary) if arbiter else []
         if arbiter and left:
             call.report(f"{_loss(left, arbiter.primary)}; nothing names them any more after this")
-        if any(controls):
-            call.confirm(
-                "End dual-write, give up the way back (does ST_DATABASE_URL name the primary everywhere)?",
-                yes,
-            )
+        if ending.asks(stores):
+            name = stores.postgres.connection.info.dbname
+            call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
         ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
         outcome = _ended(ended, "complete", stores)
         return _with(outcome, left) if ended.plan is not None else outcome
 
 
+_COMPLETES = (
+    "This ends dual-write and gives up the way back; does ST_DATABASE_URL name the primary everywhere?"
+)
+_ABORTS = "This gives the move up."
+
+
 def abort(
     call: Call,
+    yes: YesName = None,
     unfence_retired: Unfence = False,
     without_postgres: Annotated[
         bool, typer.Option("--without-postgres", help="PostgreSQL is lost: clean SQLite alone.")
@@ -225,6 +243,9 @@ def abort(
     with call.stores() as stores:
         if without_postgres:
             return _ended(teardown.end_without_postgres(stores), "abort", stores)
+        if ending.asks(stores):
+            name = stores.postgres.connection.info.dbname
+            call.confirm_name(_ABORTS, ending.goes(stores, "abort"), name, yes)
         ended = teardown.end(stores, "abort", unfence=unfence_retired, report=call.report)
         return _ended(ended, "abort", stores)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from migration.common.plain import label, measured, plain, stored
 from migration.verbs.frame import Call, verb
 from migration.watch import quarantine, status
 from migration.watch.history import last_events
+from migration.watch.orphans_of import orphans_of
 from migration.watch.pausing import set_paused
 
 TableArgument = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Table of the row.")]
@@ -112,13 +113,34 @@ def quarantine_accept(
     table: TableArgument = None,
     key: KeyArgument = None,
     everything: All = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> Outcome:
     """Let a switch go without these rows; they stay in quarantine, in full."""
     with call.prepared() as stores:
         rows = quarantine.chosen(stores.postgres, table, key, everything=everything)
+        orphans = orphans_of(stores, rows)
+        if any(row.accepted_by is None for row in rows):
+            name = stores.postgres.connection.info.dbname
+            lines = [f"{row.table} {row.key}: {row.reason}" for row in rows[:SHOWN]]
+            lines += [f"and {len(rows) - SHOWN} more rows"] * (len(rows) > SHOWN)
+            lines += [_orphaned(found) for found in orphans]
+            call.confirm_name(_ACCEPTS, lines, name, name if yes else None)
         accepted = quarantine.accept(stores.postgres, rows, by)
     name = "accepted" if accepted else "already_accepted"
-    return Outcome(name, f"{accepted} rows accepted by {by}", data={"accepted": accepted, "by": by})
+    data = {"accepted": accepted, "by": by, "orphans": orphans}
+    return Outcome(name, f"{accepted} rows accepted by {by}", data=data)
+
+
+SHOWN = 12
+_ACCEPTS = "After the cutover PostgreSQL is primary without these rows."
+
+
+def _orphaned(found: dict[str, Any]) -> str:
+    more = " ..." if found["rows"] > len(found["first"]) else ""
+    return (
+        f"{found['rows']} rows of {found['table']} lose their parent {found['parent']} {found['key']} "
+        f"({found['columns']}; keys {', '.join(found['first'])}{more})"
+    )
 
 
 def quarantine_retry(

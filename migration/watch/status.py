@@ -13,9 +13,9 @@ from typing import Any
 
 import psycopg
 
-from app.db.apply.round import Applier
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
+from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.catalog import sqlite_left_out
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
@@ -23,12 +23,13 @@ from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from app.db.switch import readiness
-from app.db.switch.gates import Gate, standing
+from app.db.switch.checks import Check, Checks
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
 from migration.watch.orphan_counts import unvalidated_keys
 
-LAG_WORTH_NAMING_S = 5.0
+KEEP_FROM_APPLYING = ("schema", "capture")
+SOUND = ("writable", "schema", "columns", "capture")
 
 
 @dataclass
@@ -66,10 +67,11 @@ class Status:
     verify: readiness.LastVerify | None = None
     objection: readiness.Objection | None = None
     quarantine: readiness.Quarantined | None = None
+    checks: list[Check] = field(default_factory=list)
+    apply: readiness.ApplyState | None = None
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     problem: str | None = None
-    unsound: list[Gate] = field(default_factory=list)
 
     @property
     def control(self) -> Control | None:
@@ -130,6 +132,7 @@ class Status:
             "epoch": control.epoch if control else self.retired_at,
             "sides": {"sqlite": self.sqlite.as_json(), "postgres": self.postgres.as_json()},
             "lag": self.lag and asdict(self.lag),
+            "apply": self.apply,
             "copy": self.copy and self.copy.as_json(),
             "verify": verify and verify.as_json(),
             "quarantine": held
@@ -151,10 +154,13 @@ class Status:
 _SQLITE_BARE = (Phase.PREPARING, Phase.COMPLETING)  # phases in which SQLite may carry no control row
 
 
-def gather(pair: Pair, stores: Stores, *, count_orphans: bool = True) -> Status:
+def gather(
+    pair: Pair, stores: Stores, *, count_orphans: bool = True, source: SchemaSource | None = None
+) -> Status:
     """Read both sides.
 
     Args:
+        source: what tells the sides' schemas apart; None for the backend's Alembic chain.
         count_orphans: also count what keeps foreign keys from being valid, which reads tables.
 
     Raises:
@@ -173,10 +179,11 @@ def gather(pair: Pair, stores: Stores, *, count_orphans: bool = True) -> Status:
         if status.control is not None:
             status.objection = readiness.verify_objection(status.verify, status.control.epoch)
         status.quarantine = readiness.quarantined(connection)
-        if status.state == Phase.REPLICATING:
-            status.unsound = [gate for gate in standing(Applier(stores)) if not gate.ok]
         if status.state in (Phase.COPYING, Phase.REPLICATING):
             status.lag = readiness.lag(stores)
+            status.checks = [check for check in Checks(stores, source or Alembic()).all() if not check.ok]
+            standing = any(check.name in KEEP_FROM_APPLYING for check in status.checks)
+            status.apply = readiness.apply_state(stores, status.lag, standing=standing)
             if count_orphans:
                 status.foreign_keys = unvalidated_keys(stores)
     except (SwitchError, psycopg.Error) as error:
@@ -219,60 +226,75 @@ def blocks(status: Status) -> list[str]:
         found.append(f"a switch is under way ({control.attempt_state})")
     if control is not None and control.paused:
         found.append("apply and backfill are paused")
-    found += [gate.detail for gate in status.unsound]
-    if status.state == Phase.REPLICATING and control is not None:
-        found += _before_a_switch(status)
+    replicating = status.state == Phase.REPLICATING
+    found += [text for check in status.checks if (text := _blocked(check, status, replicating))]
+    if status.lag and status.apply in (readiness.ApplyState.MISSING, readiness.ApplyState.BEHIND):
+        nobody = ": nobody applies" if status.apply is readiness.ApplyState.MISSING else ""
+        found.append(f"the shadow is {status.lag.seconds:.0f} s behind{nobody}")
     return found
 
 
-def _before_a_switch(status: Status) -> list[str]:
-    found: list[str] = []
-    if status.objection:
-        found.append(status.objection.text)
-    if status.quarantine and status.quarantine.unaccepted:
-        found.append(status.quarantine.open_text())
-    if status.lag and status.lag.seconds > LAG_WORTH_NAMING_S:
-        found.append(f"the shadow is {status.lag.seconds:.0f} s behind; does a backend or a worker apply?")
-    return found
+def _blocked(check: Check, status: Status, replicating: bool) -> str | None:
+    """A check that does not hold, as a line; None where another line has said so."""
+    if check.name not in ("attempt", *SOUND) and not replicating:
+        return None  # the copy comes first
+    if check.name == "phase" or (check.name == "attempt" and status.attempt):
+        return None
+    if check.name == "quarantine" and status.quarantine:
+        return status.quarantine.open_text()
+    if check.name == "verify":
+        return status.objection.text if status.objection else check.detail
+    return f"{check.detail} ({check.remedy})"
+
+
+_NEXT: dict[str, str | None] = {
+    "not_prepared": "preflight",
+    "completed": None,
+    "mismatched": None,
+    "postgres_superseded": "abort",
+    str(Phase.PREPARING): "prepare",
+}
 
 
 def next_command(status: Status) -> str | None:
     """What to run next, None where nothing is left to do."""
-    simple = {
-        "not_prepared": "preflight",
-        "completed": None,
-        "mismatched": None,
-        "postgres_unreachable": "recover" if status.attempt else None,
-        "postgres_superseded": "abort",
-        str(Phase.PREPARING): "prepare",
-        str(Phase.COPYING): "backfill",
-        str(Phase.COMPLETING): _under_way(status),
-    }
-    verb = simple[status.state] if status.state in simple else _while_replicating(status)
+    if status.state == Phase.COMPLETING:
+        verb: str | None = _under_way(status)
+    elif status.state in _NEXT:
+        verb = _NEXT[status.state]
+    elif status.state == "postgres_unreachable":
+        verb = "recover" if status.attempt else None
+    else:
+        verb = _while_applying(status)
     return verb and f"st-migrate {verb}"
 
 
 def _under_way(status: Status) -> str:
+    """The command that began to end the move; it is on the arbiter's row."""
     control = status.postgres.control
-    return str(json.loads(control.note)["verb"]) if control and control.note else "complete"
+    try:
+        return str(json.loads(control.note)["verb"]) if control and control.note else "complete"
+    except (ValueError, KeyError, TypeError):
+        return "complete"
 
 
-def _remedy(gate: Gate) -> str:
-    """The command in a gate's remedy; where it asks for a decision first, the one that shows about what."""
-    command = gate.remedy.split("run st-migrate ")[-1].split(",")[0]
-    return "recover" if "--discard-strangers" in command else command
-
-
-def _while_replicating(status: Status) -> str:
+def _while_applying(status: Status) -> str | None:
     control = status.control
-    if control is not None and control.attempt is not None:
+    failing = {check.name: check for check in status.checks}
+    if (control is not None and control.attempt is not None) or "attempt" in failing:
         return "recover"
-    if status.unsound:
-        return _remedy(status.unsound[0])
+    for name in SOUND:
+        if name in failing:
+            return failing[name].command
     if control is not None and control.paused:
         return "resume"
-    if status.quarantine and status.quarantine.unaccepted:
-        return "quarantine list"
-    if status.objection:
-        return status.objection.command
+    if status.apply is readiness.ApplyState.MISSING:
+        return "worker"
+    if status.state == Phase.COPYING:
+        return "backfill"
+    for name in ("quarantine", "verify", "indexes"):
+        if name in failing:
+            return failing[name].command
+    if status.problem:
+        return None
     return "cutover" if status.primary is Side.SQLITE else "complete"

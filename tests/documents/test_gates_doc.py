@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 
@@ -12,5 +11,5 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "gates.md"
 
 
 def test_every_gate_has_its_row_in_order() -> None:
-    asked = re.findall(r"_gate\(\s*\"(\w+)\"", inspect.getsource(gates))
+    asked = list(gates.NAMES)
     assert re.findall(r"^\| `(\w+)`", PAGE.read_text(encoding="utf-8"), re.MULTILINE) == asked

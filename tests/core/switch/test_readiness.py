@@ -12,7 +12,7 @@ from app.db.switch import readiness
 from app.db.switch.readiness import LastVerify, Objection, verify_objection
 from migration.verify import state
 from migration.watch.status import gather
-from tests.support.pairs import TestPair
+from tests.support.pairs import PlainTables, TestPair
 
 GOOD = LastVerify("x", ("item",), 1.0, 2.0, epoch=3, rows=10, mismatches=0, later=0)
 
@@ -55,7 +55,7 @@ def test_a_later_mismatch_holds_up_the_end_of_the_move_and_shows_in_status(promo
         "9 rows of sqlite are in quarantine and not accepted: "
         "item 1, item 2, item 3, item 4, item 5, item 6 ...: see st-migrate quarantine list",
     ]
-    found = gather(promoted.pair, stores)
+    found = gather(promoted.pair, stores, source=PlainTables())
     assert found.primary is Side.POSTGRES
     assert found.as_json()["next"] == "st-migrate quarantine list"
     assert "a later verify found 1 mismatches" in found.as_json()["blocks"]

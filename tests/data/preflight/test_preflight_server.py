@@ -84,6 +84,7 @@ def test_preflight_writes_nothing_even_where_it_may(
         ("statement_timeout = '5s'", "postgres.statement_timeout", Severity.WARNS),
         ("synchronous_commit = off", "postgres.synchronous_commit", Severity.WARNS),
         ("search_path = nowhere", "postgres.schema", Severity.BLOCKS),
+        ("session_replication_role = replica", "postgres.triggers_off", Severity.BLOCKS),
     ],
 )
 def test_settings_of_the_database(

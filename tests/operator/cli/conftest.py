@@ -75,6 +75,11 @@ class Sides:
     url: str
     cli: Cli
 
+    @property
+    def database(self) -> str:
+        """The name of the PostgreSQL database."""
+        return str(parse_url(self.url, name="url").database)
+
     def run(self, *arguments: str) -> Answer:
         """A verb on this pair."""
         return self.cli(*arguments, "--sqlite", str(self.path), "--postgres", self.url)

@@ -113,7 +113,7 @@ def test_nothing_is_prepared(at_stage: AtStage) -> None:
 def test_ending_a_move_that_never_began(at_stage: AtStage) -> None:
     sides = at_stage("fresh")
     assert sides.run("complete", "--yes").outcome == "already_complete"
-    assert sides.run("abort").outcome == "already_single"
+    assert sides.run("abort", "--yes", sides.database).outcome == "already_single"
     assert sides.run("status").data["next"] == "st-migrate preflight"
 
 
@@ -177,6 +177,10 @@ def test_a_user_without_privileges(at_stage: AtStage) -> None:
 def test_postgres_that_holds_rows_already(at_stage: AtStage) -> None:
     sides = at_stage("moved")
     assert sides.run("complete", "--yes", "--unfence-retired").code == 0
+    answer = sides.run("prepare")
+    assert (answer.code, answer.data["error"]) == (1, "Refused")
+    assert "serves as primary since epoch 2" in answer.data["message"]
+    sides.postgres("DROP FUNCTION st_served()")  # as a version without that record left it
     answer = sides.run("prepare")
     assert (answer.code, answer.data["error"]) == (1, "Refused")
     assert "--discard-target" in answer.data["hint"]

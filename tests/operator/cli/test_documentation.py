@@ -16,7 +16,7 @@ from app.db.common import errors
 from app.db.switch.recover import Recovered
 from migration.common.outcome import Exit
 from migration.verbs.cli import app, main
-from tests.operator.cli.conftest import Sides
+from tests.operator.cli.conftest import Answer, Sides
 
 AtStage = Callable[[str], Sides]
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -92,18 +92,18 @@ def test_examples_have_the_members_of_real_objects(at_stage: AtStage) -> None:
         "verify",
         "quarantine list",
         "quarantine show alerts 4",
-        "quarantine accept alerts 4 --by asha",
+        "quarantine accept alerts 4 --by asha --yes",
     ]
     lines += [
         "quarantine retry alerts 4",
-        "quarantine accept --all --by asha",
+        "quarantine accept --all --by asha --yes",
         "verify",
         "cutover",
         "cutover",
     ]
     lines += ["pause", "resume", "history --limit 1", "rollback", "rollback", "cutover", "complete --yes"]
     answers += [sides.run(*line.split()) for line in lines]
-    answers += [at_stage("fresh").run("copy"), at_stage("prepared").run("abort")]
+    answers += [at_stage("fresh").run("copy"), _aborted(at_stage("prepared"))]
     compared = set()
     for answer in answers:
         name = answer.data["command"], answer.outcome
@@ -114,6 +114,10 @@ def test_examples_have_the_members_of_real_objects(at_stage: AtStage) -> None:
             assert set(answer.data) == members, name
             compared.add(name)
     assert len(compared) >= 20, sorted(set(documented) - compared)
+
+
+def _aborted(sides: Sides) -> Answer:
+    return sides.run("abort", "--yes", sides.database)
 
 
 def test_status_example_is_exact(at_stage: AtStage) -> None:

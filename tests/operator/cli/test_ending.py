@@ -28,7 +28,7 @@ def test_complete_on_postgres_leaves_sqlite_fenced_for_good(at_stage: AtStage) -
     answer = sides.run("complete", "--yes")
     assert answer.data["primary"] == "postgres" and answer.data["retired"] == "sqlite"
     assert answer.data["journal_mode"] == "delete" and answer.data["not_standing"] == []
-    assert sides.traces()[1] == []
+    assert sides.traces()[1] == ["st_served"]
     assert {name.split("_")[1] for name in sides.traces()[0]} == {"retired"}
     assert sides.sqlite("SELECT count(*) FROM alerts") == [(ALERTS,)]
     for statement in (
@@ -72,7 +72,7 @@ def test_a_retired_postgres_can_be_filled_anew(at_stage: AtStage) -> None:
     assert sides.run("complete", "--yes").code == 0
     answer = sides.run("prepare")
     assert (answer.code, answer.data["error"]) == (1, "Refused") and "retired" in answer.data["message"]
-    assert sides.run("run", "--discard-target", "--cutover").outcome == "moved"
+    assert sides.run("run", "--discard-target", "--yes", sides.database, "--cutover").outcome == "moved"
     assert sides.writable("postgres") and not sides.writable("sqlite")
 
 
@@ -97,7 +97,7 @@ def test_a_migration_cannot_lift_the_fence_of_a_retired_file(at_stage: AtStage) 
 def test_unfence_retired_lifts_the_fence_at_once_or_later(at_stage: AtStage) -> None:
     sides = at_stage("moved")
     assert sides.run("complete", "--yes", "--unfence-retired").data["fenced"] is False
-    assert sides.traces() == ([], []) and sides.writable("sqlite")
+    assert sides.traces() == ([], ["st_served"]) and sides.writable("sqlite")
     later = at_stage("moved")
     assert later.run("complete", "--yes").code == 0
     assert later.run("complete", "--yes", "--unfence-retired").outcome == "already_complete"
@@ -131,7 +131,7 @@ def test_complete_refuses_while_the_shadow_is_not_known_to_be_equal(at_stage: At
 )
 def test_crash_between_the_sides_then_the_same_command(at_stage: AtStage, stage: str, verb: str) -> None:
     sides = at_stage(stage)
-    options = ["--yes"] if verb == "complete" else []
+    options = ["--yes"] if verb == "complete" else ["--yes", sides.database]
     with arm(Failpoint.COMPLETE_SQLITE, CRASH):
         assert sides.run(verb, *options).code == 3
     primary = "postgres" if stage == "moved" else "sqlite"
@@ -139,7 +139,7 @@ def test_crash_between_the_sides_then_the_same_command(at_stage: AtStage, stage:
     assert not sides.writable("sqlite" if primary == "postgres" else "postgres")
     found = sides.run("status").data
     assert (found["state"], found["next"]) == ("completing", f"st-migrate {verb}")
-    other = ["abort"] if verb == "complete" else ["complete", "--yes"]
+    other = ["abort", "--yes", sides.database] if verb == "complete" else ["complete", "--yes"]
     assert sides.run(*other).code == 1
     assert sides.run("prepare", "--discard-target").code in (1, 2)
     answer = sides.run(verb, *options)
@@ -150,7 +150,7 @@ def test_crash_between_the_sides_then_the_same_command(at_stage: AtStage, stage:
 def test_abort_of_a_copy_leaves_no_trace_and_prepare_starts_anew(at_stage: AtStage) -> None:
     for stage in ("prepared", "verified"):
         sides = at_stage(stage)
-        answer = sides.run("abort")
+        answer = sides.run("abort", "--yes", sides.database)
         assert (answer.outcome, answer.data["copy_dropped"], answer.data["fenced"]) == (
             "aborted",
             True,
@@ -158,7 +158,7 @@ def test_abort_of_a_copy_leaves_no_trace_and_prepare_starts_anew(at_stage: AtSta
         )
         assert sides.traces() == ([], []) and journal_mode(sides) == "delete"
         assert sides.postgres("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
-        assert sides.run("abort").outcome == "already_single"
+        assert sides.run("abort", "--yes", sides.database).outcome == "already_single"
     assert sides.run("run").outcome == "ready"
 
 
@@ -167,14 +167,14 @@ def test_abort_after_a_prepare_that_died_early(at_stage: AtStage) -> None:
     with arm(Failpoint.PREPARE_SCHEMA, CRASH):
         assert sides.run("prepare").code == 3
     assert sides.run("status").data["next"] == "st-migrate prepare"
-    assert sides.run("abort").outcome == "aborted"
+    assert sides.run("abort", "--yes", sides.database).outcome == "aborted"
     assert sides.traces() == ([], [])
 
 
 def test_abort_keeps_the_primary_whatever_is_unfinished(at_stage: AtStage) -> None:
     sides = at_stage("moved")
     sides.postgres("UPDATE alerts SET qty = 77 WHERE id = 1")
-    answer = sides.run("abort")
+    answer = sides.run("abort", "--yes", sides.database)
     assert (answer.data["primary"], answer.data["fenced"], answer.data["copy_dropped"]) == (
         "postgres",
         True,

@@ -54,10 +54,10 @@ def test_a_postgres_that_comes_back_is_fenced_and_filled_anew(at_stage: AtStage)
     for verb in ("cutover", "rollback"):
         assert sides.run(verb).data["error"] == "Refused"
     assert sides.run("complete", "--yes").code == 1
-    answer = sides.run("abort")
+    answer = sides.run("abort", "--yes", sides.database)
     assert (answer.data["primary"], answer.data["epoch"], answer.data["fenced"]) == ("sqlite", 3, True)
     assert sides.writable("sqlite") and not sides.writable("postgres")
-    assert sides.run("run", "--discard-target", "--cutover").outcome == "moved"
+    assert sides.run("run", "--discard-target", "--yes", sides.database, "--cutover").outcome == "moved"
 
 
 def test_force_is_refused_while_anything_answers(at_stage: AtStage) -> None:

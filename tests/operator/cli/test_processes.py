@@ -148,7 +148,7 @@ def test_the_copy_holds_writers_until_it_is_done(at_stage: AtStage, tmp_path: Pa
     with started(sides, "copy", ST_FAILPOINTS=f"{Failpoint.COPY_AFTER_COMMIT}=wait:{gate}") as process:
         until(gate.with_suffix(".reached").exists)
         assert not sides.writable("sqlite")
-        with started(sides, "abort") as other:
+        with started(sides, "abort", "--yes", sides.database) as other:
             assert finished(other).data["error"] == "Refused"
         gate.touch()
         assert finished(process).outcome == "moved"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
+from app.db.session import http
+from app.db.session.runtime import runtime
+from app.db.switch.readiness import ApplyState
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, write_alert
+from tests.operator.deploy.servers import execute
 from tests.support.pairs import connect, wait_until
 
 
@@ -46,6 +53,70 @@ def test_a_row_in_quarantine_is_counted(replicating: EmbeddedPostgres, sqlite_pa
     connection.execute("UPDATE alerts SET qty = 3 WHERE id = 3")
     wait_until(lambda: value("st_quarantined_rows") == 0)
     connection.close()
+
+
+def scraped(name: str) -> float:
+    """A sample of a scrape, as Prometheus gets it."""
+    wait_until(lambda: time.monotonic() >= runtime().observer._next)  # a look is believed for a second
+    text = bytes(http.metrics().body).decode()
+    return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+def age_the_log(path: Path) -> None:
+    """Let a minute pass."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("UPDATE st_change_log SET at = at - 60")
+    connection.close()
+
+
+def test_a_pause_shows_at_once_and_its_lag_grows(
+    replicating: EmbeddedPostgres, migrate: Migrate, sqlite_path: Path
+) -> None:
+    url = replicating.url("sigma", user="sigma_owner")
+    assert scraped('st_apply_state{state="applying"}') == 1
+    assert migrate(url, "pause").code == 0
+    write_alert("PAUSED")
+    age_the_log(sqlite_path)
+    assert scraped('st_apply_state{state="paused"}') == 1
+    assert scraped("st_lag_seconds") > 59 and scraped("st_lag_changes") >= 1
+    body = json.loads(bytes(http.ready().body))
+    assert body["apply"] == "paused" and body["lag_seconds"] > 59
+    assert migrate(url, "resume").code == 0
+    wait_until(lambda: scraped('st_apply_state{state="applying"}') == 1 and scraped("st_lag_seconds") == 0)
+
+
+def test_an_applier_that_is_missing_shows(
+    roles: EmbeddedPostgres, migrate: Migrate, backend: Backend, sqlite_path: Path
+) -> None:
+    url = roles.url("sigma", user="sigma_owner")
+    assert migrate(url, "run").outcome == (0, "ready")
+    backend(url, dual_write="off")
+    write_alert("NOBODY")
+    age_the_log(sqlite_path)
+    execute(url, ["UPDATE st_watermark SET applied_at = applied_at - 60"])
+    assert scraped('st_apply_state{state="missing"}') == 1
+    assert scraped("st_lag_seconds") > 59
+
+
+def test_apply_that_stands_still_shows_with_the_reason(
+    replicating: EmbeddedPostgres, sqlite_path: Path
+) -> None:
+    connection = sqlite3.connect(sqlite_path, isolation_level=None)
+    connection.execute("ALTER TABLE alerts ADD COLUMN extra TEXT")
+    connection.close()
+    assert scraped('st_apply_state{state="standing"}') == 1
+    body = json.loads(bytes(http.ready().body))
+    assert "column alerts.extra is only on SQLite" in body["blocks"][0] and "by hand" in body["blocks"][0]
+
+
+def test_every_alert_asks_for_a_metric_that_exists() -> None:
+    rules = (Path(__file__).resolve().parents[3] / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\bst_[a-z_]+", rules))
+    exported = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
+    families = {metric.name for metric in REGISTRY.collect()}
+    assert {name for name in asked if name not in exported | families} == set()
+    states = set(re.findall(r'state="(\w+)"', rules))
+    assert states <= {str(state) for state in ApplyState}
 
 
 def test_two_writable_sides_are_counted_fenced_and_said(

@@ -37,12 +37,14 @@ class DirtyKeys:
 
     Args:
         applier: the pair.
+        give_up_at: the moment of `time.monotonic` from which nothing more is compared; None: no limit.
 
     `checked` counts the keys compared so far.
     """
 
-    def __init__(self, applier: Applier) -> None:
+    def __init__(self, applier: Applier, give_up_at: float | None = None) -> None:
         self._applier = applier
+        self._give_up_at = give_up_at
         postgres = applier.stores.postgres
         self._epoch = postgres.read_control().epoch
         row = postgres.connection.execute("SELECT position FROM st_verify WHERE id = 1").fetchone()
@@ -57,9 +59,15 @@ class DirtyKeys:
 
         Raises:
             StaleAttempt: the sides were switched since this was made, so its position means nothing now.
+            TimeoutError: the limit was reached; writers change more than can be compared.
         """
         sweep, found = _Sweep(), list[Mismatch]()
         while sweep.upto is None or sweep.left:
+            if self._give_up_at is not None and time.monotonic() > self._give_up_at:
+                left = sum(len(keys) for _, keys in sweep.left)
+                raise TimeoutError(
+                    f"time ran out while changed keys were compared: {self.checked} done, {left} known to be left"
+                )
             if sweep.upto is not None:
                 time.sleep(_BREATH_S)
             with instant(self._applier.stores) as now:

@@ -91,6 +91,10 @@ class Fenced(Unavailable):
     """A write reached a side that takes no application writes (a stale process, worker or shell)."""
 
 
+class FileReplaced(SwitchError):
+    """Another file took the place of the SQLite file that this process has open; nothing is written."""
+
+
 class StaleAttempt(SwitchError):
     """A coordinator found that its attempt was ended by somebody else; it must not touch anything."""
 

@@ -19,6 +19,7 @@ from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.control import Control, sqlite_control, sqlite_primary
 from app.db.sides.sqlite.connection import open_sqlite
+from app.db.sides.sqlite.identity import FileWatch
 
 _POLL_S = 0.002
 _UNPREPARED_S = 0.1  # how long "no control row" is believed
@@ -38,6 +39,7 @@ class Gate:
         self, pair: Pair, desired: Side, settings: ShimSettings, ask_arbiter: Callable[[], Control]
     ) -> None:
         self._path = pair.path
+        self.watch = FileWatch(pair.path)
         self._desired = desired
         self._settings = settings
         self._ask_arbiter = ask_arbiter
@@ -61,6 +63,7 @@ class Gate:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            self.watch.begin()
             connection = open_sqlite(
                 self._path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms, read_only=True
             )

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,10 +24,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.db.common import metrics as measured
 from app.db.common.deadline import requests_are_known, serving
 from app.db.common.errors import RETRY_AFTER_S, SwitchError
 from app.db.common.logs import logger
 from app.db.common.settings import shim_settings
+from app.db.common.urls import Side
 from app.db.session.at_start import begin
 from app.db.session.engines import is_unavailable
 from app.db.session.runtime import Runtime, runtime
@@ -75,6 +76,7 @@ class DeadlineMiddleware:
 def _with_background(inner: Any) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        measured.begin()
         current = runtime()
         await run_in_threadpool(begin, current)
         try:
@@ -121,6 +123,8 @@ def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
     control = current.gate.control()
     health = current.replicator.health()
     problem = _answers(current)
+    seen = current.observer.look() if control else None
+    lag = seen.lag.seconds if seen and seen.lag else health.lag_seconds
     body: dict[str, Any] = {
         "status": problem or "ready",
         "mode": "dual",
@@ -132,7 +136,9 @@ def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
         "dual_write": current.settings.dual_write,
         "degraded": health.degraded,
         "switching": control is not None and control.attempt is not None,
-        "lag_seconds": round(health.lag_seconds, 3),
+        "lag_seconds": round(lag, 3),
+        "apply": seen.state if seen else None,
+        "blocks": list(seen.blocks) if seen else [],
         "apply_error": health.error,
     }
     return body, problem is None
@@ -140,6 +146,9 @@ def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
 
 def _answers(current: Runtime) -> str | None:
     """None if the primary answers a trivial query, else why not."""
+    on_sqlite = current.pair is not None and current.primary() is Side.SQLITE
+    if on_sqlite and (replaced := current.gate.watch.problem()):
+        return replaced
     try:
         with current.engine(current.primary()).connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -150,8 +159,12 @@ def _answers(current: Runtime) -> str | None:
 
 def metrics() -> Response:
     """Prometheus metrics; of all workers together when PROMETHEUS_MULTIPROC_DIR is set."""
+    current = runtime()
+    if current.pair is not None and current.gate.prepared:
+        current.observer.look()
     registry: CollectorRegistry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if measured.in_files():
+        measured.forget_the_dead()
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has none
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

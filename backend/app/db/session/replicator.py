@@ -26,11 +26,18 @@ from app.db.apply.round import TOO_MUCH, Applier, Round, Standing
 from app.db.apply.small import SMALL
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
-from app.db.common.errors import NotPrepared, SchemaDrift, SwitchError
+from app.db.common.errors import (
+    NotPrepared,
+    PrimaryUnavailable,
+    SchemaDrift,
+    ShadowUnavailable,
+    SwitchError,
+)
 from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.phase import Phase
+from app.db.sides.postgres.connection import Unanswered
 from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
 from app.db.switch.writable import strangers, writable_sides
@@ -87,6 +94,7 @@ class Replicator:
         self._covered = 0  # how many of those the shadow is known to have
         self._degraded = False
         self._standing = False  # the last round did not take place: paused, or the sides were switching
+        self._primary_lost = False  # PostgreSQL is primary and broke off; no round has taken place since
         self._phase: str | None = None
         self._lag_seconds = 0.0
         self._lag_changes = 0
@@ -132,6 +140,9 @@ class Replicator:
 
         Returns:
             Whether the shadow is known to have it.
+
+        Raises:
+            PrimaryUnavailable: in sync mode: PostgreSQL, the primary, went away before the shadow had it.
         """
         mode = self._settings.dual_write
         if mode is DualWrite.OFF:
@@ -141,14 +152,39 @@ class Replicator:
             return (
                 False  # the thread looks soon by itself; a round per commit would take its time from commits
             )
-        if not self._worth_waiting():
+        if not (self._worth_waiting() or self._primary_lost):
             self._asked.set()
             return False
         began = time.monotonic()
         ticket = self._next_ticket()
         self._carry(ticket, began + self._settings.dual_write_timeout_ms / 1000)
+        if self._covered < ticket and self._primary_lost and mode is DualWrite.SYNC:
+            self._once_more(ticket)
         metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
         return self._covered >= ticket
+
+    def _once_more(self, ticket: int) -> None:
+        """Carry a commit over a new connection, because the primary broke off before the shadow had it.
+
+        A primary that is gone may be given up by a forced rollback, so its commit is no answer by itself.
+
+        Raises:
+            PrimaryUnavailable: it does not answer.
+        """
+        with self._rounds:
+            if self._covered < ticket and self._applier is not None:
+                self._applier.hurry(time.monotonic() + self._settings.dual_write_timeout_ms / 1000)
+                try:
+                    self._round(self._applier)
+                except Exception as error:  # what is wrong is said below
+                    self._failed(error)
+                finally:
+                    self._applier.hurry(None)
+        if self._covered < ticket and self._primary_lost:
+            raise PrimaryUnavailable(
+                "postgres went away before the shadow had this transaction",
+                hint="it may be there when PostgreSQL is back; send the request again",
+            )
 
     def catch_up(self) -> bool:
         """Wait, in any mode and within the time-out, for a round that begins now; whether there was one."""
@@ -167,7 +203,8 @@ class Replicator:
             return self._commits
 
     def _worth_waiting(self) -> bool:
-        return self._phase == Phase.REPLICATING and not (self._degraded or self._standing)
+        # Before its first look a process does not know the phase, and that is no reason to go on alone.
+        return self._phase in (None, Phase.REPLICATING) and not (self._degraded or self._standing)
 
     def _carry(self, ticket: int, deadline: float) -> None:
         """See to it that a commit reaches the shadow: by a round of this thread or of another."""
@@ -206,7 +243,7 @@ class Replicator:
             return self._round(applier, at_most=SMALL) is not TOO_MUCH
         except Exception as error:  # the transaction is committed, and its caller must hear that
             self._failed(error)
-            return True
+            return not isinstance(error, NotPrepared)
         finally:
             applier.hurry(None)
 
@@ -256,6 +293,7 @@ class Replicator:
         if self._stopping.is_set():
             return
         applier = self._open()
+        applier.stores.sqlite.watch.check()
         self._recover_if_due(applier)
         mode = self._settings.dual_write
         if mode is not DualWrite.OFF and (requested or self._asked.is_set() or self._is_mine(applier)):
@@ -288,6 +326,7 @@ class Replicator:
         with self._changed:
             if isinstance(outcome, Round):
                 self._covered = max(self._covered, commits)
+                self._primary_lost = False
             self._standing = not isinstance(outcome, Round)
             self._seen(applier, outcome)
             self._changed.notify_all()
@@ -333,11 +372,17 @@ class Replicator:
             self._applier.forget_standpoint()
         with self._changed:
             self._error = text
-            self._standing = True  # until a round takes place again, no commit waits for one
+            # Until a round takes place again no commit waits for one. The control rows disagree for a
+            # moment in each switch: that is worth waiting for.
+            self._standing = not isinstance(error, NotPrepared)
+            self._primary_lost = _is_lost(error) and self._applier_primary() is Side.POSTGRES
             if not isinstance(error, NotPrepared):
                 self._degrade(text)
             self._changed.notify_all()
         self._measure_lag()
+
+    def _applier_primary(self) -> Side | None:
+        return self._applier.primary if self._applier is not None else None
 
     def _measure_lag(self) -> None:
         """What the shadow lacks, while no round tells; unknown if the primary cannot be asked either."""
@@ -392,6 +437,12 @@ class Replicator:
             outcome = recover(applier.stores)
             if outcome not in ("nothing_to_do", "attempt_in_progress"):
                 log.warning("recovered from an interrupted switch: %s", outcome)
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether PostgreSQL broke off or cannot be reached; not whether it is slow."""
+    gone = isinstance(error, (psycopg.OperationalError, ShadowUnavailable))
+    return gone and not isinstance(error, Unanswered)
 
 
 _backoff = wait_random_exponential(multiplier=0.05, max=3.0)

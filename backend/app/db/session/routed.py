@@ -141,10 +141,13 @@ def limit_waits(connection: Connection, patience_s: float) -> None:
 def admit_connection(connection: Connection, pair: Runtime) -> bool:
     """Take what blocks a fence on this connection's side, then look at the fence.
 
+    A SQLite file that another one has replaced is refused before anything is taken.
+
     On a refusal everything taken is let go again, so that nobody waits for a transaction that waits.
     """
     raw: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
+        pair.gate.watch.check()
         if not raw.in_transaction:
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
@@ -197,6 +200,8 @@ def _before_commit(session: RoutedSession) -> None:
     if session.in_nested_transaction():
         return
     mode = session._pair.settings.dual_write
+    if session._admitted and session._side is Side.SQLITE:
+        session._pair.gate.watch.check()  # again: the file may have been replaced since the first write
     if mode is DualWrite.STRICT:
         session.flush()
     session._wrote = session.wrote() if mode in (DualWrite.SYNC, DualWrite.STRICT) else session._admitted

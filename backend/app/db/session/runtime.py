@@ -36,6 +36,7 @@ from app.db.sides.control import Control
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.turn import WriteTurn, turn_at
 from app.db.sides.stores import Stores
+from app.db.switch.observed import Observer
 
 log = logger("sigma.db")
 
@@ -103,6 +104,11 @@ class Runtime:
                 held.enter_context(engine.connect())
 
     @cached_property
+    def observer(self) -> Observer:
+        """Looks at the pair when somebody asks for health or metrics; in dual mode only."""
+        return Observer(self.stores)
+
+    @cached_property
     def strict(self) -> StrictWriter:
         """Writes the shadow before the primary commits; in strict mode only."""
         return StrictWriter(self.stores)
@@ -149,6 +155,8 @@ class Runtime:
             self.replicator.stop()
         if self.pair is not None and "strict" in self.__dict__:
             self.strict.close()
+        if self.pair is not None and "observer" in self.__dict__:
+            self.observer.close()
         if self.pair is not None and "gate" in self.__dict__:
             self.gate.close()
         for engine in self._engines.values():

@@ -58,6 +58,24 @@ def hold_writers(connection: Postgres) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", WRITER_LOCK)
 
 
+_HOLDERS = """
+SELECT a.pid, coalesce(nullif(a.application_name, ''), 'without a name'), a.state,
+  round(extract(epoch FROM clock_timestamp() - a.xact_start))::int
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.granted AND l.pid <> pg_backend_pid()
+AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY a.xact_start
+"""
+
+
+def writers_in_flight(connection: Postgres) -> list[str]:
+    """Who writes on PostgreSQL now and so keeps the fence down, the oldest transaction first."""
+    return [
+        f"pid {pid} ({name}, {state}) since {seconds} s"
+        for pid, name, state, seconds in connection.execute(_HOLDERS, WRITER_LOCK).fetchall()
+    ]
+
+
 def hold_builders(connection: Postgres) -> None:
     """Be the only one who builds indexes until this transaction ends."""
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILDER_LOCK)

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import errors as pg_errors
 
 from app.db.apply.changed import DirtyKeys
 from app.db.apply.compare import Mismatch
@@ -41,7 +42,7 @@ from app.db.sides.control import (
     release_sqlite,
     set_primary_sqlite,
 )
-from app.db.sides.locks import hold_rounds, hold_writers
+from app.db.sides.locks import hold_rounds, hold_writers, writers_in_flight
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
@@ -91,10 +92,16 @@ class Coordinator:
         applier: the pair, through connections of this coordinator's own.
         max_pause_ms: the attempt is aborted when writers would wait longer than this.
         report: called with one line per step, for people who watch.
+        give_up_at: the moment of `time.monotonic` from which the attempt is not begun any more.
     """
 
     def __init__(
-        self, applier: Applier, *, max_pause_ms: int, report: Callable[[str], None] = lambda line: None
+        self,
+        applier: Applier,
+        *,
+        max_pause_ms: int,
+        report: Callable[[str], None] = lambda line: None,
+        give_up_at: float | None = None,
     ) -> None:
         self._applier = applier
         self._stores = applier.stores
@@ -102,6 +109,7 @@ class Coordinator:
         self._postgres = applier.stores.postgres
         self._budget = max_pause_ms / 1000
         self._report = report
+        self._give_up_at = give_up_at
         self._token = uuid.uuid4().hex
         self._fenced_at: float | None = None
 
@@ -144,13 +152,18 @@ class Coordinator:
     def _catch_up(self) -> DirtyKeys:
         """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""
         self._applier.forget_schema()  # read it now, not inside the fence
-        self._applier.drain()
-        dirty = DirtyKeys(self._applier)
+        self._report("draining the log while writers go on")
+        self._applier.drain(self._is_late)
+        dirty = DirtyKeys(self._applier, self._give_up_at)
+        self._report("comparing the keys changed since the verify")
         if found := dirty.check_rest():
             raise _Abort(
                 f"{len(found)} rows differ from the primary", retryable=False, mismatches=tuple(found)
             )
         return dirty
+
+    def _is_late(self) -> bool:
+        return self._give_up_at is not None and time.monotonic() > self._give_up_at
 
     def _begin(self, control: Control) -> None:
         with self._postgres.write() as connection:
@@ -185,17 +198,24 @@ class Coordinator:
                 self._fenced_at = time.monotonic()
                 fenced = fence_sqlite(connection, self._token, control.epoch, deadline)
         else:
+            fenced = self._fence_postgres(control)
+        if not fenced:
+            raise _Abort("the fence could not be raised: the pair changed meanwhile", retryable=True)
+        self._report("fence up")
+        failpoint(Failpoint.SWITCH_FENCED)
+
+    def _fence_postgres(self, control: Control) -> bool:
+        try:
             with self._postgres.write() as connection:
                 self._fenced_at = time.monotonic()
                 connection.execute(
                     f"SET LOCAL lock_timeout = '{max(1, int(self._budget * 1000))}ms'".encode()
                 )
                 hold_writers(connection)
-                fenced = fence_postgres(connection, self._token, control.epoch)
-        if not fenced:
-            raise _Abort("the fence could not be raised: the pair changed meanwhile", retryable=True)
-        self._report("fence up")
-        failpoint(Failpoint.SWITCH_FENCED)
+                return fence_postgres(connection, self._token, control.epoch)
+        except pg_errors.LockNotAvailable as error:
+            who = ", ".join(writers_in_flight(self._postgres.connection)) or "writers that have ended since"
+            raise _Abort(f"the fence waits for transactions that write: {who}", retryable=True) from error
 
     def _finish(self, to: Side, control: Control, dirty: DirtyKeys, ids: Ids) -> Moved:
         last = self._applier.round(durable=True, even_if_paused=True, settle=True)

@@ -8,32 +8,24 @@ is closed.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-
-import psycopg
 
 from app.db.apply.changed import DirtyKeys
 from app.db.apply.round import Applier, Standing
-from app.db.common.errors import Refused, SwitchError
+from app.db.common.errors import Refused
 from app.db.common.urls import Side
-from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import Alembic, SchemaSource
-from app.db.rows.catalog import Schema, read_schema
-from app.db.sides.capture.inventory import check_postgres_inventory, foreign_triggers
-from app.db.sides.capture.triggers import check_inventory
-from app.db.sides.control import Control
-from app.db.sides.phase import Phase
-from app.db.sides.postgres import deferred
+from app.db.switch.checks import SHOWN, Check, Checks, Verdict, make, some
 from app.db.switch.ids import Ids
-from app.db.switch.readiness import last_verify, quarantined, verify_objection
 from app.db.switch.rehearsal import key_seconds, rehearse
-from app.db.switch.writable import strangers, writable_sides
 
-SHOWN = 5
+LONG_S = 0.5
+NAMES = (
+    "phase", "direction", "attempt", "writable", "schema", "columns", "capture", "indexes", "quarantine",
+    "verify", "lag", "sequences", "changes", "pause", "reverse",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,9 +38,6 @@ class Gate:
     remedy: str = ""
 
 
-Verdict = tuple[bool, str]
-
-
 def evaluate(
     applier: Applier,
     to: Side,
@@ -56,6 +45,8 @@ def evaluate(
     max_pause_ms: int,
     max_lag: int = 10_000,
     source: SchemaSource | None = None,
+    give_up_at: float | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> list[Gate]:
     """Evaluate every gate of a switch to `to`.
 
@@ -63,14 +54,22 @@ def evaluate(
         applier: the pair, through connections of this caller's own.
         max_pause_ms: how long writers may be held.
         max_lag: log entries that the shadow may be behind.
+        give_up_at: the moment of `time.monotonic` from which changed keys are not compared any more.
+        report: called with one line for each gate that takes long.
         source: what tells the sides' schemas apart; None for the backend's Alembic chain.
 
     Raises:
         NotPrepared: a side carries no control row.
         ShadowUnavailable: PostgreSQL cannot be reached.
     """
-    gates = _Gates(applier, to, max_pause_ms, max_lag, source or Alembic())
-    return list(gates.all())
+    gates = _Gates(applier, to, max_pause_ms, max_lag, source or Alembic(), give_up_at)
+    found, began = [], time.monotonic()
+    for gate in gates.gates():
+        found.append(gate)
+        if (took := time.monotonic() - began) > LONG_S:
+            report(f"gate {gate.name} took {took:.1f} s: {gate.detail}")
+        began = time.monotonic()
+    return found
 
 
 def require(gates: Sequence[Gate]) -> None:
@@ -88,141 +87,44 @@ def require(gates: Sequence[Gate]) -> None:
         )
 
 
-def standing(applier: Applier, source: SchemaSource | None = None) -> list[Gate]:
-    """The gates that say whether the pair is sound, whichever way a switch would go; read only."""
-    primary = applier.stores.postgres.read_control().primary
-    gates = _Gates(applier, primary.other, 0, 0, source or Alembic())
-    return list(gates.sound())
+class _Gates(Checks):
+    """The checks, and what only a switch asks: those that try something or need a direction."""
 
-
-class _Gates:
     def __init__(
-        self, applier: Applier, to: Side, max_pause_ms: int, max_lag: int, source: SchemaSource
+        self,
+        applier: Applier,
+        to: Side,
+        max_pause_ms: int,
+        max_lag: int,
+        source: SchemaSource,
+        give_up_at: float | None,
     ) -> None:
-        self._source = source
+        super().__init__(applier.stores, source)
         self._applier = applier
-        self._stores = applier.stores
-        self._sqlite, self._postgres = applier.stores.sqlite, applier.stores.postgres
         self._to = to
         self._max_pause_ms = max_pause_ms
         self._max_lag = max_lag
-        self._arbiter = self._postgres.read_control()
-        self._ours = self._sqlite.read_control()
-        self._dirty = DirtyKeys(applier)
+        self._dirty = DirtyKeys(applier, give_up_at)
 
-    def all(self) -> Iterator[Gate]:
-        yield _gate("phase", self._phase, "run st-migrate backfill")
-        yield _gate("direction", self._direction, "name the other side")
-        yield _gate("attempt", self._attempt, "run st-migrate recover")
-        yield from self.sound()
-        yield from self._of_switch()
-
-    def sound(self) -> Iterator[Gate]:
-        yield _gate("writable", self._writable, "run st-migrate recover")
-        yield _gate("schema", self._schema, "run st-migrate schema upgrade")
-        yield _gate("columns", self._columns, "run st-migrate schema upgrade")
-        yield _gate("capture", self._capture, "run st-migrate schema upgrade, then st-migrate verify")
-
-    def _of_switch(self) -> Iterator[Gate]:
-        yield _gate("indexes", self._indexes, "create what is named, as st_deferred_ddl has it")
-        yield _gate(
-            "quarantine", self._quarantine, "run st-migrate quarantine list, then fix or accept each row"
-        )
-        yield _gate("verify", self._verify, "run st-migrate verify")
-        yield _gate("lag", self._lag, "let st-migrate worker catch up; st-migrate status shows the lag")
-        yield _gate("sequences", self._sequences, "give what is named another id, or its column a wider type")
-        yield _gate("changes", self._changes, "run st-migrate verify --repair, then st-migrate verify")
-        yield _gate("pause", self._pause, "repeat at a quieter moment, or allow more with --max-pause-ms")
-        yield _gate("reverse", self._reverse, "run st-migrate prepare, which installs capture again")
-
-    def _phase(self) -> Verdict:
-        phase = self._arbiter.phase
-        return phase == Phase.REPLICATING, f"phase {phase}"
+    def gates(self) -> Iterator[Gate]:
+        yield _gate(self.phase())
+        yield _gate(make("direction", self._direction, "name the other side"))
+        yield _gate(self.attempt())
+        for check in (*self.sound(), self.indexes(), self.quarantine(), self.verify()):
+            yield _gate(check)
+        lagging = "let st-migrate worker catch up; st-migrate status shows the lag"
+        yield _gate(make("lag", self._lag, lagging))
+        wider = "give what is named another id, or its column a wider type"
+        yield _gate(make("sequences", self._sequences, wider))
+        repair = "run st-migrate verify --repair, then st-migrate verify"
+        yield _gate(make("changes", self._changes, repair))
+        quieter = "repeat at a quieter moment, or allow more with --max-pause-ms"
+        yield _gate(make("pause", self._pause, quieter))
+        yield _gate(make("reverse", self._reverse, "run st-migrate prepare, which installs capture again"))
 
     def _direction(self) -> Verdict:
         primary, epoch = self._arbiter.primary, self._arbiter.epoch
         return primary is not self._to, f"{primary} is primary at epoch {epoch}"
-
-    def _attempt(self) -> Verdict:
-        if attempt := self._arbiter.attempt or self._ours.attempt:
-            return (
-                False,
-                f"attempt {attempt} by {self._arbiter.note or 'a process that is gone'} is on record",
-            )
-        if _stand(self._arbiter) != _stand(self._ours):
-            return False, f"the control rows disagree (epochs {self._ours.epoch} and {self._arbiter.epoch})"
-        if not self._stores.store(self._arbiter.primary).read_control().writable:
-            return (
-                False,
-                f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
-            )
-        return True, "none in progress"
-
-    def _writable(self) -> Verdict:
-        sides = writable_sides(self._stores)
-        found = strangers(self._stores)
-        if len(sides) > 1:
-            return False, f"both sides take writes; {found or 'none has come yet'}"
-        if found:
-            raise Refused(
-                str(found),
-                hint="write those that are wanted on the primary, then run st-migrate verify --repair --discard-strangers",
-            )
-        return True, f"{sides[0] if sides else 'no side'} alone takes writes"
-
-    def _columns(self) -> Verdict:
-        narrow = narrow_columns(self._postgres.connection)
-        if narrow:
-            return False, f"{len(narrow)} columns are narrower on PostgreSQL than on SQLite: {_some(narrow)}"
-        return True, "all accept what SQLite accepts"
-
-    def _schema(self) -> Verdict:
-        ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
-        if ours != theirs:
-            return False, f"revision {ours} on SQLite, {theirs} on PostgreSQL"
-        tables = len(self._tables)
-        return True, f"{tables} tables, revision {ours}"
-
-    @cached_property
-    def _tables(self) -> Schema:
-        return read_schema(self._sqlite.connection, self._postgres.connection)
-
-    def _capture(self) -> Verdict:
-        schema = self._tables
-        check_inventory(self._sqlite.connection, schema)
-        check_postgres_inventory(self._postgres.connection, schema)
-        if foreign := foreign_triggers(self._sqlite.connection, self._postgres.connection, schema):
-            raise Refused(
-                f"triggers fire on what apply writes: {_some([f'{t.name} on {t.table} ({t.side})' for t in foreign])}",
-                hint=foreign[0].remedy,
-            )
-        return True, f"complete on both sides for {len(schema)} tables"
-
-    def _indexes(self) -> Verdict:
-        missing = deferred.missing(self._postgres.connection, "index", "constraint")
-        if not missing:
-            return True, "all are there"
-        return (
-            False,
-            f"{len(missing)} are missing: {_some([f'{table}.{name}' for name, table, _, _ in missing])}",
-        )
-
-    def _quarantine(self) -> Verdict:
-        held = quarantined(self._postgres.connection)
-        if held.unaccepted:
-            return False, held.open_text()
-        return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
-
-    def _sequences(self) -> Verdict:
-        found = Ids(self._stores, self._tables).objections(self._to)
-        return (False, "; ".join(found[:SHOWN])) if found else (True, "no id is given out twice")
-
-    def _verify(self) -> Verdict:
-        verify = last_verify(self._postgres.connection)
-        if objection := verify_objection(verify, self._arbiter.epoch, self._tables):
-            return False, objection.text
-        assert verify is not None and verify.finished_at is not None
-        return True, f"clean, {max(0, round(time.time() - verify.finished_at))} s ago"
 
     def _lag(self) -> Verdict:
         outcome = self._applier.round()
@@ -233,11 +135,15 @@ class _Gates:
         standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Standing) else ""
         return behind <= self._max_lag, f"{behind} changes behind, {self._max_lag} allowed{standing}"
 
+    def _sequences(self) -> Verdict:
+        found = Ids(self._stores, self.tables).objections(self._to)
+        return (False, "; ".join(found[:SHOWN])) if found else (True, "no id is given out twice")
+
     def _changes(self) -> Verdict:
         """What the switch will compare again must be equal already; it would abort otherwise."""
         found = self._dirty.check_rest()
         if found:
-            return False, f"{len(found)} rows differ: {_some([f'{m.table} {m.key_text()}' for m in found])}"
+            return False, f"{len(found)} rows differ: {some([f'{m.table} {m.key_text()}' for m in found])}"
         return True, f"{self._dirty.checked} keys changed since the verify, all equal"
 
     def _pause(self) -> Verdict:
@@ -259,23 +165,8 @@ class _Gates:
     def _reverse(self) -> Verdict:
         if self._arbiter.primary is self._to:
             return False, f"{self._to} already is primary"
-        return rehearse(self._stores, self._tables, self._to)
+        return rehearse(self._stores, self.tables, self._to)
 
 
-def _gate(name: str, verdict: Callable[[], Verdict], remedy: str) -> Gate:
-    """Evaluate one gate; what keeps it from being evaluated closes it."""
-    try:
-        ok, detail = verdict()
-    except SwitchError as error:
-        return Gate(name, False, error.message, error.hint or remedy)
-    except (psycopg.Error, sqlite3.Error) as error:
-        return Gate(name, False, f"could not be evaluated: {str(error).splitlines()[0]}", remedy)
-    return Gate(name, ok, detail, "" if ok else remedy)
-
-
-def _stand(control: Control) -> tuple[str, Side, int]:
-    return control.pair, control.primary, control.epoch
-
-
-def _some(items: Sequence[str]) -> str:
-    return ", ".join(items[:SHOWN]) + (" ..." if len(items) > SHOWN else "")
+def _gate(check: Check) -> Gate:
+    return Gate(check.name, check.ok, check.detail, "" if check.ok else check.remedy)

@@ -7,10 +7,18 @@ once: one of them makes it, and the others find the side they asked for primary.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_result,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random,
+)
 
 from app.db.apply.round import Applier
 from app.db.common.errors import Refused, StaleAttempt, SwitchError
@@ -21,6 +29,7 @@ from app.db.switch.coordinator import Aborted, Coordinator, Moved
 from app.db.switch.recover import Recovered, recover
 
 ATTEMPTS = 4
+LIMIT_S = 60.0
 WAIT_S = (0.2, 1.0)  # between two attempts, at random: those who collided do not collide again
 
 
@@ -52,6 +61,7 @@ def switch(
     report: Callable[[str], None],
     attempts: int = ATTEMPTS,
     await_others: bool = False,
+    limit_s: float = LIMIT_S,
 ) -> Moved | Aborted | Already:
     """Make `to` primary if every gate agrees.
 
@@ -59,6 +69,7 @@ def switch(
         max_pause_ms: an attempt is aborted when writers would wait longer than this.
         report: called with one line per step.
         attempts: how often to try while another attempt may succeed.
+        limit_s: no attempt begins later than this, and what has to be compared before is given up.
         await_others: wait for the switch of another process, instead of refusing.
 
     Raises:
@@ -66,16 +77,21 @@ def switch(
         SwitchError: see `Coordinator.move`.
     """
 
+    give_up_at = time.monotonic() + limit_s
+
     def attempt() -> Moved | Aborted | Already:
-        return _attempt(applier, to, max_pause_ms, report, await_others)
+        return _attempt(applier, to, max_pause_ms, report, await_others, give_up_at)
 
     def again(state: RetryCallState) -> None:
-        report(f"attempt {state.attempt_number} ended without a switch, trying again")
+        outcome = state.outcome.result() if state.outcome else None
+        why = f" ({outcome.reason})" if isinstance(outcome, Aborted) else ""
+        left = max(0.0, give_up_at - time.monotonic())
+        report(f"attempt {state.attempt_number} ended without a switch{why}, trying again for {left:.0f} s")
 
     tries = Retrying(
         retry=retry_if_result(lambda outcome: isinstance(outcome, Aborted) and outcome.retryable),
         wait=wait_random(*WAIT_S),
-        stop=stop_after_attempt(attempts),
+        stop=stop_after_attempt(attempts) | stop_after_delay(limit_s),
         before_sleep=again,
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
@@ -83,14 +99,20 @@ def switch(
 
 
 def _attempt(
-    applier: Applier, to: Side, max_pause_ms: int, report: Callable[[str], None], await_others: bool
+    applier: Applier,
+    to: Side,
+    max_pause_ms: int,
+    report: Callable[[str], None],
+    await_others: bool,
+    give_up_at: float,
 ) -> Moved | Aborted | Already:
     stores = applier.stores
     if not _settled(stores):
         if await_others:
             return Aborted(_busy().message, retryable=True)
         raise _busy()
-    found = _asked(applier, to, max_pause_ms)
+    report("asking the gates")
+    found = _asked(applier, to, max_pause_ms, give_up_at, report)
     if isinstance(found, Already):
         return found
     if any(not gate.ok for gate in found):
@@ -101,14 +123,22 @@ def _attempt(
             return Aborted(_busy().message, retryable=True)
     gates.require(found)
     try:
-        done = Coordinator(applier, max_pause_ms=max_pause_ms, report=report).move(to)
+        done = Coordinator(applier, max_pause_ms=max_pause_ms, report=report, give_up_at=give_up_at).move(to)
     except StaleAttempt as ended:
         return Aborted(ended.message, retryable=True)
     return (_reached(stores, to) or done) if isinstance(done, Aborted) else done
 
 
-def _asked(applier: Applier, to: Side, max_pause_ms: int) -> list[gates.Gate] | Already:
-    return _reached(applier.stores, to) or gates.evaluate(applier, to, max_pause_ms=max_pause_ms)
+def _asked(
+    applier: Applier,
+    to: Side,
+    max_pause_ms: int,
+    give_up_at: float | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[gates.Gate] | Already:
+    return _reached(applier.stores, to) or gates.evaluate(
+        applier, to, max_pause_ms=max_pause_ms, give_up_at=give_up_at, report=report
+    )
 
 
 def _busy() -> Refused:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import psycopg
@@ -16,7 +17,7 @@ import psycopg
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema
-from app.db.sides.phase import Phase
+from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.aside import SIDE
 from app.db.sides.stores import Stores
 
@@ -155,6 +156,45 @@ def lag(stores: Stores) -> Lag:
         backlog = source.backlog(position)
     oldest = backlog.oldest
     return Lag(backlog.entries, max(0.0, time.time() - oldest) if oldest is not None else 0.0)
+
+
+class ApplyState(StrEnum):
+    """What becomes of changes, as the databases show it to whoever looks."""
+
+    APPLYING = "applying"  # the shadow has everything, or is at most some seconds behind
+    BEHIND = "behind"  # somebody applies, and is slower than the writers
+    MISSING = "missing"  # changes wait and nobody has applied any for some seconds
+    PAUSED = "paused"  # `pause` holds every applier
+    STANDING = "standing"  # the sides differ or capture is incomplete: appliers wait until that is settled
+    NONE = "none"  # no phase in which anything is applied
+    UNKNOWN = "unknown"  # a side does not answer
+
+
+BEHIND_S = 5.0
+
+
+def apply_state(stores: Stores, found: Lag, *, standing: bool) -> ApplyState:
+    """The state of apply.
+
+    Args:
+        found: the lag as it was just measured.
+        standing: whether a check that apply depends on does not hold.
+
+    Raises:
+        NotPrepared: a side carries no control row.
+    """
+    arbiter = stores.postgres.read_control()
+    if arbiter.phase not in APPLYING_PHASES:
+        return ApplyState.NONE
+    _, shadow = stores.directions()
+    if shadow.read_control().paused:
+        return ApplyState.PAUSED
+    if standing:
+        return ApplyState.STANDING
+    if found.seconds <= BEHIND_S:
+        return ApplyState.APPLYING
+    idle = time.time() - shadow.read_watermark()[1]
+    return ApplyState.MISSING if idle > BEHIND_S else ApplyState.BEHIND
 
 
 def open_points(applier: Applier) -> list[str]:

@@ -208,6 +208,7 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema, *, ins
     for table in schema.values():
         for block in ("fence", "capture", *kinds):
             connection.execute(_statement(sql[block], {**values, **_of_table(table, values)}))
+        _fire_always(connection, table, "st_fence", *(f"st_capture_{kind}" for kind in kinds))
 
 
 def capture_inserts(connection: psycopg.Connection[Any], schema: Schema) -> None:
@@ -217,6 +218,13 @@ def capture_inserts(connection: psycopg.Connection[Any], schema: Schema) -> None
     with connection.pipeline():
         for table in schema.values():
             connection.execute(_statement(block, {**values, **_of_table(table, values)}))
+            _fire_always(connection, table, "st_capture_insert")
+
+
+def _fire_always(connection: psycopg.Connection[Any], table: Table, *triggers: str) -> None:
+    """Let triggers fire in every session, whatever `session_replication_role` says."""
+    actions = ", ".join(f"ENABLE ALWAYS TRIGGER {trigger}" for trigger in triggers)
+    connection.execute(f"ALTER TABLE {quote(table.name)} {actions}".encode())
 
 
 def _postgres_values(connection: psycopg.Connection[Any]) -> dict[str, str]:

@@ -45,6 +45,10 @@ _RETRYABLE = (
 ROW_ERRORS = (pg_errors.DataError, pg_errors.IntegrityError, pg_errors.ProgramLimitExceeded)
 
 
+class Unanswered(pg_errors.OperationalError):
+    """The server was given up because it did not answer in time; it may still be there."""
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """A connection that is given up when a statement has had no answer for `patience` seconds.
 
@@ -109,7 +113,7 @@ class PatientConnection(psycopg.Connection[Any]):
             if error.sqlstate is not None or time.monotonic() - started < allowed:
                 raise
             self.close()
-            raise pg_errors.OperationalError(
+            raise Unanswered(
                 f"PostgreSQL has not answered for {allowed:.3g} s; the connection was given up"
             ) from error
 

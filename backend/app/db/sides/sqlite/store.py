@@ -13,6 +13,7 @@ from app.db.sides.contract import InFlight
 from app.db.sides.control import Control, sqlite_control
 from app.db.sides.locks import applying_sqlite
 from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, open_sqlite
+from app.db.sides.sqlite.identity import FileWatch
 from app.db.sides.sqlite.source import SqliteSource
 from app.db.sides.sqlite.target import SqliteTarget
 from app.db.sides.sqlite.turn import turn_at
@@ -24,6 +25,8 @@ class SqliteStore:
     side = Side.SQLITE
 
     def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+        self.watch = FileWatch(path)
+        self.watch.begin()
         self.connection = open_sqlite(path, busy_timeout_ms=busy_timeout_ms)
         self._busy_timeout_ms = busy_timeout_ms
         self._turn = turn_at(path)
@@ -37,6 +40,7 @@ class SqliteStore:
 
     @contextmanager
     def source(self) -> Iterator[SqliteSource]:
+        self.watch.check()
         self.connection.execute("BEGIN")
         try:
             yield SqliteSource(self.connection)
@@ -64,7 +68,12 @@ class SqliteStore:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction under the write lock: committed on a normal exit, else rolled back."""
+        """One transaction under the write lock: committed on a normal exit, else rolled back.
+
+        Raises:
+            FileReplaced: the path leads to another file than the one that is open.
+        """
+        self.watch.check()
         patience = self._busy_timeout_ms
         if self._deadline is not None:
             patience = max(0, min(patience, int((self._deadline - time.monotonic()) * 1000)))

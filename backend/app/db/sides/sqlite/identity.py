@@ -1,0 +1,59 @@
+"""Whether the path of the SQLite file still leads to the file that was opened.
+
+A copy that is moved over a live file takes its name. Connections that are open go on with the former file,
+which has no name any more: what they write is gone with the last of them. SQLite does not notice. One look
+at device and inode costs some microseconds, so each transaction looks before it writes and before it commits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.db.common.errors import FileReplaced
+
+Identity = tuple[int, int]
+
+
+class FileWatch:
+    """Remembers which file a path led to when it was first asked.
+
+    Args:
+        path: where the SQLite file is; the file may be missing until it is first asked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: Identity | None = None
+
+    def begin(self) -> None:
+        """Remember the present file; called before the first connection is opened, harmless to repeat."""
+        if self._opened is None:
+            self._opened = self._identity()
+
+    def problem(self) -> str | None:
+        """What has become of the file, None if the path leads to it."""
+        if self._opened is None:
+            return None
+        now = self._identity()
+        if now == self._opened:
+            return None
+        became = "removed" if now is None else "replaced by another file"
+        return f"the SQLite file {self._path} was {became} while this process had it open"
+
+    def check(self) -> None:
+        """Make sure that what is written through an open connection stays under this path.
+
+        Raises:
+            FileReplaced: another file stands there, or none.
+        """
+        if problem := self.problem():
+            raise FileReplaced(
+                problem, hint="put the former file back, or stop every process and decide which file counts"
+            )
+
+    def _identity(self) -> Identity | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino

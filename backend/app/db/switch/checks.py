@@ -1,0 +1,253 @@
+"""What has to hold for a move to go on, found out by reading alone: one answer for everybody who asks.
+
+The gates of a switch, `st-migrate status`, `/health/ready` and the metrics take it from here, so none of them
+says "go on" where another refuses. Each check is cheap: some milliseconds on a schema of fifty tables.
+A check that cannot be made does not hold.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import psycopg
+
+from app.db.common.errors import Refused, SwitchError
+from app.db.common.urls import Side
+from app.db.revisions.ddl import narrow_columns
+from app.db.revisions.source import SchemaSource
+from app.db.rows.catalog import Schema, read_schema
+from app.db.sides.capture.inventory import check_postgres_inventory, foreign_triggers
+from app.db.sides.capture.silence import check_silence
+from app.db.sides.capture.triggers import check_inventory
+from app.db.sides.control import Control
+from app.db.sides.phase import Phase
+from app.db.sides.postgres import deferred
+from app.db.sides.stores import Stores
+from app.db.switch.readiness import last_verify, quarantined, verify_objection
+from app.db.switch.writable import strangers, writable_sides
+
+SHOWN = 5
+BY_HAND = "make both sides the same again by hand; nothing is lost meanwhile, changes wait in the log"
+Verdict = tuple[bool, str]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition: whether it holds, what was found, what to do if not.
+
+    `command` is the st-migrate command that settles it, None where there is none.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    command: str | None = None
+
+
+class Checks:
+    """Every check on one pair, as it is now.
+
+    Args:
+        stores: both sides, through connections of this caller's own.
+        source: what tells the sides' schemas apart.
+
+    Raises:
+        NotPrepared: a side carries no control row.
+        ShadowUnavailable: PostgreSQL cannot be reached.
+    """
+
+    def __init__(self, stores: Stores, source: SchemaSource) -> None:
+        self._stores = stores
+        self._source = source
+        self._sqlite, self._postgres = stores.sqlite, stores.postgres
+        self._arbiter = stores.postgres.read_control()
+        self._ours = stores.sqlite.read_control()
+
+    def all(self) -> Iterator[Check]:
+        """All of them, in the order in which they are settled."""
+        yield self.phase()
+        yield self.attempt()
+        yield from self.sound()
+        yield self.indexes()
+        yield self.quarantine()
+        yield self.verify()
+
+    def sound(self) -> Iterator[Check]:
+        """Those that say whether the pair is sound, whichever way a switch would go."""
+        yield self.writable()
+        yield self.schema()
+        yield self.columns()
+        yield self.capture()
+
+    def standing(self) -> list[Check]:
+        """Those that keep apply from going on."""
+        return [check for check in (self.schema(), self.capture()) if not check.ok]
+
+    def phase(self) -> Check:
+        phase = self._arbiter.phase
+        return Check(
+            "phase", phase == Phase.REPLICATING, f"phase {phase}", "run st-migrate backfill", "backfill"
+        )
+
+    def attempt(self) -> Check:
+        return make("attempt", self._attempt, "run st-migrate recover", "recover")
+
+    def writable(self) -> Check:
+        return make("writable", self._writable, "run st-migrate recover", "recover")
+
+    def schema(self) -> Check:
+        by_hand = self._same_revision and isinstance(self._tables_or_error, SwitchError)
+        remedy = BY_HAND if by_hand else "run st-migrate schema upgrade"
+        return make("schema", self._schema, remedy, None if by_hand else "schema upgrade")
+
+    def columns(self) -> Check:
+        return make("columns", self._columns, "run st-migrate schema upgrade", "schema upgrade")
+
+    def capture(self) -> Check:
+        if isinstance(self._tables_or_error, SwitchError):
+            return make("capture", self._capture, BY_HAND, self.schema().command)
+        remedy = "run st-migrate schema upgrade, then st-migrate verify"
+        return make("capture", self._capture, remedy, "schema upgrade")
+
+    def indexes(self) -> Check:
+        return make("indexes", self._indexes, "create what is named, as st_deferred_ddl has it", None)
+
+    def quarantine(self) -> Check:
+        remedy = "run st-migrate quarantine list, then fix or accept each row"
+        return make("quarantine", self._quarantine, remedy, "quarantine list")
+
+    def verify(self) -> Check:
+        check = make("verify", self._verify, "run st-migrate verify", "verify")
+        repair = not check.ok and "mismatches" in check.detail
+        return (
+            replace(check, remedy="run st-migrate verify --repair", command="verify --repair")
+            if repair
+            else check
+        )
+
+    def _attempt(self) -> Verdict:
+        if attempt := self._arbiter.attempt or self._ours.attempt:
+            return (
+                False,
+                f"attempt {attempt} by {self._arbiter.note or 'a process that is gone'} is on record",
+            )
+        if _stand(self._arbiter) != _stand(self._ours):
+            return False, f"the control rows disagree (epochs {self._ours.epoch} and {self._arbiter.epoch})"
+        if not self._stores.store(self._arbiter.primary).read_control().writable:
+            return (
+                False,
+                f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
+            )
+        return True, "none in progress"
+
+    def _writable(self) -> Verdict:
+        sides = writable_sides(self._stores)
+        found = strangers(self._stores)
+        if len(sides) > 1:
+            return False, f"both sides take writes; {found or 'none has come yet'}"
+        if found:
+            raise Refused(
+                str(found),
+                hint="write those that are wanted on the primary, then run st-migrate verify --repair --discard-strangers",
+            )
+        return True, f"{sides[0] if sides else 'no side'} alone takes writes"
+
+    def _columns(self) -> Verdict:
+        narrow = narrow_columns(self._postgres.connection)
+        if narrow:
+            return False, f"{len(narrow)} columns are narrower on PostgreSQL than on SQLite: {some(narrow)}"
+        return True, "all accept what SQLite accepts"
+
+    @cached_property
+    def _same_revision(self) -> bool:
+        try:
+            ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
+        except (psycopg.Error, sqlite3.Error, SwitchError):
+            return False
+        return ours == theirs
+
+    def _schema(self) -> Verdict:
+        ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
+        if ours != theirs:
+            return False, f"revision {ours} on SQLite, {theirs} on PostgreSQL"
+        if isinstance(self._tables_or_error, SwitchError):
+            # Both are at one revision, so no migration mends it.
+            raise type(self._tables_or_error)(self._tables_or_error.message, hint=BY_HAND)
+        return True, f"{len(self.tables)} tables, revision {ours}"
+
+    @cached_property
+    def _tables_or_error(self) -> Schema | SwitchError:
+        try:
+            return read_schema(self._sqlite.connection, self._postgres.connection)
+        except SwitchError as error:
+            return error
+
+    @property
+    def tables(self) -> Schema:
+        """The tables of the pair.
+
+        Raises:
+            SchemaDrift: the sides differ.
+        """
+        if isinstance(self._tables_or_error, SwitchError):
+            raise self._tables_or_error
+        return self._tables_or_error
+
+    def _capture(self) -> Verdict:
+        schema = self.tables
+        check_inventory(self._sqlite.connection, schema)
+        check_postgres_inventory(self._postgres.connection, schema)
+        check_silence(self._postgres.connection)
+        if foreign := foreign_triggers(self._sqlite.connection, self._postgres.connection, schema):
+            named = some([f"{t.name} on {t.table} ({t.side})" for t in foreign])
+            raise Refused(
+                f"triggers of the application fire for what apply writes: {named}", hint=foreign[0].remedy
+            )
+        return True, f"complete on both sides for {len(schema)} tables"
+
+    def _indexes(self) -> Verdict:
+        missing = deferred.missing(self._postgres.connection, "index", "constraint")
+        if not missing:
+            return True, "all are there"
+        return (
+            False,
+            f"{len(missing)} are missing: {some([f'{table}.{name}' for name, table, _, _ in missing])}",
+        )
+
+    def _quarantine(self) -> Verdict:
+        held = quarantined(self._postgres.connection)
+        if held.unaccepted:
+            return False, held.open_text()
+        return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
+
+    def _verify(self) -> Verdict:
+        verify = last_verify(self._postgres.connection)
+        if objection := verify_objection(verify, self._arbiter.epoch, self.tables):
+            return False, objection.text
+        assert verify is not None and verify.finished_at is not None
+        return True, f"clean, {max(0, round(time.time() - verify.finished_at))} s ago"
+
+
+def make(name: str, verdict: Callable[[], Verdict], remedy: str, command: str | None = None) -> Check:
+    """Evaluate one condition; what keeps it from being evaluated means that it does not hold."""
+    try:
+        ok, detail = verdict()
+    except SwitchError as error:
+        return Check(name, False, error.message, error.hint or remedy, command)
+    except (psycopg.Error, sqlite3.Error, TimeoutError) as error:
+        return Check(name, False, f"could not be evaluated: {str(error).splitlines()[0]}", remedy, command)
+    return Check(name, ok, detail, "" if ok else remedy, None if ok else command)
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few of many."""
+    return ", ".join(items[:SHOWN]) + (" ..." if len(items) > SHOWN else "")
+
+
+def _stand(control: Control) -> tuple[str, Side, int]:
+    return control.pair, control.primary, control.epoch

@@ -1,0 +1,113 @@
+"""The pair as one process sees it when somebody looks: lag, state of apply, what blocks; from the databases.
+
+What the background thread last did says nothing while it is paused, or where no thread applies. So a scrape of
+the metrics and a health check look for themselves, at most once a second, with connections of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from app.db.common import metrics
+from app.db.common.errors import SwitchError
+from app.db.common.urls import Side
+from app.db.revisions.source import Alembic
+from app.db.sides.stores import Stores
+from app.db.switch.checks import Checks
+from app.db.switch.readiness import ApplyState, Lag, apply_state, lag
+
+FRESH_S = 1.0
+REST_S = 5.0  # after a side did not answer
+PATIENCE_S = 2.0  # for all answers of one look
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen; `lag` is None where it cannot be known, `blocks` is what keeps apply from going on."""
+
+    state: ApplyState
+    lag: Lag | None = None
+    blocks: tuple[str, ...] = ()
+
+
+class Observer:
+    """Looks at the pair for one process.
+
+    Args:
+        open_stores: opens the pair of connections that this observer keeps for itself.
+    """
+
+    def __init__(self, open_stores: Callable[[str], Stores]) -> None:
+        self._open_stores = open_stores
+        self._stores: Stores | None = None
+        self._lock = threading.Lock()
+        self._seen = Observed(ApplyState.UNKNOWN)
+        self._position: str | None = None  # PostgreSQL's watermark, for when it does not answer
+        self._next = 0.0
+
+    def look(self) -> Observed:
+        """What is so now, or was a moment ago; sets the metrics. Raises nothing."""
+        if time.monotonic() < self._next or not self._lock.acquire(blocking=False):
+            return self._seen
+        try:
+            self._seen = self._look()
+            _publish(self._seen)
+        finally:
+            self._lock.release()
+        return self._seen
+
+    def _look(self) -> Observed:
+        try:
+            if self._stores is None:
+                self._stores = self._open_stores("st-observer")
+            self._stores.hurry(time.monotonic() + PATIENCE_S)
+            found = self._both(self._stores)
+            self._next = time.monotonic() + FRESH_S
+            return found
+        except (psycopg.Error, sqlite3.Error, SwitchError, OSError) as error:
+            self._next = time.monotonic() + REST_S
+            return Observed(ApplyState.UNKNOWN, self._alone(), (str(error).splitlines()[0],))
+
+    def _both(self, stores: Stores) -> Observed:
+        found = lag(stores)
+        if stores.directions()[0].side is Side.SQLITE:
+            self._position = stores.postgres.read_position()
+        closed = Checks(stores, Alembic()).standing()
+        state = apply_state(stores, found, standing=bool(closed))
+        return Observed(state, found, tuple(f"{check.detail} ({check.remedy})" for check in closed))
+
+    def _alone(self) -> Lag | None:
+        """The lag by SQLite alone, as far as the shadow's last known position tells."""
+        try:
+            if self._stores is None or self._position is None:
+                return None
+            sqlite = self._stores.sqlite
+            if sqlite.read_control().primary is not Side.SQLITE:
+                return None
+            with sqlite.source() as source:
+                backlog = source.backlog(self._position)
+            age = 0.0 if backlog.oldest is None else max(0.0, time.time() - backlog.oldest)
+            return Lag(backlog.entries, age)
+        except (sqlite3.Error, SwitchError, OSError):
+            return None
+
+    def close(self) -> None:
+        """Close this observer's connections; the next look opens new ones."""
+        with self._lock:
+            if self._stores is not None:
+                self._stores.close()
+                self._stores = None
+
+
+def _publish(seen: Observed) -> None:
+    if seen.lag is not None:
+        metrics.LAG_CHANGES.set(seen.lag.entries)
+        metrics.LAG_SECONDS.set(seen.lag.seconds)
+    for state in ApplyState:
+        metrics.APPLY_STATE.labels(state).set(int(state is seen.state))

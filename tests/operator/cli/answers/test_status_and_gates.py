@@ -1,0 +1,88 @@
+"""Status, readiness and the gates give one answer, and the next command that status names works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.operator.cli.conftest import Answer, Sides
+
+AtStage = Callable[[str], Sides]
+
+
+def look(sides: Sides) -> tuple[str, str | None]:
+    """What status says blocks, in one text, and the next command."""
+    answer = sides.run("status")
+    assert answer.code == 0
+    return " | ".join(answer.data["blocks"]), answer.data["next"]
+
+
+def closed(answer: Answer) -> list[str]:
+    return [gate["name"] for gate in answer.data["gates"] if not gate["ok"]]
+
+
+@pytest.mark.parametrize(
+    ("side", "statement", "named"),
+    [
+        ("sqlite", "ALTER TABLE alerts ADD COLUMN extra TEXT", "column alerts.extra is only on SQLite"),
+        ("postgres", "DROP TABLE candles CASCADE", "table candles is only on SQLite"),
+    ],
+)
+def test_a_schema_that_a_shell_changed_is_named(
+    at_stage: AtStage, side: str, statement: str, named: str
+) -> None:
+    sides = at_stage("verified")
+    (sides.sqlite if side == "sqlite" else sides.postgres)(statement)
+    text, following = look(sides)
+    assert named in text and "by hand" in text and following is None
+    assert sides.run("status").data["apply"] == "standing"
+    assert {"schema", "capture"} <= set(closed(sides.run("cutover", "--dry-run")))
+    if side == "sqlite":
+        sides.sqlite("ALTER TABLE alerts DROP COLUMN extra")
+        assert look(sides) == ("", "st-migrate cutover")
+
+
+@pytest.mark.parametrize("stage", ["verified", "moved"])
+def test_lost_triggers_are_named_and_the_next_commands_mend_them(at_stage: AtStage, stage: str) -> None:
+    sides = at_stage(stage)
+    if stage == "verified":
+        for event in ("insert", "update", "delete"):
+            sides.sqlite(f"DROP TRIGGER st_capture_alerts_{event}")
+        sides.sqlite("UPDATE alerts SET qty = 9 WHERE id = 1")
+    else:
+        sides.postgres("DROP TRIGGER st_capture_update ON alerts")
+        sides.postgres("UPDATE alerts SET qty = 9 WHERE id = 1")
+    followed = []
+    for _ in range(6):
+        text, following = look(sides)
+        if following in ("st-migrate cutover", "st-migrate complete"):
+            break
+        assert text and following is not None
+        followed.append(following)
+        assert sides.run(*following.split()[1:]).code in (0, 1), following
+    assert followed[0] == "st-migrate schema upgrade" and followed[1:]
+    to = "cutover" if stage == "verified" else "rollback"
+    assert closed(sides.run(to, "--dry-run")) == []
+    for rows in (sides.sqlite, sides.postgres):
+        assert rows("SELECT qty FROM alerts WHERE id = 1") == [(9.0,)]
+
+
+def test_changes_that_nobody_applies_are_named(at_stage: AtStage) -> None:
+    sides = at_stage("verified")
+    sides.sqlite("UPDATE alerts SET qty = 9 WHERE id = 1")
+    sides.sqlite("UPDATE st_change_log SET at = at - 60")
+    sides.postgres("UPDATE st_watermark SET applied_at = applied_at - 60")
+    text, following = look(sides)
+    assert "s behind: nobody applies" in text and following == "st-migrate worker"
+    assert sides.run("status").data["apply"] == "missing"
+    assert sides.run("worker", "--until-drained").code == 0
+    assert look(sides) == ("", "st-migrate cutover")
+
+
+def test_a_pause_is_named_before_it_shows_as_lag(at_stage: AtStage) -> None:
+    sides = at_stage("verified")
+    assert sides.run("pause").code == 0
+    text, following = look(sides)
+    assert "paused" in text and following == "st-migrate resume"
+    assert sides.run("status").data["apply"] == "paused"
