@@ -1,0 +1,388 @@
+"""Plays one burst against one world: senders, what goes on meanwhile, the settling, the judgement.
+
+Everything is bounded: the senders end by themselves and are killed when they do not, a command too, and the
+settling is waited for no longer than `SETTLE_S`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtests.burst.plan import AUTO_USER, BACKFILL, CALM, CUTOVER, Burst
+from loadtests.burst.verdict import AtBroker, Tally, at_broker, tally
+from loadtests.burst.volley import RESEND_DELAY_S
+from loadtests.burst.world import CANDLES, Door, World, processor_s, read_calls
+from loadtests.judge.oracle import Verdict, judge
+from loadtests.judge.sides import Database
+from loadtests.judge.watch import Watch
+from loadtests.stage.processes import Broken, kill_group, python_env
+from loadtests.traffic.ledger import Delivery, read_ledgers
+from loadtests.traffic.sender import RESENDS, TIMEOUT_S
+
+PER_PROCESS = 5_000  # deliveries of one sender process
+PREPARE_S = 1.0  # until a sender has made its messages, and some more for each thousand
+PREPARE_PER_THOUSAND_S = 0.3
+SETTLE_S = 60.0
+STILL_S = 1.0  # so long nothing may change before a burst counts as settled
+LOOK_S = 0.05
+VERB_S = 8.0  # how long backfill and verify are made to last by their --rate
+AHEAD_S = 2.0  # a command is called so long before the burst begins
+
+
+@dataclass
+class Outcome:
+    """What one burst has shown.
+
+    `began`: seconds since the epoch; `queue`: (seconds since then, deliveries in line) where the backend says so;
+    `processor_s`: of the backend, `postgres_processor_s` of the server, `sender_processor_s` of the senders,
+    from the begin until the last answer; `settled_s`: when nothing changed any more, after the last answer;
+    `during`: what the command that ran meanwhile told; `problems`: what no figure names.
+    """
+
+    began: float
+    deliveries: list[Delivery]
+    tally: Tally
+    verdict: Verdict
+    broker: AtBroker
+    queue: list[tuple[float, float]]
+    processor_s: float
+    postgres_processor_s: float
+    sender_processor_s: float
+    sender_late_p99_ms: float
+    settled_s: float
+    failed_writers: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    during: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures, without the deliveries."""
+        counts = {k: v for k, v in asdict(self.verdict).items() if isinstance(v, int)}
+        counts |= {kind: self.verdict.count(kind) for kind in ("lost", "doubled", "different")}
+        per = max(self.tally.deliveries, 1)
+        broker = {k: v for k, v in asdict(self.broker).items() if isinstance(v, int)}
+        return {
+            "answers": asdict(self.tally),
+            "oracle": counts,
+            "broker": broker | {"findings": len(self.broker.findings)},
+            "processor_ms_per_delivery": self.processor_s * 1000 / per,
+            "postgres_processor_ms_per_delivery": self.postgres_processor_s * 1000 / per,
+            "sender_processor_ms_per_delivery": self.sender_processor_s * 1000 / per,
+            "sender_late_p99_ms": self.sender_late_p99_ms,
+            "settled_s": self.settled_s,
+            "failed_writers": self.failed_writers,
+            "longest_queue": max((length for _, length in self.queue), default=None),
+            "metrics": self.metrics,
+            "during": self.during,
+            "problems": self.problems,
+        }
+
+
+@dataclass
+class Senders:
+    """The sender processes of one burst."""
+
+    processes: list[subprocess.Popen[bytes]]
+    ledgers: list[Path]
+    done: list[Path]
+    until: float
+
+    @property
+    def running(self) -> bool:
+        """Whether one of them has not ended."""
+        return any(process.poll() is None for process in self.processes)
+
+    def failed(self) -> int:
+        """How many ended wrongly; those that run longer than they can are killed and count."""
+        for process in self.processes:
+            if process.poll() is None:
+                kill_group(process)
+        return sum(
+            process.returncode != 0 or not done.exists()
+            for process, done in zip(self.processes, self.done, strict=True)
+        )
+
+    def told(self) -> list[dict[str, float]]:
+        """What each told of itself."""
+        return [json.loads(path.read_text(encoding="utf-8")) for path in self.done if path.exists()]
+
+
+def longest_s(burst: Burst, resend_delay_s: float) -> float:
+    """The longest that a sender can take: every attempt without an answer or refused at the last moment."""
+    return burst.within_s + (RESENDS + 1) * (TIMEOUT_S + resend_delay_s) + 10
+
+
+def prepare_s(count: int) -> float:
+    """How long the senders are given to make their messages."""
+    return PREPARE_S + count * PREPARE_PER_THOUSAND_S / 1000 + 1
+
+
+@contextmanager
+def senders(
+    base: Path, port: int, burst: Burst, run: str, began: float, resend_delay_s: float
+) -> Iterator[Senders]:
+    """Start the senders of a burst; those that still run are killed at the end."""
+    count = math.ceil(burst.count / PER_PROCESS)
+    found = Senders([], [], [], began + longest_s(burst, resend_delay_s))
+    with (base / "sender.log").open("ab") as log:
+        for number in range(count):
+            ledger, done = base / f"{run}.{number}.jsonl", base / f"{run}.{number}.done"
+            ledger.touch()
+            found.ledgers.append(ledger)
+            found.done.append(done)
+            options = {
+                "port": port, "at": began, "count": burst.count, "within": burst.within_s, "auto": burst.auto,
+                "seed": burst.seed, "run": run, "number": number, "processes": count,
+                "source": (int(began) * 8 + number) % 200, "resend-delay": resend_delay_s, "ledger": ledger, "done": done,
+            }  # fmt: skip
+            words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+            found.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "loadtests.burst.sender", *words],
+                    env=python_env({}),
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+    try:
+        yield found
+    finally:
+        for process in found.processes:
+            if process.poll() is None:
+                kill_group(process)
+
+
+def play(
+    world: World,
+    burst: Burst,
+    *,
+    situation: str = CALM,
+    postgres_pid: int | None = None,
+    resend_delay_s: float = RESEND_DELAY_S,
+) -> Outcome:
+    """One burst on a world that is made; Broken when a process does not do what it has to."""
+    run = f"bc{time.time_ns():x}"
+    with world.backend() as door:
+        rehearsed = _rehearse(world) if situation == CUTOVER else 0.0
+        began = time.time() + max(prepare_s(burst.count), AHEAD_S + rehearsed)
+        queue: list[tuple[float, float]] = []
+        with (
+            senders(world.base, door.port, burst, run, began, resend_delay_s) as sending,
+            _Meanwhile(world, situation, began, rehearsed) as meanwhile,
+        ):
+            _wait_until(began, meanwhile)
+            processor, postgres = door.processor_s(), processor_s(postgres_pid or 0)
+            while sending.running and time.time() < sending.until:
+                meanwhile.look()
+                length = world.queue()
+                if length is not None:
+                    queue.append((time.time() - began, length))
+                time.sleep(LOOK_S)
+            processor, postgres = door.processor_s() - processor, processor_s(postgres_pid or 0) - postgres
+            ended = time.time()
+            failed = sending.failed()
+            problems = meanwhile.finish(began)
+        with world.sides() as sides:
+            settled = settle(sides, run)
+            if settled is None:
+                problems.append(
+                    f"rows still changed, or the sides differed, {SETTLE_S:.0f} s after the burst"
+                )
+            entries = read_ledgers(sending.ledgers)
+            deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
+            primary = sides[-1] if situation == CUTOVER else sides[0]
+            verdict = judge(run, entries, sides)
+            counted = tally(deliveries, _markers(primary, run))
+            broker = at_broker(_auto_orders(primary, run), read_calls(world.calls))
+        problems += [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in verdict.findings[:10]]
+        problems += [f"{f.kind} at the {f.side}: {f.what}: {f.detail}" for f in broker.findings[:10]]
+        if failed:
+            problems.append((world.base / "sender.log").read_text(errors="replace")[-800:])
+        told = sending.told()
+        return Outcome(
+            began=began,
+            deliveries=deliveries,
+            tally=counted,
+            verdict=verdict,
+            broker=broker,
+            queue=queue,
+            processor_s=processor,
+            postgres_processor_s=postgres,
+            sender_processor_s=sum(one["processor_s"] for one in told),
+            sender_late_p99_ms=max((one["late_p99_ms"] for one in told), default=0.0),
+            settled_s=settled - ended if settled else SETTLE_S,
+            failed_writers=failed + meanwhile.failed + (not door.running),
+            metrics=_metrics(door),
+            during=meanwhile.told,
+            problems=problems,
+        )
+
+
+def _wait_until(moment: float, meanwhile: _Meanwhile) -> None:
+    while (left := moment - time.time()) > 0:
+        meanwhile.look()
+        time.sleep(min(left, LOOK_S))
+
+
+def settle(sides: Sequence[Database], run: str) -> float | None:
+    """Wait until the run's rows change no more and all sides hold as many; when that was, or None in vain."""
+    deadline, since, last = time.time() + SETTLE_S, time.time(), None
+    while time.time() < deadline:
+        seen = [_state(side, run) for side in sides]
+        if seen != last or any(one != seen[0] for one in seen):
+            since, last = time.time(), seen
+        elif time.time() - since >= STILL_S:
+            return since
+        time.sleep(STILL_S / 5)
+    return None
+
+
+def _state(side: Database, run: str) -> tuple[Any, ...]:
+    alerts = side.select("SELECT count(*) AS n FROM alerts WHERE raw_payload LIKE ?", (_like(run),))
+    orders = side.select(
+        "SELECT o.status, count(*) AS n FROM orders o JOIN alerts a ON a.id = o.alert_id"
+        " WHERE a.raw_payload LIKE ? GROUP BY o.status ORDER BY o.status",
+        (_like(run),),
+    )
+    return (alerts[0]["n"], *((row["status"], row["n"]) for row in orders))
+
+
+def _like(run: str) -> str:
+    return f'%"order_id":"{run}-%'
+
+
+def _markers(side: Database, run: str) -> set[str]:
+    rows = side.select("SELECT raw_payload FROM alerts WHERE raw_payload LIKE ?", (_like(run),))
+    return {json.loads(row["raw_payload"])["order_id"] for row in rows}
+
+
+def _auto_orders(side: Database, run: str) -> list[Mapping[str, Any]]:
+    return side.select(
+        "SELECT o.id, o.client_order_id, o.status, o.mode, o.error_message FROM orders o"
+        " JOIN alerts a ON a.id = o.alert_id JOIN users u ON u.id = o.user_id"
+        " WHERE u.username = ? AND a.raw_payload LIKE ?",
+        (AUTO_USER, _like(run)),
+    )
+
+
+def _metrics(door: Door) -> dict[str, float]:
+    """The webhook's own metrics after the burst; empty where the backend has none."""
+    found: dict[str, float] = {}
+    try:
+        with urllib.request.urlopen(f"{door.url}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        if line.startswith("st_webhook_") and "_bucket" not in line and "_created" not in line:
+            name, _, value = line.rpartition(" ")
+            found[name] = float(value)
+    return found
+
+
+def _rehearse(world: World) -> float:
+    """How long a cutover takes from its call to the switch; there and back, as an operator rehearses it."""
+    watch = Watch(world.sqlite_path, world.conninfo, every_s=0.02)
+    watch.start()
+    try:
+        called = time.time()
+        epoch = int(world.migrate("cutover").data.get("epoch", 0))
+        time.sleep(0.1)
+        moment = watch.began(epoch)
+        world.migrate("rollback")
+        world.migrate("verify")
+    finally:
+        watch.stop()
+    return moment - called if moment else 1.0
+
+
+class _Meanwhile:
+    """The command that runs while the burst is sent; for a calm burst there is none.
+
+    Args:
+        world: whose command line is used.
+        situation: which command.
+        began: when the burst begins, in seconds since the epoch.
+        lead_s: of a cutover: from its call to the switch.
+    """
+
+    def __init__(self, world: World, situation: str, began: float, lead_s: float) -> None:
+        self.told: dict[str, Any] = {}
+        self.failed = 0
+        self._world = world
+        self._situation = situation
+        self._call_at = began + 0.5 - lead_s if situation == CUTOVER else began - AHEAD_S
+        self._process: subprocess.Popen[str] | None = None
+        self._called = 0.0
+        self._ended = 0.0
+        self._watch: Watch | None = None
+        self._again = self._world.operator
+
+    def __enter__(self) -> _Meanwhile:
+        if self._situation == CUTOVER:
+            self._watch = Watch(self._world.sqlite_path, self._world.conninfo, every_s=0.02)
+            self._watch.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            kill_group(self._process)
+        if self._watch:
+            self._watch.stop()
+
+    def look(self) -> None:
+        """Call the command when it is time, and note when it has ended."""
+        if self._situation == CALM:
+            return
+        if self._process is None and time.time() >= self._call_at:
+            options = () if self._situation == CUTOVER else ("--rate", str(int(CANDLES / VERB_S)))
+            self._called = time.time()
+            self._process = self._again.begin(self._situation, *options)
+        if self._process is not None and not self._ended and self._process.poll() is not None:
+            self._ended = time.time()
+
+    def finish(self, began: float) -> list[str]:
+        """Wait for the command's end; what was wrong with it."""
+        if self._situation == CALM:
+            return []
+        if self._process is None:
+            self.failed = 1
+            return [f"{self._situation} was never called"]
+        try:
+            out, errors = self._process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            raise Broken(f"st-migrate {self._situation} did not end") from None
+        ended = self._ended or time.time()
+        result = self._again.result(
+            self._situation, self._process.returncode, out, errors, ended - self._called
+        )
+        self.told = {
+            "command": self._situation,
+            "from_s": self._called - began,
+            "until_s": ended - began,
+            "exit": result.exit,
+            "pause_ms": result.data.get("pause_ms"),
+        }
+        problems = []
+        if result.exit:
+            self.failed = 1
+            problems.append(f"st-migrate {self._situation} exited {result.exit}: {result.message}")
+        if self._watch and result.data.get("epoch"):
+            moment = self._watch.began(int(result.data["epoch"]))
+            self.told["switch_s"] = None if moment is None else moment - began
+        if self._situation == BACKFILL:
+            self._world.migrate("verify")
+        if not self._called - began < 1 or ended < began:
+            problems.append(f"{self._situation} did not run while the burst was sent")
+        return problems
