@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadtests.burst.plan import AUTO_USER, BACKFILL, CALM, CUTOVER, Burst
+from loadtests.burst.meanwhile import AHEAD_S, Meanwhile, rehearse
+from loadtests.burst.send.plan import AUTO_USER, CALM, CUTOVER, Burst
+from loadtests.burst.send.volley import RESEND_DELAY_S
 from loadtests.burst.verdict import AtBroker, Tally, at_broker, tally
-from loadtests.burst.volley import RESEND_DELAY_S
-from loadtests.burst.world import CANDLES, Door, World, processor_s, read_calls
+from loadtests.burst.world import Door, World, processor_s, read_calls
 from loadtests.judge.oracle import Verdict, judge
 from loadtests.judge.sides import Database
-from loadtests.judge.watch import Watch
-from loadtests.stage.processes import Broken, kill_group, python_env
+from loadtests.stage.processes import kill_group, python_env
 from loadtests.traffic.ledger import Delivery, read_ledgers
 from loadtests.traffic.sender import RESENDS, TIMEOUT_S
 
@@ -35,8 +35,6 @@ PREPARE_PER_THOUSAND_S = 0.3
 SETTLE_S = 60.0
 STILL_S = 1.0  # so long nothing may change before a burst counts as settled
 LOOK_S = 0.05
-VERB_S = 8.0  # how long backfill and verify are made to last by their --rate
-AHEAD_S = 2.0  # a command is called so long before the burst begins
 
 
 @dataclass
@@ -148,7 +146,7 @@ def senders(
             words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
             found.processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "loadtests.burst.sender", *words],
+                    [sys.executable, "-m", "loadtests.burst.send.sender", *words],
                     env=python_env({}),
                     stdout=log,
                     stderr=log,
@@ -174,12 +172,12 @@ def play(
     """One burst on a world that is made; Broken when a process does not do what it has to."""
     run = f"bc{time.time_ns():x}"
     with world.backend() as door:
-        rehearsed = _rehearse(world) if situation == CUTOVER else 0.0
+        rehearsed = rehearse(world) if situation == CUTOVER else 0.0
         began = time.time() + max(prepare_s(burst.count), AHEAD_S + rehearsed)
         queue: list[tuple[float, float]] = []
         with (
             senders(world.base, door.port, burst, run, began, resend_delay_s) as sending,
-            _Meanwhile(world, situation, began, rehearsed) as meanwhile,
+            Meanwhile(world, situation, began, rehearsed) as meanwhile,
         ):
             _wait_until(began, meanwhile)
             processor, postgres = door.processor_s(), processor_s(postgres_pid or 0)
@@ -229,7 +227,7 @@ def play(
         )
 
 
-def _wait_until(moment: float, meanwhile: _Meanwhile) -> None:
+def _wait_until(moment: float, meanwhile: Meanwhile) -> None:
     while (left := moment - time.time()) > 0:
         meanwhile.look()
         time.sleep(min(left, LOOK_S))
@@ -289,100 +287,3 @@ def _metrics(door: Door) -> dict[str, float]:
             name, _, value = line.rpartition(" ")
             found[name] = float(value)
     return found
-
-
-def _rehearse(world: World) -> float:
-    """How long a cutover takes from its call to the switch; there and back, as an operator rehearses it."""
-    watch = Watch(world.sqlite_path, world.conninfo, every_s=0.02)
-    watch.start()
-    try:
-        called = time.time()
-        epoch = int(world.migrate("cutover").data.get("epoch", 0))
-        time.sleep(0.1)
-        moment = watch.began(epoch)
-        world.migrate("rollback")
-        world.migrate("verify")
-    finally:
-        watch.stop()
-    return moment - called if moment else 1.0
-
-
-class _Meanwhile:
-    """The command that runs while the burst is sent; for a calm burst there is none.
-
-    Args:
-        world: whose command line is used.
-        situation: which command.
-        began: when the burst begins, in seconds since the epoch.
-        lead_s: of a cutover: from its call to the switch.
-    """
-
-    def __init__(self, world: World, situation: str, began: float, lead_s: float) -> None:
-        self.told: dict[str, Any] = {}
-        self.failed = 0
-        self._world = world
-        self._situation = situation
-        self._call_at = began + 0.5 - lead_s if situation == CUTOVER else began - AHEAD_S
-        self._process: subprocess.Popen[str] | None = None
-        self._called = 0.0
-        self._ended = 0.0
-        self._watch: Watch | None = None
-        self._again = self._world.operator
-
-    def __enter__(self) -> _Meanwhile:
-        if self._situation == CUTOVER:
-            self._watch = Watch(self._world.sqlite_path, self._world.conninfo, every_s=0.02)
-            self._watch.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._process is not None and self._process.poll() is None:
-            kill_group(self._process)
-        if self._watch:
-            self._watch.stop()
-
-    def look(self) -> None:
-        """Call the command when it is time, and note when it has ended."""
-        if self._situation == CALM:
-            return
-        if self._process is None and time.time() >= self._call_at:
-            options = () if self._situation == CUTOVER else ("--rate", str(int(CANDLES / VERB_S)))
-            self._called = time.time()
-            self._process = self._again.begin(self._situation, *options)
-        if self._process is not None and not self._ended and self._process.poll() is not None:
-            self._ended = time.time()
-
-    def finish(self, began: float) -> list[str]:
-        """Wait for the command's end; what was wrong with it."""
-        if self._situation == CALM:
-            return []
-        if self._process is None:
-            self.failed = 1
-            return [f"{self._situation} was never called"]
-        try:
-            out, errors = self._process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            raise Broken(f"st-migrate {self._situation} did not end") from None
-        ended = self._ended or time.time()
-        result = self._again.result(
-            self._situation, self._process.returncode, out, errors, ended - self._called
-        )
-        self.told = {
-            "command": self._situation,
-            "from_s": self._called - began,
-            "until_s": ended - began,
-            "exit": result.exit,
-            "pause_ms": result.data.get("pause_ms"),
-        }
-        problems = []
-        if result.exit:
-            self.failed = 1
-            problems.append(f"st-migrate {self._situation} exited {result.exit}: {result.message}")
-        if self._watch and result.data.get("epoch"):
-            moment = self._watch.began(int(result.data["epoch"]))
-            self.told["switch_s"] = None if moment is None else moment - began
-        if self._situation == BACKFILL:
-            self._world.migrate("verify")
-        if not self._called - began < 1 or ended < began:
-            problems.append(f"{self._situation} did not run while the burst was sent")
-        return problems

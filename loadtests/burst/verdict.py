@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.burst.sender import DEDUPED
+from loadtests.burst.send.sender import DEDUPED
 from loadtests.judge.bounds import TRUE, Check
 from loadtests.judge.figures import percentile
 from loadtests.judge.oracle import Finding, Verdict

@@ -21,7 +21,7 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from app.core.config import Settings
 from app.core.crypto import encrypt_token
-from loadtests.burst.plan import ASYNC, AUTO_USER, BROKER, CALM, POSTGRES, SQLITE, SYNC, USERS
+from loadtests.burst.send.plan import ASYNC, AUTO_USER, BROKER, CALM, POSTGRES, SQLITE, SYNC, USERS
 from loadtests.judge.sides import Database, PostgresSide, SqliteSide
 from loadtests.stage.embedded import EmbeddedPostgres, free_port
 from loadtests.stage.processes import ADMIN, REPO, WEBHOOK_SECRET, Backend, Broken, Result, StMigrate
@@ -59,7 +59,7 @@ class World:
     Args:
         base: an empty directory.
         server: where the PostgreSQL database is made.
-        mode: one of `loadtests.burst.plan.MODES`.
+        mode: one of `loadtests.burst.send.plan.MODES`.
         checkout: whose code runs.
         name: of the PostgreSQL database.
         settings: further variables of the backend.

@@ -16,8 +16,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from loadtests.burst.plan import Burst, Planned, share
-from loadtests.burst.volley import RESEND_DELAY_S, Sent, Volley, may_open_many
+from loadtests.burst.send.plan import Burst, Planned, share
+from loadtests.burst.send.volley import RESEND_DELAY_S, Sent, Volley, may_open_many
 from loadtests.judge.figures import percentile
 from loadtests.stage.processes import WEBHOOK_SECRET
 from loadtests.traffic.ledger import Delivery, Ledger
