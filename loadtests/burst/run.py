@@ -33,7 +33,8 @@ PER_PROCESS = 5_000  # deliveries of one sender process
 PREPARE_S = 1.0  # until a sender has made its messages, and some more for each thousand
 PREPARE_PER_THOUSAND_S = 0.3
 SETTLE_S = 60.0
-STILL_S = 1.0  # so long nothing may change before a burst counts as settled
+STILL_S = 2.0  # so long nothing may change before a burst counts as settled
+OPEN_STILL_S = 10.0  # the same while AUTO orders are open: their broker may be slow
 LOOK_S = 0.05
 
 
@@ -42,8 +43,9 @@ class Outcome:
     """What one burst has shown.
 
     `began`: seconds since the epoch; `queue`: (seconds since then, deliveries in line) where the backend says so;
-    `processor_s`: of the backend, `postgres_processor_s` of the server, `sender_processor_s` of the senders,
-    from the begin until the last answer; `settled_s`: when nothing changed any more, after the last answer;
+    `processor_s`: of the backend and `postgres_processor_s` of the server, from the begin until the burst has settled,
+    because work goes on after senders gave up; `sender_processor_s`: of the senders while they sent;
+    `settled_s`: when nothing changed any more, after the senders' end;
     `during`: what the command that ran meanwhile told; `problems`: what no figure names.
     """
 
@@ -187,12 +189,12 @@ def play(
                 if length is not None:
                     queue.append((time.time() - began, length))
                 time.sleep(LOOK_S)
-            processor, postgres = door.processor_s() - processor, processor_s(postgres_pid or 0) - postgres
             ended = time.time()
             failed = sending.failed()
             problems = meanwhile.finish(began)
         with world.sides() as sides:
             settled = settle(sides, run)
+            processor, postgres = door.processor_s() - processor, processor_s(postgres_pid or 0) - postgres
             if settled is None:
                 problems.append(
                     f"rows still changed, or the sides differed, {SETTLE_S:.0f} s after the burst"
@@ -234,26 +236,38 @@ def _wait_until(moment: float, meanwhile: Meanwhile) -> None:
 
 
 def settle(sides: Sequence[Database], run: str) -> float | None:
-    """Wait until the run's rows change no more and all sides hold as many; when that was, or None in vain."""
+    """Wait until the run's rows change no more and all sides hold the same; when that was, or None in vain."""
     deadline, since, last = time.time() + SETTLE_S, time.time(), None
     while time.time() < deadline:
         seen = [_state(side, run) for side in sides]
         if seen != last or any(one != seen[0] for one in seen):
             since, last = time.time(), seen
-        elif time.time() - since >= STILL_S:
+        elif time.time() - since >= (OPEN_STILL_S if seen[0].open_orders else STILL_S):
             return since
-        time.sleep(STILL_S / 5)
+        time.sleep(STILL_S / 10)
     return None
 
 
-def _state(side: Database, run: str) -> tuple[Any, ...]:
+@dataclass(frozen=True)
+class _State:
+    """How far a side has got. `open_orders`: AUTO orders that nobody has sent or put aside."""
+
+    alerts: int
+    orders: tuple[tuple[str, int], ...]
+    open_orders: int
+
+
+def _state(side: Database, run: str) -> _State:
+    of_run = "FROM orders o JOIN alerts a ON a.id = o.alert_id WHERE a.raw_payload LIKE ?"
     alerts = side.select("SELECT count(*) AS n FROM alerts WHERE raw_payload LIKE ?", (_like(run),))
     orders = side.select(
-        "SELECT o.status, count(*) AS n FROM orders o JOIN alerts a ON a.id = o.alert_id"
-        " WHERE a.raw_payload LIKE ? GROUP BY o.status ORDER BY o.status",
+        f"SELECT o.status, count(*) AS n {of_run} GROUP BY o.status ORDER BY o.status", (_like(run),)
+    )
+    left = side.select(
+        f"SELECT count(*) AS n {of_run} AND o.mode = 'AUTO' AND o.status = 'WAITING' AND o.error_message IS NULL",
         (_like(run),),
     )
-    return (alerts[0]["n"], *((row["status"], row["n"]) for row in orders))
+    return _State(alerts[0]["n"], tuple((row["status"], row["n"]) for row in orders), left[0]["n"])
 
 
 def _like(run: str) -> str:

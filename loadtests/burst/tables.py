@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -24,7 +24,15 @@ def told(row: dict[str, Any]) -> str:
     return (
         f"{row['name']} ({row['code']}): {a['in_time']:,} of {a['deliveries']:,} taken in time, p99 {a['p99']:,.0f} ms, "
         f"{a['refused']:,} refused with 503, {a['late']:,} late, {a['unanswered']:,} unanswered; "
-        f"{row['processor_ms_per_delivery']:.2f} ms of processor each"
+        f"{row['processor_ms_per_delivery']:.2f} ms of processor each{_switch(row['during'])}"
+    )
+
+
+def _switch(during: Mapping[str, Any]) -> str:
+    if during.get("switch_s") is None:
+        return ""
+    return (
+        f"; switch {during['switch_s']:.1f} s after the begin, writers held {during['pause_ms'] or 0:.0f} ms"
     )
 
 
