@@ -58,7 +58,7 @@ class World:
 
     Args:
         base: an empty directory.
-        server: where the PostgreSQL database is made.
+        server: where the PostgreSQL database is made; not needed for SQLite alone.
         mode: one of `loadtests.burst.send.plan.MODES`.
         checkout: whose code runs.
         name: of the PostgreSQL database.
@@ -69,7 +69,7 @@ class World:
     def __init__(
         self,
         base: Path,
-        server: EmbeddedPostgres,
+        server: EmbeddedPostgres | None,
         mode: str,
         *,
         checkout: Path = REPO,
@@ -97,7 +97,13 @@ class World:
     @property
     def conninfo(self) -> str:
         """The PostgreSQL side for libpq."""
-        return self._server.dsn(self._name)
+        return self._postgres.dsn(self._name)
+
+    @property
+    def _postgres(self) -> EmbeddedPostgres:
+        if self._server is None:
+            raise ValueError(f"mode {self.mode} needs a PostgreSQL server")
+        return self._server
 
     def make(self, situation: str = CALM) -> None:
         """Make the databases. Pairs replicate already, unless it is the backfill that the burst has to meet."""
@@ -107,7 +113,7 @@ class World:
         config = {"brokers": ["zerodha", BROKER], "default_broker": "zerodha"}
         (self.base / "config.json").write_text(json.dumps(config), encoding="utf-8")
         if self.mode != SQLITE:
-            self._server.create_database(self._name)
+            self._postgres.create_database(self._name)
         alone = {"ST_SHADOW_DATABASE_URL": "", "ST_AUTO_MIGRATE": "1"}
         with self._running(self.env() | alone):
             pass  # the first start makes the schema and the administrator
@@ -121,7 +127,7 @@ class World:
     def env(self) -> dict[str, str]:
         """The backend's variables."""
         sqlite = f"sqlite:///{self.sqlite_path}"
-        postgres = self._server.url(self._name)
+        postgres = "" if self.mode == SQLITE else self._postgres.url(self._name)
         return {
             "ST_DATABASE_URL": postgres if self.mode == POSTGRES else sqlite,
             "ST_SHADOW_DATABASE_URL": postgres if self.pair else "",
