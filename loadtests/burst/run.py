@@ -207,6 +207,8 @@ def play(
             broker = at_broker(_auto_orders(primary, run), read_calls(world.calls))
         problems += [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in verdict.findings[:10]]
         problems += [f"{f.kind} at the {f.side}: {f.what}: {f.detail}" for f in broker.findings[:10]]
+        if len(deliveries) != burst.count:
+            problems.append(f"{len(deliveries)} deliveries are in the ledgers, {burst.count} were planned")
         if failed:
             problems.append((world.base / "sender.log").read_text(errors="replace")[-800:])
         told = sending.told()
