@@ -34,6 +34,7 @@ BOOKKEEPING = frozenset(
         "st_mismatch",
         "st_pending",
         "st_quarantine",
+        "st_spelling",
         "st_verify",
         "st_verify_progress",
         "st_watermark",
