@@ -68,7 +68,10 @@ bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS
 load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
 	$(BIN)/python -m loadtests.load $(ARGS)
 
-.PHONY: help setup env demo test modes fault race property model lint lock oldest bench load
+burst: setup  ## All alerts of a bar within a second, in every mode (ARGS="--quick", "--before PATH", "--json FILE")
+	$(BIN)/python -m loadtests.burst $(ARGS)
+
+.PHONY: help setup env demo test modes fault race property model lint lock oldest bench load burst
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -5,7 +5,8 @@
 Each profile gets databases, a backend and senders of its own: preflight, prepare, backfill, verify; then
 cutover, rollback and cutover again, each at a peak of the load. Without arguments all profiles that are
 marked for CI are played, and their figures and tables go into docs. Exit code 0: every bound of every
-profile held and nothing was lost, doubled or altered.
+profile held and nothing was lost, doubled or altered. Bursts (`bar_close`) are played after the others, by
+`loadtests.burst`, which has a table and a report of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from app.db.common.settings import DualWrite, ShimSettings
+from loadtests.burst import __main__ as burst
+from loadtests.burst.send.plan import PROFILES as BURSTS
 from loadtests.judge.bounds import Check, checks
 from loadtests.judge.measured import figures, measure
 from loadtests.run.by_locust import ByLocust
@@ -44,7 +47,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="make load", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
-        "--profile", choices=list(PROFILES), action="append", help="this one only; may repeat"
+        "--profile", choices=[*PROFILES, *BURSTS], action="append", help="this one only; may repeat"
     )
     parser.add_argument("--quick", action="store_true", help="the profiles for when there is little time")
     parser.add_argument("--dual-write", choices=MODES, default=DUAL_WRITE, help="mode of the backend")
@@ -58,8 +61,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def chosen(options: argparse.Namespace) -> list[Profile]:
     """The profiles to play, in the order of their definition."""
     if options.profile:
-        return [PROFILES[name] for name in options.profile]
+        return [PROFILES[name] for name in options.profile if name in PROFILES]
     return [profile for profile in PROFILES.values() if (profile.quick if options.quick else profile.ci)]
+
+
+def chosen_bursts(options: argparse.Namespace) -> list[list[str]]:
+    """The command line of `loadtests.burst` for each burst profile to play."""
+    names = options.profile or [
+        profile.name for profile in BURSTS.values() if (profile.quick if options.quick else profile.ci)
+    ]
+    common = ["--out", str(options.out), *(["--quick"] if options.quick else [])]
+    return [["--profile", name, *common] for name in names if name in BURSTS]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,6 +87,13 @@ def main(argv: list[str] | None = None) -> int:
             entries.append(play(profile, options, lines))
     except KeyboardInterrupt:
         return 130
+    code = _summed_up(entries, options, lines) if entries else 0
+    for words in chosen_bursts(options):
+        code = burst.main(words) or code
+    return code
+
+
+def _summed_up(entries: list[dict[str, Any]], options: argparse.Namespace, lines: Lines) -> int:
     result = summary(entries)
     (options.out / "load.json").write_text(as_text(result), encoding="utf-8")
     full = options.scale is None and not (options.profile or options.quick)

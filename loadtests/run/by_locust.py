@@ -99,7 +99,7 @@ class ByLocust:
         self.began = time.time() + LOCUST_S
         seconds = str(self._max_seconds)
         self._spawn(
-            "locust", "-f", str(REPO / "loadtests" / "locustfile.py"), "--headless", "--only-summary",
+            "locust", "-f", str(REPO / "loadtests" / "run" / "locustfile.py"), "--headless", "--only-summary",
             "--host", backend.url, "--load", self.profile.name, "--scale", str(self.scale),
             "--seconds", seconds, "--origin", str(self.began), "--prefix", self.marker,
             "--senders", ",".join(self._stage.users), "--secret", WEBHOOK_SECRET, "--admin", ":".join(ADMIN),

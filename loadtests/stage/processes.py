@@ -33,10 +33,13 @@ class Broken(RuntimeError):
     """A process of the run did not do what it had to; the message ends with what it wrote."""
 
 
-def python_env(extra: Mapping[str, str]) -> dict[str, str]:
-    """This environment without what changes the application's settings (ST_ variables, pytest), plus `extra`."""
+def python_env(extra: Mapping[str, str], checkout: Path = REPO) -> dict[str, str]:
+    """This environment without what changes the application's settings (ST_ variables, pytest), plus `extra`.
+
+    `checkout`: whose application and tool are run.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ST_", "PYTEST_"))}
-    path = os.pathsep.join((str(REPO / "backend"), str(REPO)))
+    path = os.pathsep.join((str(checkout / "backend"), str(checkout)))
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
 
 
@@ -55,15 +58,19 @@ class Backend:
         env: ST_ variables.
         log: file for everything it prints.
         workers: worker processes.
+        checkout: whose application is run.
     """
 
     application = "app.main:app"
 
-    def __init__(self, port: int, env: Mapping[str, str], log: Path, *, workers: int = 2) -> None:
+    def __init__(
+        self, port: int, env: Mapping[str, str], log: Path, *, workers: int = 2, checkout: Path = REPO
+    ) -> None:
         self.port = port
         self.env = env
         self.log = log
         self.workers = workers
+        self.checkout = checkout
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -86,8 +93,8 @@ class Backend:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=REPO / "backend",
-                env=python_env(self.env),
+                cwd=self.checkout / "backend",
+                env=python_env(self.env, self.checkout),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -111,6 +118,13 @@ class Backend:
                 return body
         except (OSError, urllib.error.URLError):
             return None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor; Broken if it is not running."""
+        if self._process is None:
+            raise Broken("the backend was not started")
+        return self._process.pid
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers, not of multiprocessing's helpers."""
@@ -170,11 +184,13 @@ class StMigrate:
     Args:
         env: ST_ variables.
         log: everything that the calls write to stderr.
+        checkout: whose st-migrate is called.
     """
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path, *, checkout: Path = REPO) -> None:
         self.env = env
         self.log = log
+        self.checkout = checkout
 
     def begin(
         self, verb: str, *options: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
@@ -182,8 +198,8 @@ class StMigrate:
         """Start one call; its streams are pipes unless told otherwise."""
         return subprocess.Popen(
             [sys.executable, "-m", "migration", *verb.split(), *options, "--json"],
-            cwd=REPO,
-            env=python_env(self.env),
+            cwd=self.checkout,
+            env=python_env(self.env, self.checkout),
             stdout=stdout,
             stderr=stderr,
             text=True,

@@ -48,12 +48,13 @@ async def request(
     """
     try:
         async with asyncio.timeout(timeout_s):
-            return await _exchange(port, _head(method, path, body, headers) + body)
+            return await _exchange(port, head(method, path, body, headers) + body)
     except TimeoutError:
         raise NoAnswer(f"no answer within {timeout_s:g} s") from None
 
 
-def _head(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+def head(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The request line and the headers of a request over a connection of its own."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
     lines += [f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

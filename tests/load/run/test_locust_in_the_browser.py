@@ -52,7 +52,14 @@ def backend() -> Iterator[str]:
 
 @contextmanager
 def locust(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "locust", "-f", str(REPO / "loadtests" / "locustfile.py"), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(REPO / "loadtests" / "run" / "locustfile.py"),
+        *options,
+    ]
     with (folder / "locust.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=python_env({}), stdout=log, stderr=log, start_new_session=True

@@ -73,6 +73,13 @@ def test_seeds_and_names_are_unique() -> None:
 
 def test_locust_finds_the_user_classes() -> None:
     """In a process of its own: importing locust patches the standard library of the process."""
-    command = [sys.executable, "-m", "locust", "-f", str(REPO / "loadtests" / "locustfile.py"), "--list"]
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(REPO / "loadtests" / "run" / "locustfile.py"),
+        "--list",
+    ]
     listed = subprocess.run(command, env=python_env({}), capture_output=True, text=True, check=True)
     assert {WEBHOOKS, RESENDS, TRADERS} <= set(listed.stdout.split())

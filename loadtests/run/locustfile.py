@@ -1,6 +1,6 @@
 """Locust's entry: choose a profile, watch it in the browser or run it headless.
 
-    locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --load market_open
+    locust -f loadtests/run/locustfile.py --host http://127.0.0.1:8000 --load market_open
 
 The profile decides how many users there are at any moment, so the fields for that in the web page have no
 effect. Only hosts on this machine are accepted. What was sent and answered goes to the ledger file, from
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import gevent
 from locust import LoadTestShape, events

@@ -1,0 +1,211 @@
+"""Bursts that look for the limit: all alerts of a closing bar within one second, in every mode.
+
+    python -m loadtests.burst [--quick] [--profile NAME] [--mode MODE] [--count N] [--during SITUATION] [--before PATH]
+
+Each mode gets databases, a backend and a fake broker of its own. With --before, the backend of another checkout is
+hit by the same bursts in the same run, in turns, so that what is told is a ratio. Exit code 0: every delivery was
+answered in time, and nothing was lost, doubled, altered or stored after a refusal; --before judges this checkout only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loadtests.burst.draw import drawings, page
+from loadtests.burst.run import Outcome, play
+from loadtests.burst.send.plan import CALM, MODES, MOST, PROFILES, SITUATIONS, Burst, Case, cases
+from loadtests.burst.tables import BEFORE, NOW, as_table, ratios, told
+from loadtests.burst.verdict import checks
+from loadtests.burst.world import World
+from loadtests.show.lines import Lines
+from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.stage.machine import machine
+from loadtests.stage.processes import REPO, Broken
+
+OUT = REPO / ".load"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make burst", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--profile", choices=list(PROFILES), default="bar_close")
+    parser.add_argument("--quick", action="store_true", help="two modes and two sizes")
+    parser.add_argument("--mode", choices=MODES, action="append", default=[], help="this one; may repeat")
+    parser.add_argument("--count", type=_count, action="append", default=[], help="this size; may repeat")
+    parser.add_argument("--during", choices=SITUATIONS, action="append", default=[], help="only meanwhile")
+    parser.add_argument("--repeats", type=int, choices=range(1, 10), default=1, metavar="1..9")
+    parser.add_argument(
+        "--before", type=Path, metavar="PATH", help="a checkout to compare with, in the same run"
+    )
+    parser.add_argument("--workers", type=int, choices=range(1, 9), default=2, help="of a backend")
+    parser.add_argument("--auto", type=float, default=0.05, help="share of AUTO orders (0.05)")
+    parser.add_argument(
+        "--broker-delay-ms", type=float, default=20.0, help="of a call; one in 50 takes ten times it"
+    )
+    parser.add_argument("--broker-refuses", type=int, default=50, metavar="N", help="of a thousand calls")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for the backend")
+    parser.add_argument("--seed", type=int, default=201)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as well")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where the report goes")
+    return parser.parse_args(argv)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= MOST:
+        raise argparse.ArgumentTypeError(f"from 1 to {MOST:,}")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Play the bursts asked for; returns the exit code."""
+    options = arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options.out.mkdir(parents=True, exist_ok=True)
+    profile = PROFILES[options.profile]
+    chosen = cases(
+        profile, quick=options.quick, modes=options.mode, counts=options.count, situations=options.during
+    )
+    lines = Lines()
+    lines.title(f"{profile.name}: {profile.why}")
+    rows: list[dict[str, Any]] = []
+    drawn: list[str] = []
+    base = Path(tempfile.mkdtemp(prefix="st-burst-"))
+    try:
+        with EmbeddedPostgres() as server:
+            facts = machine(server)
+            worlds = Worlds(base, server, options)
+            for case in chosen:
+                for repeat in range(options.repeats):
+                    for code in turns(repeat, with_before=options.before is not None):
+                        row, outcome = _one(
+                            worlds, case, code, repeat, server, options, answered=profile.answered
+                        )
+                        rows.append(row)
+                        if outcome is not None:
+                            drawn.append(drawings(f"{row['name']} ({code})", outcome))
+                        tell = lines.good if row["held"] or code == BEFORE else lines.bad
+                        tell(told(row))
+                        for problem in row["problems"]:
+                            lines.bad(problem)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    table = as_table(rows)
+    print(table)
+    for line in ratios(rows):
+        lines.plain(line)
+    result = {
+        "name": "burst", "title": profile.why, "profile": profile.name, "machine": facts,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()), "command": command(argv), "bursts": rows,
+    }  # fmt: skip
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    for path in (options.out / f"{profile.name}.json", *([options.json] if options.json else [])):
+        path.write_text(text, encoding="utf-8")
+    (options.out / f"{profile.name}.html").write_text(page(rows, table, drawn), encoding="utf-8")
+    lines.step(f"report: {options.out / profile.name}.html")
+    return 0 if all(row["held"] for row in rows if row["code"] == NOW) else 1
+
+
+def turns(repeat: int, *, with_before: bool) -> tuple[str, ...]:
+    """Which code is hit in a repeat, in order: in turns, so that no code always has the warmer machine."""
+    if not with_before:
+        return (NOW,)
+    return (BEFORE, NOW) if repeat % 2 == 0 else (NOW, BEFORE)
+
+
+class Worlds:
+    """The worlds of a run: one for each code and mode, and a fresh one for each burst during a command."""
+
+    def __init__(self, base: Path, server: EmbeddedPostgres, options: argparse.Namespace) -> None:
+        self._base = base
+        self._server = server
+        self._options = options
+        self._calm: dict[tuple[str, str], World] = {}
+        self._made = 0
+
+    def get(self, case: Case, code: str) -> World:
+        """A world that is made."""
+        known = self._calm.get((code, case.mode))
+        if known is not None and case.situation == CALM:
+            return known
+        self._made += 1
+        name = f"burst_{self._made}"
+        world = World(
+            self._base / name,
+            self._server,
+            case.mode,
+            checkout=self._options.before.resolve() if code == BEFORE else REPO,
+            name=name,
+            settings=self._settings(),
+            workers=self._options.workers,
+        )
+        world.make(case.situation)
+        if case.situation == CALM:
+            self._calm[code, case.mode] = world
+        return world
+
+    def _settings(self) -> dict[str, str]:
+        given = dict(word.split("=", 1) for word in self._options.set)
+        broker = {
+            "BURST_BROKER_DELAY_MS": str(self._options.broker_delay_ms),
+            "BURST_BROKER_REFUSED_PER_THOUSAND": str(self._options.broker_refuses),
+        }
+        return broker | given
+
+
+def _one(
+    worlds: Worlds,
+    case: Case,
+    code: str,
+    repeat: int,
+    server: EmbeddedPostgres,
+    options: argparse.Namespace,
+    *,
+    answered: bool,
+) -> tuple[dict[str, Any], Outcome | None]:
+    load, started = os.getloadavg()[0], time.time()
+    row: dict[str, Any] = {
+        "name": case.name, "mode": case.mode, "situation": case.situation, "count": case.count, "code": code,
+        "repeat": repeat, "held": False, "checks": [], "problems": [],
+    }  # fmt: skip
+    burst = Burst(case.count, auto=options.auto, seed=options.seed + repeat)
+    try:
+        world = worlds.get(case, code)
+        outcome = play(world, burst, situation=case.situation, postgres_pid=server.pid)
+    except Broken as broken:
+        return row | {"problems": [str(broken)]}, None
+    held_to = list(
+        checks(outcome.tally, outcome.verdict, outcome.broker, outcome.failed_writers, answered=answered)
+    )
+    broke = [str(check) for check in held_to if not check.held]
+    found = outcome.as_json()
+    found["problems"] = broke + found["problems"]
+    found |= {
+        "checks": [check.as_json() for check in held_to],
+        "held": not found["problems"],
+        "load_average": round(load, 2),
+        "seconds": round(time.time() - started, 1),
+    }
+    return row | found, outcome
+
+
+def command(argv: Sequence[str] | None) -> str:
+    """How to get the same again."""
+    words = " ".join(sys.argv[1:] if argv is None else argv)
+    return f'make burst ARGS="{words}"' if words else "make burst"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

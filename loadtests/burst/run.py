@@ -1,0 +1,305 @@
+"""Plays one burst against one world: senders, what goes on meanwhile, the settling, the judgement.
+
+Everything is bounded: the senders end by themselves and are killed when they do not, a command too, and the
+settling is waited for no longer than `SETTLE_S`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtests.burst.meanwhile import AHEAD_S, Meanwhile, rehearse
+from loadtests.burst.send.plan import AUTO_USER, CALM, CUTOVER, Burst
+from loadtests.burst.send.volley import RESEND_DELAY_S
+from loadtests.burst.verdict import AtBroker, Tally, at_broker, tally
+from loadtests.burst.world import Door, World, processor_s, read_calls
+from loadtests.judge.oracle import Verdict, judge
+from loadtests.judge.sides import Database
+from loadtests.stage.processes import kill_group, python_env
+from loadtests.traffic.ledger import Delivery, read_ledgers
+from loadtests.traffic.sender import RESENDS, TIMEOUT_S
+
+PER_PROCESS = 5_000  # deliveries of one sender process
+PREPARE_S = 1.0  # until a sender has made its messages, and some more for each thousand
+PREPARE_PER_THOUSAND_S = 0.3
+SETTLE_S = 60.0
+STILL_S = 2.0  # so long nothing may change before a burst counts as settled
+OPEN_STILL_S = 10.0  # the same while AUTO orders are open: their broker may be slow
+LOOK_S = 0.05
+
+
+@dataclass
+class Outcome:
+    """What one burst has shown.
+
+    `began`: seconds since the epoch; `queue`: (seconds since then, deliveries in line) where the backend says so;
+    `processor_s`: of the backend and `postgres_processor_s` of the server, from the begin until the burst has settled,
+    because work goes on after senders gave up; `sender_processor_s`: of the senders while they sent;
+    `settled_s`: when nothing changed any more, after the senders' end;
+    `during`: what the command that ran meanwhile told; `problems`: what no figure names.
+    """
+
+    began: float
+    deliveries: list[Delivery]
+    tally: Tally
+    verdict: Verdict
+    broker: AtBroker
+    queue: list[tuple[float, float]]
+    processor_s: float
+    postgres_processor_s: float
+    sender_processor_s: float
+    sender_late_p99_ms: float
+    settled_s: float
+    failed_writers: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    during: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures, without the deliveries."""
+        counts = {k: v for k, v in asdict(self.verdict).items() if isinstance(v, int)}
+        counts |= {kind: self.verdict.count(kind) for kind in ("lost", "doubled", "different")}
+        per = max(self.tally.deliveries, 1)
+        broker = {k: v for k, v in asdict(self.broker).items() if isinstance(v, int)}
+        return {
+            "answers": asdict(self.tally),
+            "oracle": counts,
+            "broker": broker | {"findings": len(self.broker.findings)},
+            "processor_ms_per_delivery": self.processor_s * 1000 / per,
+            "postgres_processor_ms_per_delivery": self.postgres_processor_s * 1000 / per,
+            "sender_processor_ms_per_delivery": self.sender_processor_s * 1000 / per,
+            "sender_late_p99_ms": self.sender_late_p99_ms,
+            "settled_s": self.settled_s,
+            "failed_writers": self.failed_writers,
+            "longest_queue": max((length for _, length in self.queue), default=None),
+            "metrics": self.metrics,
+            "during": self.during,
+            "problems": self.problems,
+        }
+
+
+@dataclass
+class Senders:
+    """The sender processes of one burst."""
+
+    processes: list[subprocess.Popen[bytes]]
+    ledgers: list[Path]
+    done: list[Path]
+    until: float
+
+    @property
+    def running(self) -> bool:
+        """Whether one of them has not ended."""
+        return any(process.poll() is None for process in self.processes)
+
+    def failed(self) -> int:
+        """How many ended wrongly; those that run longer than they can are killed and count."""
+        for process in self.processes:
+            if process.poll() is None:
+                kill_group(process)
+        return sum(
+            process.returncode != 0 or not done.exists()
+            for process, done in zip(self.processes, self.done, strict=True)
+        )
+
+    def told(self) -> list[dict[str, float]]:
+        """What each told of itself."""
+        return [json.loads(path.read_text(encoding="utf-8")) for path in self.done if path.exists()]
+
+
+def longest_s(burst: Burst, resend_delay_s: float) -> float:
+    """The longest that a sender can take: every attempt without an answer or refused at the last moment."""
+    return burst.within_s + (RESENDS + 1) * (TIMEOUT_S + resend_delay_s) + 10
+
+
+def prepare_s(count: int) -> float:
+    """How long the senders are given to make their messages."""
+    return PREPARE_S + count * PREPARE_PER_THOUSAND_S / 1000 + 1
+
+
+@contextmanager
+def senders(
+    base: Path, port: int, burst: Burst, run: str, began: float, resend_delay_s: float
+) -> Iterator[Senders]:
+    """Start the senders of a burst; those that still run are killed at the end."""
+    count = math.ceil(burst.count / PER_PROCESS)
+    found = Senders([], [], [], began + longest_s(burst, resend_delay_s))
+    with (base / "sender.log").open("ab") as log:
+        for number in range(count):
+            ledger, done = base / f"{run}.{number}.jsonl", base / f"{run}.{number}.done"
+            ledger.touch()
+            found.ledgers.append(ledger)
+            found.done.append(done)
+            options = {
+                "port": port, "at": began, "count": burst.count, "within": burst.within_s, "auto": burst.auto,
+                "seed": burst.seed, "run": run, "number": number, "processes": count,
+                "source": (int(began) * 8 + number) % 200, "resend-delay": resend_delay_s, "ledger": ledger, "done": done,
+            }  # fmt: skip
+            words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+            found.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "loadtests.burst.send.sender", *words],
+                    env=python_env({}),
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+    try:
+        yield found
+    finally:
+        for process in found.processes:
+            if process.poll() is None:
+                kill_group(process)
+
+
+def play(
+    world: World,
+    burst: Burst,
+    *,
+    situation: str = CALM,
+    postgres_pid: int | None = None,
+    resend_delay_s: float = RESEND_DELAY_S,
+) -> Outcome:
+    """One burst on a world that is made; Broken when a process does not do what it has to."""
+    run = f"bc{time.time_ns():x}"
+    with world.backend() as door:
+        rehearsed = rehearse(world) if situation == CUTOVER else 0.0
+        began = time.time() + max(prepare_s(burst.count), AHEAD_S + rehearsed)
+        queue: list[tuple[float, float]] = []
+        with (
+            senders(world.base, door.port, burst, run, began, resend_delay_s) as sending,
+            Meanwhile(world, situation, began, rehearsed) as meanwhile,
+        ):
+            _wait_until(began, meanwhile)
+            processor, postgres = door.processor_s(), processor_s(postgres_pid or 0)
+            while sending.running and time.time() < sending.until:
+                meanwhile.look()
+                length = world.queue()
+                if length is not None:
+                    queue.append((time.time() - began, length))
+                time.sleep(LOOK_S)
+            ended = time.time()
+            failed = sending.failed()
+            problems = meanwhile.finish(began)
+        with world.sides() as sides:
+            settled = settle(sides, run)
+            processor, postgres = door.processor_s() - processor, processor_s(postgres_pid or 0) - postgres
+            if settled is None:
+                problems.append(
+                    f"rows still changed, or the sides differed, {SETTLE_S:.0f} s after the burst"
+                )
+            entries = read_ledgers(sending.ledgers)
+            deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
+            primary = sides[-1] if situation == CUTOVER else sides[0]
+            verdict = judge(run, entries, sides)
+            counted = tally(deliveries, _markers(primary, run))
+            broker = at_broker(_auto_orders(primary, run), read_calls(world.calls))
+        problems += [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in verdict.findings[:10]]
+        problems += [f"{f.kind} at the {f.side}: {f.what}: {f.detail}" for f in broker.findings[:10]]
+        if len(deliveries) != burst.count:
+            problems.append(f"{len(deliveries)} deliveries are in the ledgers, {burst.count} were planned")
+        if failed:
+            problems.append((world.base / "sender.log").read_text(errors="replace")[-800:])
+        told = sending.told()
+        return Outcome(
+            began=began,
+            deliveries=deliveries,
+            tally=counted,
+            verdict=verdict,
+            broker=broker,
+            queue=queue,
+            processor_s=processor,
+            postgres_processor_s=postgres,
+            sender_processor_s=sum(one["processor_s"] for one in told),
+            sender_late_p99_ms=max((one["late_p99_ms"] for one in told), default=0.0),
+            settled_s=settled - ended if settled else SETTLE_S,
+            failed_writers=failed + meanwhile.failed + (not door.running),
+            metrics=_metrics(door),
+            during=meanwhile.told,
+            problems=problems,
+        )
+
+
+def _wait_until(moment: float, meanwhile: Meanwhile) -> None:
+    while (left := moment - time.time()) > 0:
+        meanwhile.look()
+        time.sleep(min(left, LOOK_S))
+
+
+def settle(sides: Sequence[Database], run: str) -> float | None:
+    """Wait until the run's rows change no more and all sides hold the same; when that was, or None in vain."""
+    deadline, since, last = time.time() + SETTLE_S, time.time(), None
+    while time.time() < deadline:
+        seen = [_state(side, run) for side in sides]
+        if seen != last or any(one != seen[0] for one in seen):
+            since, last = time.time(), seen
+        elif time.time() - since >= (OPEN_STILL_S if seen[0].open_orders else STILL_S):
+            return since
+        time.sleep(STILL_S / 10)
+    return None
+
+
+@dataclass(frozen=True)
+class _State:
+    """How far a side has got. `open_orders`: AUTO orders that nobody has sent or put aside."""
+
+    alerts: int
+    orders: tuple[tuple[str, int], ...]
+    open_orders: int
+
+
+def _state(side: Database, run: str) -> _State:
+    of_run = "FROM orders o JOIN alerts a ON a.id = o.alert_id WHERE a.raw_payload LIKE ?"
+    alerts = side.select("SELECT count(*) AS n FROM alerts WHERE raw_payload LIKE ?", (_like(run),))
+    orders = side.select(
+        f"SELECT o.status, count(*) AS n {of_run} GROUP BY o.status ORDER BY o.status", (_like(run),)
+    )
+    left = side.select(
+        f"SELECT count(*) AS n {of_run} AND o.mode = 'AUTO' AND o.status = 'WAITING' AND o.error_message IS NULL",
+        (_like(run),),
+    )
+    return _State(alerts[0]["n"], tuple((row["status"], row["n"]) for row in orders), left[0]["n"])
+
+
+def _like(run: str) -> str:
+    return f'%"order_id":"{run}-%'
+
+
+def _markers(side: Database, run: str) -> set[str]:
+    rows = side.select("SELECT raw_payload FROM alerts WHERE raw_payload LIKE ?", (_like(run),))
+    return {json.loads(row["raw_payload"])["order_id"] for row in rows}
+
+
+def _auto_orders(side: Database, run: str) -> list[Mapping[str, Any]]:
+    return side.select(
+        "SELECT o.id, o.client_order_id, o.status, o.mode, o.error_message FROM orders o"
+        " JOIN alerts a ON a.id = o.alert_id JOIN users u ON u.id = o.user_id"
+        " WHERE u.username = ? AND a.raw_payload LIKE ?",
+        (AUTO_USER, _like(run)),
+    )
+
+
+def _metrics(door: Door) -> dict[str, float]:
+    """The webhook's own metrics after the burst; empty where the backend has none."""
+    found: dict[str, float] = {}
+    try:
+        with urllib.request.urlopen(f"{door.url}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        if line.startswith("st_webhook_") and "_bucket" not in line and "_created" not in line:
+            name, _, value = line.rpartition(" ")
+            found[name] = float(value)
+    return found

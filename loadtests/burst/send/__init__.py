@@ -1,0 +1,1 @@
+"""What a burst sends, when, and the processes that send it."""

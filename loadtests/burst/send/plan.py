@@ -1,0 +1,162 @@
+"""What a burst sends and when: pure data, so that every sender process makes the same out of the same seed.
+
+A bar closes, and every strategy fires within the same second. Most alerts make a MANUAL order. The alerts of one
+user are AUTO: their orders go to a broker, which is a fake one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from loadtests.traffic.payloads import SHAPES
+from loadtests.traffic.shapes import Json, Shape, Signal
+from loadtests.traffic.signals import Signals
+
+USERS = ("bar_one", "bar_two", "bar_three", "bar_four", "bar_five", "bar_six")
+AUTO_USER = "bar_auto"
+BROKER = "angelone"  # only a user's own connection counts there, so that MANUAL sales ask no broker
+CALM, BACKFILL, VERIFY, CUTOVER = "calm", "backfill", "verify", "cutover"
+SITUATIONS = (CALM, BACKFILL, VERIFY, CUTOVER)
+SQLITE, ASYNC, SYNC, POSTGRES = "sqlite", "async", "sync", "postgres"
+MODES = (SQLITE, ASYNC, SYNC, POSTGRES)
+MOST = 20_000
+STORED = tuple(shape for shape in SHAPES if shape.stored)
+
+
+class AutoShape(Shape):
+    """Mode and status of an AUTO order depend on its broker, and are judged by the broker's calls."""
+
+    def expected(self, signal: Signal) -> dict[str, Json] | None:
+        """Columns of the alert row and of the order row that do not depend on the broker."""
+        found = super().expected(signal)
+        if found is not None:
+            found["order"] = {k: v for k, v in found["order"].items() if k not in ("mode", "status")}
+            found["order"]["broker_name"] = BROKER
+        return found
+
+
+AUTO_SHAPE = AutoShape("auto", 1, SHAPES[0].write)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One delivery. `due`: seconds after the burst began."""
+
+    signal: Signal
+    shape: Shape
+    due: float
+
+
+@dataclass(frozen=True)
+class Burst:
+    """So many deliveries within so many seconds. `auto`: the share whose orders go to a broker."""
+
+    count: int
+    within_s: float = 1.0
+    auto: float = 0.05
+    seed: int = 201
+
+    def dues(self) -> list[float]:
+        """When each delivery is due, in order: at random moments, as independent senders are."""
+        draw = random.Random(f"{self.seed} dues")
+        return sorted(draw.uniform(0, self.within_s) for _ in range(self.count))
+
+    def plan(self, run: str) -> list[Planned]:
+        """All deliveries of a run; `run` is the prefix of their markers."""
+        draw = random.Random(f"{self.seed} auto")
+        signals = Signals(run, USERS, seed=self.seed, shapes=STORED)
+        planned = []
+        for due in self.dues():
+            signal, shape = signals.next()
+            if draw.random() < self.auto:
+                # What a SELL sells depends on what the broker holds; it is tested elsewhere.
+                signal, shape = replace(signal, user=AUTO_USER, side="BUY"), AUTO_SHAPE
+            planned.append(Planned(signal, shape, due))
+        return planned
+
+
+def share(planned: Sequence[Planned], number: int, processes: int) -> Sequence[Planned]:
+    """The deliveries of one sender process; together the processes send each delivery once."""
+    return planned[number::processes]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A kind of burst for `make load` and `make burst`.
+
+    `counts`: sizes, each in every mode; `during`: size and situations of a move; `answered`: whether every
+    delivery has to be answered in time; `quick`: modes and sizes when there is little time, None: not at all.
+    """
+
+    name: str
+    why: str
+    counts: tuple[int, ...]
+    during: tuple[int, tuple[str, ...]] | None = None
+    answered: bool = True
+    quick: tuple[tuple[str, ...], tuple[int, ...]] | None = None
+    ci: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """One burst: its mode, what goes on meanwhile, its size."""
+
+    mode: str
+    situation: str
+    count: int
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        meanwhile = "" if self.situation == CALM else f", {self.situation}"
+        return f"{self.mode}{meanwhile}, {self.count:,}"
+
+
+def cases(
+    profile: Profile,
+    *,
+    quick: bool = False,
+    modes: Sequence[str] = (),
+    counts: Sequence[int] = (),
+    situations: Sequence[str] = (),
+) -> list[Case]:
+    """The bursts of a profile, smaller ones first; what the caller names replaces what the profile says."""
+    if quick and profile.quick and not modes:
+        modes = profile.quick[0]
+    if quick and profile.quick and not counts:
+        counts = profile.quick[1]
+    found = []
+    if not situations or CALM in situations:
+        found = [Case(mode, CALM, n) for mode in modes or MODES for n in counts or profile.counts]
+    during = situations or ((CUTOVER,) if quick else profile.during[1] if profile.during else ())
+    size = max(counts) if counts and situations else profile.during[0] if profile.during else 0
+    pairs = [mode for mode in modes or (SYNC,) if mode in (SYNC, ASYNC)]
+    if size:
+        found += [Case(mode, kind, size) for mode in pairs for kind in during if kind != CALM]
+    return found
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        profile.name: profile
+        for profile in (
+            Profile(
+                name="bar_close",
+                why="A bar closes and every strategy fires within one second, each over a connection of its own.",
+                counts=(500, 1000, 2000, 3000),
+                during=(2000, (BACKFILL, VERIFY, CUTOVER)),
+                quick=((SQLITE, SYNC), (500, 2000)),
+            ),
+            Profile(
+                name="bar_close_flood",
+                why="Far more than two cores can serve: refusals have to come at once, and nothing may be lost.",
+                counts=(MOST,),
+                answered=False,
+                ci=False,
+            ),
+        )
+    }
+)
