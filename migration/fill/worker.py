@@ -24,7 +24,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from app.db.apply.round import Applier, Round, Standing
+from app.db.apply.outcome import Round, Standing
+from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common.errors import NotPrepared, Refused, SchemaDrift
 from app.db.sides.phase import APPLYING_PHASES, Phase

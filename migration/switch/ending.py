@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.db.common.urls import Side
 from app.db.sides.phase import Phase
 from app.db.sides.stores import Stores
-from app.db.switch.readiness import quarantined
+from app.db.switch.state.readiness import quarantined
 from migration.switch import teardown
 from migration.switch.holdings import holdings
 

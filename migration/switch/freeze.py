@@ -27,7 +27,7 @@ from app.db.sides.control import (
 )
 from app.db.sides.phase import actor, record
 from app.db.sides.stores import Stores
-from app.db.switch.coordinator import end_attempt
+from app.db.switch.attempt import end_attempt
 from app.db.switch.recover import Recovered, recover
 
 LEASE_S = 30.0

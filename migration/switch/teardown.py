@@ -34,8 +34,8 @@ from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
-from app.db.switch.readiness import open_points
 from app.db.switch.recover import Recovered, recover
+from app.db.switch.state.readiness import open_points
 from migration.fill import origin
 from migration.switch import retired
 

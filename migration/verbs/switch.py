@@ -11,10 +11,11 @@ import typer
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
 from app.db.sides.stores import Stores
-from app.db.switch import gates, guarded, readiness
+from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered, recover
-from app.db.switch.writable import strangers
+from app.db.switch.state import readiness
+from app.db.switch.state.writable import strangers
 from migration.common.outcome import Exit, Outcome
 from migration.switch import ending, forced, teardown
 from migration.switch import run as switching

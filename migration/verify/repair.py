@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from app.db.apply.changed import without_quarantined
 from app.db.apply.compare import Mismatch, by_table
-from app.db.apply.round import Applier, Standing
+from app.db.apply.outcome import Standing
+from app.db.apply.round import Applier
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.rows import keys
@@ -23,7 +24,7 @@ from app.db.rows.keys import Key, RawKey
 from app.db.sides.capture.inventory import foreign_triggers
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.phase import record
-from app.db.switch.writable import Strangers, forget, strangers
+from app.db.switch.state.writable import Strangers, forget, strangers
 from migration.verify.settle import COUNTED, Settler
 
 SHOWN = 20  # keys named in the history

@@ -28,7 +28,7 @@ from app.db.rows.catalog import Table
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
-from app.db.switch.writable import forget, strangers
+from app.db.switch.state.writable import forget, strangers
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, suspects
 from migration.verify.repair import repair

@@ -24,7 +24,7 @@ from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history
 from app.db.sides.stores import Stores
-from app.db.switch.readiness import fingerprint
+from app.db.switch.state.readiness import fingerprint
 
 LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
 

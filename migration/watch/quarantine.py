@@ -7,7 +7,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.db.apply.round import Applier, Standing
+from app.db.apply.outcome import Standing
+from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Side
 from app.db.rows import keys

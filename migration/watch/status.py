@@ -22,8 +22,8 @@ from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
-from app.db.switch import readiness
-from app.db.switch.checks import Check, Checks
+from app.db.switch.state import readiness
+from app.db.switch.state.checks import Check, Checks
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
 from migration.watch.orphan_counts import unvalidated_keys

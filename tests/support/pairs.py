@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side, connect_arguments, make_pair, parse_url
 from app.db.revisions.chain import alembic_config

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from loadtests.bench.lab import candles

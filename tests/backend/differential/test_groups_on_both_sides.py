@@ -100,7 +100,7 @@ def test_a_full_group_is_one_round(
         return outcome
 
     monkeypatch.setattr(replicator, "_round", noted)
-    monkeypatch.setattr("app.db.session.replicator.POLL_S", 60.0)
+    monkeypatch.setattr("app.db.session.replicator.follower.POLL_S", 60.0)
     replicator._poll = 60.0
     together = Together(monkeypatch, on_both.backend.app)
     together([_delivery(number) for number in range(500)])

@@ -9,7 +9,7 @@ from signal import SIGKILL
 import psycopg
 import pytest
 
-from app.db.apply.round import Round, Standing
+from app.db.apply.outcome import Round, Standing
 from app.db.common.errors import SchemaDrift
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side

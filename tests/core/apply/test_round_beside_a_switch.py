@@ -6,7 +6,7 @@ not follow yet, the round has read the old shadow's position. Asked of the new p
 
 from __future__ import annotations
 
-from app.db.apply.round import Round, Standing
+from app.db.apply.outcome import Round, Standing
 from app.db.common.errors import NotPrepared
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side

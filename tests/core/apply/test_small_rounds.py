@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db.apply.round import Applier, Round, Standing
+from app.db.apply.outcome import Round, Standing
+from app.db.apply.round import Applier
 from app.db.apply.small import SMALL
 from app.db.common.errors import NotPrepared
 from app.db.common.failpoints import Failpoint, FailpointError, arm

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from tests.support.pairs import TestPair, wait_until

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.db.apply.round import Round
+from app.db.apply.outcome import Round
 from app.db.common.errors import SchemaDrift
 from app.db.common.urls import Side
 from app.db.rows.canonical import encode

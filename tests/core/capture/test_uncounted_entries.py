@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.apply.trim import trim
 from app.db.common.urls import Side
 from tests.support.pairs import TestPair

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.db.apply.round import Round
+from app.db.apply.outcome import Round
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.sides.phase import Phase

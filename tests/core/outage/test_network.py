@@ -19,7 +19,8 @@ from app.db.common.errors import ShadowUnavailable, SwitchError
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side
-from app.db.session import engines, replicator
+from app.db.session import engines
+from app.db.session.replicator import follower as replicator
 from app.db.sides.postgres.store import PostgresStore
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from app.db.apply.round import Round
+from app.db.apply.outcome import Round
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side
 from app.db.session.routed import RoutedSession

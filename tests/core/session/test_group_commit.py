@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.apply.small import SMALL
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
-from app.db.session import SessionLocal, replicator
+from app.db.session import SessionLocal
 from app.db.session.replicator import Replicator
+from app.db.session.replicator import follower as replicator
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.db.common.urls import Side
-from app.db.switch import readiness
-from app.db.switch.readiness import LastVerify, Objection, verify_objection
+from app.db.switch.state import readiness
+from app.db.switch.state.readiness import LastVerify, Objection, verify_objection
 from migration.verify import state
 from migration.watch.status import gather
 from tests.support.pairs import PlainTables, TestPair

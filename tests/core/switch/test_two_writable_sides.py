@@ -8,7 +8,7 @@ from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.switch import gates
 from app.db.switch.recover import Recovered
-from app.db.switch.writable import strangers, writable_sides
+from app.db.switch.state.writable import strangers, writable_sides
 from migration.verify.run import Verify, repair
 from tests.support.pairs import TestPair
 

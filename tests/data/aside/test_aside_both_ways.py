@@ -19,7 +19,7 @@ from app.db.session.strict import StrictWriter
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Aborted, Coordinator
 from app.db.switch.gates import evaluate
-from app.db.switch.readiness import left_behind, quarantined
+from app.db.switch.state.readiness import left_behind, quarantined
 from migration.fill.backfill import Backfill
 from migration.verify.run import Verify
 from migration.watch import quarantine

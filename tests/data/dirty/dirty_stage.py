@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from app.db.apply.compare import Mismatch, compare_rows
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url
 from app.db.rows import policy

@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side, make_pair, parse_url
 from app.db.rows.catalog import keep_spellings, read_schema

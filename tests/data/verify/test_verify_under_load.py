@@ -15,7 +15,7 @@ import pytest
 from psycopg import errors as pg_errors
 
 from app.db.apply.compare import Mismatch
-from app.db.apply.round import Round
+from app.db.apply.outcome import Round
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from migration.verify.run import Verify

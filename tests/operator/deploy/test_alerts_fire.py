@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from app.db.session import http
 from app.db.session.runtime import runtime
-from app.db.switch.readiness import ApplyState
+from app.db.switch.state.readiness import ApplyState
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, write_alert
 from tests.operator.deploy.servers import execute

@@ -6,10 +6,12 @@ transaction. A round to SQLite writes it on PostgreSQL just before SQLite commit
 
 from __future__ import annotations
 
+from app.db.common.errors import NotPrepared
 from app.db.common.urls import Side
 from app.db.rows.catalog import Table
 from app.db.rows.keys import RawKey
 from app.db.sides.contract import Source, Target
+from app.db.sides.control import Control
 from app.db.sides.postgres import aside
 from app.db.sides.stores import Stores
 
@@ -69,3 +71,25 @@ def carry_few(table: Table, source: Source, target: Target, after: str, announce
     if only_announced := [key for key in announced if str(key) not in logged]:
         rows += source.rows_of(table, only_announced)
     return target.replace(table, keys + only_announced, rows)
+
+
+def announced_keys(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:
+    """Announced keys whose transaction has ended on the primary; the others are still its own."""
+    keys: dict[str, list[RawKey]] = {}
+    for table, key, token in target.announced():
+        if everything or source.has_ended(token):
+            keys.setdefault(table, []).append(key)
+    return keys
+
+
+def same_epoch(primary: Control, shadow: Control) -> None:
+    if primary.pair != shadow.pair:
+        raise NotPrepared(
+            "the two databases belong to different pairs",
+            hint="check both URLs; each was prepared with another partner",
+        )
+    if primary.epoch != shadow.epoch or primary.primary is not shadow.primary:
+        raise NotPrepared(
+            f"the control rows disagree (epochs {primary.epoch} and {shadow.epoch})",
+            hint="run st-migrate recover",
+        )

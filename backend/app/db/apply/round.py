@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from psycopg import errors as pg_errors
 
-from app.db.apply.carry import carry_few, carry_table, recall, set_aside
+from app.db.apply.carry import announced_keys, carry_few, carry_table, recall, same_epoch, set_aside
 from app.db.apply.heal import heal, lost_capture
+from app.db.apply.outcome import TOO_MUCH, Round, Standing
 from app.db.apply.small import Standpoint, age, small_round
-from app.db.common.errors import ApplyFailed, CaptureLost, NotPrepared, SchemaDrift
+from app.db.common.errors import ApplyFailed, CaptureLost, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, read_schema
@@ -48,31 +49,6 @@ SCHEMA_S = 5.0  # how long a schema that was read is believed
 # How long no other applier may have come between before a small round is tried, in seconds; doubled each
 # time one came between all the same.
 UNDISTURBED_S = (0.25, 60.0)
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round did.
-
-    `changes` counts log entries, `refused` rows that went to quarantine, `position` is the shadow's new
-    watermark, `lag` the age in seconds of the oldest entry when it was applied.
-    """
-
-    changes: int
-    refused: int
-    position: str
-    lag: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Standing:
-    """No round took place, and why: paused, not in a phase that applies, or the sides are switching."""
-
-    reason: str
-
-
-TOO_MUCH = Standing("more changes than asked for")
 
 
 class Applier:
@@ -181,11 +157,11 @@ class Applier:
                 self._stand(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source() as source:
-                _same_epoch(source.control, target.control)
+                same_epoch(source.control, target.control)
                 schema = self.schema()
                 self.shed_foreign_keys(target)  # once more where the schema has just changed
                 backlog = source.backlog(target.position)
-                announced = _settled(source, target, settle)
+                announced = announced_keys(source, target, settle)
                 if at_most is not None and backlog.entries > at_most:
                     return TOO_MUCH
                 if not backlog.counts and not announced and backlog.upto == target.position:
@@ -353,25 +329,3 @@ class Applier:
             if before is not None and outcome.changes >= before:
                 return outcome
             before = outcome.changes
-
-
-def _settled(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:
-    """Announced keys whose transaction has ended on the primary; the others are still its own."""
-    keys: dict[str, list[RawKey]] = {}
-    for table, key, token in target.announced():
-        if everything or source.has_ended(token):
-            keys.setdefault(table, []).append(key)
-    return keys
-
-
-def _same_epoch(primary: Control, shadow: Control) -> None:
-    if primary.pair != shadow.pair:
-        raise NotPrepared(
-            "the two databases belong to different pairs",
-            hint="check both URLs; each was prepared with another partner",
-        )
-    if primary.epoch != shadow.epoch or primary.primary is not shadow.primary:
-        raise NotPrepared(
-            f"the control rows disagree (epochs {primary.epoch} and {shadow.epoch})",
-            hint="run st-migrate recover",
-        )

@@ -36,7 +36,7 @@ from app.db.sides.control import Control
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.turn import WriteTurn, turn_at
 from app.db.sides.stores import Stores
-from app.db.switch.observed import Observer
+from app.db.switch.state.observed import Observer
 
 log = logger("sigma.db")
 

@@ -31,6 +31,7 @@ from typing import Any
 
 import psycopg
 
+from app.db.common.urls import Side
 from app.db.sides.control import set_applying_sqlite
 
 Postgres = psycopg.Connection[Any]
@@ -41,6 +42,12 @@ _BUILDER_LOCK = (_CLASS, 2)
 TAKE_RUNNER_LOCK = f"SELECT pg_advisory_xact_lock({0x5354_4D49_4752})"
 MIGRATING = "st.migrating"  # a setting of one transaction; it counts while it names that transaction
 APPLYING = "st.applying"  # a setting of one transaction; it counts while it names the present epoch
+
+# False while apply writes, as a trigger's condition.
+QUIET = {
+    Side.POSTGRES: "coalesce(current_setting('st.applying', true), '') = ''",
+    Side.SQLITE: "(SELECT applying FROM st_control) = 0",
+}
 
 
 def hold_rounds(connection: Postgres, *, shared: bool = False) -> None:

@@ -25,29 +25,26 @@ from psycopg import errors as pg_errors
 
 from app.db.apply.changed import DirtyKeys
 from app.db.apply.compare import Mismatch
-from app.db.apply.round import Applier, Round
+from app.db.apply.outcome import Round
+from app.db.apply.round import Applier
 from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
-from app.db.sides.capture.triggers import fence_message, set_fence_message
 from app.db.sides.control import (
     Control,
     begin_attempt,
-    end_postgres,
     fence_postgres,
     fence_sqlite,
     mark_committing,
     postgres_control,
     promote,
-    release_sqlite,
-    set_primary_sqlite,
 )
 from app.db.sides.locks import hold_rounds, hold_writers, writers_in_flight
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
-from app.db.sides.stores import Stores
+from app.db.switch.attempt import end_attempt, follow
 from app.db.switch.ids import Ids
-from app.db.switch.readiness import quarantined
+from app.db.switch.state.readiness import quarantined
 
 ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
 
@@ -326,66 +323,3 @@ class Coordinator:
         pause = (time.monotonic() - self._fenced_at) * 1000 if self._fenced_at else 0.0
         self._report(f"aborted: {reason}")
         return Aborted(reason, retryable, mismatches, pause)
-
-
-def end_attempt(stores: Stores, token: str, reason: str) -> bool:
-    """End an attempt that has not committed: first on the arbiter's record, then lower the fence.
-
-    If PostgreSQL cannot be asked and the attempt has not reached `committing`, SQLite is released alone:
-    the attempt can no longer pass that mark.
-
-    Returns:
-        Whether the attempt was still on record.
-    """
-    try:
-        with stores.postgres.write() as connection:
-            epoch = end_postgres(connection, token)
-            if epoch is not None:
-                record(connection, "attempt ended", epoch, {"reason": reason})
-    except (psycopg.OperationalError, ShadowUnavailable):
-        return release_alone(stores, token)
-    failpoint(Failpoint.RECOVER_DECIDED)
-    follow(stores)
-    return epoch is not None
-
-
-def release_alone(stores: Stores, token: str) -> bool:
-    """Lower SQLite's fence without PostgreSQL, which is safe only before `committing`."""
-    return release_sqlite(stores.sqlite.connection, token)
-
-
-def follow(stores: Stores) -> bool:
-    """Bring SQLite's control row to what the arbiter says.
-
-    Only ever forward: an older epoch never overwrites a newer one, and the fence of a live attempt is
-    left alone.
-
-    Returns:
-        Whether SQLite's row was changed.
-    """
-    if _following(stores.postgres.read_control(), stores.sqlite.read_control()) is None:
-        return False
-    with stores.sqlite.write() as connection:
-        # Read again under the write lock: no attempt can raise the fence between here and the commit.
-        ours = stores.sqlite.read_control()
-        wanted = _following(stores.postgres.read_control(), ours)
-        if wanted is None:
-            return False
-        set_primary_sqlite(connection, ours, wanted.primary, wanted.epoch)
-        if ours.epoch != wanted.epoch:
-            set_fence_message(connection, fence_message(wanted.primary, wanted.epoch))
-    return True
-
-
-def _following(arbiter: Control, ours: Control) -> Control | None:
-    """The arbiter's row if SQLite's has to change to agree with it."""
-    if ours.pair != arbiter.pair or ours.epoch > arbiter.epoch:
-        return None
-    if arbiter.attempt is not None and arbiter.attempt == ours.attempt:
-        return None
-    agreed = (ours.epoch, ours.writable, ours.attempt) == (
-        arbiter.epoch,
-        arbiter.primary is Side.SQLITE,
-        None,
-    )
-    return None if agreed else arbiter

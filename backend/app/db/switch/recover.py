@@ -16,8 +16,8 @@ from app.db.sides.control import Control, supersede
 from app.db.sides.locks import hold_writers
 from app.db.sides.phase import record
 from app.db.sides.stores import Stores
-from app.db.switch.coordinator import end_attempt, follow, release_alone
-from app.db.switch.writable import fence_second
+from app.db.switch.attempt import end_attempt, follow, release_alone
+from app.db.switch.state.writable import fence_second
 
 
 class Recovered(StrEnum):

@@ -15,7 +15,7 @@ from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
 from app.db.revisions.commits import commits_in
 from app.db.switch.recover import Recovered
-from app.db.switch.writable import writable_sides
+from app.db.switch.state.writable import writable_sides
 from tests.data.schema.chain_pairs import Traffic, assert_sound, takes_writes, url_of, versions
 from tests.data.schema.pair_chain import COMMITTING, HIDDEN, REFUSED
 from tests.support.dying.zygote import Zygote

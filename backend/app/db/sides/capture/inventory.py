@@ -13,6 +13,7 @@ from app.db.common.errors import CaptureLost
 from app.db.common.urls import Side
 from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal, spellings, takes_part
 from app.db.sides.capture.triggers import postgres_function
+from app.db.sides.locks import QUIET
 
 _INSERT = "st_capture_insert"
 # Trigger name to the event bit of pg_trigger.tgtype; AFTER and FOR EACH STATEMENT are zero there.
@@ -82,11 +83,6 @@ SELECT c.relname, r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_c
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled IN ('O', 'A')
 ORDER BY 1, 2
 """
-# False while apply writes, as a trigger's condition.
-QUIET = {
-    Side.POSTGRES: "coalesce(current_setting('st.applying', true), '') = ''",
-    Side.SQLITE: "(SELECT applying FROM st_control) = 0",
-}
 
 
 @dataclass(frozen=True)

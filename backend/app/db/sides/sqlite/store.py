@@ -51,13 +51,13 @@ class SqliteStore:
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
         """The applier's transaction; every commit is as durable as the file's journal mode makes it."""
         with self.write() as connection, applying_sqlite(connection):
-            yield SqliteTarget(connection, careful=careful)
+            yield SqliteTarget(connection, self.reader, careful=careful)
 
     def reader(self, connection: sqlite3.Connection | None = None) -> SqliteSource:
         return SqliteSource(connection or self.connection)
 
     def writer(self) -> SqliteTarget:
-        return SqliteTarget(self.connection)
+        return SqliteTarget(self.connection, self.reader)
 
     def in_flight(self, connection: sqlite3.Connection) -> InFlight:
         """What the connection sees beyond what is committed; the token is its last log entry."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
@@ -57,12 +57,20 @@ class SqliteTarget:
     """One write transaction of the applier on SQLite.
 
     Args:
+        reader: makes a source on the connection.
         careful: write every row by itself, so that a row which SQLite refuses (a NOT NULL, a CHECK, a unique
             key) is set aside alone; used to repeat a round that failed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, careful: bool = False) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        reader: Callable[[sqlite3.Connection], SqliteSource],
+        *,
+        careful: bool = False,
+    ) -> None:
         self._connection = connection
+        self._reader = reader
         self.careful = careful
         self.unsettled = Unsettled()
         self._held: Held = {}
@@ -136,7 +144,7 @@ class SqliteTarget:
         if not any(map(_is_mixed, table.columns)):
             return
         thorough = any(map(_is_mixed, table.key))
-        for row in SqliteSource(self._connection).rows_of(table, raws, thorough=thorough):
+        for row in self._reader(self._connection).rows_of(table, raws, thorough=thorough):
             self._old[table.name, keys.of_row(table, row)] = row
             if thorough:  # under a spelling that nobody looks for it would stand there twice
                 self._connection.execute(

@@ -1,142 +1,18 @@
-"""What tables there are on each side, read from the databases themselves and compared.
-
-The databases are the truth, not the models: the same code serves any application, and a migration
-that ran on one side only shows as drift. Our bookkeeping tables are left out, by their exact names, as are
-Alembic's version table and the tables that the operator left out (`st_excluded`).
-"""
+"""The tables of both sides, read from their catalogs and compared."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Collection
 from typing import Any
 
 import psycopg
 
 from app.db.common.errors import SchemaDrift
+from app.db.rows.catalog.tables import EXCLUDED_TABLE, Column, Schema, Table, _known, quote, takes_part
 from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
 from app.db.rows.spelling import Spelling, usual
-
-# Every table of ours on either side, as `sides.tables` makes them. No other name is reserved: an application
-# may have a table whose name begins in the same way.
-BOOKKEEPING = frozenset(
-    {
-        "st_change_log",
-        "st_control",
-        "st_copy_range",
-        "st_deferred_ddl",
-        "st_excluded",
-        "st_found",
-        "st_history",
-        "st_mismatch",
-        "st_pending",
-        "st_quarantine",
-        "st_spelling",
-        "st_verify",
-        "st_verify_progress",
-        "st_watermark",
-    }
-)
-EXCLUDED_TABLE = "st_excluded"
-VERSION_TABLE = "alembic_version"
-
-# The values of the integer types that take fewer than SQLite's.
-NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
-
-Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it.
-
-    The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
-    assignment to such a column refuses it. `labels` are those of an enum; any other type has none. They are
-    no part of what a verify remembers of a table: a new label makes no row that was equal different.
-    `spelling` is how SQLite's values are spelt, None: as usual.
-    """
-
-    name: str
-    kind: Kind
-    cast: str
-    nullable: bool
-    labels: frozenset[str] = field(default=frozenset(), repr=False)
-    spelling: Spelling | None = field(default=None, repr=False)  # not part of a schema's fingerprint
-
-    @property
-    def cast_with_parameters(self) -> str:
-        """The cast for a statement with parameters; see `quote_with_parameters`."""
-        return self.cast.replace("%", "%%")
-
-    @property
-    def is_narrow(self) -> bool:
-        """Whether the type takes fewer values than the kind: an enum, or an integer below 64 bits."""
-        return bool(self.labels) or self.cast in NARROW
-
-    def takes(self, texts: Iterable[str | None]) -> bool:
-        """Whether the type has a place for all these canonical texts of its kind."""
-        if self.labels:
-            return all(text is None or text in self.labels for text in texts)
-        narrow = NARROW.get(self.cast)
-        return narrow is None or all(text is None or int(text) in narrow for text in texts)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that takes part.
-
-    `uniques` are the column lists of SQLite's unique keys other than the primary key.
-    """
-
-    name: str
-    columns: tuple[Column, ...]
-    key: tuple[Column, ...]
-    uniques: tuple[tuple[str, ...], ...] = field(default=())
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    @cached_property
-    def key_positions(self) -> tuple[int, ...]:
-        """Where the key's columns stand among the columns."""
-        return tuple(self.columns.index(column) for column in self.key)
-
-    @property
-    def key_names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.key)
-
-    @property
-    def integer_key(self) -> bool:
-        """Whether the key is one integer column, which can be cut into ranges."""
-        return len(self.key) == 1 and self.key[0].kind is Kind.INTEGER
-
-
-Schema = dict[str, Table]
-# Equal tables are one object, so that statements remembered by table are found at once.
-_known: dict[Table, Table] = {}
-
-
-def quote(name: str) -> str:
-    """An identifier quoted for both databases; on PostgreSQL for a statement without parameters."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_with_parameters(name: str) -> str:
-    """An identifier for a PostgreSQL statement with parameters, be there none: the driver reads percent signs."""
-    return quote(name).replace("%", "%%")
-
-
-def literal(text: str) -> str:
-    """A text quoted as an SQL literal for both databases."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def takes_part(name: str) -> bool:
-    """Whether a table holds application data, by its name alone; the operator may leave it out all the same."""
-    return name not in BOOKKEEPING and not name.startswith("sqlite_") and name != VERSION_TABLE
 
 
 def sqlite_left_out(connection: sqlite3.Connection) -> frozenset[str]:

@@ -22,13 +22,12 @@ import psycopg
 from psycopg import errors as pg_errors
 from tenacity import RetryCallState, wait_random_exponential
 
-from app.db.apply.round import TOO_MUCH, Applier, Round, Standing
-from app.db.apply.small import SMALL
+from app.db.apply.outcome import TOO_MUCH, Round, Standing
+from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
 from app.db.common.errors import (
     NotPrepared,
-    PrimaryUnavailable,
     SchemaDrift,
     ShadowUnavailable,
     SwitchError,
@@ -40,7 +39,7 @@ from app.db.sides.phase import Phase
 from app.db.sides.postgres.connection import Unanswered
 from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
-from app.db.switch.writable import strangers, writable_sides
+from app.db.switch.state.writable import strangers, writable_sides
 
 log = logger("sigma.db")
 
@@ -69,7 +68,7 @@ class Health:
     error: str | None
 
 
-class Replicator:
+class Follower:
     """Background apply for one process.
 
     Args:
@@ -132,120 +131,6 @@ class Replicator:
                 self._thread = None
         if self._warming is not None:
             self._warming.join(timeout=10)  # it holds connections of a pool that is closed next
-
-    def committed(self) -> bool:
-        """A transaction of this process has committed on the primary.
-
-        In sync and strict mode this waits until the shadow has it or the breaker opens.
-
-        Returns:
-            Whether the shadow is known to have it.
-
-        Raises:
-            PrimaryUnavailable: in sync mode: PostgreSQL, the primary, went away before the shadow had it.
-        """
-        mode = self._settings.dual_write
-        if mode is DualWrite.OFF:
-            return False
-        self.start()
-        if mode is DualWrite.ASYNC:
-            return (
-                False  # the thread looks soon by itself; a round per commit would take its time from commits
-            )
-        if not (self._worth_waiting() or self._primary_lost):
-            self._asked.set()
-            return False
-        began = time.monotonic()
-        ticket = self._next_ticket()
-        self._carry(ticket, began + self._settings.dual_write_timeout_ms / 1000)
-        if self._covered < ticket and self._primary_lost and mode is DualWrite.SYNC:
-            self._once_more(ticket)
-        metrics.SYNC_WAIT_SECONDS.observe(time.monotonic() - began)
-        return self._covered >= ticket
-
-    def _once_more(self, ticket: int) -> None:
-        """Carry a commit over a new connection, because the primary broke off before the shadow had it.
-
-        A primary that is gone may be given up by a forced rollback, so its commit is no answer by itself.
-
-        Raises:
-            PrimaryUnavailable: it does not answer.
-        """
-        with self._rounds:
-            if self._covered < ticket and self._applier is not None:
-                self._applier.hurry(time.monotonic() + self._settings.dual_write_timeout_ms / 1000)
-                try:
-                    self._round(self._applier)
-                except Exception as error:  # what is wrong is said below
-                    self._failed(error)
-                finally:
-                    self._applier.hurry(None)
-        if self._covered < ticket and self._primary_lost:
-            raise PrimaryUnavailable(
-                "postgres went away before the shadow had this transaction",
-                hint="it may be there when PostgreSQL is back; send the request again",
-            )
-
-    def catch_up(self) -> bool:
-        """Wait, in any mode and within the time-out, for a round that begins now; whether there was one."""
-        ticket = self._next_ticket()
-        self._asked.set()
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._covered >= ticket, timeout=self._settings.dual_write_timeout_ms / 1000
-            )
-        return self._covered >= ticket
-
-    def _next_ticket(self) -> int:
-        """Count a commit; a round that begins from now on covers it."""
-        with self._changed:
-            self._commits += 1
-            return self._commits
-
-    def _worth_waiting(self) -> bool:
-        # Before its first look a process does not know the phase, and that is no reason to go on alone.
-        return self._phase in (None, Phase.REPLICATING) and not (self._degraded or self._standing)
-
-    def _carry(self, ticket: int, deadline: float) -> None:
-        """See to it that a commit reaches the shadow: by a round of this thread or of another."""
-        while self._covered < ticket and self._worth_waiting():
-            if not self._rounds.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                break
-            try:
-                done = self._covered >= ticket or not self._worth_waiting() or self._lead(deadline)
-            finally:
-                self._rounds.release()
-            if not done:
-                self._asked.set()
-                with self._changed:
-                    self._changed.wait_for(
-                        lambda: self._covered >= ticket or not self._worth_waiting(),
-                        timeout=max(0.0, deadline - time.monotonic()),
-                    )
-            if time.monotonic() >= deadline:
-                break
-        if self._covered < ticket and self._worth_waiting():
-            with self._changed:
-                self._degrade("the shadow did not answer in time")
-
-    def _lead(self, deadline: float) -> bool:
-        """Run one round in a committing thread; False if that is better left to the thread.
-
-        That is so if there is more to do than a commit may wait for, or hardly any time is left: a round that
-        runs out of time gives its connection up.
-        """
-        applier = self._applier
-        least = self._settings.dual_write_timeout_ms / 1000 * LEAST_SHARE
-        if applier is None or deadline - time.monotonic() < least:
-            return False
-        applier.hurry(deadline)
-        try:
-            return self._round(applier, at_most=SMALL) is not TOO_MUCH
-        except Exception as error:  # the transaction is committed, and its caller must hear that
-            self._failed(error)
-            return not isinstance(error, NotPrepared)
-        finally:
-            applier.hurry(None)
 
     def health(self) -> Health:
         """What the thread last saw."""

@@ -19,8 +19,8 @@ from app.db.common.errors import SwitchError
 from app.db.common.urls import Side
 from app.db.revisions.source import Alembic
 from app.db.sides.stores import Stores
-from app.db.switch.checks import Checks
-from app.db.switch.readiness import ApplyState, Lag, apply_state, lag
+from app.db.switch.state.checks import Checks
+from app.db.switch.state.readiness import ApplyState, Lag, apply_state, lag
 
 FRESH_S = 1.0
 REST_S = 5.0  # after a side did not answer

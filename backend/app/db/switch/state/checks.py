@@ -27,8 +27,8 @@ from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
-from app.db.switch.readiness import last_verify, quarantined, verify_objection
-from app.db.switch.writable import strangers, writable_sides
+from app.db.switch.state.readiness import last_verify, quarantined, verify_objection
+from app.db.switch.state.writable import strangers, writable_sides
 
 SHOWN = 5
 BY_HAND = "make both sides the same again by hand; nothing is lost meanwhile, changes wait in the log"

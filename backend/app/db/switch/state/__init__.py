@@ -1,0 +1,1 @@
+"""What is known of a pair without changing it: read-only checks, the last verify, lag, writable sides."""
