@@ -17,6 +17,7 @@ from loadtests.stage.processes import Broken, kill_group
 
 VERB_S = 8.0  # how long backfill and verify are made to last by their --rate
 AHEAD_S = 2.0  # a command is called so long before the burst begins
+AIM_S = 0.2  # a switch aims at the burst's first part: under load it comes later than in the rehearsal
 
 
 def rehearse(world: World) -> float:
@@ -50,7 +51,7 @@ class Meanwhile:
         self.failed = 0
         self._world = world
         self._situation = situation
-        self._call_at = began + 0.5 - lead_s if situation == CUTOVER else began - AHEAD_S
+        self._call_at = began + AIM_S - lead_s if situation == CUTOVER else began - AHEAD_S
         self._process: subprocess.Popen[str] | None = None
         self._called = 0.0
         self._ended = 0.0

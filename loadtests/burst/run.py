@@ -209,6 +209,9 @@ def play(
         problems += [f"{f.kind} at the {f.side}: {f.what}: {f.detail}" for f in broker.findings[:10]]
         if len(deliveries) != burst.count:
             problems.append(f"{len(deliveries)} deliveries are in the ledgers, {burst.count} were planned")
+        switched = meanwhile.told.get("switch_s", 0.0)
+        if switched is None or not 0 <= switched <= _last_answer(deliveries) - began:
+            problems.append(f"the switch missed the burst: {switched} s after its begin")
         if failed:
             problems.append((world.base / "sender.log").read_text(errors="replace")[-800:])
         told = sending.told()
@@ -229,6 +232,11 @@ def play(
             during=meanwhile.told,
             problems=problems,
         )
+
+
+def _last_answer(deliveries: Sequence[Delivery]) -> float:
+    """When the last first attempt had its end, in seconds since the epoch."""
+    return max((d.attempts[0].at + d.attempts[0].ms / 1000 for d in deliveries if d.attempts), default=0.0)
 
 
 def _wait_until(moment: float, meanwhile: Meanwhile) -> None:
