@@ -24,6 +24,7 @@ import psycopg
 from psycopg import errors as pg_errors
 
 from app.db.apply.changed import DirtyKeys
+from app.db.apply.ids import Ids
 from app.db.apply.round import Applier, Round
 from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
@@ -46,7 +47,6 @@ from app.db.sides.locks import hold_rounds, hold_writers, writers_in_flight
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
-from app.db.switch.ids import Ids
 from app.db.switch.readiness import quarantined
 
 ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive

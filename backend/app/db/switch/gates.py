@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.db.apply.changed import DirtyKeys
+from app.db.apply.ids import Ids
 from app.db.apply.round import Applier, Standing
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.revisions.source import Alembic, SchemaSource
 from app.db.switch.checks import SHOWN, Check, Checks, Verdict, make, some
-from app.db.switch.ids import Ids
 from app.db.switch.rehearsal import key_seconds, rehearse
 
 LONG_S = 0.5
