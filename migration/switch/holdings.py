@@ -5,6 +5,7 @@ Reads only. A count that takes too long is left out; the size of a table must no
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,16 @@ class Holdings:
         return [*map(str, ordered[:SHOWN]), *more, f"connected to {self.database}: {who}"]
 
 
-def holdings(connection: Connection) -> Holdings:
-    """What stands in the application's tables of the database, and who is connected."""
+def holdings(connection: Connection, tables: Collection[str] | None = None) -> Holdings:
+    """What stands in the application's tables of the database, and who is connected.
+
+    Args:
+        tables: those to look at; None for all that take part.
+    """
     filled = []
     for table, columns in postgres_columns(connection).items():
+        if tables is not None and table not in tables:
+            continue
         if connection.execute(f"SELECT 1 FROM {quote(table)} LIMIT 1".encode()).fetchone():
             filled.append(_look(connection, table, [c[0] for c in columns if c[1] in _TIMES]))
     connected = connection.execute(

@@ -12,7 +12,7 @@ from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError
 from app.db.common.urls import Side
 from app.db.revisions.source import Alembic
-from app.db.rows.catalog import sqlite_left_out
+from app.db.rows.catalog import sqlite_columns, sqlite_left_out
 from app.db.rows.policy import active_policy
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
@@ -107,7 +107,7 @@ def prepare_verb(
 ) -> Outcome:
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
     with call.stores() as stores:
-        _confirm_discard(call, stores, discard_target, yes)
+        _confirm_discard(call, stores, discard_target, exclude or (), yes)
         retired.reopen(stores, discard=discard_target)
         done = prepare(
             call.pair(),
@@ -120,14 +120,17 @@ def prepare_verb(
     return _prepared(done)
 
 
-def _confirm_discard(call: Call, stores: Stores, discard: bool, yes: str | None) -> None:
+def _confirm_discard(
+    call: Call, stores: Stores, discard: bool, exclude: Collection[str], yes: str | None
+) -> None:
     """Ask before rows on PostgreSQL are removed; a database that serves as primary is never emptied."""
     if not discard or any(teardown.controls(stores)):
         return  # prepared already, or begun: nothing is removed that a copy has not put there
     retired.must_not_serve(stores.postgres.connection)
-    found = holdings(stores.postgres.connection)
+    common = sqlite_columns(stores.sqlite.connection).keys() - set(exclude)
+    found = holdings(stores.postgres.connection, common)
     if found.filled:
-        what = f"This removes every row that the database {found.database} holds."
+        what = f"This removes every row that the database {found.database} holds in these tables."
         left_behind = retired.postgres_retired_at(stores.postgres.connection)
         note = (
             [] if left_behind is None else [f"it was primary until epoch {left_behind}, and left behind then"]
@@ -230,7 +233,7 @@ def run(
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
     with call.stores() as stores:
-        _confirm_discard(call, stores, discard_target, yes)
+        _confirm_discard(call, stores, discard_target, exclude or (), yes)
         primary = _prepared_side(call, stores, discard_target, exclude or ())
         if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
@@ -276,7 +279,7 @@ def copy(
                 "already_complete", f"postgres is primary since epoch {epoch}", data={"epoch": epoch}
             )
         if not ending:
-            _confirm_discard(call, stores, discard_target, yes)
+            _confirm_discard(call, stores, discard_target, exclude or (), yes)
             outcome = _copy_frozen(call, stores, discard_target, exclude or (), workers)
             if outcome is not None:
                 return outcome

@@ -131,7 +131,8 @@ def test_a_row_that_postgres_cannot_hold_blocks_until_it_is_accepted(at_stage: A
     assert sides.run("quarantine", "accept", "--all", "--by", "asha", "--yes").outcome == "already_accepted"
     assert sides.run("verify").code == 0
     assert sides.run("cutover").outcome == "moved"
-    answer = sides.run("quarantine", "retry", "--all")
+    assert sides.run("quarantine", "retry", "--all").data["retried"] == 0
+    answer = sides.run("quarantine", "retry", "alerts", "5")
     assert (answer.code, answer.data["error"]) == (1, "Refused")
     assert sides.sqlite("SELECT qty FROM alerts WHERE id = 5") == [("many",)]
 

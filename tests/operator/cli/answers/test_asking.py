@@ -45,6 +45,14 @@ def test_discarding_rows_shows_them_and_does_nothing_unasked(at_stage: AtStage, 
     assert sides.traces() == ([], [])
 
 
+def test_only_tables_that_are_emptied_are_shown(at_stage: AtStage) -> None:
+    sides = filled(at_stage)
+    sides.postgres("CREATE TABLE theirs (id bigint PRIMARY KEY)")
+    sides.postgres("INSERT INTO theirs VALUES (1)")
+    text = refused_to_ask(sides.run("prepare", "--discard-target", "--exclude", "theirs"))
+    assert "alerts: 2 rows" in text and "theirs" not in text
+
+
 @pytest.mark.parametrize("verb", ["prepare", "run", "copy"])
 @pytest.mark.parametrize("options", [(), ("--unfence-retired",)])
 def test_a_primary_of_a_completed_move_is_never_emptied(
