@@ -239,64 +239,6 @@ def test_many_recoverers_at_once(pair: TestPair, primary: Side, zygote: Zygote, 
     _assert_whole(pair, primary, acknowledged)
 
 
-def test_mismatch_found_inside_the_fence(pair: TestPair, primary: Side) -> None:
-    """A changed row that arrived altered: the switch is called off, writers go on, the row is named."""
-    shadow = primary.other
-
-    def change() -> None:
-        pair.app(primary).execute("UPDATE item SET qty = 4711 WHERE id = 1")
-
-    def corrupt() -> None:
-        _behind_the_fence(pair, shadow, "UPDATE item SET qty = 4712 WHERE id = 1")
-
-    with arm(Failpoint.SWITCH_BEGUN, change), arm(Failpoint.SWITCH_DRAINED, corrupt):
-        outcome = pair.move(shadow)
-    assert isinstance(outcome, Aborted)
-    assert [(item.table, item.key, item.columns) for item in outcome.mismatches] == [
-        ("item", ("1",), ("qty",))
-    ]
-    assert not outcome.retryable
-    assert pair.writable_sides() == {primary}
-
-
-@pytest.mark.parametrize("kind", ["missing", "extra"])
-def test_row_missing_or_extra_is_found_before_the_fence(pair: TestPair, primary: Side, kind: str) -> None:
-    pair.app(primary).execute("UPDATE code SET v = v")
-    pair.app(primary).execute("DELETE FROM code WHERE code = 'a'")
-    pair.drain()
-    statement = {
-        "missing": "DELETE FROM code WHERE code = 'B'",
-        "extra": "INSERT INTO code VALUES ('a', NULL, 'ghost')",
-    }[kind]
-    _behind_the_fence(pair, primary.other, statement)
-    outcome = pair.move(primary.other)
-    assert isinstance(outcome, Aborted)
-    assert len(outcome.mismatches) == 1
-    assert outcome.pause_ms == 0
-    assert pair.writable_sides() == {primary}
-
-
-def test_more_changed_keys_than_one_fetch_are_checked(pair: TestPair, primary: Side) -> None:
-    connection = pair.app(primary)
-    connection.execute("BEGIN")
-    for n in range(4_500):
-        connection.execute(f"INSERT INTO counter (id, n) VALUES ({n + 100}, {n})")
-    connection.execute("COMMIT")
-    assert pair.moved(primary.other).checked_keys >= 4_500
-
-
-def test_a_text_key_named_none_is_checked(pair: TestPair, primary: Side) -> None:
-    """The log spells "the whole table" with NULL, not with the word."""
-    pair.app(primary).execute("INSERT INTO code VALUES ('None', 50, 'v')")
-    pair.drain()
-    _behind_the_fence(pair, primary.other, "UPDATE code SET v = 'altered' WHERE code = 'None'")
-
-    with arm(Failpoint.SWITCH_BEGUN, lambda: None):
-        outcome = pair.move(primary.other)
-    assert isinstance(outcome, Aborted)
-    assert [item.key for item in outcome.mismatches] == [("None",)]
-
-
 def test_pause_budget_exceeded(pair: TestPair, primary: Side, acknowledged: Any) -> None:
     with arm(Failpoint.SWITCH_FENCED, "sleep:0.06"):
         outcome = pair.move(primary.other, max_pause_ms=50)
@@ -317,21 +259,6 @@ def test_a_table_lock_inside_the_fence_does_not_outlast_the_budget(replicating: 
     assert replicating.writable_sides() == {Side.SQLITE}
     holder.execute("ROLLBACK")
     replicating.moved(Side.POSTGRES)
-
-
-def _behind_the_fence(pair: TestPair, side: Side, statement: str) -> None:
-    """Alter a row of the shadow as only a fault can."""
-    connection = pair.app(side)
-    if side is Side.POSTGRES:
-        with connection.transaction():
-            connection.execute("SELECT set_config('st.applying', epoch::text, true) FROM st_control")
-            connection.execute(statement)
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("UPDATE st_control SET applying = 1")
-    connection.execute(statement)
-    connection.execute("UPDATE st_control SET applying = 0")
-    connection.execute("COMMIT")
 
 
 def test_writers_during_many_switches(pair: TestPair, primary: Side) -> None:
