@@ -94,7 +94,7 @@ CELLS: dict[str, tuple[str, ...]] = {
     "calling administrative routes": (f"{DOORS}::test_every_other_route_needs_an_administrator_or_a_log_in",),
     "stack traces to callers": (f"{ANSWERS}::test_only_development_shows_a_stack_trace",),
     "SQL injection through names": (
-        "tests/core/switch/test_hostile_names.py::test_every_printable_character_goes_the_whole_way",
+        "tests/core/copy/test_hostile_names.py::test_every_printable_character_goes_the_whole_way",
     ),
     "SQL injection through `SECURITY DEFINER`": (
         f"{ROLES}::test_functions_with_the_owners_rights_have_a_fixed_path_and_take_no_text",
