@@ -24,7 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from app.db.apply.outcome import Round, Standing
+from app.db.apply.outcome import Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common.errors import NotPrepared, Refused, SchemaDrift
@@ -98,7 +98,7 @@ class Worker:
         trimmer = Trimmer()
         while not self.stop.is_set():
             outcome = rounds(self._round)
-            if isinstance(outcome, Standing):
+            if isinstance(outcome, Skipped):
                 self._standing(outcome)
                 self.stop.wait(POLL_S * 4)
             elif outcome is not None and outcome.changes == 0:
@@ -109,7 +109,7 @@ class Worker:
                 self.stop.wait(POLL_S)
         return self.worked
 
-    def _round(self) -> Round | Standing:
+    def _round(self) -> Round | Skipped:
         if time.monotonic() >= self._next_recover:
             self._next_recover = time.monotonic() + RECOVER_S
             recover(self.applier.stores)
@@ -129,7 +129,7 @@ class Worker:
                 self.report(f"{outcome.refused} rows went to quarantine")
         return outcome
 
-    def _standing(self, standing: Standing) -> None:
+    def _standing(self, standing: Skipped) -> None:
         if not self.until_drained:
             return
         control = self.applier.stores.postgres.read_control()

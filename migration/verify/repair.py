@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from app.db.apply.changed import without_quarantined
 from app.db.apply.compare import Mismatch, by_table
-from app.db.apply.outcome import Standing
+from app.db.apply.outcome import Skipped
 from app.db.apply.round import Applier
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
@@ -25,7 +25,7 @@ from app.db.sides.capture.inventory import foreign_triggers
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.phase import record
 from app.db.switch.state.writable import Strangers, forget, strangers
-from migration.verify.settle import COUNTED, Settler
+from migration.verify.recheck import COUNTED, Recheck
 
 SHOWN = 20  # keys named in the history
 PAGE = 1_000  # keys that are repaired at a time
@@ -143,15 +143,15 @@ def _repair(
         )
     _log_again(applier, schema, wanted)
     outcome = applier.round(durable=True)
-    if isinstance(outcome, Standing):
+    if isinstance(outcome, Skipped):
         raise Refused(
             f"{len(wanted)} keys were logged again, but apply stands still: {outcome.reason}",
             hint="run st-migrate resume; the worker then repairs them",
         )
-    settler = Settler(applier)
+    recheck = Recheck(applier)
     left: list[Mismatch] = []
     for name in by_table(wanted):
-        left += settler.confirm(schema[name], {item.key for item in wanted if item.table == name})
+        left += recheck.confirm(schema[name], {item.key for item in wanted if item.table == name})
     done.keys += _conclude(applier, wanted, left, done)
     triggers = foreign_triggers(applier.stores.sqlite.connection, applier.stores.postgres.connection, schema)
     for item in left:

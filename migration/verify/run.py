@@ -3,7 +3,7 @@
 Range by range, in this order:
 
 1. `verify_chunks` reads the range on both sides without a lock and compares the lists as they are;
-2. keys that differ are suspects; `verify_settle` decides on them at one instant, after they were applied;
+2. keys that differ are suspects; `recheck` decides on them at one instant, after they were applied;
 3. at a table's end the rows of both sides are counted at one instant;
 4. what really differs goes to `st_mismatch`, together with how far the run has come, in one transaction.
 
@@ -31,8 +31,8 @@ from app.db.sides.phase import Phase
 from app.db.switch.state.writable import forget, strangers
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, suspects
+from migration.verify.recheck import COUNTED, Recheck
 from migration.verify.repair import repair
-from migration.verify.settle import COUNTED, Settler
 
 __all__ = ["Verify", "VerifyProgress", "VerifyResult", "repair"]
 
@@ -112,7 +112,7 @@ class Verify:
         self._chunk_rows = chunk_rows
         self._only = tables
         self._rate = rate
-        self._settler = Settler(applier)
+        self._recheck = Recheck(applier)
 
     def run(self, report: Callable[[VerifyProgress], None] = lambda progress: None) -> VerifyResult:
         """Compare everything, or go on with the run that an earlier process left.
@@ -135,7 +135,7 @@ class Verify:
             record = verify_state.begin(self._applier.stores, control, schema)
         else:
             record = verify_state.partial(self._applier.stores, control, names)
-        self._settler = Settler(self._applier, record.position)
+        self._recheck = Recheck(self._applier, record.position)
         tally = _Tally(
             record.rows,
             record.mismatches,
@@ -196,7 +196,7 @@ class Verify:
             tally.rows += rows
             after = upto
             if upto is None or len(keys) >= SUSPECTS or time.monotonic() - saved >= SAVE_EVERY_S:
-                differing = self._settler.confirm(table, keys) + self._settler.unkeyed(table, unkeyed)
+                differing = self._recheck.confirm(table, keys) + self._recheck.unkeyed(table, unkeyed)
                 keys.clear()
                 unkeyed.clear()
                 if upto is None:
@@ -219,7 +219,7 @@ class Verify:
         self, table: Table, record: verify_state.Record, differing: bool
     ) -> tuple[int, list[Mismatch]]:
         """How many rows stand on both sides, and a mismatch if the numbers differ and no key tells why."""
-        counted = self._settler.count(table)
+        counted = self._recheck.count(table)
         if counted.primary == counted.shadow or differing or record.has_mismatches(table.name):
             return counted.present, []
         told = (f"{counted.primary} on the primary", f"{counted.shadow} on the shadow")

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.db.apply.outcome import Standing
+from app.db.apply.outcome import Skipped
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Side
@@ -101,7 +101,7 @@ def retry(applier: Applier, rows: list[Held]) -> None:
     schema = applier.schema()
     _log(applier.stores, primary.side, [(row.table, _logged_key(schema[row.table], row)) for row in rows])
     outcome = applier.round(durable=True)
-    if isinstance(outcome, Standing):
+    if isinstance(outcome, Skipped):
         raise Refused(f"apply stands still: {outcome.reason}", hint="see st-migrate status")
 
 

@@ -65,7 +65,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[MakeRuntime]:
         )
         made.append(current)
         runtimes.use(current)
-        if shadow and current.gate.prepared:
+        if shadow and current.router.prepared:
             begin(current)
             if current.settings.dual_write is not DualWrite.OFF:
                 wait_until(lambda: current.replicator.health().phase is not None)

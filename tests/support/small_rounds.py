@@ -60,10 +60,10 @@ def small_rounds_at_once() -> Iterator[SmallRounds]:
         yield seen
 
 
-def standing(pair: TestPair) -> Applier:
+def resumable(pair: TestPair) -> Applier:
     """A new applier that has left the shadow where a small round may begin."""
     applier = pair.new_applier()
     pair.lite.execute("UPDATE counter SET n = n WHERE id = 1")
     applier.round()
-    assert applier._standpoint is not None
+    assert applier._resume_point is not None
     return applier

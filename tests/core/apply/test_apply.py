@@ -9,7 +9,7 @@ from signal import SIGKILL
 import psycopg
 import pytest
 
-from app.db.apply.outcome import Round, Standing
+from app.db.apply.outcome import Round, Skipped
 from app.db.common.errors import SchemaDrift
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side
@@ -131,7 +131,7 @@ def test_the_same_round_twice(pair: TestPair, primary: Side) -> None:
     pair.app(primary).execute("DELETE FROM item WHERE id = 2")
     first = pair.drain()
     pair.app(primary.other).execute("UPDATE st_watermark SET position = '0'")
-    pair.applier.forget_standpoint()  # a slow machine has one here already
+    pair.applier.forget_resume_point()  # a slow machine has one here already
     again = pair.drain()
     assert again.changes >= first.changes
     pair.assert_same()
@@ -181,7 +181,7 @@ def test_two_appliers_at_once_take_turns(pair: TestPair, primary: Side) -> None:
     first, second = pair.new_applier(), pair.new_applier()
     pair.app(primary).execute("UPDATE item SET qty = qty + 1")
     at_commit, go_on = threading.Event(), threading.Event()
-    outcomes: dict[str, Round | Standing] = {}
+    outcomes: dict[str, Round | Skipped] = {}
 
     def stop_once() -> None:
         if not at_commit.is_set():
@@ -230,7 +230,7 @@ def test_drain_ends_under_steady_writes(pair: TestPair, primary: Side) -> None:
 def test_paused_apply_stands_and_loses_nothing(replicating: TestPair) -> None:
     replicating.pg.execute("UPDATE st_control SET paused = true")
     replicating.lite.execute("UPDATE item SET qty = 5")
-    assert replicating.applier.round() == Standing("paused")
+    assert replicating.applier.round() == Skipped("paused")
     replicating.pg.execute("UPDATE st_control SET paused = false")
     replicating.drain()
     replicating.assert_same()

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db.apply.outcome import Round, Standing
+from app.db.apply.outcome import Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.small import SMALL
 from app.db.common.errors import NotPrepared
@@ -19,7 +19,7 @@ from app.db.sides.postgres.target import FEW, PostgresTarget
 from tests.core.apply.test_apply import BOTH, SQLITE_ONLY, SWAPS
 from tests.support.pairs import TestPair
 from tests.support.shapes import HOSTILE, HOSTILE_KEY, HOSTILE_VALUE, TOKENS, ident
-from tests.support.small_rounds import SmallRounds, small_rounds_at_once, standing
+from tests.support.small_rounds import SmallRounds, resumable, small_rounds_at_once
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_small_round_carries_it(replicating: TestPair, small: SmallRounds, case: str) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     before = replicating.log_size(Side.SQLITE)
     in_one(replicating, CHANGES[case])
     assert carried(applier) == replicating.log_size(Side.SQLITE) - before
@@ -86,7 +86,7 @@ def test_a_small_round_carries_it(replicating: TestPair, small: SmallRounds, cas
 
 @pytest.mark.parametrize("entries", [1, FEW, FEW + 1, SMALL, SMALL + 1])
 def test_as_many_entries_as_are_small(replicating: TestPair, small: SmallRounds, entries: int) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     in_one(replicating, [f"INSERT INTO counter (n) VALUES ({n})" for n in range(entries)])
     assert carried(applier) == entries
     assert small.carried == ([entries] if entries <= SMALL else [])
@@ -95,7 +95,7 @@ def test_as_many_entries_as_are_small(replicating: TestPair, small: SmallRounds,
 
 def test_one_after_the_other(replicating: TestPair, small: SmallRounds) -> None:
     """Long enough for every statement to be prepared on the server."""
-    applier = standing(replicating)
+    applier = resumable(replicating)
     for n in range(12):
         for case in ("update", "composite_update", "one_row_often"):
             in_one(replicating, CHANGES[case])
@@ -113,7 +113,7 @@ def test_one_after_the_other(replicating: TestPair, small: SmallRounds) -> None:
 def test_swapped_unique_values_take_the_careful_round(
     replicating: TestPair, small: SmallRounds, swap: str
 ) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     in_one(replicating, SWAPS[swap])
     assert carried(applier) > 0
     assert (small.tried, small.carried) == (1, [])
@@ -126,7 +126,7 @@ def test_swapped_unique_values_take_the_careful_round(
 def test_what_a_small_round_refuses_goes_to_quarantine_and_none_is_tried_until_that_is_empty(
     replicating: TestPair, small: SmallRounds
 ) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.lite.execute("UPDATE item SET name = 'nul' || char(0) WHERE id = 1")
     assert carried(applier) == 1
     assert small.carried == [1]
@@ -150,7 +150,7 @@ def test_what_only_the_server_can_tell_takes_the_careful_round(
     replicating: TestPair, small: SmallRounds
 ) -> None:
     """A text too long for PostgreSQL's index: one row is set aside, the other arrives."""
-    applier = standing(replicating)
+    applier = resumable(replicating)
     in_one(
         replicating,
         [
@@ -167,7 +167,7 @@ def test_what_only_the_server_can_tell_takes_the_careful_round(
 def test_a_key_that_cannot_be_looked_up_takes_an_ordinary_round(
     replicating: TestPair, small: SmallRounds
 ) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.lite.execute("INSERT INTO pairkey VALUES (1.5, 'a', 'x')")
     carried(applier)
     assert small.outcomes == [None]
@@ -178,11 +178,11 @@ def test_a_key_that_cannot_be_looked_up_takes_an_ordinary_round(
 
 
 def test_paused_after_the_last_round(replicating: TestPair, small: SmallRounds) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.pg.execute("UPDATE st_control SET paused = true")
     replicating.lite.execute("UPDATE item SET qty = 5")
     before = replicating.contents(Side.POSTGRES)
-    assert applier.round() == Standing("paused")
+    assert applier.round() == Skipped("paused")
     assert replicating.contents(Side.POSTGRES) == before
     replicating.pg.execute("UPDATE st_control SET paused = false")
     assert carried(applier) == 5
@@ -232,12 +232,12 @@ def test_each_thing_that_a_small_round_compares(
     replicating: TestPair, small: SmallRounds, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """It changes between the reading and the sending; nothing is written on what was read."""
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.lite.execute("UPDATE item SET qty = 5")
     before = replicating.contents(Side.POSTGRES)
-    monkeypatch.setattr(Applier, "_round", lambda *arguments, **options: Standing("looked at"))
+    monkeypatch.setattr(Applier, "_round", lambda *arguments, **options: Skipped("looked at"))
     with arm(Failpoint.APPLY_READ, lambda: MEANWHILE[what](replicating) and None):
-        assert applier.round() == Standing("looked at")
+        assert applier.round() == Skipped("looked at")
     assert small.outcomes == [None]
     assert replicating.contents(Side.POSTGRES) == before
 
@@ -245,7 +245,7 @@ def test_each_thing_that_a_small_round_compares(
 def test_a_record_of_another_epoch_stops_the_ordinary_round_too(
     replicating: TestPair, small: SmallRounds
 ) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.lite.execute("UPDATE item SET qty = 5")
     with (
         arm(Failpoint.APPLY_READ, lambda: _control("epoch = 7")(replicating) and None),
@@ -256,7 +256,7 @@ def test_a_record_of_another_epoch_stops_the_ordinary_round_too(
 
 
 def test_the_connection_is_lost_before_the_commit(replicating: TestPair, small: SmallRounds) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.lite.execute("UPDATE item SET qty = qty + 1")
     before = replicating.contents(Side.POSTGRES)
     with (
@@ -272,7 +272,7 @@ def test_the_connection_is_lost_before_the_commit(replicating: TestPair, small: 
 
 def test_the_acknowledgement_is_lost(replicating: TestPair, small: SmallRounds) -> None:
     """The round is durable, the applier does not know: it asks again and finds nothing to do."""
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.lite.execute("UPDATE item SET qty = qty + 1")
     cut = _cut(replicating, applier)
 
@@ -305,7 +305,7 @@ def _cut(pair: TestPair, applier: Applier) -> Callable[[], None]:
 def test_a_small_round_that_fails_leaves_nothing(
     replicating: TestPair, small: SmallRounds, point: Failpoint
 ) -> None:
-    applier = standing(replicating)
+    applier = resumable(replicating)
     replicating.lite.execute("UPDATE item SET qty = qty + 1")
     before = replicating.contents(Side.POSTGRES)
     with arm(point, "raise"), pytest.raises(FailpointError):
@@ -320,7 +320,7 @@ def test_an_error_of_our_own_between_two_tables_leaves_nothing(
     replicating: TestPair, small: SmallRounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the first table got must not be committed without the second and the watermark."""
-    applier = standing(replicating)
+    applier = resumable(replicating)
     in_one(replicating, CHANGES["several_tables"])
     before = replicating.contents(Side.POSTGRES)
     original = PostgresTarget.replace

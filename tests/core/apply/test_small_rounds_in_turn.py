@@ -14,7 +14,7 @@ from app.db.apply.round import Applier
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from tests.support.pairs import TestPair, wait_until
-from tests.support.small_rounds import SmallRounds, small_rounds_at_once, standing
+from tests.support.small_rounds import SmallRounds, resumable, small_rounds_at_once
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_another_applier_came_between_the_reading_and_the_sending(
     replicating: TestPair, small: SmallRounds
 ) -> None:
     """The late one had read an older state of the same row."""
-    late, other = standing(replicating), replicating.new_applier()
+    late, other = resumable(replicating), replicating.new_applier()
     before = changes(replicating)
     replicating.lite.execute("UPDATE item SET qty = 111 WHERE id = 1")
 
@@ -63,8 +63,8 @@ def test_another_applier_came_between_the_reading_and_the_sending(
 
 def test_two_that_send_at_once(replicating: TestPair, small: SmallRounds) -> None:
     """The second waits for the row lock of the first, and is refused when that has committed."""
-    first, second = standing(replicating), replicating.new_applier()
-    second._standpoint = first._standpoint
+    first, second = resumable(replicating), replicating.new_applier()
+    second._resume_point = first._resume_point
     before = changes(replicating)
     replicating.lite.execute("UPDATE item SET qty = qty + 1")
     meet = threading.Barrier(2, timeout=20)
@@ -125,7 +125,7 @@ def test_two_appliers_in_turn_never_use_a_statement_that_the_server_skipped(
 
 def test_a_switch_between_the_reading_and_the_sending(replicating: TestPair, small: SmallRounds) -> None:
     """What was read from the old primary must not reach the new one, which has gone on."""
-    late = standing(replicating)
+    late = resumable(replicating)
     replicating.lite.execute("UPDATE item SET qty = 111 WHERE id = 1")
 
     def switch() -> None:
@@ -147,7 +147,7 @@ def test_there_and_back_between_the_reading_and_the_sending(
     replicating: TestPair, small: SmallRounds
 ) -> None:
     """SQLite is primary again, two epochs later; the row has been changed on the other side meanwhile."""
-    late = standing(replicating)
+    late = resumable(replicating)
     replicating.lite.execute("UPDATE item SET qty = 111 WHERE id = 1")
 
     def there_and_back() -> None:
@@ -178,7 +178,7 @@ def test_an_applier_that_is_overtaken_waits_longer_before_it_tries_again(
     def stands() -> bool:
         replicating.lite.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
         applier.round()
-        return applier._standpoint is not None
+        return applier._resume_point is not None
 
     wait_until(stands)
     for _ in range(20):

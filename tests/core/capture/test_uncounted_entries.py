@@ -12,7 +12,7 @@ from app.db.apply.round import Applier
 from app.db.apply.trim import trim
 from app.db.common.urls import Side
 from tests.support.pairs import TestPair
-from tests.support.small_rounds import SmallRounds, small_rounds_at_once, standing
+from tests.support.small_rounds import SmallRounds, resumable, small_rounds_at_once
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +41,12 @@ def test_they_are_applied_and_their_numbers_are_not_given_out_again(
     replicating: TestPair, kind: str, small: SmallRounds
 ) -> None:
     other = replicating.new_applier()
-    applier = standing(replicating)
+    applier = resumable(replicating)
     stop_halfway(replicating)
     assert counted(replicating) < newest(replicating), "SQLite counts at the end of a statement"
     assert applier.has_news()
     if kind == "ordinary":
-        applier.forget_standpoint()
+        applier.forget_resume_point()
     used: Applier = other if kind == "of another process" else applier
     outcome = used.round()
     assert isinstance(outcome, Round) and outcome.changes

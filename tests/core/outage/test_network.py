@@ -63,7 +63,7 @@ def test_commits_go_on_while_the_shadow_is_out_of_reach_and_the_log_drains_by_it
     mode: str,
     fault: str,
 ) -> None:
-    monkeypatch.setattr(replicator, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(replicator, "SILENCE_LIMIT_S", 2.0)
     current = backend(through(replicating), dual_write=mode, dual_write_timeout_ms=TIMEOUT_MS)
     write("before")
     proxy._delay_s = 0.8  # a round takes longer than the time-out

@@ -13,7 +13,7 @@ from app.db.common.errors import PrimaryUnavailable
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
-from app.db.session.hold import Gate
+from app.db.session.hold import Router
 from app.db.switch.coordinator import Aborted, Moved
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, wait_until
@@ -30,30 +30,30 @@ class Watched:
         self.looks: list[int] = []
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
-        hold, is_over = Gate.hold, Gate._is_over
+        hold, is_over = Router.hold, Router._is_over
 
-        def watched_hold(gate: Gate, *arguments: object) -> None:
+        def watched_hold(router: Router, *arguments: object) -> None:
             with self._lock:
                 self.waiting += 1
             try:
-                hold(gate, *arguments)
+                hold(router, *arguments)
             finally:
                 with self._lock:
                     self.waiting -= 1
 
-        def watched_look(gate: Gate, *arguments: object) -> bool:
+        def watched_look(router: Router, *arguments: object) -> bool:
             with self._lock:
                 self.looks.append(threading.get_ident())
                 self.at_once += 1
                 self.most_at_once = max(self.most_at_once, self.at_once)
             try:
-                return is_over(gate, *arguments)
+                return is_over(router, *arguments)
             finally:
                 with self._lock:
                     self.at_once -= 1
 
-        patch.setattr(Gate, "hold", watched_hold)
-        patch.setattr(Gate, "_is_over", watched_look)
+        patch.setattr(Router, "hold", watched_hold)
+        patch.setattr(Router, "_is_over", watched_look)
 
 
 @pytest.fixture

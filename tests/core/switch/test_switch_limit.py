@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.db.apply.changed import DirtyKeys
+from app.db.apply.changed import ChangedKeys
 from app.db.common.urls import Side
 from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted
@@ -68,4 +68,4 @@ def test_comparing_changed_keys_is_given_up(promoted: TestPair) -> None:
     promoted.pg.execute("UPDATE counter SET n = n + 1")
     promoted.drain()
     with pytest.raises(TimeoutError, match="time ran out while changed keys were compared"):
-        DirtyKeys(promoted.applier, give_up_at=time.monotonic() - 1).check_rest()
+        ChangedKeys(promoted.applier, give_up_at=time.monotonic() - 1).check_rest()

@@ -14,7 +14,7 @@ from app.db.common.urls import Side, make_pair, parse_url
 from app.db.session.at_start import switch_at_start
 from app.db.sides.stores import Stores
 from loadtests.stage.embedded import EmbeddedPostgres
-from migration.verify import settle as verify_settle
+from migration.verify import settle as recheck
 from tests.operator.deploy.conftest import ALERTS, Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import execute, sql_blocks
 from tests.support.pairs import connect
@@ -166,14 +166,14 @@ def test_the_verifier_waits_for_others_to_apply(
     applier = Applier(Stores.open(pair, load_settings()))
     applier.stores.sqlite.connection.execute("UPDATE alerts SET qty = 99 WHERE id = 5")
     waited: list[bool] = []
-    original = verify_settle.Settler._apply
+    original = recheck.Recheck._apply
 
-    def apply(settler: verify_settle.Settler) -> None:
-        original(settler)
-        waited.append(settler._may_write)
+    def apply(recheck: recheck.Recheck) -> None:
+        original(recheck)
+        waited.append(recheck._may_write)
         applier.round()  # the worker's, at the latest possible moment
 
-    monkeypatch.setattr(verify_settle.Settler, "_apply", apply)
+    monkeypatch.setattr(recheck.Recheck, "_apply", apply)
     try:
         assert migrate(verifier, "verify").outcome == (0, "clean")
     finally:

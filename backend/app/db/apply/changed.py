@@ -32,7 +32,7 @@ class _Sweep:
     postponed: bool = False
 
 
-class DirtyKeys:
+class ChangedKeys:
     """Checks the keys changed since the last verify, in steps.
 
     Args:

@@ -21,10 +21,10 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Skipped:
     """No round took place, and why: paused, not in a phase that applies, or the sides are switching."""
 
     reason: str
 
 
-TOO_MUCH = Standing("more changes than asked for")
+TOO_MUCH = Skipped("more changes than asked for")

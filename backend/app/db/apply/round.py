@@ -27,8 +27,8 @@ from psycopg import errors as pg_errors
 
 from app.db.apply.carry import announced_keys, carry_few, carry_table, recall, same_epoch, set_aside
 from app.db.apply.heal import heal, lost_capture
-from app.db.apply.outcome import TOO_MUCH, Round, Standing
-from app.db.apply.small import Standpoint, age, small_round
+from app.db.apply.outcome import TOO_MUCH, Round, Skipped
+from app.db.apply.small import ResumePoint, age, small_round
 from app.db.common.errors import ApplyFailed, CaptureLost, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
@@ -66,7 +66,7 @@ class Applier:
         self._schema_until = 0.0
         self._shed_epoch: int | None = None
         self._position: str | None = None
-        self._standpoint: Standpoint | None = None
+        self._resume_point: ResumePoint | None = None
         self._disturbed_at = time.monotonic()
         self._undisturbed_s = UNDISTURBED_S[0]
         self.phase: str | None = None
@@ -80,7 +80,7 @@ class Applier:
         even_if_paused: bool = False,
         settle: bool = False,
         at_most: int | None = None,
-    ) -> Round | Standing:
+    ) -> Round | Skipped:
         """Apply everything that the primary has committed by now.
 
         Args:
@@ -114,7 +114,7 @@ class Applier:
 
     def _resume(self) -> Round | None:
         """A small round from where the last one ended; None if it takes an ordinary one."""
-        begin, self._standpoint = self._standpoint, None
+        begin, self._resume_point = self._resume_point, None
         if begin is None:
             return None
         started = time.monotonic()
@@ -126,14 +126,14 @@ class Applier:
             return None
         self._position = done.position
         if not done.refused:
-            self._standpoint = replace(begin, position=done.position)
+            self._resume_point = replace(begin, position=done.position)
         return Round(done.changes, done.refused, done.position, age(done.oldest), time.monotonic() - started)
 
     def _round(
         self, durable: bool, even_if_paused: bool, settle: bool, at_most: int | None, *, careful: bool
-    ) -> Round | Standing:
+    ) -> Round | Skipped:
         started = time.monotonic()
-        self._standpoint = None
+        self._resume_point = None
         primary, shadow = self.stores.directions()
         primary.mend_log()
         # Behind the lock another process may just have carried what this round was called for.
@@ -146,15 +146,15 @@ class Applier:
             # Between a commit record and the following, this is the position of a side that is no shadow any more.
             self._note(target.control, None if switched else target.position)
             if switched:
-                return Standing("the sides have just been switched")
+                return Skipped("the sides have just been switched")
             if shadow.side is Side.POSTGRES and target.control.phase not in APPLYING_PHASES:
-                return Standing(f"phase {target.control.phase} does not apply")
+                return Skipped(f"phase {target.control.phase} does not apply")
             if target.control.paused and not even_if_paused:
-                return Standing("paused")
+                return Skipped("paused")
             self.shed_foreign_keys(target)
             # Not beyond the log's end now: a file that was put back from a backup is found out below.
             if others and wanted is not None and target.covers(wanted, primary.log_end()):
-                self._stand(target, target.position)
+                self._keep_resume_point(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source() as source:
                 same_epoch(source.control, target.control)
@@ -165,7 +165,7 @@ class Applier:
                 if at_most is not None and backlog.entries > at_most:
                     return TOO_MUCH
                 if not backlog.counts and not announced and backlog.upto == target.position:
-                    self._stand(target, target.position)
+                    self._keep_resume_point(target, target.position)
                     return Round(0, 0, target.position, 0.0, time.monotonic() - started)
                 failpoint(Failpoint.APPLY_READ)
                 self.recall(target)
@@ -174,25 +174,25 @@ class Applier:
             failpoint(Failpoint.APPLY_BEFORE_COMMIT)
         failpoint(Failpoint.APPLY_AFTER_COMMIT)
         self._position = backlog.upto
-        self._stand(target, backlog.upto)
+        self._keep_resume_point(target, backlog.upto)
         return Round(backlog.entries, refused, backlog.upto, age(backlog.oldest), time.monotonic() - started)
 
-    def _stand(self, target: Target, position: str) -> None:
+    def _keep_resume_point(self, target: Target, position: str) -> None:
         """Remember where a round left the shadow, if a small one may and is likely to begin from there."""
         control = target.control
         alone = time.monotonic() - self._disturbed_at > self._undisturbed_s
         ready = alone and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch
         if target.is_clean and ready:
-            self._standpoint = Standpoint(position, control.pair, control.epoch)
+            self._resume_point = ResumePoint(position, control.pair, control.epoch)
 
     def _note(self, control: Control, position: str | None) -> None:
         """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
         self.primary, self.epoch, self._position = control.primary, control.epoch, position
         self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
 
-    def hurry(self, until: float | None) -> None:
+    def finish_by(self, until: float | None) -> None:
         """Give a round up when it is not done at this moment of `time.monotonic`; None: be as patient as usual."""
-        self.stores.hurry(until)
+        self.stores.finish_by(until)
 
     def has_news(self) -> bool:
         """Whether the primary holds changes beyond the last known watermark; cheap, takes no lock."""
@@ -308,15 +308,15 @@ class Applier:
         if schema != self._schema:  # statements are remembered by table: an equal one may stay
             self._schema = schema
 
-    def forget_standpoint(self) -> None:
+    def forget_resume_point(self) -> None:
         """Take an ordinary round next, which asks the shadow where it is."""
-        self._standpoint = None
+        self._resume_point = None
 
     def forget_schema(self) -> None:
         """Read the schema again at the next round."""
         self._schema_version = self._schema_stamp = None
 
-    def drain(self, until: Callable[[], bool] = lambda: False) -> Round | Standing:
+    def drain(self, until: Callable[[], bool] = lambda: False) -> Round | Skipped:
         """Rounds for as long as each leaves less to do, or until `until` says so.
 
         The last one took everything committed before it; under steady writes none would find nothing.
@@ -324,7 +324,7 @@ class Applier:
         before: int | None = None
         while True:
             outcome = self.round(durable=True, even_if_paused=True)
-            if isinstance(outcome, Standing) or outcome.changes == 0 or until():
+            if isinstance(outcome, Skipped) or outcome.changes == 0 or until():
                 return outcome
             if before is not None and outcome.changes >= before:
                 return outcome

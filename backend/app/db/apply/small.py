@@ -33,7 +33,7 @@ _RESUME = b"SELECT st_resume_round(%s, %s, %s)"
 
 
 @dataclass(frozen=True)
-class Standpoint:
+class ResumePoint:
     """Where a round left the shadow, and on which record of the pair."""
 
     position: str
@@ -52,9 +52,9 @@ class SmallRound:
 
 
 def small_round(
-    sqlite: SqliteStore, postgres: PostgresStore, schema: Callable[[], Schema], begin: Standpoint
+    sqlite: SqliteStore, postgres: PostgresStore, schema: Callable[[], Schema], begin: ResumePoint
 ) -> SmallRound | None:
-    """Apply what SQLite has logged since a standpoint, if that is little and the shadow still is there.
+    """Apply what SQLite has logged since a resume point, if that is little and the shadow still is there.
 
     Returns:
         None if an ordinary round has to look; nothing was applied then.

@@ -61,7 +61,7 @@ def switch_at_start(current: Runtime) -> bool:
     Returns:
         Whether that side is primary now.
     """
-    if current.pair is None or current.settings.cutover is not Cutover.AUTO or not current.gate.prepared:
+    if current.pair is None or current.settings.cutover is not Cutover.AUTO or not current.router.prepared:
         return True
     if current.primary() is current.desired:
         return True

@@ -33,7 +33,7 @@ from app.db.common.errors import Fenced
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side, connect_arguments, side_of
 from app.db.sides.capture.triggers import fence_refusal
-from app.db.sides.postgres.connection import KEEPALIVE, PatientConnection
+from app.db.sides.postgres.connection import KEEPALIVE, BoundedConnection
 from app.db.sides.postgres.forms import begin_with_forms, connect_with_forms, is_pooled, settle_session
 
 SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
@@ -134,8 +134,8 @@ def _begin_with_forms(connection: Connection, settings: ShimSettings) -> None:
     begin_with_forms(connection.connection.dbapi_connection, settings)
 
 
-def _connect_patiently(dialect: Any, record: Any, arguments: Any, options: Any) -> PatientConnection:
-    return PatientConnection.connect(*arguments, **options)
+def _connect_patiently(dialect: Any, record: Any, arguments: Any, options: Any) -> BoundedConnection:
+    return BoundedConnection.connect(*arguments, **options)
 
 
 def _sqlite_connected(connection: sqlite3.Connection, record: Any) -> None:

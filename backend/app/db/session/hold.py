@@ -1,4 +1,4 @@
-"""The gate: which side is primary now, and the place where transactions wait while that changes.
+"""The router: which side is primary now, and the place where transactions wait while that changes.
 
 SQLite's control row is the routing hint, read at the start of every transaction: it is local, costs
 microseconds, and is brought up to date right after the commit record of a switch, before any writer of
@@ -25,7 +25,7 @@ _POLL_S = 0.002
 _UNPREPARED_S = 0.1  # how long "no control row" is believed
 
 
-class Gate:
+class Router:
     """Routes and holds the transactions of one process.
 
     Args:
@@ -76,7 +76,7 @@ class Gate:
         return bool(self._opened)
 
     def close(self) -> None:
-        """Close the connections of all threads; the gate opens new ones if it is used again."""
+        """Close the connections of all threads; the router opens new ones if it is used again."""
         self._local = threading.local()
         while self._opened:
             self._opened.pop().close()

@@ -120,7 +120,7 @@ def _single(current: Runtime) -> tuple[dict[str, Any], bool]:
 
 
 def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
-    control = current.gate.control()
+    control = current.router.control()
     health = current.replicator.health()
     problem = _answers(current)
     seen = current.observer.look() if control else None
@@ -147,7 +147,7 @@ def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
 def _answers(current: Runtime) -> str | None:
     """None if the primary answers a trivial query, else why not."""
     on_sqlite = current.pair is not None and current.primary() is Side.SQLITE
-    if on_sqlite and (replaced := current.gate.watch.problem()):
+    if on_sqlite and (replaced := current.router.watch.problem()):
         return replaced
     try:
         with current.engine(current.primary()).connect() as connection:
@@ -160,7 +160,7 @@ def _answers(current: Runtime) -> str | None:
 def metrics() -> Response:
     """Prometheus metrics; of all workers together when PROMETHEUS_MULTIPROC_DIR is set."""
     current = runtime()
-    if current.pair is not None and current.gate.prepared:
+    if current.pair is not None and current.router.prepared:
         current.observer.look()
     registry: CollectorRegistry = REGISTRY
     if measured.in_files():

@@ -3,7 +3,7 @@
     read  -> the side that is primary when the transaction begins; the control row is read once, there
     first write -> admit: on the primary's own connection take what blocks a fence (SQLite: the write
                    lock, PostgreSQL: the shared writers' lock) and look at the fence; if it is up, let go,
-                   wait at the gate, and try again wherever the primary is then
+                   wait at the fence, and try again wherever the primary is then
     commit -> on the primary; then, in sync mode, wait until the shadow has it
 
 A transaction that has only read may thus begin on one side and write on the other: at the moment of a
@@ -52,7 +52,7 @@ class RoutedSession(Session):
         return self._pair.engine(self._side or self._routed())
 
     def _routed(self) -> Side:
-        self._side, self._prepared = self._pair.gate.route()
+        self._side, self._prepared = self._pair.router.route()
         return self._side
 
     def admit(self) -> None:
@@ -69,7 +69,7 @@ class RoutedSession(Session):
         deadline: float | None = None
         while not self._try():
             deadline = deadline or time.monotonic() + self._pair.settings.hold_s()
-            self._pair.gate.hold(side, self._try, deadline)
+            self._pair.router.hold(side, self._try, deadline)
             side = self._routed()
         self._admitted = True
 
@@ -147,7 +147,7 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
     """
     raw: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
-        pair.gate.watch.check()
+        pair.router.watch.check()
         if not raw.in_transaction:
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
@@ -201,7 +201,7 @@ def _before_commit(session: RoutedSession) -> None:
         return
     mode = session._pair.settings.dual_write
     if session._admitted and session._side is Side.SQLITE:
-        session._pair.gate.watch.check()  # again: the file may have been replaced since the first write
+        session._pair.router.watch.check()  # again: the file may have been replaced since the first write
     if mode is DualWrite.STRICT:
         session.flush()
     session._wrote = session.wrote() if mode in (DualWrite.SYNC, DualWrite.STRICT) else session._admitted

@@ -1,4 +1,4 @@
-"""What one process holds of the pair: settings, engines, gate, replicator. Made once, on first use.
+"""What one process holds of the pair: settings, engines, router, replicator. Made once, on first use.
 
 With no shadow configured there is one engine and nothing else: no control row is read, no trigger
 exists, no thread runs.
@@ -28,7 +28,7 @@ from app.db.common.settings import ShimSettings, shim_settings
 from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
 from app.db.session.engines import make_engine
-from app.db.session.hold import Gate
+from app.db.session.hold import Router
 from app.db.session.replicator import Replicator
 from app.db.session.shadow_reads import ShadowReads
 from app.db.session.strict import StrictWriter
@@ -42,7 +42,7 @@ log = logger("sigma.db")
 
 WARM_CONNECTIONS = 10
 FORK_PATIENCE_S = 1.0  # how long a fork waits for the background thread's round, and for open transactions
-_PARTS = ("gate", "write_turn", "replicator", "strict", "shadow_reads")
+_PARTS = ("router", "write_turn", "replicator", "strict", "shadow_reads")
 
 
 @dataclass(eq=False)
@@ -79,10 +79,10 @@ class Runtime:
             return self._engines[side]
 
     @cached_property
-    def gate(self) -> Gate:
+    def router(self) -> Router:
         """Routing; in dual mode only."""
         assert self.pair is not None
-        return Gate(self.pair, self.desired, self.settings, self._ask_arbiter)
+        return Router(self.pair, self.desired, self.settings, self._ask_arbiter)
 
     @cached_property
     def write_turn(self) -> WriteTurn:
@@ -135,13 +135,13 @@ class Runtime:
 
     def primary(self) -> Side:
         """The side that serves now."""
-        return self.gate.primary() if self.pair else self.desired
+        return self.router.primary() if self.pair else self.desired
 
     def start(self) -> None:
         """Start what runs in the background; nothing in single mode."""
         if self.pair is not None:
             self.replicator.start()
-            if self.gate.prepared and self.primary() is not self.desired:
+            if self.router.prepared and self.primary() is not self.desired:
                 log.warning(
                     "ST_DATABASE_URL names %s, but %s is primary; following the control row. "
                     "Set ST_CUTOVER=auto to switch at start, or run st-migrate cutover",
@@ -157,8 +157,8 @@ class Runtime:
             self.strict.close()
         if self.pair is not None and "observer" in self.__dict__:
             self.observer.close()
-        if self.pair is not None and "gate" in self.__dict__:
-            self.gate.close()
+        if self.pair is not None and "router" in self.__dict__:
+            self.router.close()
         for engine in self._engines.values():
             engine.dispose()
         if self.begun.locked():
@@ -173,8 +173,8 @@ class Runtime:
             self.replicator.stop(timeout=FORK_PATIENCE_S)
         if "strict" in self.__dict__:
             self.strict.rest()
-        if "gate" in self.__dict__:
-            self.gate.close()
+        if "router" in self.__dict__:
+            self.router.close()
         until = time.monotonic() + FORK_PATIENCE_S
         for engine in self._file_engines():
             while _in_use(engine) and time.monotonic() < until:
@@ -191,7 +191,7 @@ class Runtime:
     def after_fork_in_child(self) -> None:
         """New locks, threads and connections; the parent's are left alone."""
         parts = {name: self.__dict__.pop(name) for name in _PARTS if name in self.__dict__}
-        using = [parts[name].uses_sqlite for name in ("gate", "strict", "replicator") if name in parts]
+        using = [parts[name].uses_sqlite for name in ("router", "strict", "replicator") if name in parts]
         self.forked_in_use = any(using) or any(map(_in_use, self._file_engines()))
         forks.leave_alone(*parts.values(), *(engine.pool for engine in self._engines.values()))
         for engine in self._engines.values():

@@ -75,7 +75,7 @@ class StrictWriter:
                 ) from error
             finally:
                 if self._applier is not None:
-                    self._applier.stores.hurry(None)
+                    self._applier.stores.finish_by(None)
         finally:
             self._lock.release()
 
@@ -102,7 +102,7 @@ class StrictWriter:
             self._applier = Applier(self._open_stores("st-strict"))
             self._applier.stores.sqlite.mends = False  # the announced transaction may hold the write lock
         applier = self._applier
-        applier.stores.hurry(until)
+        applier.stores.finish_by(until)
         if applier.stores.postgres.read_control().phase != Phase.REPLICATING:
             return
         side = Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES

@@ -175,7 +175,7 @@ class Store(Protocol):
     def mend_log(self) -> None:
         """Make sure that no position of the log is given out twice."""
 
-    def hurry(self, until: float | None) -> None:
+    def finish_by(self, until: float | None) -> None:
         """Give up what is not done at this moment of `time.monotonic`; None: be as patient as usual."""
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int: ...

@@ -55,10 +55,10 @@ class Stores:
         primary = self.sqlite.read_control().primary
         return self.store(primary), self.store(primary.other)
 
-    def hurry(self, until: float | None) -> None:
+    def finish_by(self, until: float | None) -> None:
         """Give up what is not done at this moment of `time.monotonic`; None: be as patient as usual."""
-        self.sqlite.hurry(until)
-        self.postgres.hurry(until)
+        self.sqlite.finish_by(until)
+        self.postgres.finish_by(until)
 
     def close(self) -> None:
         """Close both connections; harmless to repeat."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors as pg_errors
 
-from app.db.apply.changed import DirtyKeys
+from app.db.apply.changed import ChangedKeys
 from app.db.apply.compare import Mismatch
 from app.db.apply.outcome import Round
 from app.db.apply.round import Applier
@@ -124,15 +124,15 @@ class Coordinator:
         if control.primary is to:
             return Aborted(f"{to} already is primary at epoch {control.epoch}", retryable=False)
         try:
-            dirty = self._catch_up()
+            changed = self._catch_up()
             ids = Ids(self._stores, self._applier.schema())
             ids.read_logs()
             self._begin(control)
             # From here on nobody may wait long for a server that is silent: writers are being held.
-            self._postgres.be_patient(self._budget + ATTEMPT_GRACE_S)
-            self._sqlite.pressing = True
+            self._postgres.limit_silence(self._budget + ATTEMPT_GRACE_S)
+            self._sqlite.others_wait = True
             self._fence(control)
-            return self._finish(to, control, dirty, ids)
+            return self._finish(to, control, changed, ids)
         except _Abort as abort:
             return self._aborted(abort.reason, abort.retryable, abort.mismatches)
         except (psycopg.Error, sqlite3.Error, ShadowUnavailable, ApplyFailed, OSError) as error:
@@ -143,21 +143,21 @@ class Coordinator:
                 end_attempt(self._stores, self._token, f"{type(error).__name__}: {error}")
             raise
         finally:
-            self._postgres.be_patient(None)
-            self._sqlite.pressing = False
+            self._postgres.limit_silence(None)
+            self._sqlite.others_wait = False
 
-    def _catch_up(self) -> DirtyKeys:
+    def _catch_up(self) -> ChangedKeys:
         """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""
         self._applier.forget_schema()  # read it now, not inside the fence
         self._report("draining the log while writers go on")
         self._applier.drain(self._is_late)
-        dirty = DirtyKeys(self._applier, self._give_up_at)
+        changed = ChangedKeys(self._applier, self._give_up_at)
         self._report("comparing the keys changed since the verify")
-        if found := dirty.check_rest():
+        if found := changed.check_rest():
             raise _Abort(
                 f"{len(found)} rows differ from the primary", retryable=False, mismatches=tuple(found)
             )
-        return dirty
+        return changed
 
     def _is_late(self) -> bool:
         return self._give_up_at is not None and time.monotonic() > self._give_up_at
@@ -214,13 +214,13 @@ class Coordinator:
             who = ", ".join(writers_in_flight(self._postgres.connection)) or "writers that have ended since"
             raise _Abort(f"the fence waits for transactions that write: {who}", retryable=True) from error
 
-    def _finish(self, to: Side, control: Control, dirty: DirtyKeys, ids: Ids) -> Moved:
+    def _finish(self, to: Side, control: Control, changed: ChangedKeys, ids: Ids) -> Moved:
         last = self._applier.round(durable=True, even_if_paused=True, settle=True)
         if not isinstance(last, Round):
             raise _Abort(last.reason, retryable=True)
         self._in_time("drained")
         failpoint(Failpoint.SWITCH_DRAINED)
-        if found := dirty.check_rest():
+        if found := changed.check_rest():
             raise _Abort(
                 f"{len(found)} of the rows changed since the verify differ",
                 retryable=False,
@@ -242,7 +242,7 @@ class Coordinator:
         pause = (time.monotonic() - (self._fenced_at or 0.0)) * 1000
         self._report(f"{to} is primary at epoch {control.epoch + 1}, pause {pause:.0f} ms")
         failpoint(Failpoint.SWITCH_DONE)
-        return Moved(to, control.epoch + 1, pause, last.changes, dirty.checked)
+        return Moved(to, control.epoch + 1, pause, last.changes, changed.checked)
 
     def _follow(self, to: Side, epoch: int) -> None:
         try:

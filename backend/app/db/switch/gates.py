@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.db.apply.changed import DirtyKeys
-from app.db.apply.outcome import Standing
+from app.db.apply.changed import ChangedKeys
+from app.db.apply.outcome import Skipped
 from app.db.apply.round import Applier
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
@@ -105,7 +105,7 @@ class _Gates(Checks):
         self._to = to
         self._max_pause_ms = max_pause_ms
         self._max_lag = max_lag
-        self._dirty = DirtyKeys(applier, give_up_at)
+        self._changed_keys = ChangedKeys(applier, give_up_at)
 
     def gates(self) -> Iterator[Gate]:
         yield _gate(self.phase())
@@ -133,7 +133,7 @@ class _Gates(Checks):
         position = shadow.read_position()
         with primary.source() as source:
             behind = source.backlog(position).entries
-        standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Standing) else ""
+        standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Skipped) else ""
         return behind <= self._max_lag, f"{behind} changes behind, {self._max_lag} allowed{standing}"
 
     def _sequences(self) -> Verdict:
@@ -142,19 +142,19 @@ class _Gates(Checks):
 
     def _changes(self) -> Verdict:
         """What the switch will compare again must be equal already; it would abort otherwise."""
-        found = self._dirty.check_rest()
+        found = self._changed_keys.check_rest()
         if found:
             return False, f"{len(found)} rows differ: {some([f'{m.table} {m.key_text()}' for m in found])}"
-        return True, f"{self._dirty.checked} keys changed since the verify, all equal"
+        return True, f"{self._changed_keys.checked} keys changed since the verify, all equal"
 
     def _pause(self) -> Verdict:
         """What happens between the fence and the commit, done once without them."""
         self._applier.round()
-        self._dirty.check_rest()
+        self._changed_keys.check_rest()
         started = time.monotonic()
         self._applier.round(durable=True)
         drained = time.monotonic()
-        self._dirty.check_rest()
+        self._changed_keys.check_rest()
         checked = time.monotonic()
         keys, keyed = key_seconds(self._postgres) if self._to is Side.POSTGRES else (0, 0.0)
         total = (checked - started + keyed) * 1000

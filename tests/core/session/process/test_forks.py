@@ -20,7 +20,7 @@ from app.db.session.runtime import Runtime
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, wait_until
 
-PATIENCE_S = 30.0
+SILENCE_LIMIT_S = 30.0
 
 
 def write(name: str) -> None:
@@ -53,7 +53,7 @@ def in_a_child(work: Callable[[], object]) -> str:
         os._exit(0)
     os.close(writer)
     try:
-        ready, _, _ = select.select([reader], [], [], PATIENCE_S)
+        ready, _, _ = select.select([reader], [], [], SILENCE_LIMIT_S)
         if not ready:
             os.kill(pid, signal.SIGKILL)
         told = os.read(reader, 4096).decode() if ready else "the child hangs"
@@ -100,7 +100,7 @@ def another_thread_holds(current: Runtime) -> Iterator[None]:
             runtimes._making,
             current._lock,
             current.write_turn._line,
-            current.gate._line,
+            current.router._line,
             current.replicator._rounds,
             current.replicator._changed,
         )
@@ -108,11 +108,11 @@ def another_thread_holds(current: Runtime) -> Iterator[None]:
             for lock in locks:
                 stack.enter_context(lock)
             held.set()
-            release.wait(PATIENCE_S)
+            release.wait(SILENCE_LIMIT_S)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(PATIENCE_S)
+    assert held.wait(SILENCE_LIMIT_S)
     try:
         yield
     finally:
@@ -147,12 +147,12 @@ def test_a_transaction_of_another_thread_that_is_open_at_the_fork(
             session.add(Owner(name="child again"))  # stands in for what the child could not write
             session.flush()
             held.set()
-            release.wait(PATIENCE_S)
+            release.wait(SILENCE_LIMIT_S)
             session.commit()
 
     thread = threading.Thread(target=transaction)
     thread.start()
-    assert held.wait(PATIENCE_S)
+    assert held.wait(SILENCE_LIMIT_S)
     told = in_a_child(lambda: write("child"))
     release.set()
     thread.join()

@@ -59,13 +59,13 @@ class Replicator(Follower):
         """
         with self._rounds:
             if self._covered < ticket and self._applier is not None:
-                self._applier.hurry(time.monotonic() + self._settings.dual_write_timeout_ms / 1000)
+                self._applier.finish_by(time.monotonic() + self._settings.dual_write_timeout_ms / 1000)
                 try:
                     self._round(self._applier)
                 except Exception as error:  # what is wrong is said below
                     self._failed(error)
                 finally:
-                    self._applier.hurry(None)
+                    self._applier.finish_by(None)
         if self._covered < ticket and self._primary_lost:
             raise PrimaryUnavailable(
                 "postgres went away before the shadow had this transaction",
@@ -124,11 +124,11 @@ class Replicator(Follower):
         least = self._settings.dual_write_timeout_ms / 1000 * LEAST_SHARE
         if applier is None or deadline - time.monotonic() < least:
             return False
-        applier.hurry(deadline)
+        applier.finish_by(deadline)
         try:
             return self._round(applier, at_most=SMALL) is not TOO_MUCH
         except Exception as error:  # the transaction is committed, and its caller must hear that
             self._failed(error)
             return not isinstance(error, NotPrepared)
         finally:
-            applier.hurry(None)
+            applier.finish_by(None)

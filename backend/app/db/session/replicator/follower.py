@@ -22,7 +22,7 @@ import psycopg
 from psycopg import errors as pg_errors
 from tenacity import RetryCallState, wait_random_exponential
 
-from app.db.apply.outcome import TOO_MUCH, Round, Standing
+from app.db.apply.outcome import TOO_MUCH, Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
@@ -47,7 +47,7 @@ POLL_S = 0.02  # how soon a change is noticed by the process that applies
 LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
 REST_S = 0.1  # how long the other processes leave it to that one before they look again
 RECOVER_S = 0.25
-PATIENCE_S = 120.0  # for one answer; longer than any statement of a huge round needs
+SILENCE_LIMIT_S = 120.0  # for one answer; longer than any statement of a huge round needs
 COUNT_S = 2.0
 DEGRADED_S = 1.0  # at least: a slow shadow must not cost one time-out after the other
 WARM_UP_S = 60.0
@@ -199,10 +199,10 @@ class Follower:
     def _open(self) -> Applier:
         if self._applier is None:
             self._applier = Applier(Stores.open(self._pair, self._settings, application_name="st-replicator"))
-            self._applier.stores.postgres.be_patient(PATIENCE_S)
+            self._applier.stores.postgres.limit_silence(SILENCE_LIMIT_S)
         return self._applier
 
-    def _round(self, applier: Applier, at_most: int | None = None) -> Round | Standing:
+    def _round(self, applier: Applier, at_most: int | None = None) -> Round | Skipped:
         """One round for all commits so far; the caller holds the applier."""
         commits = self._commits
         outcome = applier.round(at_most=at_most)
@@ -254,7 +254,7 @@ class Follower:
             log.warning("apply stands still: %s", text)
         metrics.ROUNDS.labels("failed").inc()
         if self._applier is not None:
-            self._applier.forget_standpoint()
+            self._applier.forget_resume_point()
         with self._changed:
             self._error = text
             # Until a round takes place again no commit waits for one. The control rows disagree for a

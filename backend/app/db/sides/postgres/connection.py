@@ -49,7 +49,7 @@ class Unanswered(pg_errors.OperationalError):
     """The server was given up because it did not answer in time; it may still be there."""
 
 
-class PatientConnection(psycopg.Connection[Any]):
+class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is given up when a statement has had no answer for `patience` seconds.
 
     Keep-alive probes find a host that is gone. A stopped server or a frozen proxy answers them, and
@@ -132,7 +132,7 @@ logging.getLogger("psycopg").addFilter(
 )
 
 
-def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> PatientConnection:
+def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) -> BoundedConnection:
     """Connect in autocommit mode, marked as ours, with values in our forms and limits on waiting.
 
     Raises:
@@ -145,7 +145,7 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     limits = f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000"
     arguments = connect_with_forms(arguments, settings, limits)
     try:
-        connection = PatientConnection.connect(autocommit=True, **arguments)
+        connection = BoundedConnection.connect(autocommit=True, **arguments)
         settle_session(connection, settings)
         return connection
     except psycopg.OperationalError as error:

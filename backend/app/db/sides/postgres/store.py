@@ -17,7 +17,7 @@ from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.sides.contract import START, InFlight
 from app.db.sides.control import Control, control_from_row, postgres_control
-from app.db.sides.postgres.connection import Connection, PatientConnection, give_up, open_postgres
+from app.db.sides.postgres.connection import BoundedConnection, Connection, give_up, open_postgres
 from app.db.sides.postgres.forms import begin_with_forms
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.target import PostgresTarget
@@ -32,7 +32,7 @@ class PostgresStore:
         self._url = url
         self._settings = settings
         self._name = application_name
-        self._connection: PatientConnection | None = None
+        self._connection: BoundedConnection | None = None
         self._patience: float | None = None
         self._deadline: float | None = None
 
@@ -48,13 +48,13 @@ class PostgresStore:
             self._connection.patience, self._connection.deadline = self._patience, self._deadline
         return self._connection
 
-    def be_patient(self, seconds: float | None) -> None:
+    def limit_silence(self, seconds: float | None) -> None:
         """Give the connection up when a statement has no answer for so long; None: wait for ever."""
         self._patience = seconds
         if self._connection is not None:
             self._connection.patience = seconds
 
-    def hurry(self, until: float | None) -> None:
+    def finish_by(self, until: float | None) -> None:
         """Give the connection up when a statement has no answer by this moment of `time.monotonic`."""
         self._deadline = until
         if self._connection is not None:

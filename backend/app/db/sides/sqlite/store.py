@@ -31,10 +31,10 @@ class SqliteStore:
         self._busy_timeout_ms = busy_timeout_ms
         self._turn = turn_at(path)
         self._deadline: float | None = None
-        self.pressing = False  # whether others wait for what is written here
+        self.others_wait = False  # whether others wait for what is written here
         self.mends = True  # whether `mend_log` may take the write lock
 
-    def hurry(self, until: float | None) -> None:
+    def finish_by(self, until: float | None) -> None:
         """Wait for the write lock no longer than to this moment of `time.monotonic`; None: as usual."""
         self._deadline = until
 
@@ -77,7 +77,7 @@ class SqliteStore:
         patience = self._busy_timeout_ms
         if self._deadline is not None:
             patience = max(0, min(patience, int((self._deadline - time.monotonic()) * 1000)))
-        self._turn.begin(self.connection, patience, pressing=self.pressing)
+        self._turn.begin(self.connection, patience, others_wait=self.others_wait)
         try:
             yield self.connection
             self.connection.execute("COMMIT")

@@ -136,7 +136,7 @@ class Checks:
                 False,
                 f"attempt {attempt} by {self._arbiter.note or 'a process that is gone'} is on record",
             )
-        if _stand(self._arbiter) != _stand(self._ours):
+        if _roles(self._arbiter) != _roles(self._ours):
             return False, f"the control rows disagree (epochs {self._ours.epoch} and {self._arbiter.epoch})"
         if not self._stores.store(self._arbiter.primary).read_control().writable:
             return (
@@ -249,5 +249,5 @@ def some(items: Sequence[str]) -> str:
     return ", ".join(items[:SHOWN]) + (" ..." if len(items) > SHOWN else "")
 
 
-def _stand(control: Control) -> tuple[str, Side, int]:
+def _roles(control: Control) -> tuple[str, Side, int]:
     return control.pair, control.primary, control.epoch

@@ -24,7 +24,7 @@ from app.db.switch.state.readiness import ApplyState, Lag, apply_state, lag
 
 FRESH_S = 1.0
 REST_S = 5.0  # after a side did not answer
-PATIENCE_S = 2.0  # for all answers of one look
+SILENCE_LIMIT_S = 2.0  # for all answers of one look
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Observer:
         try:
             if self._stores is None:
                 self._stores = self._open_stores("st-observer")
-            self._stores.hurry(time.monotonic() + PATIENCE_S)
+            self._stores.finish_by(time.monotonic() + SILENCE_LIMIT_S)
             found = self._both(self._stores)
             self._next = time.monotonic() + FRESH_S
             return found

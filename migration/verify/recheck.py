@@ -54,7 +54,7 @@ class Counted:
     set_aside: int
 
 
-class Settler:
+class Recheck:
     """Confirms or clears suspected keys.
 
     Args:
