@@ -1,7 +1,7 @@
 """The rules that preflight and `prepare` share: what keeps a move from starting, told without reading all rows.
 
 Preflight lists these findings with those of the rows. `prepare` asks the same functions before it changes
-anything, and refuses by the same codes. What only a row can show (`value.*`, `row.check`) does not keep
+anything, and refuses by the same codes. What only a row can show (`value.*`, `row.*`) does not keep
 `prepare` from starting: such rows are set aside while they are copied, and the cutover refuses while they are.
 Rows that are equal under a unique key (`row.duplicate`) are refused when the key is built, at the copy's end.
 """
@@ -30,7 +30,7 @@ from migration.preflight.findings.trial import Tried
 from migration.preflight.rows import last_ids, null_keys
 
 # Taken by the codes' beginnings: what `prepare` leaves to quarantine and to the end of the copy.
-LATER = ("value.", "row.check", "row.duplicate")
+LATER = ("value.", "row.check", "row.null_key", "row.last_id", "row.duplicate")
 _NAMED = 10
 
 

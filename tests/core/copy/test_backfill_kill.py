@@ -9,7 +9,6 @@ from signal import SIGKILL
 import pytest
 
 import migration.fill.backfill as backfilling
-import migration.fill.prepare as preparing
 from app.db.common.errors import SchemaDrift
 from app.db.common.failpoints import Failpoint
 from app.db.common.urls import Side
@@ -34,7 +33,7 @@ def _indexes(pair: TestPair) -> set[str]:
 
 def _inserts_captured(pair: TestPair) -> bool:
     """Whether inserts on PostgreSQL are captured in all tables, which they are from `replicating` on."""
-    query = "SELECT count(*) FROM pg_trigger WHERE tgname = 'st_capture_insert' AND tgenabled = 'O'"
+    query = "SELECT count(*) FROM pg_trigger WHERE tgname = 'st_capture_insert' AND tgenabled IN ('O', 'A')"
     (found,) = pair.pg.execute(query).fetchone() or (0,)
     assert found in (0, len(pair.applier.schema()))
     return bool(found)
@@ -151,7 +150,7 @@ def test_empty_tables(templates: Templates, tmp_path: Path) -> None:
 
 def test_range_cuts(fresh: TestPair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table in several ranges, with gaps and negative keys, and rows that appear outside all bounds."""
-    monkeypatch.setattr(preparing, "RANGE_ROWS", 10)
+    monkeypatch.setattr("migration.fill.ranges.RANGE_ROWS", 10)
     for n in (*range(-40, 40, 2), *range(1000, 1040)):
         fresh.lite.execute("INSERT OR REPLACE INTO counter (id, n) VALUES (?, ?)", (n, n))
     fresh.prepare()

@@ -62,7 +62,7 @@ def test_every_verb_writes_to_an_ascii_terminal(
         ("quarantine", "show", "alerts", "7"),
         ("quarantine", "show", "alerts", "₹"),
         ("quarantine", "retry", "alerts", "7"),
-        ("quarantine", "accept", "alerts", "7", "--by", NASTY),
+        ("quarantine", "accept", "alerts", "7", "--by", NASTY, "--yes"),
         ("cutover", "--dry-run"),
         ("cutover",),
         ("history",),
@@ -83,7 +83,7 @@ def test_every_verb_writes_to_an_ascii_terminal(
             json.loads(_written(out))
         said[words] = text
     if not as_json:
-        accept = said["quarantine", "accept", "alerts", "7", "--by", NASTY]
+        accept = said["quarantine", "accept", "alerts", "7", "--by", NASTY, "--yes"]
         assert IN_ASCII in accept
         assert f'  qty = "{IN_JSON}"' in said["quarantine", "show", "alerts", "7"]
         assert "\\u20b9.py" in said["lint", str(code)]
@@ -166,7 +166,7 @@ def test_words_of_the_command_line_are_read_as_utf8(at_stage: AtStage) -> None:
     """In a C locale Python reads the arguments' bytes as ASCII; the row is found all the same."""
     sides = _with_nasty_rows(at_stage("prepared"))
     assert sides.run("backfill").code == 0
-    words = ["quarantine", "accept", "alerts", "7", "--by", "₹", "--json"]
+    words = ["quarantine", "accept", "alerts", "7", "--by", "₹", "--yes", "--json"]
     sides_of_it = ["--sqlite", str(sides.path), "--postgres", sides.url]
     done = subprocess.run(
         [sys.executable, "-m", "migration", *words, *sides_of_it],

@@ -89,6 +89,7 @@ def test_chain_beside_app_db_that_its_own_env_runs_is_one_finding(tmp_path: Path
         "dialect-branch",
         "unnamed-key",
         "chain-run-otherwise",
+        "chain-environment",
     }
     one = next(finding for finding in report.findings if finding.rule == "chain-run-otherwise")
     assert (Path(one.path).name, "string-length" in one.about) == ("env.py", True)

@@ -130,7 +130,7 @@ class Alembic:
             raise Refused(
                 f"the chain cannot be read: {error}", hint="mend the chain", codes=("alembic.chain",)
             ) from None
-        if len(heads) != 1:
+        if self._revision == "head" and len(heads) != 1:
             raise Refused(
                 f"the chain has {len(heads)} heads",
                 hint="merge them with alembic merge",
