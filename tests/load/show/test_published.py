@@ -137,6 +137,7 @@ def test_exit_code_and_publishing(
         ),
     )
     monkeypatch.setattr(command, "publish", lambda result, mode: told.append(mode))
+    monkeypatch.setattr(command.burst, "main", lambda words: 0)  # bursts have tests of their own
     assert command.main([*options, "--out", str(tmp_path)]) == code
     assert told == (["sync"] if publishes else [])
     kept = json.loads((tmp_path / "load.json").read_text(encoding="utf-8"))
