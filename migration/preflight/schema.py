@@ -12,7 +12,7 @@ from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote, takes_part
 from app.db.rows.conversions import CONVERSIONS
-from app.db.rows.kinds import KEY_TYPES
+from app.db.rows.kinds import KEY_TYPES, Kind
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
 from app.db.sides.control import is_prepared_sqlite
@@ -279,6 +279,8 @@ def policy_findings(shapes: dict[str, Shape], policy: Policy) -> Iterator[Findin
             )
         for name in names:
             conversion = CONVERSIONS.get(name)
+            if shape.source == "declared" and found.kind is Kind.BLOB:
+                continue  # a column of no declared type: PostgreSQL's table will say what it is
             if name not in (REFUSE, ORPHANS_TO_NULL) and conversion and found.kind not in conversion.kinds:
                 yield _blocks(
                     "policy.kind",
