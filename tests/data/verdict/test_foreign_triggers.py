@@ -51,9 +51,9 @@ def test_one_on_postgres_is_named_and_the_remedy_works(pair: SmallPair) -> None:
     assert [(item.key, item.columns) for item in found.mismatches] == [(("1",), ("name",))]
     assert any("trigger touch changes" in line for line in repair_all(pair.applier, ["parents"]).reasons())
     (line,) = trigger_lines(pair.applier)
-    assert line.startswith("trigger touch on parents (postgres)")
+    assert line.startswith("trigger touch on parents (PostgreSQL)")
     ok, detail, remedy = capture_gate(pair)
-    assert not ok and "touch on parents (postgres)" in detail
+    assert not ok and "touch on parents (PostgreSQL)" in detail
     named = [
         item
         for item in run(pair.path, parse_url(pair.url, name="test"), Policy()).findings
@@ -77,7 +77,7 @@ def test_one_on_sqlite_is_named_and_the_remedy_works(pair: SmallPair) -> None:
     sqlite = pair.applier.stores.sqlite.connection
     sqlite.execute(ON_SQLITE.format(when=""))
     ok, detail, remedy = capture_gate(pair)
-    assert not ok and "ours on parents (sqlite)" in detail
+    assert not ok and "ours on parents (SQLite)" in detail
     condition = re.search(r"WHEN \(.*\)(?=,)", remedy)
     assert condition
     sqlite.execute("DROP TRIGGER ours")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import app.db.session.replicator as replicator
+import app.db.session.replicator.follower as replicator
 from app.db.common.logs import logger
 
 _INI = """
