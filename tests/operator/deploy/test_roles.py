@@ -14,7 +14,7 @@ from app.db.common.urls import Side, make_pair, parse_url
 from app.db.session.at_start import switch_at_start
 from app.db.sides.stores import Stores
 from loadtests.stage.embedded import EmbeddedPostgres
-from migration.verify import settle as recheck
+from migration.verify import recheck
 from tests.operator.deploy.conftest import ALERTS, Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import execute, sql_blocks
 from tests.support.pairs import connect
