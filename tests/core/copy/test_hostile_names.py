@@ -186,7 +186,7 @@ def test_every_printable_character_goes_the_whole_way(
 def _damage(stage: Stage) -> None:
     """One row of every table another than on SQLite, behind the back of capture."""
     with stage.postgres.transaction():
-        stage.postgres.execute("SET LOCAL session_replication_role = replica")
+        stage.postgres.execute("SELECT set_config('st.applying', epoch::text, true) FROM st_control")
         for n in GROUPS:
             q = {what: ident(name) for what, name in names(n).items()}
             stage.postgres.execute(
