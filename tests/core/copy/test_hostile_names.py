@@ -180,7 +180,7 @@ def test_every_printable_character_goes_the_whole_way(
             run("verify", "--table", names(n)["keyed"]) if n % 10 == 0 else None
         run("verify")
         run("status")
-        run("abort")
+        run("abort", "--yes", str(stage.postgres.info.dbname))
 
 
 def _damage(stage: Stage) -> None:
