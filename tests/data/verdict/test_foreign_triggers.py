@@ -90,3 +90,15 @@ def test_one_on_sqlite_is_named_and_the_remedy_works(pair: SmallPair) -> None:
     pair.move(Side.SQLITE)
     pair.write("INSERT INTO parents VALUES (51, 'x')")
     assert sqlite.execute("SELECT count(*) FROM children").fetchall() == [(0,)]
+
+
+def test_one_that_is_named_like_ours_is_still_the_applications(pair: SmallPair) -> None:
+    postgres = pair.applier.stores.postgres.connection
+    postgres.execute(FUNCTION)
+    postgres.execute(TOUCH.format(when="").replace("TRIGGER touch", "TRIGGER st_touch").encode())
+    pair.applier.stores.sqlite.connection.execute(
+        ON_SQLITE.format(when="").replace("TRIGGER ours", "TRIGGER st_ours")
+    )
+    ok, detail, _ = capture_gate(pair)
+    assert not ok
+    assert "st_touch on parents (PostgreSQL)" in detail and "st_ours on parents (SQLite)" in detail

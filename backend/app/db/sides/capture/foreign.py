@@ -19,11 +19,15 @@ OURS_ON_SQLITE = (
     "OR (name = 'st_fence' AND tbl_name = 'st_change_log') "
     "OR (name GLOB 'st_retired_*' AND sql LIKE '%RAISE(ABORT, ''sqlite takes no application writes%'))"
 )
-_ON_POSTGRES = """
+# Of a trigger t with the function p.
+OURS_ON_POSTGRES = (
+    "(t.tgname ~ '^st_(capture_(insert|update|delete|truncate)|fence|retired)$' "
+    "AND p.proname ~ '^st_(capture_.*|fence|retired)$' AND p.prosrc ~ 'st_admit\\(\\)|takes no application writes')"
+)
+_ON_POSTGRES = f"""
 SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-AND NOT (t.tgname ~ '^st_(capture_(insert|update|delete|truncate)|fence|retired)$'
-         AND p.proname ~ '^st_(capture_.*|fence|retired)$' AND p.prosrc ~ 'st_admit\\(\\)|takes no application writes')
+AND NOT {OURS_ON_POSTGRES}
 ORDER BY c.relname, t.tgname
 """
 

@@ -12,6 +12,7 @@ import psycopg
 from app.db.common.errors import CaptureLost
 from app.db.common.urls import Side
 from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal, spellings, takes_part
+from app.db.sides.capture.foreign import OURS_ON_POSTGRES, OURS_ON_SQLITE
 from app.db.sides.capture.triggers import postgres_function
 from app.db.sides.locks import QUIET
 
@@ -74,10 +75,10 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
 
 # Triggers that are not ours and fire, rules included. A condition on st.applying keeps one still while
 # apply writes.
-_FOREIGN = """
-SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+_FOREIGN = f"""
+SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
-AND t.tgname NOT LIKE 'st\\_%' AND pg_get_triggerdef(t.oid) NOT LIKE '%st.applying%'
+AND NOT {OURS_ON_POSTGRES} AND pg_get_triggerdef(t.oid) NOT LIKE '%st.applying%'
 UNION ALL
 SELECT c.relname, r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled IN ('O', 'A')
@@ -93,8 +94,14 @@ class ForeignTrigger:
     table: str
     name: str
 
+    @property
+    def place(self) -> str:
+        """Its name, its table and its side, as people read them."""
+        side = "SQLite" if self.side is Side.SQLITE else "PostgreSQL"
+        return f"{self.name} on {self.table} ({side})"
+
     def __str__(self) -> str:
-        return f"trigger {self.name} on {self.table} ({self.side}) fires on what apply writes; {self.remedy}"
+        return f"trigger {self.place} fires on what apply writes; {self.remedy}"
 
     @property
     def remedy(self) -> str:
@@ -107,7 +114,7 @@ def foreign_triggers(
 ) -> list[ForeignTrigger]:
     """The application's own triggers on some tables of either side that apply would set off."""
     ours = sqlite.execute(
-        "SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' AND name NOT LIKE 'st\\_%' ESCAPE '\\' "
+        f"SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' AND NOT {OURS_ON_SQLITE} "
         "AND sql NOT LIKE '%applying%' ORDER BY 1, 2"
     ).fetchall()
     return [ForeignTrigger(Side.SQLITE, *row) for row in ours if row[0] in tables] + [

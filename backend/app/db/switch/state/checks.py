@@ -33,7 +33,6 @@ from app.db.switch.state.writable import strangers, writable_sides
 SHOWN = 5
 BY_HAND = "make both sides the same again by hand; nothing is lost meanwhile, changes wait in the log"
 Verdict = tuple[bool, str]
-SIDE_NAMES = {Side.SQLITE: "SQLite", Side.POSTGRES: "PostgreSQL"}
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ class Checks:
         check_postgres_inventory(self._postgres.connection, schema)
         check_silence(self._postgres.connection)
         if foreign := foreign_triggers(self._sqlite.connection, self._postgres.connection, schema):
-            named = some([f"{t.name} on {t.table} ({SIDE_NAMES[t.side]})" for t in foreign])
+            named = some([trigger.place for trigger in foreign])
             raise Refused(
                 f"triggers of the application fire for what apply writes: {named}", hint=foreign[0].remedy
             )
