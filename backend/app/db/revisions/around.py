@@ -48,6 +48,7 @@ _OF_TABLES = (
     "st_mismatch",
     "st_verify_progress",
     "st_copy_range",
+    "st_spelling",
     "st_deferred_ddl",
 )
 
@@ -270,6 +271,8 @@ def _drop_broken_indexes(raw: psycopg.Connection[Any]) -> None:
 
 def _forget_dropped(raw: psycopg.Connection[Any], bookkeeping: str) -> int:
     """Delete what is kept about tables that no longer exist; returns how much it was."""
+    if raw.execute("SELECT to_regclass(%s) IS NULL", (bookkeeping,)).fetchone() == (True,):
+        return 0  # an earlier version prepared the pair
     return raw.execute(
         f"DELETE FROM {bookkeeping} AS b WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relname = b.tbl "
         "AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p'))".encode()
