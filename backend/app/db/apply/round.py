@@ -159,7 +159,10 @@ class Applier:
             with primary.source() as source:
                 same_epoch(source.control, target.control)
                 schema = self.schema()
-                self.shed_foreign_keys(target)  # once more where the schema has just changed
+                if self._shed_epoch is None:
+                    # The schema has just changed, or keys were dropped above. Nothing is remembered here:
+                    # this round may yet be rolled back, and the drop with it.
+                    target.shed_foreign_keys()
                 backlog = source.backlog(target.position)
                 announced = announced_keys(source, target, settle)
                 if at_most is not None and backlog.entries > at_most:
@@ -296,7 +299,8 @@ class Applier:
             self.forget_schema()
 
     def _read_schema(self) -> None:
-        self._shed_epoch = None  # a migration that died may have left foreign keys behind
+        if self._schema:
+            self._shed_epoch = None  # a migration that died may have left foreign keys behind
         try:
             schema = read_schema(self.stores.sqlite.connection, self.stores.postgres.connection)
         except SchemaDrift as drift:
