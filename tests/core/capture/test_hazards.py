@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from app.db.apply.outcome import Round
-from app.db.common.errors import SchemaDrift
+from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.rows.canonical import encode
 from app.db.rows.kinds import Kind
@@ -44,7 +44,7 @@ def test_a_text_longer_than_its_column_is_never_cut(fresh: TestPair, rows: int) 
 def test_a_unique_key_that_capture_could_not_watch_is_refused(fresh: TestPair, ddl: str) -> None:
     """REPLACE would delete a row whose key differs in case, and no trigger would have seen it."""
     fresh.lite.execute(ddl)
-    with pytest.raises(SchemaDrift, match="loud"):
+    with pytest.raises(Refused, match="unique index loud"):
         fresh.prepare()
     assert fresh.lite.execute("SELECT count(*) FROM sqlite_master WHERE name GLOB 'st_*'").fetchone() == (0,)
 

@@ -79,8 +79,18 @@ def switch(
 
     give_up_at = time.monotonic() + limit_s
 
+    ended: Aborted | None = None
+
     def attempt() -> Moved | Aborted | Already:
-        return _attempt(applier, to, max_pause_ms, report, await_others, give_up_at)
+        nonlocal ended
+        try:
+            outcome = _attempt(applier, to, max_pause_ms, report, await_others, give_up_at)
+        except Refused:
+            if ended is None or time.monotonic() < give_up_at:
+                raise
+            return ended  # the time ran out while the gates were asked again: why it did is known
+        ended = outcome if isinstance(outcome, Aborted) else None
+        return outcome
 
     def again(state: RetryCallState) -> None:
         outcome = state.outcome.result() if state.outcome else None
