@@ -13,7 +13,7 @@ from alembic.util import CommandError
 from app.core.config import get_settings
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import load_settings
-from app.db.common.urls import Side, make_pair, parse_url, side_of
+from app.db.common.urls import Side, as_text, make_pair, parse_url, side_of
 from app.db.revisions.chain import upgrade_head
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.pair import control_of
@@ -46,9 +46,7 @@ def upgrade(
     before = {side: _state(url) for side, url in targets.items()}
     first, *others = targets.values()
     try:
-        upgrade_head(
-            first.render_as_string(hide_password=False), revision, partner=others[0] if others else None
-        )
+        upgrade_head(as_text(first), revision, partner=others[0] if others else None)
     except CommandError as error:
         raise ConfigurationError(
             f"Alembic: {error}", hint="is this the code that made the database?"

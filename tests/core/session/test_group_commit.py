@@ -94,8 +94,12 @@ def test_commits_that_wait_for_a_round_share_the_next_one(
     count = 12
     current = backend(pair, wanted=primary, dual_write_timeout_ms=20_000)
     write("before")
-    rounds.carried.clear()
-    rounds.taken = 0
+    # The thread's own first rounds are over: nobody has asked it for another one.
+    wait_until(lambda: current.replicator.health().phase == "replicating")
+    wait_until(lambda: not current.replicator._asked.is_set())
+    with current.replicator._rounds:
+        rounds.carried.clear()
+        rounds.taken = 0
     in_round, go_on = threading.Event(), threading.Event()
     had: list[bool] = []
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.engine import Dialect
@@ -24,6 +25,10 @@ class Side(StrEnum):
     @property
     def other(self) -> Side:
         return Side.POSTGRES if self is Side.SQLITE else Side.SQLITE
+
+
+# SQLAlchemy 2.1 decodes the name of a database, 2.0 leaves it as it is written.
+_DECODES = make_url("sqlite:///%41").database == "A"
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,19 @@ def parse_url(text: str, *, name: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return translate_postgres(url, name)
     if backend == "sqlite":
+        if url.database and not _DECODES:
+            url = url.set(database=unquote(url.database))
         return translate_sqlite(url, name)
     raise ConfigurationError(
         f"{name} names a {backend} database", hint="only SQLite and PostgreSQL take part"
     )
+
+
+def as_text(url: URL) -> str:
+    """A URL as text that `parse_url` reads back, the password included."""
+    if url.get_backend_name() == "sqlite" and url.database and not _DECODES:
+        url = url.set(database=quote(url.database, safe="/: "))
+    return url.render_as_string(hide_password=False)
 
 
 def _hint_for(text: str) -> str:
