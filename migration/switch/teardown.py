@@ -208,13 +208,12 @@ def _clean_postgres(stores: Stores, plan: Plan) -> tuple[str, ...]:
 
 def _remove_postgres(postgres: PostgresStore, plan: Plan, ours: set[str]) -> None:
     with postgres.write() as connection:
-        # Far below deadlock_timeout: of us and the application we are the one that gives way.
-        connection.execute("SET LOCAL lock_timeout = '300ms'")
         tables = list(postgres_columns(connection))
         if tables:
-            connection.execute(
-                f"LOCK TABLE {', '.join(map(quote, tables))} IN ACCESS EXCLUSIVE MODE".encode()
-            )
+            with deferred.giving_way(connection):
+                connection.execute(
+                    f"LOCK TABLE {', '.join(map(quote, tables))} IN ACCESS EXCLUSIVE MODE".encode()
+                )
         if plan.drop_copy:
             origin.restore(connection, ours)
         elif plan.primary is Side.SQLITE:

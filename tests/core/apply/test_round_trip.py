@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 
+from app.db.apply.outcome import Round
 from app.db.common.urls import Side
 from app.db.sides.postgres import deferred
 from app.db.switch.coordinator import Aborted
-from tests.support.pairs import TestPair
+from tests.support.pairs import TestPair, wait_until
+from tests.support.shapes import TABLES, ident
 
 _NAMED = "INSERT INTO owner (name) VALUES ('{}') RETURNING id"
 
@@ -93,6 +97,41 @@ def test_replacing_a_parent_on_the_new_shadow_takes_no_children(promoted: TestPa
     promoted.drain()
     promoted.assert_same()
     assert promoted.pg.execute("SELECT count(*) FROM pet WHERE owner_id = 1").fetchone() == (2,)
+
+
+def test_a_report_over_several_tables_outlives_the_drop_of_foreign_keys(promoted: TestPair) -> None:
+    """A reader and the first round on the new shadow want each other's tables: the round gives way."""
+    promoted.moved(Side.SQLITE)
+    promoted.lite.execute("UPDATE owner SET name = name || '!'")
+    applier = promoted.new_applier()
+    held, waited_for = (
+        "loan",
+        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted",
+    )
+    outcomes: list[object] = []
+
+    def rounds() -> None:
+        while not outcomes or isinstance(outcomes[-1], psycopg.errors.LockNotAvailable):
+            try:
+                outcomes.append(applier.round())
+            except psycopg.errors.LockNotAvailable as busy:
+                outcomes.append(busy)
+
+    report = promoted.new_pg()
+    # The report would be the one that the server ends: it looks for a deadlock before the round does.
+    report.execute("SET deadlock_timeout = '700ms'")
+    report.execute("BEGIN")
+    report.execute(f"SELECT count(*) FROM {held}")
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(rounds)
+        wait_until(lambda: outcomes or promoted.pg.execute(waited_for).fetchone() != (0,))
+        for table in TABLES:
+            report.execute(f"SELECT count(*) FROM {ident(table)}")
+        report.execute("COMMIT")
+        done.result(60)
+    assert isinstance(outcomes[-1], Round)
+    assert _foreign_keys(promoted) == {}
+    promoted.assert_same()
 
 
 def test_switching_to_the_primary_is_refused(pair: TestPair, primary: Side) -> None:

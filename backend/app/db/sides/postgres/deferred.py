@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -28,6 +29,9 @@ _BUILDING = (
     "SELECT set_config('lock_timeout', '0', true), set_config('maintenance_work_mem', '256MB', true), "
     "set_config('synchronous_commit', 'off', true)"
 )
+
+# Far below the server's deadlock_timeout of a second.
+_GIVES_WAY_MS = 300
 
 # Unique constraints carry their own definition; plain indexes are those no constraint owns.
 _INDEXES = """
@@ -74,13 +78,32 @@ def drop_indexes(connection: Connection) -> int:
 
 def _drop(connection: Connection, query: str) -> int:
     found = _remember(connection, query)
-    for name, table, kind in found:
-        connection.execute(
-            f"DROP INDEX {quote(name)}".encode()
-            if kind == "index"
-            else f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}".encode()
-        )
+    with giving_way(connection):
+        for name, table, kind in found:
+            connection.execute(
+                f"DROP INDEX {quote(name)}".encode()
+                if kind == "index"
+                else f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}".encode()
+            )
     return len(found)
+
+
+@contextmanager
+def giving_way(connection: Connection) -> Iterator[None]:
+    """Of us and a reader of several tables, we are the one whose statement ends in a deadlock.
+
+    Locks of the whole table are taken one after the other. A report or a pg_dump may wait for the first
+    while it holds the second. The server would end one of the two, and perhaps not us. So inside this block
+    a statement waits for a lock for so short a time that the server never has to choose.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: from a statement inside the block; the caller tries again later.
+    """
+    row = connection.execute("SELECT current_setting('lock_timeout')").fetchone()
+    assert row is not None
+    connection.execute(f"SET LOCAL lock_timeout = '{_GIVES_WAY_MS}ms'".encode())
+    yield
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", (row[0],))
 
 
 def missing(connection: Connection, *kinds: str, name: str | None = None) -> list[tuple[str, str, str, str]]:
