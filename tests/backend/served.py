@@ -64,10 +64,12 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, server: EmbeddedPostgres, mode: DualWrite, primary: Side) -> Iterator[Served]:
-    """A pair at the schema's head in one mode, with either side as primary."""
+def served(
+    folder: Path, server: EmbeddedPostgres, mode: DualWrite, primary: Side, prefix: str = "served"
+) -> Iterator[Served]:
+    """A pair at the schema's head in one mode, with either side as primary; `prefix` begins its database's name."""
     path = folder / f"{mode}-{primary}.db"
-    name = f"served_{mode}_{primary}"
+    name = f"{prefix}_{mode}_{primary}"
     upgrade_head(f"sqlite:///{path}")
     pair = TestPair(path, server.create_database(name))
     pair.pg.execute(f"ALTER DATABASE {name} SET synchronous_commit = off".encode())

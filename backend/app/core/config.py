@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     webhook_max_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
     webhook_body_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
     webhook_broker_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 1_000
+    retention: bool = False
+    retention_days: str = ""
+    retention_dir: str = ""
+    retention_batch_rows: Annotated[int, Field(ge=1, le=10_000)] = 500
+    retention_max_lag_s: Annotated[int, Field(ge=1, le=86_400)] = 10
+    retention_every_h: Annotated[float, Field(gt=0, le=8_760)] = 24.0
     zerodha_api_key: str | None = Field(None, repr=False)
     enable_legacy_alerts: bool = False
     canonical_market_data_broker: str = "zerodha"

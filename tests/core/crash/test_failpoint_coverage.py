@@ -23,6 +23,7 @@ OWNERS = {
     "complete": ("operator/cli",),
     "capture": ("core/apply",),
     "schema": ("data/schema",),
+    "retention": ("backend/living",),
 }
 # Groups of which a suite takes every point that the enum has, so that no name need stand in its text.
 WHOLE_GROUPS = {
@@ -30,6 +31,7 @@ WHOLE_GROUPS = {
     "copy": "core/copy/test_backfill_kill.py",
     "switch": "core/switch/test_switch_kill.py",
     "schema": "data/schema/agree/test_revisions_that_commit.py",
+    "retention": "backend/living/test_retention_crash.py",
 }
 
 

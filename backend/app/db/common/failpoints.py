@@ -53,6 +53,9 @@ class Failpoint(StrEnum):
     SCHEMA_SHADOW = "schema.shadow"  # the shadow is migrated, the primary not yet
     CAPTURE_HEALING = "capture.healing"  # lost capture was noticed: the verify is discarded, nothing put back
     COMPLETE_SQLITE = "complete.sqlite"  # one side is clean, the other not yet
+    RETENTION_ARCHIVED = "retention.archived"  # a batch's archive is on the disk, its rows untouched
+    RETENTION_BEFORE_COMMIT = "retention.before_commit"  # the rows are deleted, not committed
+    RETENTION_AFTER_COMMIT = "retention.after_commit"  # the rows are gone, the archive is still pending
 
 
 class FailpointError(RuntimeError):

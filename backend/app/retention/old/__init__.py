@@ -1,0 +1,1 @@
+"""What is old and needed by nothing: rules, what stays all the same, and the rows themselves in batches."""

@@ -1,0 +1,102 @@
+"""Databases of each kind with the application's schema and no rows, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core.config import Settings
+from app.db import Base
+from app.db.common.settings import DualWrite, ShimSettings
+from app.db.common.urls import Side
+from app.db.revisions.chain import upgrade_head
+from app.db.session.engines import make_engine
+from app.retention.run import Retention
+from loadtests.stage.embedded import EmbeddedPostgres
+from tests.backend.served import served
+
+KINDS = ("sqlite", "postgres", "sync-sqlite", "sync-postgres")
+
+
+@dataclass
+class Store:
+    """A database as the application opens it, and a folder for archives."""
+
+    url: str
+    engine: Engine
+    sessions: Callable[[], Session]
+    folder: Path
+    settle: Callable[[], None]
+
+    def settings(self, **given: Any) -> Settings:
+        """Settings in which nothing waits for a dedupe window."""
+        return Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            **{"retention_dir": str(self.folder), "retention_batch_rows": 50, **given},
+        )
+
+    def retention(self, **given: Any) -> Retention:
+        """A run that makes no pauses."""
+        return Retention(self.sessions, self.settings(**given), pause=lambda _seconds: None)
+
+
+@contextmanager
+def _plain(url: str, folder: Path) -> Iterator[Store]:
+    upgrade_head(url)
+    engine = make_engine(make_url(url), ShimSettings())
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", lambda raw, _record: raw.execute("PRAGMA synchronous = OFF"))
+    sessions = sessionmaker(engine, autoflush=False, expire_on_commit=False)
+
+    def empty() -> None:
+        with engine.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(table.delete())
+
+    empty()  # the chain's own rows
+    yield Store(url, engine, sessions, folder, empty)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def living(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres
+) -> Iterator[Callable[[str], Store]]:
+    """Finds the database of a kind; each is made when it is first asked for."""
+    made: dict[str, Store] = {}
+    folder = tmp_path_factory.mktemp("living")
+    with ExitStack() as stack:
+
+        def find(kind: str) -> Store:
+            if kind not in made:
+                if kind == "sqlite":
+                    opened = _plain(f"sqlite:///{folder / 'living.db'}", folder)
+                elif kind == "postgres":
+                    opened = _plain(postgres_server.create_database("living"), folder)
+                else:
+                    primary = Side(kind.partition("-")[2])
+                    pair = stack.enter_context(
+                        served(folder, postgres_server, DualWrite.SYNC, primary, prefix="living")
+                    )
+                    made[kind] = Store("", pair.engine, pair.session, folder, pair.settle)
+                    return made[kind]
+                made[kind] = stack.enter_context(opened)
+            return made[kind]
+
+        yield find
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, living: Callable[[str], Store], tmp_path: Path) -> Iterator[Store]:
+    """A database without rows; a pair is found equal and unquarantined afterwards."""
+    found = living(request.param)
+    found.folder = tmp_path / "archive"
+    yield found
+    found.settle()

@@ -1,0 +1,178 @@
+"""What went into an archive comes back as it was, and stays for a while."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from app.models import Alert, AlertDefinition, AlertEvent, Candle, Order, Strategy, SystemEvent
+from app.retention import archive
+from app.retention.__main__ import main
+from app.retention.archive import BadArchive
+from app.retention.restore import restore
+from tests.backend.living.conftest import Store
+from tests.backend.living.rows import (
+    NOW,
+    TABLES,
+    add_alert,
+    add_bars,
+    add_definition,
+    add_user,
+    days_ago,
+    ids,
+)
+
+Contents = dict[str, list[tuple[Any, ...]]]
+
+
+def contents(store: Store) -> Contents:
+    """All rows of the tables that have rules, and of the orders."""
+    with store.sessions() as db:
+        tables = [model.__table__ for model in (*TABLES, Order)]
+        return {
+            table.name: [tuple(row) for row in db.execute(select(table).order_by(table.c.id))]
+            for table in tables
+        }
+
+
+def _fill(store: Store) -> None:
+    with store.sessions() as db:
+        user = add_user(db)
+        definition = add_definition(db, user)
+        for number in range(70):
+            add_alert(db, 400 - number, "EXECUTED")
+            db.add(
+                AlertEvent(
+                    alert_definition_id=definition, user_id=user, symbol="X", triggered_at=days_ago(300)
+                )
+            )
+            db.add(
+                SystemEvent(
+                    level="INFO", category="c", message="\U0001f4c8", created_at=days_ago(200 + number)
+                )
+            )
+        add_bars(db, "1m", days_ago(100).replace(tzinfo=None), 600, timedelta(minutes=1))
+        db.commit()
+
+
+def _restore_all(store: Store, hold: timedelta = timedelta(days=30)) -> list[Any]:
+    return [restore(store.sessions, path, store.folder, NOW, hold) for path in archive.listed(store.folder)]
+
+
+def test_everything_comes_back_as_it_was_and_stays(store: Store) -> None:
+    _fill(store)
+    before = contents(store)
+    result = store.retention().run(NOW)
+    assert result.rows == 69 + 69 + 69 + 100
+    restored = _restore_all(store)
+    assert sum(one.restored for one in restored) == result.rows
+    assert sum(one.linked for one in restored) == 69
+    with store.sessions() as db:
+        db.execute(delete(SystemEvent).where(SystemEvent.category == "retention"))
+        db.commit()
+    assert contents(store) == before
+    again = _restore_all(store)
+    assert (sum(one.already for one in again), sum(one.restored for one in again)) == (result.rows, 0)
+    assert store.retention().run(NOW + timedelta(days=1)).rows == 0
+    assert store.retention().run(NOW + timedelta(days=31)).rows >= result.rows
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
+def test_a_row_that_is_there_with_other_content_is_left_alone(store: Store) -> None:
+    _fill(store)
+    store.retention().run(NOW)
+    _restore_all(store)
+    with store.sessions() as db:
+        first = min(ids(db, Alert))
+        db.execute(update(Alert).where(Alert.id == first).values(reason="another"))
+        db.commit()
+    assert [one.differing for one in _restore_all(store) if one.differing] == [[first]]
+    with store.sessions() as db:
+        assert db.get_one(Alert, first).reason == "another"
+
+
+def test_a_parent_that_is_gone_leaves_null_or_refuses_the_row(store: Store) -> None:
+    with store.sessions() as db:
+        strategy = Strategy(name="s")
+        db.add(strategy)
+        db.flush()
+        alert, _ = add_alert(db, 400)
+        db.execute(update(Alert).values(strategy_id=strategy.id))
+        add_alert(db, 1)
+        user = add_user(db)
+        definition = add_definition(db, user)
+        for age in (300, 200):
+            db.add(
+                AlertEvent(
+                    alert_definition_id=definition, user_id=user, symbol="X", triggered_at=days_ago(age)
+                )
+            )
+        db.commit()
+    assert store.retention().run(NOW).rows == 2
+    with store.sessions() as db:
+        db.execute(delete(AlertEvent))
+        db.execute(delete(AlertDefinition))
+        db.execute(delete(Strategy))
+        db.commit()
+    restored = _restore_all(store)
+    assert sorted(one.without_parent for one in restored) == [[], [alert]]
+    assert sum(len(one.refused) for one in restored) == 1
+    with store.sessions() as db:
+        assert db.get_one(Alert, alert).strategy_id is None
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_file_that_was_changed_is_refused_and_changes_nothing(store: Store) -> None:
+    _fill(store)
+    store.retention().run(NOW)
+    path = archive.listed(store.folder)[0]
+    text = gzip.decompress(path.read_bytes()).replace(b"1", b"2", 1)
+    path.write_bytes(gzip.compress(text))
+    before = contents(store)
+    with pytest.raises(BadArchive, match="checksum differs"):
+        restore(store.sessions, path, store.folder, NOW)
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_any_tool_can_check_and_read_an_archive(store: Store) -> None:
+    _fill(store)
+    store.retention().run(NOW)
+    path = archive.listed(store.folder)[0]
+    checked = subprocess.run(
+        ["sha256sum", "-c", f"{path.name}.sha256"], cwd=path.parent, check=False, capture_output=True
+    )
+    assert checked.returncode == 0, checked.stderr
+    header, first = gzip.decompress(path.read_bytes()).decode().splitlines()[:2]
+    assert '"format":1' in header
+    assert '"row":{' in first
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_what_left_sqlite_comes_back_to_postgres(store: Store, living: Any, tmp_path: Path) -> None:
+    _fill(store)
+    before = contents(store)
+    store.retention().run(NOW)
+    other: Store = living("postgres")
+    other.folder = tmp_path / "other"
+    try:
+        for path in archive.listed(store.folder):
+            if path.parent.name in ("candles.1m", "system_events"):
+                restore(other.sessions, path, other.folder, NOW)
+        after = contents(other)
+        for table in (Candle.__tablename__, SystemEvent.__tablename__):
+            assert after[table] == [row for row in before[table] if row in after[table]]
+            assert len(after[table]) in (69, 100)
+    finally:
+        other.settle()
+
+
+def test_the_command_refuses_what_is_no_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "restore", str(tmp_path / "nothing-1-2.jsonl.gz")]) == 2
+    assert "not named after a table" in capsys.readouterr().out

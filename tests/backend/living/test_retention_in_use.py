@@ -1,0 +1,219 @@
+"""A year flows through and the tables stay small; no random history loses a needed row; webhooks are answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, insert, select
+
+from app.core.time_utils import to_ist_naive
+from app.models import Alert, AlertEvent, Candle, ManagedRiskPosition, Order, Position, SystemEvent
+from app.retention import archive
+from app.retention.old import candles
+from app.retention.old.needs import NEVER_WENT, OVER
+from tests.backend.living.conftest import Store
+from tests.backend.living.rows import NOW, add_alert, add_definition, add_user, count, days_ago, ids
+
+PER_DAY, DAYS, WEEK = 4, 365, 7
+
+
+def _one_week(store: Store, first_day: int, user: int, definition: int) -> None:
+    """A week of rows, from a day counted from a year before `NOW`."""
+    times = [
+        days_ago(DAYS - first_day - day - hour / 24) for day in range(WEEK) for hour in range(PER_DAY)
+    ]  # fmt: skip
+    with store.sessions() as db:
+        alert = {"symbol": "NSE:INFY", "action": "BUY", "raw_payload": "{}"}
+        db.execute(insert(Alert), [{**alert, "received_at": at} for at in times])
+        firing = {"alert_definition_id": definition, "user_id": user, "symbol": "X"}
+        db.execute(insert(AlertEvent), [{**firing, "triggered_at": at} for at in times])
+        event = {"level": "INFO", "category": "c", "message": "m"}
+        db.execute(insert(SystemEvent), [{**event, "created_at": at} for at in times])
+        bar = {
+            "symbol": "INFY",
+            "exchange": "NSE",
+            "timeframe": "1m",
+            "open": 1,
+            "high": 1,
+            "low": 1,
+            "close": 1,
+        }
+        db.execute(insert(Candle), [{**bar, "ts": to_ist_naive(at)} for at in times])
+        db.commit()
+
+
+def test_a_year_flows_through_and_the_tables_stay_small(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candles, "BARS_KEPT", 40)
+    with store.sessions() as db:
+        user = add_user(db)
+        definition = add_definition(db, user)
+        db.commit()
+    bounds = {Alert: 90, AlertEvent: 90, SystemEvent: 90, Candle: 30}
+    largest = dict.fromkeys(bounds, 0)
+    weeks = DAYS // WEEK
+    for week in range(weeks):
+        _one_week(store, week * WEEK, user, definition)
+        run = store.retention(retention_batch_rows=500).run(days_ago(DAYS - (week + 1) * WEEK))
+        assert run.error is None
+        with store.sessions() as db:
+            largest = {model: max(most, count(db, model)) for model, most in largest.items()}
+    total = weeks * WEEK * PER_DAY
+    for model, kept_days in bounds.items():
+        runs = weeks if model is SystemEvent else 0  # each run that took something out tells of it
+        assert kept_days * PER_DAY <= largest[model] <= (kept_days + 1) * PER_DAY + runs
+    archived = [
+        archive.read(path, model.__table__)  # type: ignore[arg-type]
+        for path in archive.listed(store.folder)
+        for model in bounds
+        if model.__tablename__ == archive.table_of(path)
+    ]
+    with store.sessions() as db:
+        for model in (Alert, AlertEvent, Candle):
+            gone = [line.id for one in archived if one.table == model.__tablename__ for line in one.lines]
+            assert len(gone) == len(set(gone))
+            assert set(gone).isdisjoint(ids(db, model))
+            assert len(gone) + count(db, model) == total
+
+
+_order = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from([*OVER, "WAITING", "SENT", "ANOTHER"]),
+        "symbol": st.sampled_from(["NSE:A", "a", "B", "NSE:B"]),
+        "managed": st.sampled_from([None, "ACTIVE", "EXITED", "ANOTHER"]),
+    }
+)
+_alert = st.tuples(st.sampled_from([0, 45, 89.99, 90.01, 400]), st.lists(_order, max_size=2))
+
+
+def _needed(age: float, orders: list[dict[str, str]], held: set[str]) -> bool:
+    """The rule in words of its own: what a person would keep."""
+    return age < 90 or any(
+        order["status"] not in OVER
+        or order["managed"] not in (None, "EXITED")
+        or (order["status"] not in NEVER_WENT and order["symbol"].upper().removeprefix("NSE:") in held)
+        for order in orders
+    )
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_no_needed_alert_goes_and_every_other_one_does(
+    kind: str, living: Callable[[str], Store], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = living(kind)
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(_alert, max_size=12), st.sets(st.sampled_from("AB")))
+    def history(alerts: list[tuple[float, list[dict[str, str]]]], held: set[str]) -> None:
+        store.folder = tmp_path_factory.mktemp("archive")
+        expected = set()
+        with store.sessions() as db:
+            for symbol in sorted(held):
+                db.add(Position(symbol=symbol, product="CNC", qty=-1, avg_price=1))
+            for age, orders in alerts:
+                alert, _ = add_alert(db, age)
+                for one in orders:
+                    order = Order(
+                        alert_id=alert, symbol=one["symbol"], side="BUY", qty=1, status=one["status"]
+                    )
+                    db.add(order)
+                    db.flush()
+                    if one["managed"]:
+                        db.add(
+                            ManagedRiskPosition(
+                                entry_order_id=order.id, symbol="Z", product="MIS", side="BUY", qty=1,
+                                entry_price=1, best_favorable_price=1, status=one["managed"],
+                            )
+                        )  # fmt: skip
+                if _needed(age, orders, held):
+                    expected.add(alert)
+            newest, _ = add_alert(db, 400)
+            db.commit()
+        try:
+            assert store.retention(retention_batch_rows=3).run(NOW).error is None
+            with store.sessions() as db:
+                assert ids(db, Alert) == {*expected, newest}
+                dangling = (
+                    select(func.count()).select_from(Order).where(Order.alert_id.not_in(select(Alert.id)))
+                )
+                assert db.scalar(dangling) == 0
+        finally:
+            store.settle()
+
+    history()
+
+
+def test_writers_are_served_while_a_run_goes_on(store: Store) -> None:
+    """Writes beside a run wait for one small transaction at most, and none fails."""
+    with store.sessions() as db:
+        for _ in range(300):
+            add_alert(db, 400, "EXECUTED")
+        add_alert(db, 1)
+        db.commit()
+    failures: list[BaseException] = []
+    written = 0
+    over = threading.Event()
+    run = store.retention(retention_batch_rows=10)
+
+    def take_out() -> None:
+        try:
+            run.run(NOW)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            over.set()
+
+    thread = threading.Thread(target=take_out)
+    thread.start()
+    while not over.is_set():
+        with store.sessions() as db:
+            add_alert(db, 0, "WAITING")
+            db.commit()
+        written += 1
+    thread.join()
+    assert failures == []
+    assert written > 0
+    with store.sessions() as db:
+        assert count(db, Alert) == written + 1
+
+
+def test_the_pause_after_a_batch_is_four_times_its_length(store: Store) -> None:
+    with store.sessions() as db:
+        for _ in range(100):
+            add_alert(db, 400)
+        add_alert(db, 1)
+        db.commit()
+    pauses: list[float] = []
+    run = store.retention()
+    run._pause = pauses.append
+    run.run(NOW)
+    assert len(pauses) == 2
+    assert all(pause >= 0.01 for pause in pauses)
+
+
+@pytest.mark.parametrize("store", ["sync-sqlite"], indirect=True)
+def test_a_run_waits_for_the_shadow_and_gives_up_in_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.sessions() as db:
+        add_alert(db, 400)
+        add_alert(db, 1)
+        db.commit()
+    lags = iter([60.0, 60.0, 0.0])
+    waited: list[float] = []
+    run = store.retention()
+    run._lag, run._pause = lambda: next(lags), waited.append
+    assert (run.run(NOW).error, waited[:2]) == (None, [0.5, 0.5])
+    with store.sessions() as db:
+        add_alert(db, 400)
+        add_alert(db, 1)
+        db.commit()
+    monkeypatch.setattr("app.retention.run.LAG_PATIENCE_SECONDS", 0.0)
+    run = store.retention()
+    run._lag = lambda: 60.0
+    assert "60 s behind" in (run.run(NOW).error or "")
