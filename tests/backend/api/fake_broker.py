@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.models import Order
-from app.services.brokers.clients import BrokerError
+from app.services.brokers.clients import BrokerError, idempotency_key
 
 
 class FakeBroker:
@@ -18,12 +18,23 @@ class FakeBroker:
         self.positions: list[dict[str, Any]] = []
         self.refusals: list[str] = []
         self.placed: list[tuple[int, str]] = []
+        self.ids: dict[str, str] = {}  # by idempotency key
+        self.answers: list[Exception] = []  # raised once the order is placed
+        self.silent = False  # it cannot say which orders it has
 
     def place_order(self, order: Order, *, variety: str = "regular") -> str:
         if self.refusals:
             raise BrokerError(self.refusals.pop(0))
         self.placed.append((order.id, variety))
+        self.ids[idempotency_key(order)] = f"B{len(self.placed)}"
+        if self.answers:
+            raise self.answers.pop(0)
         return f"B{len(self.placed)}"
+
+    def find_order(self, key: str) -> str | None:
+        if self.silent:
+            raise BrokerError("orders are down")
+        return self.ids.get(key)
 
     def list_holdings(self) -> list[dict[str, Any]]:
         if not self.holdings:

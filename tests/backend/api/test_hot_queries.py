@@ -26,6 +26,7 @@ from app.db.session.engines import make_engine
 from app.main import app
 from app.services.deployments.scheduler import enqueue_due_jobs_once
 from app.services.deployments.worker import DeploymentWorker
+from app.services.orders.sending.unknown import settle_unknown
 from app.services.orders.stranded import move_stranded_orders
 from loadtests.stage.embedded import EmbeddedPostgres
 from loadtests.traffic.payloads import SHAPES
@@ -165,6 +166,7 @@ def _jobs(client: TestClient, sessions: Sessions) -> None:
 def _stranded(client: TestClient, sessions: Sessions) -> None:
     with sessions() as db:
         move_stranded_orders(db)
+        settle_unknown(db, get_settings())
 
 
 @pytest.mark.parametrize("path", [_webhook, _orders, _screens, _log_in, _jobs, _stranded])

@@ -24,6 +24,7 @@ OWNERS = {
     "capture": ("core/apply",),
     "schema": ("data/schema",),
     "retention": ("backend/living",),
+    "order": ("backend/api/orders",),
 }
 # Groups of which a suite takes every point that the enum has, so that no name need stand in its text.
 WHOLE_GROUPS = {

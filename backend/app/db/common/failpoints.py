@@ -52,6 +52,8 @@ class Failpoint(StrEnum):
     SCHEMA_RESUMED = "schema.resumed"  # behind a block: its statements are durable, the version is not
     SCHEMA_SHADOW = "schema.shadow"  # the shadow is migrated, the primary not yet
     CAPTURE_HEALING = "capture.healing"  # lost capture was noticed: the verify is discarded, nothing put back
+    ORDER_ASKED = "order.asked"  # the order says that a broker is asked, the broker does not know yet
+    ORDER_PLACED = "order.placed"  # the broker has answered, nothing of the answer is stored
     COMPLETE_SQLITE = "complete.sqlite"  # one side is clean, the other not yet
     RETENTION_ARCHIVED = "retention.archived"  # a batch's archive is on the disk, its rows untouched
     RETENTION_BEFORE_COMMIT = "retention.before_commit"  # the rows are deleted, not committed

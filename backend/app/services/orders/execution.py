@@ -1,11 +1,12 @@
 """Sends a waiting order on: through the stored limits to the simulation or to a broker.
 
 Nothing is left open while a broker is asked: the session's transaction ends before the call, and the
-outcome is written in a new one.
+outcome is written in a new one. `app.services.orders.sending.asked` says what stands in the order meanwhile.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,16 +15,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
+from app.core.time_utils import utc_now
+from app.db.common.failpoints import Failpoint, failpoint
 from app.models import Order, Strategy
-from app.services.brokers.clients import BrokerClient, BrokerError
+from app.services.brokers.clients import BrokerClient, BrokerError, OutcomeUnknown, shown_name
 from app.services.brokers.outside import OUTSIDE
 from app.services.orders.paper import reject_paper_order, submit_paper_order
 from app.services.orders.price_ticks import round_price_to_tick
+from app.services.orders.sending.asked import NOT_WAITING, AskedInVain, begin_asking, move, store_placed
 from app.services.risk.engine_flag import get_risk_engine_v2_enabled
 from app.services.risk.limits import evaluate_order_risk
 from app.services.risk.policy_store import get_risk_policy
 from app.services.shared.system_events import add_system_event
 
+logger = logging.getLogger(__name__)
 POLICY_UNAVAILABLE: Final = "Risk policy checks are switched on but not available; order not executed."
 _AFTER_MARKET_HINTS: Final = ("Try placing an AMO order", "markets are not open for trading today")
 
@@ -92,26 +97,22 @@ class Execution:
     def _send(self, order: Order) -> Order:
         self.db.commit()
         client = OUTSIDE.client_for(self.db, self.settings, order.broker_name, user_id=order.user_id)
-        self.db.commit()
+        begin_asking(self.db, order)
+        failpoint(Failpoint.ORDER_ASKED)
+        name = shown_name(order.broker_name)
         try:
             broker_order_id = _place(client, order)
         except BrokerError as error:
-            order.status = "FAILED"
-            order.error_message = str(error)
+            if isinstance(error, OutcomeUnknown):
+                raise AskedInVain(name, order) from error
+            move(self.db, order, "SENDING", "FAILED", utc_now(), error_message=str(error))
             self.db.commit()
-            name = "Zerodha" if order.broker_name == "zerodha" else order.broker_name
             raise HTTPException(502, f"{name} order placement failed: {error}") from error
-        order.status = "SENT"
-        order.broker_order_id = broker_order_id
-        order.zerodha_order_id = broker_order_id if order.broker_name == "zerodha" else None
-        order.broker_account_id = client.account_id
-        order.error_message = None
-        details = {
-            "order_id": order.id, "broker_name": order.broker_name, "broker_order_id": broker_order_id,
-            "symbol": order.symbol, "side": order.side, "qty": order.qty,
-        }  # fmt: skip
-        self._add_event("INFO", "order", f"Order sent to {order.broker_name}", details)
-        self.db.commit()
+        except Exception as error:  # the client broke in the middle: it says nothing about the broker
+            logger.exception("the call to %s for order %s broke", name, order.id)
+            raise AskedInVain(name, order) from error
+        failpoint(Failpoint.ORDER_PLACED)
+        store_placed(self.db, order, broker_order_id, client.account_id, self.correlation_id)
         return order
 
     def _add_event(self, level: str, category: str, message: str, details: dict[str, object]) -> None:
@@ -128,7 +129,7 @@ class Execution:
 def _check_executable(order: Order) -> None:
     allowed = {"WAITING", "SENDING"} if order.synthetic_gtt else {"WAITING"}
     if order.status not in allowed or order.simulated:
-        raise HTTPException(400, "Only non-simulated WAITING orders can be executed.")
+        raise HTTPException(400, NOT_WAITING)
     if not order.qty or order.qty <= 0:
         raise HTTPException(400, "Order has invalid quantity.")
 

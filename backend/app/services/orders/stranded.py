@@ -2,8 +2,11 @@
 
 An AUTO order is committed before it is dispatched. If the process dies in between, or the database is
 lost, it stays WAITING in mode AUTO: a repeated delivery is a copy of it and the manual queue does not
-list it. Nobody knows whether it reached the broker, so it is never dispatched again by itself. After
+list it. An earlier release may have sent it, so it is never dispatched again by itself. After
 `STRANDED_AFTER` it moves to the manual queue with a message that says what to look for.
+
+An order of which a broker was asked is SENDING, not WAITING: `app.services.orders.sending.unknown` settles those,
+and the watch here looks for them too.
 
 Every worker looks; the update names the state it expects, so only one of them moves an order.
 """
@@ -19,8 +22,10 @@ from typing import Final
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.time_utils import utc_now
 from app.models import Order
+from app.services.orders.sending.unknown import settle_unknown
 from app.services.shared.bulk import changed_rows
 from app.services.shared.system_events import add_system_event
 
@@ -89,9 +94,12 @@ class StrandedOrdersWatch:
             try:
                 with self._sessions() as db:
                     moved = move_stranded_orders(db)
+                    settled = settle_unknown(db, get_settings())
             except Exception as error:
                 # Nothing is lost: the orders are found again in a minute.
                 logger.warning("stranded orders could not be looked for: %s", error)
                 continue
             if moved:
                 logger.warning("stranded AUTO orders moved to the waiting queue: %s", moved)
+            if settled:
+                logger.warning("orders of unknown outcome: %s", settled)

@@ -12,13 +12,15 @@ from app.core.config import Settings
 from app.models import Order
 from app.services.orders.execution import execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
+from app.services.orders.sending.asked import AskedInVain
 from app.services.shared.system_events import add_system_event, insert_system_event
 from app.services.webhook.decide import Signal, closing_event
 from app.services.webhook.store import Stored
 
 MARKET_CLOSED: Final = "AUTO(PAPER) dispatch skipped: market is closed. Moved to Waiting Queue."
 FALLBACK_REASON: Final = "AUTO dispatch failed. Moved to Waiting Queue."
-_AT_BROKER: Final = frozenset({"SENT", "OPEN", "EXECUTED"})
+PENDING: Final = {"dispatch": "PENDING"}  # the order is stored, and how its dispatch ends is not known yet
+_AT_BROKER: Final = frozenset({"SENDING", "SENT", "OPEN", "EXECUTED"})
 
 
 def accepted(stored: Stored) -> dict[str, Any]:
@@ -46,6 +48,8 @@ def dispatch_auto(
     else:
         try:
             execute_stored_order(db, settings, order.id, signal.correlation_id)
+        except AskedInVain:
+            return accepted(stored) | PENDING
         except HTTPException as failure:
             return _after_failure(db, signal, stored, order, failure)
     closing = closing_event(signal, stored.alert_id, order.id)

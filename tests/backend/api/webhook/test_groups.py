@@ -163,7 +163,7 @@ def test_a_slow_dispatch_is_answered_in_time_and_goes_on(
     monkeypatch.setattr(broker, "place_order", lambda order: answered.wait(10) and place(order))
     answer = together([_delivery()])[0].json()
     assert (answer["status"], answer["dispatch"]) == ("accepted", "PENDING")
-    assert db.scalars(select(Order.status)).all() == ["WAITING"]
+    assert db.scalars(select(Order.status)).all() == ["SENDING"]
     answered.set()
     WRITER.stop()  # waits for the dispatch
     db.rollback()

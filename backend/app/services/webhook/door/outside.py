@@ -29,7 +29,7 @@ from app.services.positions.sell_qty import (
 from app.services.shared.bulk import changed_rows
 from app.services.shared.system_events import add_system_event
 from app.services.webhook.decide import Signal
-from app.services.webhook.dispatch import accepted, dispatch_auto
+from app.services.webhook.dispatch import PENDING, accepted, dispatch_auto
 from app.services.webhook.door.group import Auto
 from app.services.webhook.door.waiting import Answer, Waiting, tell
 
@@ -96,7 +96,7 @@ class Outside:
 
     def dispatch(self, one: Waiting, auto: Auto) -> None:
         """Dispatch a stored order and tell its sender."""
-        one.meanwhile = Answer(201, accepted(auto.stored) | {"dispatch": "PENDING"})
+        one.meanwhile = Answer(201, accepted(auto.stored) | PENDING)
 
         def run() -> None:
             try:

@@ -1,0 +1,102 @@
+"""A broker is asked once: what an order says before, while and after it is asked.
+
+    WAITING --asked--> SENDING --placed--> SENT          the usual way
+                       SENDING --refused-> FAILED        the broker has not taken the order
+                       SENDING --?                       nobody knows: the call timed out, or the process died
+                       SENDING --found---> SENT          the broker was asked for the order's key and has it
+                       SENDING --missing-> WAITING       it has no such order: a person decides
+
+Safety order: SENDING is committed before the broker is called, by an update that names the state it expects, so of two
+that want to send an order one does. The call begins within `BEGIN_WITHIN` of that, or not at all. Only after `UNKNOWN_AFTER`,
+when no call can be under way, the broker is asked for the order's idempotency key; the order itself is not sent again.
+
+A synthetic GTT order comes here as SENDING already: what watches its trigger has taken it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from fastapi import HTTPException
+from sqlalchemy import ColumnElement, update
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
+
+from app.core.time_utils import utc_now
+from app.models import Order
+from app.services.brokers.clients import CALL_AT_MOST_S, idempotency_key
+from app.services.shared.bulk import changed_rows
+from app.services.shared.system_events import add_system_event
+
+BEGIN_WITHIN: Final = timedelta(seconds=10)
+UNKNOWN_AFTER: Final = BEGIN_WITHIN + timedelta(seconds=CALL_AT_MOST_S + 20)  # 20 s for clocks that differ
+NOT_WAITING: Final = "Only non-simulated WAITING orders can be executed."
+TOO_SLOW: Final = "The database took too long to note that the order is sent. The order was not sent."
+
+
+class AskedInVain(HTTPException):
+    """A broker was asked and nobody knows whether it has taken the order; answered 504."""
+
+    def __init__(self, name: str, order: Order) -> None:
+        key = idempotency_key(order)
+        super().__init__(
+            504,
+            f"{name} did not say whether it has taken the order. It is looked for under {key}; do not repeat it.",
+        )
+
+
+def begin_asking(db: Session, order: Order) -> None:
+    """Commit that a broker is asked for the order now.
+
+    Raises:
+        HTTPException: 400, somebody else has taken the order; 503, the commit took too long, and it was taken back.
+    """
+    from_status, asked_at = order.status, utc_now()
+    if not move(db, order, from_status, "SENDING", asked_at):
+        db.rollback()
+        raise HTTPException(400, NOT_WAITING)
+    db.commit()
+    if utc_now() - asked_at > BEGIN_WITHIN:
+        move(db, order, "SENDING", from_status, utc_now())
+        db.commit()
+        raise HTTPException(503, TOO_SLOW)
+
+
+def move(db: Session, order: Order, start: str, end: str, now: datetime, **more: Any) -> bool:
+    """Move an order without a broker's id from one status to another; False if it is in neither."""
+    expected = (Order.status == start, Order.broker_order_id.is_(None))
+    return _write(db, order, {"status": end, "updated_at": now, **more}, *expected)
+
+
+def store_placed(
+    db: Session, order: Order, broker_order_id: str, account_id: str | None, correlation_id: str | None
+) -> None:
+    """Write what the broker has answered, whatever the order says by now; commits."""
+    values = {
+        "status": "SENT",
+        "broker_order_id": broker_order_id,
+        "zerodha_order_id": broker_order_id if order.broker_name == "zerodha" else None,
+        "broker_account_id": account_id,
+        "error_message": None,
+        "updated_at": utc_now(),
+    }
+    _write(db, order, values)
+    details = {
+        "order_id": order.id, "broker_name": order.broker_name, "broker_order_id": broker_order_id,
+        "symbol": order.symbol, "side": order.side, "qty": order.qty,
+    }  # fmt: skip
+    add_system_event(
+        db, level="INFO", category="order", message=f"Order sent to {order.broker_name}",
+        correlation_id=correlation_id, details=details,
+    )  # fmt: skip
+    db.commit()
+
+
+def _write(db: Session, order: Order, values: dict[str, Any], *expected: ColumnElement[bool]) -> bool:
+    """Write into the row, not through the object: what the object remembers may be out of date."""
+    if not changed_rows(db, update(Order).where(Order.id == order.id, *expected).values(values)):
+        return False
+    for name, value in values.items():
+        set_committed_value(order, name, value)
+    return True
