@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import URL
 
-from app.core.config import get_settings
 from app.db.common.errors import ConfigurationError
-from app.db.common.settings import load_settings
+from app.db.common.settings import database_url, load_settings
 from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
 from app.db.sides.stores import Stores
@@ -57,10 +56,11 @@ def find_sides(sqlite: str | None, postgres: str | None) -> dict[Side, URL]:
         found[Side.POSTGRES] = postgres_option(postgres)
     if len(found) == 2:
         return found
-    ours = parse_url(get_settings().database_url, name="ST_DATABASE_URL")
+    own = database_url()
+    ours = parse_url(own, name="ST_DATABASE_URL") if own else None
     shadow = bare(load_settings().shadow_database_url)
     theirs = parse_url(shadow, name="ST_SHADOW_DATABASE_URL") if shadow else None
-    if theirs is not None and not found:
+    if ours is not None and theirs is not None and not found:
         make_pair(ours, theirs)
     for url in filter(None, (ours, theirs)):
         found.setdefault(side_of(url), url)
@@ -78,7 +78,7 @@ def find_pair(sqlite: str | None, postgres: str | None) -> Pair:
         if side not in found:
             raise ConfigurationError(
                 f"no {side} database is named",
-                hint=f"set ST_SHADOW_DATABASE_URL, or give --{side} URL",
+                hint=f"give --{side} {'FILE' if side is Side.SQLITE else 'URL'}, or set ST_SHADOW_DATABASE_URL",
             )
     return Pair(found[Side.SQLITE], found[Side.POSTGRES])
 

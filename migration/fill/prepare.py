@@ -13,19 +13,21 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_random
 
-from app.db.common.errors import NotPrepared, Refused, SchemaDrift, SwitchError
+from app.db.common.errors import Refused, SchemaDrift, SwitchError
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Pair, Side
-from app.db.revisions.source import SchemaSource
+from app.db.revisions.source import SchemaSource, keep_source
 from app.db.rows.catalog import (
     Schema,
+    postgres_columns,
+    postgres_columns_left_out,
     postgres_left_out,
     postgres_partial_uniques,
     quote,
@@ -35,18 +37,13 @@ from app.db.rows.catalog import (
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
-from app.db.sides.capture.inventory import check_postgres_inventory
-from app.db.sides.capture.silence import check_silence
 from app.db.sides.control import (
-    Control,
     advance,
     claim_postgres,
     claim_sqlite,
     is_claimed_postgres,
-    is_prepared_postgres,
     is_prepared_sqlite,
     postgres_control,
-    sqlite_control,
 )
 from app.db.sides.locks import mark_applying_postgres
 from app.db.sides.phase import Phase, record
@@ -54,10 +51,13 @@ from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
-from migration.fill import origin
+from migration.fill.before import origin, paired
 from migration.fill.ranges import plan_ranges
 from migration.preflight import rules
+from migration.preflight.findings import left_out
+from migration.preflight.findings.left_out import LeftOut
 from migration.preflight.findings.orphans import clear_orphans
+from migration.preflight.findings.seeded import MOST_ROWS
 
 WAL_WAIT_S = 30.0
 Report = Callable[[str], None]
@@ -87,17 +87,17 @@ def prepare(
     Args:
         source: what makes PostgreSQL's tables.
         discard_target: remove rows that PostgreSQL already holds in the tables that both sides have.
-        exclude: tables that take no part, on whichever side they are.
+        exclude: tables, and columns as TABLE.COLUMN, that take no part, on whichever side they are.
 
     Raises:
         Refused: a condition does not hold; nothing was changed on either side.
         SchemaDrift: the tables that the source makes are not those of SQLite; both sides are as they were found.
     """
     sqlite, postgres = stores.sqlite, stores.postgres
-    ours, theirs = _controls(sqlite, postgres)
+    ours, theirs = paired.controls(sqlite, postgres)
     if theirs is not None and theirs.phase != Phase.PREPARING and ours is not None:
-        _require_left_out(postgres, exclude)
-        return _repair(stores, report)
+        paired.require_as_prepared(postgres, source, exclude)
+        return Prepared(*paired.repair(stores, report))
     rules.refuse(
         rules.structure(
             sqlite.connection, pair.path, postgres.connection, source, active_policy(), frozenset(exclude)
@@ -111,21 +111,26 @@ def prepare(
         report(text)
 
     mode = str(sqlite.connection.execute("PRAGMA journal_mode").fetchone()[0])
-    _claim(postgres, discard_target, exclude)
+    without = left_out.resolve(
+        exclude, left_out.sqlite_needs(sqlite.connection), left_out.postgres_needs(postgres.connection)
+    )
+    _claim(postgres, source, discard_target, without)
     try:
-        return _build(pair, stores, source, steps, step)
+        return _build(pair, stores, source, discard_target, steps, step)
     except (SwitchError, psycopg.Error, DBAPIError, sqlite3.Error) as error:
         _undo(stores, mode, error)
         raise
 
 
-def _build(pair: Pair, stores: Stores, source: SchemaSource, steps: list[str], step: Report) -> Prepared:
+def _build(
+    pair: Pair, stores: Stores, source: SchemaSource, discard: bool, steps: list[str], step: Report
+) -> Prepared:
     """Everything that follows the claim."""
     sqlite, postgres = stores.sqlite, stores.postgres
     failpoint(Failpoint.PREPARE_CONTROL)
     source.make_tables(pair.postgres)
-    left_out = postgres_left_out(postgres.connection)
-    schema = read_schema(sqlite.connection, postgres.connection, left_out)
+    without = LeftOut(postgres_left_out(postgres.connection), postgres_columns_left_out(postgres.connection))
+    schema = read_schema(sqlite.connection, postgres.connection, without.tables, without.columns)
     if whole := postgres_partial_uniques(sqlite.connection, postgres.connection):
         table, index = whole[0]
         raise Refused(
@@ -134,14 +139,16 @@ def _build(pair: Pair, stores: Stores, source: SchemaSource, steps: list[str], s
             codes=("schema.partial_index",),
         )
     mode = _switch_to_wal(sqlite.connection)
-    _set_aside(postgres, schema, step)
-    if left_out:
-        step(f"left out, with all their rows: {', '.join(sorted(left_out))}")
+    _set_aside(postgres, schema, step, keep_rows=source.installed and not discard)
+    if without.tables:
+        step(f"left out, with all their rows: {', '.join(sorted(without.tables))}")
+    if without.columns:
+        step(f"left out, with all their values: {', '.join(replace(without, tables=frozenset()).names())}")
     failpoint(Failpoint.PREPARE_SCHEMA)
     with postgres.write() as connection:
         capture.install_postgres(connection, schema, inserts=False)  # the end of the copy adds them
     failpoint(Failpoint.PREPARE_CAPTURE)
-    _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair, mode, left_out)
+    _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair, mode, without)
     step(f"capture on for {len(schema)} tables")
     _clear_orphans(sqlite, step)
     with postgres.write() as connection:
@@ -149,77 +156,6 @@ def _build(pair: Pair, stores: Stores, source: SchemaSource, steps: list[str], s
         advance(connection, Phase.PREPARING, Phase.COPYING, 1)
     failpoint(Failpoint.PREPARE_DONE)
     return Prepared(len(schema), already=False, steps=steps)
-
-
-def _controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | None, Control | None]:
-    """Both control rows, None where there is none; refuses rows of different pairs."""
-    ours = theirs = None  # a table of the application may have the name of the control row's
-    if is_prepared_sqlite(sqlite.connection):
-        with suppress(NotPrepared):
-            ours = sqlite_control(sqlite.connection)
-    if is_prepared_postgres(postgres.connection):
-        with suppress(NotPrepared):
-            theirs = postgres_control(postgres.connection)
-    if theirs is not None and theirs.phase == Phase.COMPLETING:
-        raise Refused(
-            "the move is being ended", hint="see st-migrate status for the command that finishes it"
-        )
-    if ours is None and theirs is not None and theirs.phase != Phase.PREPARING:
-        # Going on would empty tables that may be the primary's.
-        raise Refused(
-            "the PostgreSQL database is already paired with another SQLite file",
-            hint="use that file, or run st-migrate abort with it first",
-        )
-    if ours is not None and (theirs is None or ours.pair != theirs.pair):
-        raise Refused(
-            "the SQLite file is already paired with another PostgreSQL database",
-            hint="use that database's URL, or run st-migrate abort with it first",
-        )
-    if ours is not None and theirs is not None and ours.epoch > theirs.epoch:
-        raise Refused(
-            "a forced rollback left this PostgreSQL behind",
-            hint="run st-migrate abort, then prepare --discard-target to fill it anew",
-        )
-    return ours, theirs
-
-
-def _require_left_out(postgres: PostgresStore, exclude: Collection[str]) -> None:
-    """What a pair leaves out is decided once, when it is prepared."""
-    if new := sorted(set(exclude) - postgres_left_out(postgres.connection)):
-        raise Refused(
-            f"the pair is prepared, and {new[0]} takes part in it",
-            hint="leave --exclude away, or run st-migrate abort and prepare anew",
-        )
-
-
-def _repair(stores: Stores, report: Report) -> Prepared:
-    """Both sides are prepared: put back any trigger that got lost."""
-    schema = read_schema(stores.sqlite.connection, stores.postgres.connection)
-    control = stores.postgres.read_control()
-    whole = _whole(stores.postgres.connection, schema)
-    with stores.sqlite.write() as connection:
-        changed = capture.install_sqlite(
-            connection, schema, capture.fence_message(control.primary, control.epoch)
-        )
-    with stores.postgres.write() as postgres:
-        capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
-        changed = changed or not whole
-        if changed:
-            postgres.execute("DELETE FROM st_verify")
-            record(postgres, "capture repaired", control.epoch, {})
-    if changed:
-        report("capture triggers were put back; verify again, changes may have been missed")
-    return Prepared(len(schema), already=True, repaired=changed)
-
-
-def _whole(connection: psycopg.Connection[Any], schema: Schema) -> bool:
-    """Whether PostgreSQL's capture was complete and no setting kept it from acting."""
-    try:
-        check_postgres_inventory(connection, schema)
-        check_silence(connection)
-    except SchemaDrift:
-        return False
-    return True
 
 
 def _undo(stores: Stores, mode: str, error: Exception) -> None:
@@ -237,20 +173,27 @@ def _undo(stores: Stores, mode: str, error: Exception) -> None:
         error.add_note(f"what prepare had done stands still: {second}")
 
 
-def _claim(postgres: PostgresStore, discard: bool, exclude: Collection[str]) -> None:
+def _claim(postgres: PostgresStore, source: SchemaSource, discard: bool, without: LeftOut) -> None:
     with postgres.write() as connection:
         for statement in tables.create_statements(Side.POSTGRES):
             connection.execute(statement.encode())
-        origin.leave_out(connection, exclude)
+        origin.leave_out(connection, without.tables, without.columns)
         if is_claimed_postgres(connection):
             return
         _keep_to_owner(connection)
         origin.remember(connection)
+        keep_source(connection, source)
+        if source.installed:
+            origin.remember_rows(connection, postgres_columns(connection), MOST_ROWS)
         claim_postgres(connection, uuid.uuid4().hex)
         connection.execute(
             "INSERT INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
         )
-        record(connection, "phase preparing", 1, {"discard": discard, "left_out": sorted(exclude)})
+        record(connection, "phase preparing", 1, _evidence(source, discard, without))
+
+
+def _evidence(source: SchemaSource, discard: bool, without: LeftOut) -> dict[str, Any]:
+    return {"schema": source.name, "discard": discard, "left_out": without.names()}
 
 
 def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
@@ -265,8 +208,12 @@ def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
         connection.execute(f"REVOKE ALL ON TABLE {quote(name)} FROM {role}".encode())
 
 
-def _set_aside(postgres: PostgresStore, schema: Schema, step: Report) -> None:
-    """Take indexes and foreign keys down for the copy, and remove the rows that making the tables left."""
+def _set_aside(postgres: PostgresStore, schema: Schema, step: Report, *, keep_rows: bool) -> None:
+    """Take indexes and foreign keys down for the copy, and remove the rows that making the tables left.
+
+    Args:
+        keep_rows: rows of an installer stay, which SQLite has as well; the copy takes their places.
+    """
     with postgres.write() as connection:
         names = list(schema)
         keys = deferred.drop_foreign_keys(connection)
@@ -274,19 +221,22 @@ def _set_aside(postgres: PostgresStore, schema: Schema, step: Report) -> None:
         if names:
             origin.note_emptied(connection)
             mark_applying_postgres(connection, 1)  # capture may be in place already
+        if names and not keep_rows:
             connection.execute(f"TRUNCATE {', '.join(map(quote, names))} RESTART IDENTITY".encode())
-    step(f"{len(names)} tables made on PostgreSQL, {indexes} indexes and {keys} foreign keys set aside")
+    did = "found" if keep_rows else "made"
+    step(f"{len(names)} tables {did} on PostgreSQL, {indexes} indexes and {keys} foreign keys set aside")
 
 
-def _capture_sqlite(
-    sqlite: SqliteStore, schema: Schema, pair: str, mode: str, left_out: Collection[str]
-) -> None:
+def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str, mode: str, without: LeftOut) -> None:
     """Log, triggers and control row in one transaction; `mode` is the file's former journal mode."""
     with sqlite.write() as connection:
         for statement in tables.create_statements(Side.SQLITE):
             connection.execute(statement)
         connection.executemany(
-            "INSERT OR IGNORE INTO st_excluded (tbl) VALUES (?)", [(name,) for name in sorted(left_out)]
+            "INSERT OR IGNORE INTO st_excluded (tbl) VALUES (?)", [(name,) for name in sorted(without.tables)]
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO st_excluded_column (tbl, col) VALUES (?, ?)", sorted(without.columns)
         )
         claim_sqlite(connection, pair, f"journal_mode={mode}")
         connection.execute(

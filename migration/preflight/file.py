@@ -28,7 +28,8 @@ def file_findings(sqlite: sqlite3.Connection, path: Path, source: SchemaSource) 
             f"the SQLite library is {sqlite3.sqlite_version}",
             f"use Python with SQLite {'.'.join(map(str, MINIMUM_SQLITE))} or newer",
         )
-    yield from _chain()
+    if not source.installed:
+        yield from _chain()
     yield from _integrity(sqlite)
     encoding = sqlite.execute("PRAGMA encoding").fetchone()[0]
     if encoding != "UTF-8":

@@ -18,13 +18,16 @@ import psycopg
 from app.db.common.errors import Refused
 from app.db.common.settings import load_settings
 from app.db.revisions.source import SchemaSource
-from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
+from app.db.rows.catalog import postgres_columns, quote
 from app.db.rows.policy import Policy
 from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
 from app.db.sides.control import is_prepared_postgres
 from migration.preflight import schema, server
 from migration.preflight.file import file_findings
+from migration.preflight.findings import left_out
+from migration.preflight.findings.compared import installed_findings
 from migration.preflight.findings.report import Finding, Severity
+from migration.preflight.findings.seeded import seeded
 from migration.preflight.findings.shapes import Shape, models, read_shapes
 from migration.preflight.findings.trial import Tried
 from migration.preflight.rows import last_ids, null_keys
@@ -45,36 +48,66 @@ def structure(
     """The shapes of the tables that would take part, and what the schemas, the file and the server say.
 
     Args:
-        excluded: tables that the operator leaves out; nothing is said of them.
+        excluded: tables, and columns as TABLE.COLUMN, that the operator leaves out; nothing else is said of them.
     """
     found = list(file_findings(sqlite, path, source))
     if postgres is not None:
         found += server.server_findings(postgres, load_settings(), 2 * path.stat().st_size)
+    reachable = postgres if postgres is not None and server.has_schema(postgres) else None
+    ours, theirs = left_out.sqlite_needs(sqlite), left_out.postgres_needs(reachable)
+    without = left_out.resolve(excluded, ours, theirs)
     shapes = {
-        name: shape for name, shape in read_shapes(sqlite, postgres, models()).items() if name not in excluded
+        name: shape.without({column for table, column in without.columns if table == name})
+        for name, shape in read_shapes(sqlite, postgres, models(), limits=source.installed).items()
+        if name not in without.tables
     }
     found += schema.database_findings(sqlite)
     found += schema.policy_findings(shapes, policy)
     found += _triggers(sqlite, postgres)
-    found += _excluded(sqlite, postgres, excluded)
-    if postgres is not None and server.has_schema(postgres):
-        found += schema.drift(set(shapes), postgres, excluded)
-        found += schema.narrow_findings(postgres)
-        if not is_prepared_postgres(postgres):
-            found += server.reserved(postgres)
-            found += server.filled(postgres, shapes)
-            found += server.keys_from_outside(postgres, shapes)
+    if reachable is not None:
+        found += _against(sqlite, reachable, shapes, source, without.tables)
     for shape in shapes.values():
-        found += schema.table_findings(sqlite, shape)
+        found += schema.table_findings(sqlite, shape, installed=source.installed)
         found += null_keys(sqlite, shape)
         found += last_ids(sqlite, shape)
-    return shapes, [item for item in found if item.table not in excluded or item.code == "schema.excluded"]
+    found = [
+        item
+        for item in found
+        if item.table not in without.tables and (item.table, item.column) not in without.columns
+    ]
+    return shapes, [*found, *left_out.findings(without, ours, theirs)]
+
+
+def _against(
+    sqlite: sqlite3.Connection,
+    postgres: psycopg.Connection[Any],
+    shapes: dict[str, Shape],
+    source: SchemaSource,
+    without: Collection[str],
+) -> Iterator[Finding]:
+    """What the schema of PostgreSQL says, and what stands in its tables."""
+    yield from schema.drift(set(shapes), postgres, without, installed=source.installed)
+    yield from schema.narrow_findings(postgres, installed=source.installed)
+    if source.installed:
+        yield from installed_findings(sqlite, postgres, shapes)
+    if not is_prepared_postgres(postgres):
+        yield from server.reserved(postgres)
+        if source.installed:
+            yield from seeded(sqlite, postgres, shapes)
+        else:
+            yield from server.filled(postgres, shapes)
+        yield from server.keys_from_outside(postgres, shapes)
 
 
 def is_worth_trying(
-    postgres: psycopg.Connection[Any], common: Collection[str], found: Iterable[Finding]
+    postgres: psycopg.Connection[Any],
+    common: Collection[str],
+    found: Iterable[Finding],
+    source: SchemaSource,
 ) -> bool:
     """Whether the chain can be tried: a server that will do, the right revision, none of the tables there yet."""
+    if source.installed:
+        return False
     stops = ("postgres.", "alembic.", "sqlite.")
     return (
         not any(item.severity is Severity.BLOCKS and item.code.startswith(stops) for item in found)
@@ -83,7 +116,7 @@ def is_worth_trying(
     )
 
 
-def trial_findings(tried: Tried) -> Iterator[Finding]:
+def trial_findings(tried: Tried, excluded: Collection[str] = ()) -> Iterator[Finding]:
     """What came of the chain in a schema that was thrown away."""
     if tried.skipped:
         yield Finding(
@@ -103,7 +136,7 @@ def trial_findings(tried: Tried) -> Iterator[Finding]:
             "schema.drift",
             Severity.BLOCKS,
             "the chain does not make this table on PostgreSQL",
-            f"add it to the chain, or leave it out: --exclude {name}",
+            f"add it to the chain, or leave it out: --leave-out {name}",
             table=name,
         )
     for name in tried.only_on_postgres:
@@ -115,11 +148,13 @@ def trial_findings(tried: Tried) -> Iterator[Finding]:
             table=name,
         )
     for table, column, side in tried.columns:
+        if f"{table}.{column}" in excluded:
+            continue
         yield Finding(
             "schema.drift",
             Severity.BLOCKS,
             f"after the chain the column is only on {side}",
-            "let the chain make it on both sides",
+            f"let the chain make it on both sides, or leave it out: --leave-out {table}.{column}",
             table=table,
             column=column,
         )
@@ -185,33 +220,3 @@ def _triggers(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | No
             f"ALTER TABLE {quote(table)} DISABLE TRIGGER {quote(name)} (on PostgreSQL)",
             table=table,
         )
-
-
-def _excluded(
-    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None, excluded: Collection[str]
-) -> Iterator[Finding]:
-    known = {name for (name,) in sqlite.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if postgres is not None:
-        known |= {
-            name
-            for (name,) in postgres.execute(
-                "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
-                "AND relnamespace = current_schema()::regnamespace"
-            ).fetchall()
-        }
-    for name in sorted(excluded):
-        if name not in known or name in BOOKKEEPING:
-            yield Finding(
-                "schema.unknown_exclude",
-                Severity.BLOCKS,
-                f"--exclude names {name}, and there is no such table",
-                "correct the name",
-            )
-        else:
-            yield Finding(
-                "schema.excluded",
-                Severity.INFO,
-                "the table is left out: its rows stay where they are, and are lost to the side that is moved to",
-                "nothing, if no part of the application needs the table after the move",
-                table=name,
-            )

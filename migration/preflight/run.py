@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy import URL
 
 from app.db.common.settings import Pooler, load_settings
-from app.db.revisions.source import Alembic, SchemaSource
+from app.db.revisions.source import SchemaSource, make_source
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.connection import open_sqlite
@@ -50,15 +50,15 @@ def run(
 
     Args:
         progress: called after each batch of rows.
-        source: what makes PostgreSQL's tables; None: the backend's Alembic chain.
-        excluded: tables that are left out of the move.
+        source: what makes PostgreSQL's tables; None: the usual one.
+        excluded: tables, and columns as TABLE.COLUMN, that are left out of the move.
 
     Raises:
         ConfigurationError: the file is not a SQLite database, or the server refuses the connection.
         ShadowUnavailable: the server cannot be reached.
     """
     settings = load_settings()
-    source = source or Alembic()
+    source = source or make_source()
     with closing(
         open_sqlite(sqlite_path, busy_timeout_ms=settings.sqlite_busy_timeout_ms, read_only=True)
     ) as sqlite:
@@ -86,8 +86,8 @@ def _run(
     with one_state(sqlite):
         try:
             shapes, found = structure(sqlite, path, postgres, source, policy, excluded)
-            if url is not None and postgres is not None and is_worth_trying(postgres, shapes, found):
-                found += trial_findings(try_chain(source, sqlite, url, excluded))
+            if url is not None and postgres is not None and is_worth_trying(postgres, shapes, found, source):
+                found += trial_findings(try_chain(source, sqlite, url, excluded), excluded)
             for name, shape in shapes.items():
                 read, took = _rows(sqlite, name, shape, policy, progress, found)
                 rows, seconds = rows + read, seconds + took

@@ -21,14 +21,23 @@ from migration.preflight.findings.shapes import Shape
 
 NAME_BYTES = 63
 _SAME_REVISION = "run st-migrate schema upgrade, which brings both sides to the same revision"
+_SAME_INSTALLER = "have the application's own installer or migration of one version make both sides"
 
 
 def _blocks(code: str, reason: str, remedy: str, table: str = "", column: str = "") -> Finding:
     return Finding(code, Severity.BLOCKS, reason, remedy, table=table, column=column)
 
 
-def table_findings(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:
-    """What stands in the way of one table."""
+def _same(installed: bool) -> str:
+    return _SAME_INSTALLER if installed else _SAME_REVISION
+
+
+def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool = False) -> Iterator[Finding]:
+    """What stands in the way of one table.
+
+    Args:
+        installed: its counterpart on PostgreSQL is the work of the application's own installer.
+    """
     table = shape.table
     if not table.key:
         yield _blocks(
@@ -54,15 +63,15 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding
             table.name,
             column_name,
         )
-    if shape.source == "declared":
+    if shape.source == "declared" and not installed:
         yield Finding(
             "schema.unknown_table",
             Severity.WARNS,
             "no model declares this table; prepare refuses it unless the Alembic chain makes it",
-            f"drop it if it is a leftover, add it to the chain, or leave it out: --exclude {table.name}",
+            f"drop it if it is a leftover, add it to the chain, or leave it out: --leave-out {table.name}",
             table=table.name,
         )
-    yield from _unknown_columns(shape)
+    yield from _unknown_columns(shape, _same(installed))
     yield from _index_findings(shape)
     yield from _generated(sqlite, table.name)
     try:  # compiling it finds a key that refers to nothing unique; nothing is read
@@ -76,7 +85,7 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding
         )
 
 
-def _unknown_columns(shape: Shape) -> Iterator[Finding]:
+def _unknown_columns(shape: Shape, remedy: str) -> Iterator[Finding]:
     """Columns that one side does not have, or no model."""
     ours = {column.name for column in shape.table.columns} | shape.unsupported.keys()
     if shape.source == "postgres":
@@ -84,7 +93,7 @@ def _unknown_columns(shape: Shape) -> Iterator[Finding]:
             yield _blocks(
                 "schema.drift",
                 f"the column is only on {'SQLite' if name in ours else 'PostgreSQL'}",
-                _SAME_REVISION,
+                f"{remedy}, or leave it out: --leave-out {shape.table.name}.{name}",
                 shape.table.name,
                 name,
             )
@@ -221,30 +230,44 @@ def _names(sqlite: sqlite3.Connection, names: list[tuple[str, str]]) -> Iterator
 
 
 def drift(
-    sqlite_tables: set[str], postgres: psycopg.Connection[object], excluded: Collection[str] = ()
+    sqlite_tables: set[str],
+    postgres: psycopg.Connection[object],
+    excluded: Collection[str] = (),
+    *,
+    installed: bool = False,
 ) -> Iterator[Finding]:
     """Tables that PostgreSQL alone has, and those of SQLite that it lacks although it has others of them."""
+    remedy = _same(installed)
     theirs = set(postgres_columns(postgres)) - set(excluded)
     for name in sorted(theirs - sqlite_tables):
         yield _blocks(
             "schema.drift",
             "the table is only on PostgreSQL",
-            f"{_SAME_REVISION}; if it has nothing to do with the application, leave it out: --exclude {name}",
+            f"{remedy}; if it has nothing to do with the application, leave it out: --leave-out {name}",
             name,
         )
     for name in sorted(sqlite_tables - theirs if sqlite_tables & theirs else ()):
         yield _blocks(
             "schema.drift",
             "the table is only on SQLite",
-            f"{_SAME_REVISION}; if the application does without it, leave it out: --exclude {name}",
+            f"{remedy}; if the application does without it, leave it out: --leave-out {name}",
             name,
         )
 
 
-def narrow_findings(postgres: psycopg.Connection[Any]) -> Iterator[Finding]:
+def narrow_findings(postgres: psycopg.Connection[Any], *, installed: bool = False) -> Iterator[Finding]:
     """Columns that a migration made too narrow, because it was not run by `app.db`."""
     narrow = narrow_columns(postgres)
-    if narrow:
+    if narrow and installed:
+        yield Finding(
+            "postgres.narrow_column",
+            Severity.INFO,
+            "columns on PostgreSQL take less than SQLite does, as the application declared them",
+            "nothing: values of today that do not fit are named; later ones would go to quarantine",
+            count=len(narrow),
+            keys=tuple(narrow[:SHOWN_KEYS]),
+        )
+    elif narrow:
         yield Finding(
             "postgres.narrow_column",
             Severity.WARNS,

@@ -99,11 +99,18 @@ class TableCheck:
             longest = max(map(len, present))
             limit = self._shape.lengths.get(column.name, longest)
             if longest > limit:
-                note("value.long_text", lambda value: len(value) > limit, str)
+                note(
+                    "value.too_long" if self._shape.limits else "value.long_text",
+                    lambda value: len(value) > limit,
+                    str,
+                )
             return longest * 4 > INDEX_LIMIT and column.name in self._indexed
         if column.kind is Kind.INTEGER:
             low, high = min(present), max(present)
-            if column.name in self._shape.narrow and not -_INT32 <= low <= high < _INT32:
+            if self._shape.limits:
+                if not column.takes((str(low), str(high))):
+                    note("value.too_large", lambda value: not column.takes((str(value),)), int)
+            elif column.name in self._shape.narrow and not -_INT32 <= low <= high < _INT32:
                 note(
                     "value.integer_32",
                     lambda value: -_EXACT <= value <= _EXACT and not -_INT32 <= value < _INT32,

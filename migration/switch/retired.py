@@ -1,7 +1,7 @@
 """The permanent fence of a side that was left behind: its data stay readable, nobody can write them.
 
 After `complete` a process that never heard of the move may still write to the old side. Its triggers
-refuse every write, with the name of the primary and its epoch; the version table is fenced too, so that
+refuse every write, with the name of the primary and its epoch; the tables of migration frameworks are fenced too, so that
 no migration can rebuild a table and lose its trigger. The refusal's text is the only record of the move
 that the retired side keeps.
 """
@@ -16,7 +16,7 @@ import psycopg
 
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
-from app.db.rows.catalog import VERSION_TABLE, literal, postgres_columns, quote, sqlite_columns
+from app.db.rows.catalog import FRAMEWORK_TABLES, literal, postgres_columns, quote, sqlite_columns
 from app.db.sides.capture.foreign import OURS_ON_SQLITE
 from app.db.sides.capture.triggers import FENCED_SQLSTATE, FENCED_TEXT
 from app.db.sides.stores import Stores
@@ -43,7 +43,9 @@ def retire_sqlite(connection: sqlite3.Connection, epoch: int) -> None:
     """Fence every table for good, in the caller's write transaction."""
     unfence_sqlite(connection)
     refusal = literal(message(Side.SQLITE, epoch))
-    for table in [*sqlite_columns(connection), VERSION_TABLE]:
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    frameworks = sorted(name for (name,) in names if name in FRAMEWORK_TABLES)
+    for table in [*sqlite_columns(connection), *frameworks]:
         for event in _EVENTS:
             name = quote(f"st_retired_{table}_{event.lower()}")
             connection.execute(
@@ -78,7 +80,12 @@ def retire_postgres(connection: psycopg.Connection[Any], epoch: int) -> None:
     connection.execute(
         _FUNCTION.format(sqlstate=FENCED_SQLSTATE, message=literal(message(Side.POSTGRES, epoch))).encode()
     )
-    for table in [*postgres_columns(connection), VERSION_TABLE]:
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
+        "AND relnamespace = current_schema()::regnamespace AND relname = ANY(%s) ORDER BY 1",
+        (sorted(FRAMEWORK_TABLES),),
+    ).fetchall()
+    for table in [*postgres_columns(connection), *(name for (name,) in rows)]:
         connection.execute(
             f"CREATE TRIGGER st_retired BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {quote(table)} "
             "FOR EACH STATEMENT EXECUTE FUNCTION st_retired()".encode()

@@ -36,7 +36,7 @@ from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.state.readiness import open_points
-from migration.fill import origin
+from migration.fill.before import origin
 from migration.switch import retired
 
 LOCKS_WITHIN_S = 60.0

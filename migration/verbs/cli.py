@@ -1,4 +1,4 @@
-"""`st-migrate`: moves a live database from SQLite to PostgreSQL and back. Verbs are in verbs_*.py.
+"""`st-migrate`: moves a live database from SQLite to PostgreSQL and back. The verbs stand beside this file.
 
 preflight -> prepare -> backfill -> verify -> cutover <-> rollback -> complete
 """
@@ -14,6 +14,7 @@ import typer
 from migration.verbs import frame
 from migration.verbs import lint as verbs_lint
 from migration.verbs import move as verbs_move
+from migration.verbs import offline as verbs_offline
 from migration.verbs import schema as verbs_schema
 from migration.verbs import switch as verbs_switch
 from migration.verbs import watch as verbs_watch
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 verbs_move.register(app)
+verbs_offline.register(app)
 verbs_switch.register(app)
 verbs_watch.register(app)
 verbs_schema.register(app)

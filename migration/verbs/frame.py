@@ -17,9 +17,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from app.core.config import get_settings
 from app.db.common.errors import ConfigurationError, NotPrepared, SwitchError
-from app.db.common.settings import load_settings
+from app.db.common.settings import database_url, load_settings
 from app.db.common.urls import Pair, parse_url
 from app.db.sides.stores import Stores
 from migration.common import sides
@@ -134,7 +133,7 @@ class Call:
         """Passwords of every URL that is in play, used or not."""
         texts = [self.sqlite, self.postgres]
         with suppress(SwitchError, ValidationError):  # the caller's own reading of the settings reports it
-            texts += [get_settings().database_url, load_settings().shadow_database_url]
+            texts += [database_url(), load_settings().shadow_database_url]
         urls = []
         for text in filter(None, texts):
             with suppress(SwitchError):

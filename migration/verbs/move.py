@@ -1,4 +1,4 @@
-"""Verbs that bring PostgreSQL to equality: preflight, prepare, backfill, worker, verify, run, copy."""
+"""Verbs that bring PostgreSQL to equality: preflight, prepare, backfill, worker, verify, run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import typer
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError
 from app.db.common.urls import Side
-from app.db.revisions.source import Alembic
-from app.db.rows.catalog import sqlite_columns, sqlite_left_out
+from app.db.revisions.source import SchemaSource, make_source, recorded_source
+from app.db.rows.catalog import names_left_out, sqlite_columns
 from app.db.rows.policy import active_policy
 from app.db.sides.phase import Phase
-from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
 from app.db.switch import guarded
-from app.db.switch.coordinator import Moved
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
 from migration.fill import run as copying
@@ -28,7 +26,6 @@ from migration.fill.worker import Worker, stop_on_signal
 from migration.preflight import run as preflight
 from migration.preflight.findings.report import Finding, Severity
 from migration.switch import retired, teardown
-from migration.switch.freeze import frozen
 from migration.switch.holdings import holdings
 from migration.verbs.frame import Call, verb
 from migration.verbs.switch import MaxPause, YesName, switched
@@ -40,7 +37,21 @@ DiscardTarget = Annotated[
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option("--exclude", metavar="TABLE", help="Leave this table out of the move; repeatable."),
+    typer.Option(
+        "--leave-out",
+        "--exclude",
+        metavar="TABLE[.COLUMN]",
+        help="Leave this table, or this column, out of the move; repeatable.",
+    ),
+]
+SchemaName = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="SOURCE",
+        help="What makes the tables on PostgreSQL: `alembic`, the chain of the backend around this program; "
+        "`existing`, the application's own installer, which has run. A pair remembers it.",
+    ),
 ]
 MaxLag = Annotated[
     int, typer.Option("--max-lag", min=1, help="Log entries beyond which the copy lets apply catch up.")
@@ -64,12 +75,11 @@ def register(app: typer.Typer) -> None:
         ("worker", worker),
         ("verify", verify),
         ("run", run),
-        ("copy", copy),
     ):
         verb(app, name)(function)
 
 
-def preflight_verb(call: Call, exclude: Exclude = None) -> Outcome:
+def preflight_verb(call: Call, exclude: Exclude = None, schema: SchemaName = None) -> Outcome:
     """Read everything, change nothing, list what would block the move or change meaning."""
     found = sides.find_sides(call.sqlite, call.postgres)
     if Side.SQLITE not in found:
@@ -81,6 +91,7 @@ def preflight_verb(call: Call, exclude: Exclude = None) -> Outcome:
             found.get(Side.POSTGRES),
             active_policy(),
             lambda table, rows: advance(table, rows, None),
+            source=make_source(schema),
             excluded=exclude or (),
         )
     lines = [line for finding in report.findings for line in _finding(finding)]
@@ -103,16 +114,20 @@ def _finding(item: Finding) -> list[str]:
 
 
 def prepare_verb(
-    call: Call, discard_target: DiscardTarget = False, exclude: Exclude = None, yes: YesName = None
+    call: Call,
+    discard_target: DiscardTarget = False,
+    exclude: Exclude = None,
+    schema: SchemaName = None,
+    yes: YesName = None,
 ) -> Outcome:
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
     with call.stores() as stores:
-        _confirm_discard(call, stores, discard_target, exclude or (), yes)
+        confirm_discard(call, stores, discard_target, exclude or (), yes)
         retired.reopen(stores, discard=discard_target)
         done = prepare(
             call.pair(),
             stores,
-            Alembic(),
+            _source(stores, schema),
             discard_target=discard_target,
             exclude=exclude or (),
             report=call.report,
@@ -120,7 +135,12 @@ def prepare_verb(
     return _prepared(done)
 
 
-def _confirm_discard(
+def _source(stores: Stores, name: str | None) -> SchemaSource:
+    """What makes the tables: as it is said, as the pair has it on record, or as usual."""
+    return make_source(name or recorded_source(stores.postgres.connection))
+
+
+def confirm_discard(
     call: Call, stores: Stores, discard: bool, exclude: Collection[str], yes: str | None
 ) -> None:
     """Ask before rows on PostgreSQL are removed; a database that serves as primary is never emptied."""
@@ -204,7 +224,7 @@ def verify(
                 applier, result, table or None, rate, advance, discard_strangers=discard_strangers
             )
         triggers = checking.trigger_lines(applier)
-        left_out = sorted(sqlite_left_out(stores.sqlite.connection))
+        left_out = names_left_out(stores.sqlite.connection)
     reasons = done.reasons()
     data = {
         "repaired": done.keys, "left": reasons, "triggers": triggers, **checking.result_json(result),
@@ -226,6 +246,7 @@ def run(
     discard_target: DiscardTarget = False,
     yes: YesName = None,
     exclude: Exclude = None,
+    schema: SchemaName = None,
     max_lag: MaxLag = _MAX_LAG,
     rate: Rate = None,
     workers: Workers = None,
@@ -233,8 +254,8 @@ def run(
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
     with call.stores() as stores:
-        _confirm_discard(call, stores, discard_target, exclude or (), yes)
-        primary = _prepared_side(call, stores, discard_target, exclude or ())
+        confirm_discard(call, stores, discard_target, exclude or (), yes)
+        primary = prepared_side(call, stores, discard_target, exclude or (), schema)
         if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
         applier = Applier(stores)
@@ -252,66 +273,11 @@ def run(
         return switched(stores, done, call.report)
 
 
-def _prepared_side(call: Call, stores: Stores, discard: bool, exclude: Collection[str]) -> Side:
+def prepared_side(
+    call: Call, stores: Stores, discard: bool, exclude: Collection[str], schema: str | None
+) -> Side:
     """Prepare, unless that is done; returns the primary."""
     retired.reopen(stores, discard=discard)
-    prepare(call.pair(), stores, Alembic(), discard_target=discard, exclude=exclude, report=call.report)
+    source = _source(stores, schema)
+    prepare(call.pair(), stores, source, discard_target=discard, exclude=exclude, report=call.report)
     return stores.postgres.read_control().primary
-
-
-def copy(
-    call: Call,
-    discard_target: DiscardTarget = False,
-    yes: YesName = None,
-    exclude: Exclude = None,
-    workers: Workers = None,
-    unfence_retired: Annotated[
-        bool, typer.Option("--unfence-retired", help="Leave SQLite writable afterwards. Dangerous.")
-    ] = False,
-) -> Outcome:
-    """Move offline: SQLite takes no writes meanwhile, PostgreSQL is alone afterwards."""
-    with call.stores() as stores:
-        ours, theirs = teardown.controls(stores)
-        ending = theirs is not None and theirs.phase == Phase.COMPLETING
-        epoch = retired.sqlite_retired_at(stores.sqlite.connection)
-        if ours is None and theirs is None and epoch is not None:
-            return Outcome(
-                "already_complete", f"postgres is primary since epoch {epoch}", data={"epoch": epoch}
-            )
-        if not ending:
-            _confirm_discard(call, stores, discard_target, exclude or (), yes)
-            outcome = _copy_frozen(call, stores, discard_target, exclude or (), workers)
-            if outcome is not None:
-                return outcome
-        not_valid = [] if ending else deferred.validate_foreign_keys(stores.postgres.connection)
-        ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
-    epoch = ended.plan.epoch if ended.plan else None
-    data = {"primary": "postgres", "epoch": epoch, "foreign_keys_not_valid": not_valid}
-    return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
-
-
-def _copy_frozen(
-    call: Call, stores: Stores, discard: bool, exclude: Collection[str], workers: int | None
-) -> Outcome | None:
-    """Copy, verify and switch; returns an outcome only where it ends before the switch."""
-    if _prepared_side(call, stores, discard, exclude) is Side.POSTGRES:
-        return None
-    applier = Applier(stores)
-    with frozen(stores) as renew, call.render.progress("copy") as advance:
-        call.report("SQLite takes no writes from here on")
-
-        def renewing(name: str, done: int, total: int | None) -> None:
-            renew()
-            advance(name, done, total)
-
-        copying.backfill(call.pair(), applier, Throttle(), workers, renewing)
-        applier.drain()
-        result = checking.verify(applier, None, None, advance, renew)
-    if not result.clean:
-        data = {"verify": checking.result_json(result)}
-        return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
-    done = guarded.switch(applier, Side.POSTGRES, max_pause_ms=_OFFLINE_PAUSE_MS, report=call.report)
-    return None if isinstance(done, (Moved, guarded.Already)) else switched(stores, done, call.report)
-
-
-_OFFLINE_PAUSE_MS = 60_000

@@ -10,9 +10,8 @@ import sqlalchemy as sa
 import typer
 from alembic.util import CommandError
 
-from app.core.config import get_settings
 from app.db.common.errors import ConfigurationError
-from app.db.common.settings import load_settings
+from app.db.common.settings import database_url, load_settings
 from app.db.common.urls import Side, as_text, make_pair, parse_url, side_of
 from app.db.revisions.chain import upgrade_head
 from app.db.revisions.ddl import narrow_columns
@@ -79,8 +78,9 @@ def _targets(call: Call, found: dict[Side, sa.URL]) -> dict[Side, sa.URL]:
         for side in Side:
             if _is_retired(side, found[side]):
                 return {side.other: found[side.other]}
-    if call.sqlite is None and call.postgres is None:
-        url = parse_url(get_settings().database_url, name="ST_DATABASE_URL")
+    own = database_url()
+    if own is not None and call.sqlite is None and call.postgres is None:
+        url = parse_url(own, name="ST_DATABASE_URL")
         return {side_of(url): url}
     side = Side.SQLITE if call.sqlite is not None else Side.POSTGRES
     return {side: found[side]}

@@ -10,6 +10,7 @@ import typer
 
 from app.db.apply.round import Applier
 from app.db.common.urls import Side
+from app.db.rows.catalog import names_left_out
 from app.db.sides.stores import Stores
 from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
@@ -216,6 +217,9 @@ def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> 
     with call.stores() as stores:
         _, arbiter = teardown.controls(stores)
         left = _left_behind(stores, arbiter.primary) if arbiter else []
+        without = names_left_out(stores.sqlite.connection)
+        if arbiter and without and arbiter.primary is Side.POSTGRES:
+            call.report(f"left out of the move, and only on SQLite: {', '.join(without)}")
         if arbiter and left:
             call.report(f"{_loss(left, arbiter.primary)}; nothing names them any more after this")
         if ending.asks(stores):
@@ -223,7 +227,9 @@ def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> 
             call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
         ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
         outcome = _ended(ended, "complete", stores)
-        return _with(outcome, left) if ended.plan is not None else outcome
+        if ended.plan is None:
+            return outcome
+        return replace(outcome, data={**_with(outcome, left).data, "left_out": without})
 
 
 _COMPLETES = (

@@ -15,8 +15,8 @@ import psycopg
 
 from app.db.common.errors import NotPrepared, SwitchError
 from app.db.common.urls import Pair, Side, shown
-from app.db.revisions.source import Alembic, SchemaSource
-from app.db.rows.catalog import sqlite_left_out
+from app.db.revisions.source import SchemaSource, source_of
+from app.db.rows.catalog import names_left_out
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
@@ -160,7 +160,7 @@ def gather(
     """Read both sides.
 
     Args:
-        source: what tells the sides' schemas apart; None for the backend's Alembic chain.
+        source: what tells the sides' schemas apart; None: the pair's own.
         count_orphans: also count what keeps foreign keys from being valid, which reads tables.
 
     Raises:
@@ -168,7 +168,7 @@ def gather(
     """
     status = Status(SideStatus(shown(pair.sqlite)), SideStatus(shown(pair.postgres)))
     _read_sqlite(stores.sqlite, status.sqlite)
-    status.left_out = sorted(sqlite_left_out(stores.sqlite.connection))
+    status.left_out = names_left_out(stores.sqlite.connection)
     _read_postgres(stores.postgres, status.postgres)
     if status.postgres.control is None:
         return status
@@ -181,7 +181,8 @@ def gather(
         status.quarantine = readiness.quarantined(connection)
         if status.state in (Phase.COPYING, Phase.REPLICATING):
             status.lag = readiness.lag(stores)
-            status.checks = [check for check in Checks(stores, source or Alembic()).all() if not check.ok]
+            checks = Checks(stores, source or source_of(connection))
+            status.checks = [check for check in checks.all() if not check.ok]
             standing = any(check.name in KEEP_FROM_APPLYING for check in status.checks)
             status.apply = readiness.apply_state(stores, status.lag, standing=standing)
             if count_orphans:

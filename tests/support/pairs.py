@@ -46,6 +46,9 @@ class PlainTables:
         ddl: what makes PostgreSQL's tables. probe: one of them, so that the DDL runs once; None: it runs each time.
     """
 
+    name = "alembic"
+    installed = False
+
     def __init__(self, ddl: str = POSTGRES_DDL, probe: str | None = "item") -> None:
         self._ddl = ddl
         self._probe = probe

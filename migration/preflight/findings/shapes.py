@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import re
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -18,7 +18,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from app.db.base import Base
-from app.db.rows.catalog import Column, Table, normal_declared, postgres_columns, quote, sqlite_columns
+from app.db.common.settings import IN_APPLICATION
+from app.db.rows.catalog import (
+    NARROW,
+    Column,
+    Table,
+    normal_declared,
+    postgres_columns,
+    quote,
+    sqlite_columns,
+)
 from app.db.rows.kinds import POSTGRES_KINDS, Kind
 
 _POSTGRES = PGDialect_psycopg()  # type: ignore[no-untyped-call]
@@ -75,6 +84,7 @@ class Shape:
         unsupported: columns whose type has no canonical form, with that type.
         source: where the kinds come from: postgres, models or declared.
         known: the columns that the source has.
+        limits: `lengths` and `narrow` are those of PostgreSQL's own columns, which stay.
     """
 
     table: Table
@@ -84,11 +94,27 @@ class Shape:
     unsupported: dict[str, str] = field(default_factory=dict)
     source: str = "declared"
     known: frozenset[str] = frozenset()
+    limits: bool = False
+
+    def without(self, columns: Collection[str]) -> Shape:
+        """The same table without some of its columns, on either side; a key stays whole."""
+        columns = set(columns) - set(self.table.key_names)
+        if not columns:
+            return self
+        kept = tuple(column for column in self.table.columns if column.name not in columns)
+        return replace(
+            self,
+            table=replace(self.table, columns=kept),
+            indexes=tuple(index for index in self.indexes if not set(index.columns) & set(columns)),
+            unsupported={name: kind for name, kind in self.unsupported.items() if name not in columns},
+            known=self.known - set(columns),
+        )
 
 
 def models() -> sa.MetaData:
-    """The tables that the application's models declare."""
-    importlib.import_module("app.models")
+    """The tables that the models of the backend declare, of which these files are a part; none otherwise."""
+    if IN_APPLICATION:
+        importlib.import_module("app.models")
     return Base.metadata
 
 
@@ -113,12 +139,20 @@ def declared_kind(declared: str) -> Kind:
 
 
 def read_shapes(
-    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None, metadata: sa.MetaData
+    sqlite: sqlite3.Connection,
+    postgres: psycopg.Connection[Any] | None,
+    metadata: sa.MetaData,
+    *,
+    limits: bool = False,
 ) -> dict[str, Shape]:
-    """The shape of every application table of the SQLite file."""
+    """The shape of every application table of the SQLite file.
+
+    Args:
+        limits: what PostgreSQL's columns do not take stays so, because nobody widens them.
+    """
     theirs = postgres_columns(postgres) if postgres is not None else {}
     return {
-        name: _shape(sqlite, name, columns, _types(name, theirs, metadata))
+        name: _shape(sqlite, name, columns, _types(name, theirs, metadata), limits)
         for name, columns in sqlite_columns(sqlite).items()
     }
 
@@ -145,9 +179,17 @@ def _compiled(kind: sa.types.TypeEngine[Any]) -> str:
 
 
 def _shape(
-    sqlite: sqlite3.Connection, name: str, columns: dict[str, tuple[str, bool, int]], types: _Types
+    sqlite: sqlite3.Connection,
+    name: str,
+    columns: dict[str, tuple[str, bool, int]],
+    types: _Types,
+    limits: bool,
 ) -> Shape:
     source, known = types
+    limits = limits and source == "postgres"
+    lengths = (
+        {c: text for c, (text, _) in known.items()} if limits else {c: d for c, (d, _, _) in columns.items()}
+    )
     parts: dict[str, Column] = {}
     unsupported: dict[str, str] = {}
     for column, (declared, nullable, position) in columns.items():
@@ -161,19 +203,20 @@ def _shape(
     key_names = [c for c, (_, _, position) in sorted(columns.items(), key=lambda c: c[1][2]) if position]
     return Shape(
         table=Table(name, tuple(parts.values()), tuple(parts[c] for c in key_names if c in parts)),
-        lengths={c: length for c, (declared, _, _) in columns.items() if (length := _length(declared))},
-        narrow=frozenset(
-            c for c, (declared, _, _) in columns.items() if normal_declared(declared) != "BIGINT"
-        ),
+        lengths={c: length for c, declared in lengths.items() if (length := _length(declared))},
+        narrow=frozenset(c for c, (text, _) in known.items() if text in NARROW)
+        if limits
+        else frozenset(c for c, (declared, _, _) in columns.items() if normal_declared(declared) != "BIGINT"),
         indexes=tuple(_indexes(sqlite, name, tuple(key_names))),
         unsupported=unsupported,
         source=source,
         known=frozenset(known),
+        limits=limits,
     )
 
 
 def _length(declared: str) -> int | None:
-    found = re.fullmatch(r"[\w ]*CHAR\w*\s*\((\d+)\)", declared.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"[\w ]*CHAR[\w ]*\s*\((\d+)\)", declared.strip(), re.IGNORECASE)
     return int(found.group(1)) if found else None
 
 

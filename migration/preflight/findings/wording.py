@@ -26,6 +26,8 @@ _NOTES: dict[str, tuple[str, str]] = {
 }
 _REFUSED: dict[str, str] = {
     "value.null": "set a value, on SQLite",
+    "value.too_long": "shorten the text on SQLite, or let the application's own migration widen the column",
+    "value.too_large": "correct the number on SQLite, or let the application's own migration widen the column",
     "value.numeric_scale": "widen the column in a migration: PostgreSQL would round the number",
     "value.index_size": "shorten the text on SQLite, or drop the index in a migration",
 }
@@ -78,6 +80,10 @@ def finding(table: str, name: str, code: str, group: Group, chosen: tuple[str, .
     fits = tuple(sorted(group.fits or ()))
     if code == "value.null":
         group.reason = "NULL in a column that takes none on PostgreSQL"
+    if code == "value.too_long":
+        group.reason = "text longer than the column of PostgreSQL takes"
+    if code == "value.too_large":
+        group.reason = "integers that the column of PostgreSQL does not take"
     if code == "value.numeric_scale":
         group.reason = "more digits than the numeric column keeps"
     if not group.left:

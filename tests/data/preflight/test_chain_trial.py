@@ -162,7 +162,7 @@ def test_a_table_that_the_chain_does_not_make_is_named_before(
     connection.close()
     (finding,) = _blocking(path, url, config)
     assert (finding.code, finding.table) == ("schema.drift", "candles_2024")
-    assert "--exclude candles_2024" in finding.remedy
+    assert "--leave-out candles_2024" in finding.remedy
 
 
 def test_a_chain_with_two_heads_or_none_that_can_be_read(

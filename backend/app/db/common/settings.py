@@ -2,13 +2,16 @@
 
 The application's `get_settings().database_url` (ST_DATABASE_URL) says which side this deployment wants
 as primary. Everything else about the pair of databases is here, so that these files work in any
-checkout whose own settings know nothing of it.
+checkout whose own settings know nothing of it. Installed as a tool of their own, beside any application, they ask
+the environment alone, and import nothing of an application.
 """
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +21,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.db.common.deadline import at_most, in_request
 from app.db.common.errors import ConfigurationError
 
+# Whether these files are the package `app.db` of a backend. The wheel has them under a name of its own.
+IN_APPLICATION = __name__.partition(".")[0] == "app"
 _BACKEND = Path(__file__).resolve().parents[3]
+_ENV_FILES = (_BACKEND.parent / ".env", _BACKEND / ".env") if IN_APPLICATION else ()
 
 
 class DualWrite(StrEnum):
@@ -56,7 +62,7 @@ class ShimSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="ST_",
-        env_file=(_BACKEND.parent / ".env", _BACKEND / ".env"),
+        env_file=_ENV_FILES,
         env_file_encoding="utf-8",
         extra="ignore",
     )
@@ -98,6 +104,20 @@ def load_settings() -> ShimSettings:
         raise ConfigurationError(
             f"{name} is {first['input']!r}: {first['msg']}", hint="see .env.example for what it may be"
         ) from None
+
+
+def database_url() -> str | None:
+    """ST_DATABASE_URL as the application's settings have it; without an application the variable itself."""
+    if not IN_APPLICATION:
+        return os.environ.get("ST_DATABASE_URL") or None
+    return str(import_module("app.core.config").get_settings().database_url)
+
+
+def database_echo() -> bool:
+    """Whether the application's settings ask for every statement to be logged."""
+    if not IN_APPLICATION:
+        return False
+    return bool(getattr(import_module("app.core.config").get_settings(), "database_echo", False))
 
 
 @lru_cache(maxsize=1)

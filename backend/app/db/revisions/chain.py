@@ -17,14 +17,19 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-import app
-from app.core.config import get_settings
+from app.db.common.errors import ConfigurationError
+from app.db.common.settings import IN_APPLICATION, database_url
 from app.db.common.urls import parse_url
 from app.db.revisions.commits import commits_of
 from app.db.revisions.pair import migrate
 from app.db.revisions.runner import Run
 
-ALEMBIC_INI = Path(app.__file__).resolve().parents[1] / "alembic.ini"
+ALEMBIC_INI = Path(__file__).resolve().parents[3] / "alembic.ini"
+
+
+def has_chain() -> bool:
+    """Whether these files are part of a backend that has a chain."""
+    return IN_APPLICATION and ALEMBIC_INI.is_file()
 
 
 def alembic_config(url: str) -> Config:
@@ -143,5 +148,7 @@ def run_environment(metadata: sa.MetaData) -> None:
         Run(environment, metadata).on_connection(given)
         return
     option = context.get_x_argument(as_dictionary=True).get("url")
-    url = option or _set_by_program(config) or get_settings().database_url
+    url = option or _set_by_program(config) or database_url()
+    if url is None:
+        raise ConfigurationError("no database is named", hint="set ST_DATABASE_URL, or give -x url=URL")
     migrate(Run(environment, metadata), parse_url(url, name="the database to migrate"))

@@ -13,11 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.core.config import get_settings
 from app.db.apply.heal import heal
 from app.db.common.errors import ConfigurationError, NotPrepared, Refused, ShadowUnavailable
 from app.db.common.failpoints import Failpoint, failpoint
-from app.db.common.settings import load_settings
+from app.db.common.settings import database_url, load_settings
 from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, shown, side_of
 from app.db.revisions.around import (
@@ -153,7 +152,7 @@ def _partner(url: sa.URL, control: Control, given: sa.URL | None) -> tuple[sa.UR
     if given is None:
         configured = {
             "ST_SHADOW_DATABASE_URL": bare(load_settings().shadow_database_url),
-            "ST_DATABASE_URL": get_settings().database_url,
+            "ST_DATABASE_URL": database_url(),
         }
         named = {name: parse_url(text, name=name) for name, text in configured.items() if text}
     fitting = [(name, url) for name, url in named.items() if url is not None and side_of(url) is other_side]

@@ -20,11 +20,10 @@ from functools import cached_property
 from sqlalchemy import URL, Engine, QueuePool
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.config import get_settings
 from app.db.common import forks
-from app.db.common.errors import ForkedInUse
+from app.db.common.errors import ConfigurationError, ForkedInUse
 from app.db.common.logs import logger
-from app.db.common.settings import ShimSettings, shim_settings
+from app.db.common.settings import ShimSettings, database_echo, database_url, shim_settings
 from app.db.common.url_options import bare
 from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
 from app.db.session.engines import make_engine
@@ -243,10 +242,10 @@ def runtime() -> Runtime:
     global _runtime
     with _making:
         if _runtime is None:
-            settings = get_settings()
-            _runtime = make_runtime(
-                settings.database_url, shim_settings(), echo=bool(getattr(settings, "database_echo", False))
-            )
+            url = database_url()
+            if url is None:
+                raise ConfigurationError("no database is named", hint="set ST_DATABASE_URL")
+            _runtime = make_runtime(url, shim_settings(), echo=database_echo())
         if _runtime.forked_in_use:
             raise ForkedInUse(
                 "this process was forked while another thread of its parent used the SQLite file",

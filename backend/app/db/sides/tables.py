@@ -1,9 +1,9 @@
 """The bookkeeping tables, once for both sides.
 
-Five stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
+Six stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
 of the other side's log has been applied here), `st_change_log` (what changed here), `st_pending`
-(strict mode: what was written here before the primary committed it) and `st_excluded` (what is left out). The rest stands on PostgreSQL,
-the arbiter.
+(strict mode: what was written here before the primary committed it), `st_excluded` and `st_excluded_column` (what is
+left out). The rest stands on PostgreSQL, the arbiter.
 """
 
 from __future__ import annotations
@@ -86,14 +86,21 @@ pending = Table(
 
 # Tables that the operator left out of the move: not compared, not captured, not copied.
 excluded = Table("st_excluded", both, Column("tbl", Text, primary_key=True))
+# The same for single columns of tables that take part.
+excluded_column = Table(
+    "st_excluded_column", both, Column("tbl", Text, primary_key=True), Column("col", Text, primary_key=True)
+)
 
-# What stood on PostgreSQL before `prepare` began, so that it can be left as it was found.
+# What stood on PostgreSQL before `prepare` began, so that it can be left as it was found; and what the schema's
+# source is, where that is not the Alembic chain.
 found = Table(
     "st_found",
     arbiter,
     Column("name", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),  # table, view, type, sequence
-    Column("columns", Text, nullable=False),  # of a table, JSON: column, type, collation, default
+    Column("kind", Text, primary_key=True),  # table, view, type, sequence; rows, source
+    Column(
+        "columns", Text, nullable=False
+    ),  # of a table, JSON: column, type, collation, default; or its rows
 )
 
 copy_range = Table(

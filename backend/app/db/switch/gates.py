@@ -17,7 +17,7 @@ from app.db.apply.outcome import Skipped
 from app.db.apply.round import Applier
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
-from app.db.revisions.source import Alembic, SchemaSource
+from app.db.revisions.source import SchemaSource, source_of
 from app.db.switch.ids import Ids
 from app.db.switch.rehearsal import key_seconds, rehearse
 from app.db.switch.state.checks import SHOWN, Check, Checks, Verdict, make, some
@@ -57,13 +57,14 @@ def evaluate(
         max_lag: log entries that the shadow may be behind.
         give_up_at: the moment of `time.monotonic` from which changed keys are not compared any more.
         report: called with one line for each gate that takes long.
-        source: what tells the sides' schemas apart; None for the backend's Alembic chain.
+        source: what tells the sides' schemas apart; None: the pair's own.
 
     Raises:
         NotPrepared: a side carries no control row.
         ShadowUnavailable: PostgreSQL cannot be reached.
     """
-    gates = _Gates(applier, to, max_pause_ms, max_lag, source or Alembic(), give_up_at)
+    source = source or source_of(applier.stores.postgres.connection)
+    gates = _Gates(applier, to, max_pause_ms, max_lag, source, give_up_at)
     found, began = [], time.monotonic()
     for gate in gates.gates():
         found.append(gate)

@@ -49,7 +49,7 @@ def test_only_tables_that_are_emptied_are_shown(at_stage: AtStage) -> None:
     sides = filled(at_stage)
     sides.postgres("CREATE TABLE theirs (id bigint PRIMARY KEY)")
     sides.postgres("INSERT INTO theirs VALUES (1)")
-    text = refused_to_ask(sides.run("prepare", "--discard-target", "--exclude", "theirs"))
+    text = refused_to_ask(sides.run("prepare", "--discard-target", "--leave-out", "theirs"))
     assert "alerts: 2 rows" in text and "theirs" not in text
 
 

@@ -10,7 +10,16 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import SchemaDrift
-from app.db.rows.catalog.tables import EXCLUDED_TABLE, Column, Schema, Table, _known, quote, takes_part
+from app.db.rows.catalog.tables import (
+    EXCLUDED_COLUMN_TABLE,
+    EXCLUDED_TABLE,
+    Column,
+    Schema,
+    Table,
+    _known,
+    quote,
+    takes_part,
+)
 from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
 from app.db.rows.spelling import Spelling, usual
 
@@ -33,12 +42,38 @@ def postgres_left_out(connection: psycopg.Connection[Any]) -> frozenset[str]:
     return frozenset(name for (name,) in connection.execute(f"SELECT tbl FROM {EXCLUDED_TABLE}".encode()))
 
 
+def sqlite_columns_left_out(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    """The columns that the operator left out, as (table, column), as SQLite's side has them on record."""
+    try:
+        return frozenset(connection.execute(f"SELECT tbl, col FROM {EXCLUDED_COLUMN_TABLE}"))
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return frozenset()
+
+
+def names_left_out(connection: sqlite3.Connection) -> list[str]:
+    """What is left out, as the operator wrote it: tables, and columns as TABLE.COLUMN."""
+    columns = [f"{table}.{column}" for table, column in sqlite_columns_left_out(connection)]
+    return sorted([*sqlite_left_out(connection), *columns])
+
+
+def postgres_columns_left_out(connection: psycopg.Connection[Any]) -> frozenset[tuple[str, str]]:
+    """The same, as PostgreSQL's side has them on record."""
+    row = connection.execute(f"SELECT to_regclass('{EXCLUDED_COLUMN_TABLE}') IS NOT NULL".encode()).fetchone()
+    if row is None or not row[0]:
+        return frozenset()
+    rows = connection.execute(f"SELECT tbl, col FROM {EXCLUDED_COLUMN_TABLE}".encode()).fetchall()
+    return frozenset((table, column) for table, column in rows)
+
+
 def sqlite_columns(connection: sqlite3.Connection) -> dict[str, dict[str, tuple[str, bool, int]]]:
     """Every table of the SQLite file that takes part: column name to (declared type, nullable, key position).
 
     Generated columns are left out: each side computes its own.
     """
     left_out = sqlite_left_out(connection)
+    without = sqlite_columns_left_out(connection)
     tables = [
         name
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
@@ -50,7 +85,7 @@ def sqlite_columns(connection: sqlite3.Connection) -> dict[str, dict[str, tuple[
             for _, name, declared, not_null, _, position, hidden in connection.execute(
                 f"PRAGMA table_xinfo({quote(table)})"
             )
-            if hidden == 0
+            if hidden == 0 and (table, name) not in without
         }
         for table in tables
     }
@@ -119,26 +154,35 @@ def postgres_columns(
     Generated columns are left out, as on SQLite.
     """
     left_out = postgres_left_out(connection)
+    without = postgres_columns_left_out(connection)
     tables: dict[str, list[tuple[str, str, str, bool, bool, int]]] = {}
     for table, *column in connection.execute(POSTGRES_COLUMNS).fetchall():
-        if takes_part(table) and table not in left_out:
+        if takes_part(table) and table not in left_out and (table, column[0]) not in without:
             tables.setdefault(table, []).append(tuple(column))
     return tables
 
 
 def read_schema(
-    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], left_out: Collection[str] = ()
+    sqlite: sqlite3.Connection,
+    postgres: psycopg.Connection[Any],
+    left_out: Collection[str] = (),
+    without: Collection[tuple[str, str]] = (),
 ) -> Schema:
     """The tables of the pair, columns in PostgreSQL's order.
 
     Args:
         left_out: tables that take no part, besides those that the sides have on record.
+        without: the same for columns, as (table, column).
 
     Raises:
         SchemaDrift: tables or columns that only one side has, a column of a type that has no canonical
             form, or a table without a usable primary key.
     """
-    ours = {name: columns for name, columns in sqlite_columns(sqlite).items() if name not in left_out}
+    ours = {
+        name: {column: what for column, what in columns.items() if (name, column) not in without}
+        for name, columns in sqlite_columns(sqlite).items()
+        if name not in left_out
+    }
     theirs = {name: columns for name, columns in postgres_columns(postgres).items() if name not in left_out}
     labels = _enum_labels(postgres)
     learnt = spellings(postgres)
@@ -153,7 +197,7 @@ def read_schema(
     if problems:
         raise SchemaDrift(
             "the two sides differ: " + "; ".join(problems[:10]) + (" ..." if len(problems) > 10 else ""),
-            hint="run st-migrate schema upgrade, which brings both sides to the same revision",
+            hint="run st-migrate schema upgrade, or the application's own migration by st-migrate schema -- COMMAND",
         )
     return schema
 

@@ -1,8 +1,9 @@
 """What tables there are on each side, read from the databases themselves and compared.
 
 The databases are the truth, not the models: the same code serves any application, and a migration
-that ran on one side only shows as drift. Our bookkeeping tables are left out, by their exact names, as are
-Alembic's version table and the tables that the operator left out (`st_excluded`).
+that ran on one side only shows as drift. Our bookkeeping tables are left out, by their exact names, as are the
+bookkeeping tables of migration frameworks, which belong to each side, and what the operator left out (`st_excluded`
+and `st_excluded_column`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ BOOKKEEPING = frozenset(
         "st_copy_range",
         "st_deferred_ddl",
         "st_excluded",
+        "st_excluded_column",
         "st_found",
         "st_history",
         "st_mismatch",
@@ -36,7 +38,41 @@ BOOKKEEPING = frozenset(
     }
 )
 EXCLUDED_TABLE = "st_excluded"
+EXCLUDED_COLUMN_TABLE = "st_excluded_column"
 VERSION_TABLE = "alembic_version"
+# In which migration frameworks note what they have done to a database. Each side has its own, with its own rows.
+# Names that an application may well have chosen itself (`migrations`, `schema_version`) are not among them.
+FRAMEWORK_TABLES = frozenset(
+    {
+        VERSION_TABLE,
+        "SequelizeMeta",
+        "__EFMigrationsHistory",
+        "__diesel_schema_migrations",
+        "__drizzle_migrations",
+        "_prisma_migrations",
+        "_sqlx_migrations",
+        "_yoyo_log",
+        "_yoyo_migration",
+        "_yoyo_version",
+        "aerich",
+        "ar_internal_metadata",
+        "atlas_schema_revisions",
+        "databasechangelog",
+        "databasechangeloglock",
+        "django_migrations",
+        "doctrine_migration_versions",
+        "flyway_schema_history",
+        "goose_db_version",
+        "gorp_migrations",
+        "knex_migrations",
+        "knex_migrations_lock",
+        "migratehistory",
+        "phinxlog",
+        "refinery_schema_history",
+        "schema_migrations",
+        "yoyo_lock",
+    }
+)
 
 # The values of the integer types that take fewer than SQLite's.
 NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
@@ -131,4 +167,4 @@ def literal(text: str) -> str:
 
 def takes_part(name: str) -> bool:
     """Whether a table holds application data, by its name alone; the operator may leave it out all the same."""
-    return name not in BOOKKEEPING and not name.startswith("sqlite_") and name != VERSION_TABLE
+    return name not in BOOKKEEPING and not name.startswith("sqlite_") and name not in FRAMEWORK_TABLES

@@ -32,6 +32,9 @@ from app.db.switch.state.writable import strangers, writable_sides
 
 SHOWN = 5
 BY_HAND = "make both sides the same again by hand; nothing is lost meanwhile, changes wait in the log"
+OWN_MIGRATION = (
+    "run the application's own migration by st-migrate schema -- COMMAND, which changes both sides"
+)
 Verdict = tuple[bool, str]
 
 
@@ -102,6 +105,8 @@ class Checks:
 
     def schema(self) -> Check:
         by_hand = self._same_revision and isinstance(self._tables_or_error, SwitchError)
+        if self._source.installed:
+            return make("schema", self._schema, BY_HAND if by_hand else OWN_MIGRATION)
         remedy = BY_HAND if by_hand else "run st-migrate schema upgrade"
         return make("schema", self._schema, remedy, None if by_hand else "schema upgrade")
 
@@ -159,6 +164,11 @@ class Checks:
 
     def _columns(self) -> Verdict:
         narrow = narrow_columns(self._postgres.connection)
+        if self._source.installed:
+            return (
+                True,
+                f"as the application made them; {len(narrow)} take less than SQLite, what does not fit is set aside",
+            )
         if narrow:
             return False, f"{len(narrow)} columns are narrower on PostgreSQL than on SQLite: {some(narrow)}"
         return True, "all accept what SQLite accepts"
@@ -174,11 +184,19 @@ class Checks:
     def _schema(self) -> Verdict:
         ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
         if ours != theirs:
+            if self._source.installed:
+                return False, self._drift or f"schema {ours} on SQLite, {theirs} on PostgreSQL"
             return False, f"revision {ours} on SQLite, {theirs} on PostgreSQL"
         if isinstance(self._tables_or_error, SwitchError):
             # Both are at one revision, so no migration mends it.
             raise type(self._tables_or_error)(self._tables_or_error.message, hint=BY_HAND)
-        return True, f"{len(self.tables)} tables, revision {ours}"
+        word = "schema" if self._source.installed else "revision"
+        return True, f"{len(self.tables)} tables, {word} {ours}"
+
+    @property
+    def _drift(self) -> str:
+        """What only one side has, where that is known."""
+        return self._tables_or_error.message if isinstance(self._tables_or_error, SwitchError) else ""
 
     @cached_property
     def _tables_or_error(self) -> Schema | SwitchError:

@@ -17,7 +17,7 @@ import psycopg
 from app.db.common import metrics
 from app.db.common.errors import SwitchError
 from app.db.common.urls import Side
-from app.db.revisions.source import Alembic
+from app.db.revisions.source import source_of
 from app.db.sides.stores import Stores
 from app.db.switch.state.checks import Checks
 from app.db.switch.state.readiness import ApplyState, Lag, apply_state, lag
@@ -78,7 +78,7 @@ class Observer:
         found = lag(stores)
         if stores.directions()[0].side is Side.SQLITE:
             self._position = stores.postgres.read_position()
-        closed = Checks(stores, Alembic()).standing()
+        closed = Checks(stores, source_of(stores.postgres.connection)).standing()
         state = apply_state(stores, found, standing=bool(closed))
         return Observed(state, found, tuple(f"{check.detail} ({check.remedy})" for check in closed))
 

@@ -1,16 +1,10 @@
-"""What makes the application's tables on PostgreSQL: the seam between the move and the application's schema.
-
-Our own code makes no table of the application and changes none. A source may run the application's own
-migrations, as `Alembic` does. It may as well look at tables that the application's installer has made, and
-refuse by name what does not fit; it then changes nothing of them.
-"""
+"""The application's Alembic chain as what makes the tables on PostgreSQL, and what its errors mean."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -23,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from app.db.common.errors import Refused
 from app.db.revisions.chain import alembic_config, upgrade_head, upgrade_on
 from app.db.revisions.ddl import normalise_postgres
+from app.db.revisions.source.contract import Failed
 from app.db.rows.catalog import quote
 
 _VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
@@ -47,23 +42,6 @@ _NOT_HERE = (
 )  # what may stand in another schema: an extension's types and functions
 
 
-@dataclass(frozen=True)
-class Failed:
-    """The revision that failed: where, why, what to do; `certain` unless the trial's own schema may be the cause."""
-
-    revision: str
-    table: str
-    column: str
-    message: str
-    remedy: str
-    certain: bool = True
-
-    @property
-    def text(self) -> str:
-        """All of it but the remedy, in one line."""
-        return f"revision {self.revision} fails on PostgreSQL: {self.message}"
-
-
 def describe(revision: str, error: DBAPIError) -> Failed:
     """What a driver's error in a revision means."""
     diagnosis = getattr(error.orig, "diag", None)
@@ -82,34 +60,6 @@ def describe(revision: str, error: DBAPIError) -> Failed:
     )
 
 
-class SchemaSource(Protocol):
-    """Where the tables come from, and by what one state of a schema is told from another."""
-
-    def require_ready(self, sqlite: sqlite3.Connection) -> None:
-        """Make sure that SQLite's tables are those that this source stands for; called before any change.
-
-        Raises:
-            Refused: they are not; says what to do first.
-        """
-
-    def make_tables(self, postgres: sa.URL) -> None:
-        """See to it that PostgreSQL has all tables and that they hold what SQLite's do; harmless to repeat.
-
-        Raises:
-            SwitchError: a table cannot be had, or does not fit.
-        """
-
-    def try_tables(self, connection: sa.Connection) -> Failed | None:
-        """Make the tables in the connection's empty schema, within its transaction, which is rolled back.
-
-        Returns:
-            What failed, None if nothing did.
-        """
-
-    def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
-        """What each side's schema is known by: a revision, or a fingerprint. A switch asks for equal ones."""
-
-
 class Alembic:
     """The application's Alembic chain.
 
@@ -117,6 +67,9 @@ class Alembic:
         config: another chain than the backend's.
         revision: where the chain is to stop.
     """
+
+    name = "alembic"
+    installed = False
 
     def __init__(self, config: Config | None = None, revision: str = "head") -> None:
         self._config = config

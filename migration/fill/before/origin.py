@@ -2,7 +2,8 @@
 
 `remember` writes it down in `st_found`, in the transaction that claims the database. `restore` is the way
 back, for a `prepare` that failed and for `abort`: what was made since is dropped. What was found is emptied
-(rows that were discarded do not come back) and gets its column types, defaults, indexes and foreign keys again.
+and gets its column types, defaults, indexes and foreign keys again, and the rows of an installer (`remember_rows`).
+Other rows that were discarded do not come back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from typing import Any
 
 import psycopg
 
-from app.db.rows.catalog import BOOKKEEPING, VERSION_TABLE, literal, postgres_left_out, quote, takes_part
+from app.db.rows.catalog import (
+    BOOKKEEPING,
+    VERSION_TABLE,
+    literal,
+    postgres_left_out,
+    quote,
+    takes_part,
+)
 from app.db.sides.locks import mark_applying_postgres
 from app.db.sides.postgres import deferred
 
@@ -47,6 +55,39 @@ def remember(connection: Connection) -> None:
                 "INSERT INTO st_found (name, kind, columns) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
                 (name, kind, json.dumps(columns.get(name, []))),
             )
+
+
+def remember_rows(connection: Connection, tables: Collection[str], most: int) -> None:
+    """Write down the rows of tables that have no more than so many, as PostgreSQL spells them, each as one text."""
+    for table in tables:
+        rows = connection.execute(
+            f"SELECT (t.*)::text FROM {quote(table)} AS t LIMIT {most + 1}".encode()
+        ).fetchall()
+        if 0 < len(rows) <= most:
+            connection.execute(
+                "INSERT INTO st_found (name, kind, columns) VALUES (%s, 'rows', %s) ON CONFLICT DO NOTHING",
+                (table, json.dumps([text for (text,) in rows])),
+            )
+
+
+def _put_rows_back(connection: Connection, table: str, rows: list[str]) -> None:
+    """Insert remembered rows as they were; a generated column computes its value again."""
+    columns = [
+        quote(name)
+        for (name,) in connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped "
+            "AND attgenerated = '' ORDER BY attnum",
+            (quote(table),),
+        ).fetchall()
+    ]
+    whole, names = quote(table).replace("%", "%%"), ", ".join(columns).replace("%", "%%")
+    fields = ", ".join(f"(r.t).{name}" for name in columns).replace("%", "%%")
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO {whole} ({names}) OVERRIDING SYSTEM VALUE SELECT {fields} "
+            f"FROM (SELECT %s::{whole} AS t) AS r".encode(),
+            [(row,) for row in rows],
+        )
 
 
 def note_emptied(connection: Connection) -> None:
@@ -98,7 +139,12 @@ def restore(connection: Connection, only: Collection[str] | None = None) -> list
         for name, kind in new:
             if kind in ("sequence", "type", "domain"):
                 connection.execute(f"DROP {kind.upper()} IF EXISTS {quote(name)}".encode())
-    return _put_back(connection, {name: before[name, "table"] for name in found}, ("", "emptied") in before)
+    emptied = ("", "emptied") in before
+    touched = _empty(connection, {name: before[name, "table"] for name in found}, emptied)
+    for name in touched if emptied else ():
+        _put_rows_back(connection, name, before.get((name, "rows"), []))
+    _put_keys_back(connection, touched)
+    return touched
 
 
 def _drop_foreign_keys(connection: Connection, tables: list[str]) -> None:
@@ -112,8 +158,8 @@ def _drop_foreign_keys(connection: Connection, tables: list[str]) -> None:
         connection.execute(f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}".encode())
 
 
-def _put_back(connection: Connection, found: _Columns, emptied: bool) -> list[str]:
-    """Empty the tables that were found, if `prepare` came to that, then give them what they had."""
+def _empty(connection: Connection, found: _Columns, emptied: bool) -> list[str]:
+    """Empty the tables that were found, if `prepare` came to that, then give them the types that they had."""
     standing = _columns(connection)
     touched = [name for name in found if name in standing]
     if not touched:
@@ -130,6 +176,10 @@ def _put_back(connection: Connection, found: _Columns, emptied: bool) -> list[st
         ]
         if actions:
             connection.execute(f"ALTER TABLE {quote(name)} {', '.join(actions)}".encode())
+    return touched
+
+
+def _put_keys_back(connection: Connection, touched: list[str]) -> None:
     for name, table, kind, definition in deferred.missing(connection, "index", "constraint", "foreign_key"):
         if table in touched:
             connection.execute(
@@ -137,7 +187,6 @@ def _put_back(connection: Connection, found: _Columns, emptied: bool) -> list[st
                 if kind == "index"
                 else f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}".encode()
             )
-    return touched
 
 
 def _undo(before: list[str | None], now: list[str | None]) -> list[str]:
@@ -152,9 +201,15 @@ def _undo(before: list[str | None], now: list[str | None]) -> list[str]:
     return actions
 
 
-def leave_out(connection: Connection, tables: Collection[str]) -> None:
+def leave_out(
+    connection: Connection, tables: Collection[str], columns: Collection[tuple[str, str]] = ()
+) -> None:
     """Put on record what takes no part, in the caller's transaction."""
     for table in tables:
         connection.execute(
             f"INSERT INTO st_excluded (tbl) VALUES ({literal(table)}) ON CONFLICT DO NOTHING".encode()
+        )
+    for place in columns:
+        connection.execute(
+            "INSERT INTO st_excluded_column (tbl, col) VALUES (%s, %s) ON CONFLICT DO NOTHING", place
         )

@@ -1,0 +1,113 @@
+"""A pair that is prepared already, or two databases that belong to other pairs: what `prepare` finds first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from app.db.common.errors import NotPrepared, Refused, SchemaDrift
+from app.db.revisions.source import SchemaSource, recorded_source
+from app.db.rows.catalog import Schema, postgres_columns_left_out, postgres_left_out, read_schema
+from app.db.sides.capture import triggers as capture
+from app.db.sides.capture.inventory import check_postgres_inventory
+from app.db.sides.capture.silence import check_silence
+from app.db.sides.control import (
+    Control,
+    is_prepared_postgres,
+    is_prepared_sqlite,
+    postgres_control,
+    sqlite_control,
+)
+from app.db.sides.phase import Phase, record
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.store import SqliteStore
+from app.db.sides.stores import Stores
+from migration.preflight.findings.left_out import LeftOut
+
+Report = Callable[[str], None]
+
+
+def controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | None, Control | None]:
+    """Both control rows, None where there is none; refuses rows of different pairs."""
+    ours = theirs = None  # a table of the application may have the name of the control row's
+    if is_prepared_sqlite(sqlite.connection):
+        with suppress(NotPrepared):
+            ours = sqlite_control(sqlite.connection)
+    if is_prepared_postgres(postgres.connection):
+        with suppress(NotPrepared):
+            theirs = postgres_control(postgres.connection)
+    if theirs is not None and theirs.phase == Phase.COMPLETING:
+        raise Refused(
+            "the move is being ended", hint="see st-migrate status for the command that finishes it"
+        )
+    if ours is None and theirs is not None and theirs.phase != Phase.PREPARING:
+        # Going on would empty tables that may be the primary's.
+        raise Refused(
+            "the PostgreSQL database is already paired with another SQLite file",
+            hint="use that file, or run st-migrate abort with it first",
+        )
+    if ours is not None and (theirs is None or ours.pair != theirs.pair):
+        raise Refused(
+            "the SQLite file is already paired with another PostgreSQL database",
+            hint="use that database's URL, or run st-migrate abort with it first",
+        )
+    if ours is not None and theirs is not None and ours.epoch > theirs.epoch:
+        raise Refused(
+            "a forced rollback left this PostgreSQL behind",
+            hint="run st-migrate abort, then prepare --discard-target to fill it anew",
+        )
+    return ours, theirs
+
+
+def require_as_prepared(postgres: PostgresStore, source: SchemaSource, exclude: Collection[str]) -> None:
+    """What a pair leaves out, and what makes its tables, is decided once, when it is prepared."""
+    connection = postgres.connection
+    known = LeftOut(postgres_left_out(connection), postgres_columns_left_out(connection)).names()
+    if new := sorted(set(exclude) - set(known)):
+        raise Refused(
+            f"the pair is prepared, and {new[0]} takes part in it",
+            hint="leave --leave-out away, or run st-migrate abort and prepare anew",
+        )
+    recorded = recorded_source(connection)
+    if recorded is not None and recorded != source.name:
+        raise Refused(
+            f"the pair is prepared with --schema {recorded}",
+            hint="leave --schema away, or run st-migrate abort and prepare anew",
+        )
+
+
+def repair(stores: Stores, report: Report) -> tuple[int, bool, bool]:
+    """Both sides are prepared: put back any trigger that got lost.
+
+    Returns:
+        How many tables there are, True, and whether a trigger was lost.
+    """
+    schema = read_schema(stores.sqlite.connection, stores.postgres.connection)
+    control = stores.postgres.read_control()
+    whole = _whole(stores.postgres.connection, schema)
+    with stores.sqlite.write() as connection:
+        changed = capture.install_sqlite(
+            connection, schema, capture.fence_message(control.primary, control.epoch)
+        )
+    with stores.postgres.write() as postgres:
+        capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
+        changed = changed or not whole
+        if changed:
+            postgres.execute("DELETE FROM st_verify")
+            record(postgres, "capture repaired", control.epoch, {})
+    if changed:
+        report("capture triggers were put back; verify again, changes may have been missed")
+    return len(schema), True, changed
+
+
+def _whole(connection: psycopg.Connection[Any], schema: Schema) -> bool:
+    """Whether PostgreSQL's capture was complete and no setting kept it from acting."""
+    try:
+        check_postgres_inventory(connection, schema)
+        check_silence(connection)
+    except SchemaDrift:
+        return False
+    return True

@@ -1,0 +1,136 @@
+"""What the operator leaves out by name: tables, and single columns of tables that take part.
+
+A name is a table's, or TABLE.COLUMN. A table of exactly that name comes first, should one have a dot in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from app.db.rows.catalog import BOOKKEEPING, quote
+from migration.preflight.findings.report import Finding, Severity
+
+_ON_POSTGRES = """
+SELECT c.relname, a.attname, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
+       coalesce(a.attnum = ANY(i.indkey), false)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
+"""
+Needed = dict[str, dict[str, tuple[bool, bool]]]  # table, column: must be given a value, is part of the key
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The tables and columns, and names that stand for neither."""
+
+    tables: frozenset[str] = frozenset()
+    columns: frozenset[tuple[str, str]] = frozenset()
+    unknown: tuple[str, ...] = ()
+
+    def names(self) -> list[str]:
+        """All of them as the operator writes them."""
+        return sorted([*self.tables, *(f"{table}.{column}" for table, column in self.columns)])
+
+
+def resolve(names: Collection[str], ours: Needed, theirs: Needed) -> LeftOut:
+    """What some names stand for on either side."""
+    tables: set[str] = set()
+    columns: set[tuple[str, str]] = set()
+    unknown: list[str] = []
+    for name in sorted(names):
+        if name in BOOKKEEPING:
+            unknown.append(name)
+        elif name in ours or name in theirs:
+            tables.add(name)
+        elif found := [split for split in _splits(name) if _has(ours, split) or _has(theirs, split)]:
+            columns.add(found[0])
+        else:
+            unknown.append(name)
+    return LeftOut(frozenset(tables), frozenset(columns), tuple(unknown))
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    for at, character in enumerate(name):
+        if character == ".":
+            yield name[:at], name[at + 1 :]
+
+
+def _has(side: Needed, place: tuple[str, str]) -> bool:
+    return place[1] in side.get(place[0], {})
+
+
+def sqlite_needs(connection: sqlite3.Connection) -> Needed:
+    """Every table of the SQLite file with its columns."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {
+        table: {
+            name: (bool(not_null) and default is None, bool(position))
+            for _, name, _, not_null, default, position, _ in connection.execute(
+                f"PRAGMA table_xinfo({quote(table)})"
+            )
+        }
+        for (table,) in tables
+    }
+
+
+def postgres_needs(connection: psycopg.Connection[Any] | None) -> Needed:
+    """The same of PostgreSQL; nothing without it."""
+    found: Needed = {}
+    for table, column, needed, key in connection.execute(_ON_POSTGRES).fetchall() if connection else ():
+        found.setdefault(table, {})[column] = (needed, key)
+    return found
+
+
+def findings(left_out: LeftOut, ours: Needed, theirs: Needed) -> Iterator[Finding]:
+    """What is lost with it, and what cannot be left out."""
+    for name in left_out.unknown:
+        yield Finding(
+            "schema.unknown_exclude",
+            Severity.BLOCKS,
+            f"--leave-out names {name}, and there is no such table or column",
+            "correct the name; a column is TABLE.COLUMN",
+        )
+    for table in sorted(left_out.tables):
+        yield Finding(
+            "schema.excluded",
+            Severity.INFO,
+            "the table is left out: its rows stay where they are, and are lost to the side that is moved to",
+            "nothing, if no part of the application needs the table after the move",
+            table=table,
+        )
+    for table, column in sorted(left_out.columns):
+        sides = {"SQLite": ours.get(table, {}).get(column), "PostgreSQL": theirs.get(table, {}).get(column)}
+        if any(side is not None and side[1] for side in sides.values()):
+            yield Finding(
+                "schema.excluded_key",
+                Severity.BLOCKS,
+                "a column of the primary key cannot be left out: rows are named by it",
+                f"leave out the whole table: --leave-out {table}",
+                table=table,
+                column=column,
+            )
+        elif stuck := next((name for name, side in sides.items() if side is not None and side[0]), None):
+            yield Finding(
+                "schema.excluded_needed",
+                Severity.BLOCKS,
+                f"the column cannot be left out: {stuck} takes no row without it",
+                f"give it a default or let it be NULL on {stuck}",
+                table=table,
+                column=column,
+            )
+        else:
+            yield Finding(
+                "schema.excluded",
+                Severity.INFO,
+                "the column is left out: its values are lost to the side that is moved to, and a row that is "
+                "written there afterwards loses its value on the other side, too",
+                "nothing, if no part of the application needs the column after the move",
+                table=table,
+                column=column,
+            )

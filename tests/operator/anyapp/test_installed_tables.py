@@ -1,0 +1,180 @@
+"""Tables that the application's own installer made: compared, refused by name, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.operator.anyapp.conftest import Stranger
+
+Make = Callable[..., Stranger]
+EXISTING = ("--schema", "existing")
+_TYPES = (
+    "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
+    "JOIN pg_class c ON c.oid = a.attrelid WHERE c.relname IN ('role', 'person') AND a.attnum > 0 ORDER BY 1, 2"
+)
+
+
+def test_the_whole_trip_with_tables_of_the_installer(stranger: Make) -> None:
+    app = stranger()
+    types = app.pg(_TYPES)
+    assert app.done("preflight", *EXISTING).outcome == "clean"
+    app.done("prepare", *EXISTING)
+    app.done("backfill")
+    app.lite("UPDATE person SET visits = 8 WHERE id = 1; DELETE FROM person WHERE id = 2")
+    app.done("worker", "--until-drained")
+    app.done("verify")
+    assert app.done("cutover").outcome == "moved"
+    assert app.pg(_TYPES) == types
+    app.pg("INSERT INTO person (role_id, name) VALUES (2, 'Grace')")
+    app.done("worker", "--until-drained")
+    app.done("verify")
+    app.done("rollback")
+    assert app.lite("SELECT name, visits, thumbnail FROM person ORDER BY name") == [
+        ("Ada", 8, b"\x00\xff"),
+        ("Grace", 0, None),
+    ]
+    app.done("cutover")
+    app.done("complete", "--yes")
+    assert app.pg("SELECT name FROM person ORDER BY name") == [("Ada",), ("Grace",)]
+    assert app.pg("SELECT id FROM django_migrations") == [(5,)]
+    with pytest.raises(Exception, match="takes no application writes"):
+        app.lite("INSERT INTO django_migrations VALUES (2, 'second')")
+
+
+def test_abort_puts_back_what_the_installer_made_and_seeded(stranger: Make) -> None:
+    app = stranger()
+    before = app.dump()
+    rows = app.pg("SELECT * FROM role ORDER BY id")
+    app.done("prepare", *EXISTING)
+    app.done("backfill")
+    app.lite("INSERT INTO role VALUES (3, 'guest')")
+    app.done("worker", "--until-drained")
+    app.done("abort", "--yes", app.url.rpartition("/")[2].partition("?")[0])
+    assert app.dump() == before
+    assert app.pg("SELECT * FROM role ORDER BY id") == rows
+    assert app.pg("SELECT count(*) FROM person") == [(0,)]
+
+
+def test_seeded_rows_are_fine_when_equal_and_refused_by_key_when_not(stranger: Make) -> None:
+    app = stranger(
+        on_postgres="UPDATE role SET name = 'boss' WHERE id = 1; INSERT INTO role VALUES (9, 'other')"
+    )
+    answer = app.run("preflight", *EXISTING)
+    assert list(answer.blocking()) == [("postgres.not_empty", "role")]
+    assert (
+        "have other values on SQLite or SQLite does not have"
+        in answer.blocking()["postgres.not_empty", "role"]
+    )
+    refused = app.run("prepare", *EXISTING)
+    assert (refused.code, refused.data["codes"]) == (1, ["postgres.not_empty"])
+    assert app.pg("SELECT count(*) FROM role") == [(3,)]
+    name = app.url.rpartition("/")[2].partition("?")[0]
+    app.done("prepare", *EXISTING, "--discard-target", "--yes", name)
+    app.done("backfill")
+    app.done("verify")
+    assert app.pg("SELECT * FROM role ORDER BY id") == [(1, "admin"), (2, "reader")]
+
+
+def test_what_does_not_fit_is_named_before_anything_is_changed(stranger: Make) -> None:
+    app = stranger(
+        "INSERT INTO person VALUES (3, 1, 'a name of many letters', 0, NULL), (4, 1, 'Bo', 5000000000, NULL), "
+        "(5, 1, 'Bo', 1, NULL)",
+        "ALTER TABLE person ADD COLUMN extra text; CREATE UNIQUE INDEX one_name ON person (name); "
+        "ALTER TABLE role DROP CONSTRAINT role_pkey CASCADE; ALTER TABLE role ADD PRIMARY KEY (name); "
+        "CREATE TABLE only_here (id integer PRIMARY KEY)",
+    )
+    found = app.run("preflight", *EXISTING).blocking()
+    assert found.keys() == {
+        ("value.too_long", "person.name"),
+        ("value.too_large", "person.visits"),
+        ("row.duplicate", "person.name"),
+        ("schema.drift", "person.extra"),
+        ("schema.drift", "only_here"),
+        ("schema.key", "role"),
+    }
+    before = app.dump()
+    assert app.run("prepare", *EXISTING).code == 1
+    assert app.dump() == before
+    assert app.lite("SELECT name FROM sqlite_master WHERE name GLOB 'st_*'") == []
+
+
+def test_without_tables_on_postgres_it_says_who_has_to_make_them(stranger: Make) -> None:
+    app = stranger(install=False)
+    answer = app.run("prepare", *EXISTING)
+    assert answer.code == 1
+    assert "schema.not_installed" in answer.data["codes"]
+    assert "the application's own installer" in answer.text
+
+
+def test_a_row_that_the_installer_s_column_refuses_goes_to_quarantine(stranger: Make) -> None:
+    app = stranger()
+    app.done("prepare", *EXISTING)
+    app.done("backfill")
+    app.lite("INSERT INTO person VALUES (3, 1, 'a name of many letters', 0, NULL)")
+    app.done("worker", "--until-drained")
+    held = app.done("quarantine", "list").data["rows"]
+    assert [(row["table"], row["key"]) for row in held] == [("person", "3")]
+
+
+def test_a_column_that_is_left_out_is_named_and_stays_on_its_side(stranger: Make) -> None:
+    app = stranger(on_postgres="ALTER TABLE person DROP COLUMN thumbnail")
+    remedy = next(
+        item["remedy"]
+        for item in app.run("preflight", *EXISTING).data["findings"]
+        if item["column"] == "thumbnail"
+    )
+    assert "--leave-out person.thumbnail" in remedy
+    out = ("--leave-out", "person.thumbnail")
+    told = app.done("preflight", *EXISTING, *out)
+    assert "its values are lost to the side that is moved to" in told.text
+    assert "left out, with all their values: person.thumbnail" in app.done("prepare", *EXISTING, *out).text
+    app.done("backfill")
+    app.lite("UPDATE person SET name = 'Lovelace' WHERE id = 1")
+    app.done("worker", "--until-drained")
+    assert app.done("verify").data["left_out"] == ["person.thumbnail"]
+    app.done("cutover")
+    assert app.pg("SELECT name FROM person WHERE id = 1") == [("Lovelace",)]
+    assert app.lite("SELECT thumbnail FROM person WHERE id = 1") == [(b"\x00\xff",)]
+    assert "person.thumbnail" in app.done("complete", "--yes").text
+
+
+def test_a_key_or_a_needed_column_cannot_be_left_out(stranger: Make) -> None:
+    app = stranger()
+    found = app.run(
+        "preflight",
+        *EXISTING,
+        "--leave-out",
+        "role.id",
+        "--leave-out",
+        "person.role_id",
+        "--leave-out",
+        "nothing",
+    ).blocking()
+    assert found.keys() == {
+        ("schema.excluded_key", "role.id"),
+        ("schema.excluded_needed", "person.role_id"),
+        ("schema.unknown_exclude", ""),
+    }
+
+
+def test_the_pair_remembers_its_source(stranger: Make) -> None:
+    app = stranger()
+    app.done("prepare", *EXISTING)
+    assert app.done("prepare").outcome == "already_prepared"
+    refused = app.run("prepare", "--schema", "alembic")
+    assert (refused.code, refused.data["message"]) == (1, "the pair is prepared with --schema existing")
+
+
+def test_a_column_made_on_one_side_closes_the_schema_gate(stranger: Make) -> None:
+    app = stranger()
+    app.done("prepare", *EXISTING)
+    app.done("backfill")
+    app.done("verify")
+    app.lite("ALTER TABLE person ADD COLUMN email TEXT")
+    gates = app.run("cutover", "--dry-run").data["gates"]
+    gate = next(gate for gate in gates if gate["name"] == "schema")
+    assert not gate["ok"]
+    assert "column person.email is only on SQLite" in gate["detail"]
+    assert "st-migrate schema -- COMMAND" in gate["remedy"]
