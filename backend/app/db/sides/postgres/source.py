@@ -65,7 +65,8 @@ class PostgresSource:
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         logged = self._stream(
-            f"SELECT DISTINCT k FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s",
+            f"SELECT k FROM (SELECT DISTINCT k FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s) AS logged "
+            f"ORDER BY {key_sql.logged_on_postgres(table)}",
             self.parameters(after, tbl=table.name),
         )
         for rows in logged:
@@ -74,7 +75,8 @@ class PostgresSource:
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         yield from self._stream(
             f"{select_list(table)} WHERE ({key_sql.names_with_parameters(table)}) IN "
-            f"(SELECT {key_sql.logged_on_postgres(table)} FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL)",
+            f"(SELECT {key_sql.logged_on_postgres(table)} FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL) "
+            f"ORDER BY {key_sql.order_on_postgres(table)}",
             self.parameters(after, tbl=table.name),
         )
 

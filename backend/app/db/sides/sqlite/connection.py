@@ -13,6 +13,8 @@ from app.db.sides.contract import FETCH
 
 LONG_ROW = 32_768  # characters from which rows are taken a few at a time
 _PIECE = 25
+# A large backlog touches indexes all over the file; SQLite would keep two megabytes of it.
+_CACHE_KIB = 64 * 1024
 # What SQLite answers to a single row that it cannot hold; the last is a value too long for it.
 ROW_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError)
 
@@ -38,6 +40,7 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
     )
     try:
         connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
