@@ -25,8 +25,7 @@ from app.core.secrets import require_secrets, say_what_is_open
 from app.db import SessionLocal
 from app.db import http as db_http
 from app.db.revisions.chain import upgrade_head
-from app.services.deployments.runtime import DeploymentRuntime
-from app.services.orders.stranded import StrandedOrdersWatch
+from app.roles.background import Background
 from app.services.shared.users import ensure_default_admin
 from app.services.webhook.door.writer import WRITER
 
@@ -62,15 +61,11 @@ def _prepare_database(settings: Settings) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(_prepare_database, get_settings())
-    runtime = DeploymentRuntime(SessionLocal, get_settings())
-    await run_in_threadpool(runtime.start)
-    watch = StrandedOrdersWatch(SessionLocal)
-    if not running_under_pytest():
-        watch.start()
+    background = Background(get_settings().role, SessionLocal, get_settings())
+    await run_in_threadpool(background.start)
     yield
     await run_in_threadpool(WRITER.stop)
-    await run_in_threadpool(watch.stop)
-    await run_in_threadpool(runtime.stop)
+    await run_in_threadpool(background.stop)
 
 
 class Application(FastAPI):

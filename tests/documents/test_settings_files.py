@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import re
 import shlex
@@ -14,7 +15,8 @@ import yaml
 from dotenv import dotenv_values
 from typer.main import get_command
 
-from app.core.config import Settings
+from app import run
+from app.core.config import Role, Settings
 from app.db.common.settings import ShimSettings
 from app.services.brokers import secrets as broker_secrets
 from migration.verbs.cli import app as cli
@@ -86,6 +88,10 @@ def test_its_commands_exist(command: list[str]) -> None:
         assert (
             (ROOT / rest[rest.index("--app-dir") + 1] / module.replace(".", "/")).with_suffix(".py").is_file()
         )
+    elif program == "python":
+        assert (first, rest[0]) == ("-m", "app.run")
+        assert Role(rest[1])
+        run._parser().parse_args(rest[1:])
     elif program == "st-migrate":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         assert program in project["project"]["scripts"]
@@ -110,10 +116,11 @@ def test_nothing_is_open_to_the_network_by_default() -> None:
             assert port.startswith("127.0.0.1:")
 
 
-def test_backend_and_worker_share_the_file_and_differ_in_the_command_only() -> None:
-    backend, worker = COMPOSE["services"]["backend"], COMPOSE["services"]["worker"]
-    assert backend["environment"] == worker["environment"]
-    assert backend["volumes"] == worker["volumes"]
+def test_backends_and_workers_share_the_file_and_differ_in_the_command_only() -> None:
+    backend = COMPOSE["services"]["backend"]
+    for other in ("worker", "jobs", "scheduler"):
+        assert backend["environment"] == COMPOSE["services"][other]["environment"]
+        assert backend["volumes"] == COMPOSE["services"][other]["volumes"]
     assert "--workers 2" in backend["command"]
     assert backend["environment"]["PROMETHEUS_MULTIPROC_DIR"] in backend["tmpfs"][0]
 
@@ -124,3 +131,23 @@ def test_the_image_takes_no_secrets_and_no_database_along() -> None:
     taken = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     assert taken == {name for names in copied for name in names.split()}
+
+
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_of_systemd_runs_a_role_and_comes_back_when_it_dies(unit: Path) -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(unit.read_text(encoding="utf-8"))
+    service = parser["Service"]
+    program, *words = shlex.split(service["ExecStart"])
+    assert Path(program).name == "python"
+    assert words[:2] == ["-m", "app.run"]
+    assert unit.stem == f"sigmatrader-{run._parser().parse_args(words[2:]).role}"
+    assert (service["Restart"], service["User"]) == ("on-failure", "sigma")
+    assert str(run.REFUSED) in service["RestartPreventExitStatus"]
+
+
+def test_there_is_a_unit_for_every_role_of_a_divided_backend() -> None:
+    assert {unit.stem.removeprefix("sigmatrader-") for unit in UNITS} == set(Role) - {Role.ALL}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,15 @@ TRUTHY = frozenset({"1", "true", "yes", "on"})
 _BLANK_IS_NONE = ("crypto_key", "tradingview_webhook_secret", "admin_username", "admin_password")
 
 
+class Role(StrEnum):
+    """What a process is for; see `app.roles`."""
+
+    ALL = "all"
+    WEB = "web"
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+
+
 class Settings(BaseSettings):
     """Members of the same name as the `ST_` variables, in lower case."""
 
@@ -33,6 +43,7 @@ class Settings(BaseSettings):
     environment: str = "dev"
     debug: bool = True
     version: str = "0.1.0"
+    role: Role = Role.ALL
     database_url: str = f"sqlite:///{BACKEND_DIR / 'sigma_trader.db'}"
     database_echo: bool = False
     # No secret shows when the settings are printed.

@@ -24,18 +24,9 @@ from app.retention.archive import BadArchive, FolderInUse, check, listed
 from app.retention.old.rules import BadRule
 from app.retention.report import dry_run, status
 from app.retention.restore import HOLD, restore
-from app.retention.run import Retention, archive_folder
+from app.retention.run import Retention, archive_folder, shadow_lag_seconds
 
 DONE, FINDINGS, USAGE, FAILED = 0, 1, 2, 3
-
-
-def shadow_lag_seconds() -> float | None:
-    """How far this process sees the shadow behind; None in single mode."""
-    current = runtime()
-    if current.pair is None or not current.router.prepared:
-        return None
-    seen = current.observer.look()
-    return seen.lag.seconds if seen is not None and seen.lag is not None else None
 
 
 def main(arguments: list[str] | None = None) -> int:

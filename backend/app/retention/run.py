@@ -22,12 +22,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.config import BACKEND_DIR, Settings
 from app.core.time_utils import utc_now
 from app.db.common.errors import SwitchError
+from app.db.session.runtime import runtime
 from app.retention import archive
 from app.retention.batch import settle, take_out
 from app.retention.holds import held
 from app.retention.metrics import FAILED, LAST_SUCCESS
 from app.retention.old.parts import Part, Sessions, batches, parts
-from app.retention.old.rules import BadRule, Rule, dedupe_window, rules
+from app.retention.old.rules import Rule, dedupe_window, rules
 from app.services.shared.system_events import add_system_event
 
 logger = logging.getLogger(__name__)
@@ -185,6 +186,15 @@ class Retention:
             logger.warning("the retention run could not be noted as an event: %s", error)
 
 
+def shadow_lag_seconds() -> float | None:
+    """How far this process sees the shadow behind; None in single mode."""
+    current = runtime()
+    if current.pair is None or not current.router.prepared:
+        return None
+    seen = current.observer.look()
+    return seen.lag.seconds if seen is not None and seen.lag is not None else None
+
+
 def archive_folder(settings: Settings) -> Path:
     """Where archives are kept: ST_RETENTION_DIR, or beside the backend."""
     return Path(settings.retention_dir.strip() or BACKEND_DIR / "archive")
@@ -195,6 +205,3 @@ def last_run(folder: Path) -> dict[str, Any] | None:
     path = folder / STATUS_FILE
     found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     return found
-
-
-__all__ = ["BadRule", "Retention", "RuleResult", "RunResult", "TooFarBehind", "archive_folder", "last_run"]

@@ -23,11 +23,15 @@ def runtime_wanted() -> bool:
 
 
 class DeploymentRuntime:
-    """The worker of this process; does nothing unless it is wanted."""
+    """The worker of this process; does nothing unless it is wanted.
 
-    def __init__(self, sessions: Callable[[], Session], settings: Settings) -> None:
+    Args:
+        enqueues: put due jobs into the queue before each claim, for want of a scheduler that does.
+    """
+
+    def __init__(self, sessions: Callable[[], Session], settings: Settings, *, enqueues: bool = True) -> None:
         name = f"{socket.gethostname()[:40]}-{os.getpid()}"
-        enqueue = partial(_enqueue_due, settings)
+        enqueue = partial(_enqueue_due, settings) if enqueues else None
         self._worker = DeploymentWorker(sessions, name, before_claim=enqueue)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

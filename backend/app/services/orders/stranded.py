@@ -92,14 +92,17 @@ class StrandedOrdersWatch:
     def _run(self) -> None:
         while not self._stop.wait(LOOK_EVERY_SECONDS):
             try:
-                with self._sessions() as db:
-                    moved = move_stranded_orders(db)
-                    settled = settle_unknown(db, get_settings())
+                self.look()
             except Exception as error:
                 # Nothing is lost: the orders are found again in a minute.
                 logger.warning("stranded orders could not be looked for: %s", error)
-                continue
-            if moved:
-                logger.warning("stranded AUTO orders moved to the waiting queue: %s", moved)
-            if settled:
-                logger.warning("orders of unknown outcome: %s", settled)
+
+    def look(self) -> None:
+        """Look once, in the caller's thread; database errors are raised."""
+        with self._sessions() as db:
+            moved = move_stranded_orders(db)
+            settled = settle_unknown(db, get_settings())
+        if moved:
+            logger.warning("stranded AUTO orders moved to the waiting queue: %s", moved)
+        if settled:
+            logger.warning("orders of unknown outcome: %s", settled)

@@ -1,0 +1,78 @@
+"""`python -m app.run ROLE`: one process role, or several web processes.
+
+Exit codes: 0 ended on request, 2 the start was refused, with the reason on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+
+import uvicorn
+
+from app.core.config import Role, get_settings
+from app.core.logging import configure_logging
+from app.core.secrets import require_secrets
+from app.db import SessionLocal
+from app.db.common.settings import load_settings
+from app.db.session.at_start import begin
+from app.db.session.runtime import runtime
+from app.roles import capacity
+from app.roles.background import Background
+
+logger = logging.getLogger(__name__)
+REFUSED = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a role until it is told to end; returns the exit code."""
+    chosen = _parser().parse_args(arguments)
+    role = Role(chosen.role)
+    # Nobody holds settings yet; processes that are started from here inherit these.
+    os.environ["ST_ROLE"] = role
+    if "pg_pool_size" not in load_settings().model_fields_set:
+        os.environ["ST_PG_POOL_SIZE"] = str(capacity.POOL_SIZES[role])
+    serves = role in (Role.ALL, Role.WEB)
+    reason = capacity.refusal(runtime(), chosen.workers if serves else 1)
+    if reason is not None:
+        print(reason, file=sys.stderr)
+        return REFUSED
+    if not serves:
+        return _work(role)
+    runtime().stop()  # the processes that are started make their own
+    uvicorn.run("app.main:app", host=chosen.host, port=chosen.port, workers=chosen.workers)
+    return 0
+
+
+def _work(role: Role) -> int:
+    """Run what a worker or scheduler does, without a server."""
+    configure_logging()
+    require_secrets(get_settings())
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    begin(runtime())
+    background = Background(role, SessionLocal, get_settings())
+    background.start()
+    logger.info("the %s has begun", role)
+    stop.wait()
+    background.stop()
+    runtime().stop()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m app.run", description=__doc__.splitlines()[0])
+    parser.add_argument("role", choices=[str(role) for role in Role])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=1, help="web processes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
