@@ -43,4 +43,4 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is None and any(verb in sys.argv[1:2] for verb in PATIENT_VERBS):
         with suppress(OSError):
             os.nice(5)
-    return frame.main(app, sys.argv[1:] if arguments is None else arguments)
+    return frame.main(app, verbs_schema.in_full(sys.argv[1:] if arguments is None else arguments))

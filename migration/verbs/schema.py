@@ -1,7 +1,8 @@
-"""Verbs that change the schema: schema upgrade, the one command for both sides and for any checkout."""
+"""Verbs that change the schema on both sides: schema upgrade by the backend's chain, schema run by any command."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,17 +11,19 @@ import sqlalchemy as sa
 import typer
 from alembic.util import CommandError
 
+from app.db.apply.heal import heal
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import database_url, load_settings
 from app.db.common.urls import Side, as_text, make_pair, parse_url, side_of
-from app.db.revisions.chain import upgrade_head
+from app.db.revisions.chain import has_chain, upgrade_head
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.pair import control_of
+from app.db.revisions.source import Existing, recorded_source
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.connection import open_sqlite
 from migration.common import sides
-from migration.common.outcome import Outcome
-from migration.switch import retired
+from migration.common.outcome import Exit, Outcome
+from migration.switch import own_migration, retired
 from migration.verbs.frame import Call, verb
 
 _VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
@@ -30,7 +33,63 @@ def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     group = typer.Typer(no_args_is_help=True, help="The schema of both sides.")
     verb(group, "upgrade", group="schema")(upgrade)
+    verb(group, "run", group="schema")(run_own)
     app.add_typer(group, name="schema")
+
+
+def in_full(arguments: Sequence[str]) -> list[str]:
+    """A command line with `schema -- COMMAND` as `schema run -- COMMAND`."""
+    said = list(arguments)
+    own = said[:1] == ["schema"] and "--" in said and said[1] not in ("upgrade", "run")
+    return ["schema", "run", *said[1:]] if own else said
+
+
+def run_own(
+    call: Call,
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND", help="The application's own migration.")
+    ],
+    only: Annotated[
+        Side | None, typer.Option("--only", help="Run it on this side alone, to mend what went wrong there.")
+    ] = None,
+) -> Outcome:
+    """Run the application's own migration on the shadow, then on the primary of a pair; `schema -- COMMAND` is the same.
+
+    The command finds the side in ST_SIDE (sqlite, postgres) and ST_ROLE (shadow, primary), and the database in
+    ST_DATABASE_URL; also in ST_SQLITE_FILE, or in PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.
+    """
+    with call.prepared() as stores:
+        control = stores.postgres.read_control()
+        done = own_migration.migrate(call.pair(), stores, command, only, call.report)
+    data = {
+        "sides": [str(side) for side in done.done],
+        "failed": done.failed and str(done.failed),
+        "command_exit_code": done.code,
+        "drift": done.drift,
+        "logged": list(done.logged),
+    }
+    if done.failed is not None:
+        return Outcome("command_failed", _stands(done, control.primary), Exit.FAILED, data)
+    if done.drift and only is None:
+        message = f"the command ended well on both sides, and apply stands still: {done.drift}"
+        return Outcome("drift", message, Exit.FINDINGS, data)
+    where = " and ".join(str(side) for side in done.done)
+    rest = f"apply stands still: {done.drift}" if done.drift else "next: st-migrate verify"
+    return Outcome("migrated", f"the command ended well on {where}; {rest}", data=data)
+
+
+def _stands(done: own_migration.Migrated, primary: Side) -> str:
+    """What stands after a failure, and what to do next."""
+    how = f"the command ended with {done.code} on {done.failed}"
+    stands = (
+        "apply stands still until the sides agree, and the log keeps every change"
+        if done.drift
+        else ("both sides have the same tables, and apply goes on")
+    )
+    again = "mend it and run the same command again; what is done already must be skipped by it"
+    if done.failed is primary:
+        return f"{how}, the primary; the shadow is migrated. {stands}. Next: {again}"
+    return f"{how}, the shadow; {primary} was not touched and takes writes. {stands}. Next: {again}"
 
 
 def upgrade(
@@ -42,6 +101,13 @@ def upgrade(
     """Run the application's revisions on both sides of a pair, or on the one database there is."""
     found = sides.find_sides(call.sqlite, call.postgres)
     targets = _targets(call, found)
+    if len(targets) == 2 and (kept := _kept_by_installer(call)):
+        return kept
+    if not has_chain():
+        raise ConfigurationError(
+            "there is no Alembic chain around this program",
+            hint="run the application's own migration: st-migrate schema -- COMMAND",
+        )
     before = {side: _state(url) for side, url in targets.items()}
     first, *others = targets.values()
     try:
@@ -62,6 +128,19 @@ def upgrade(
     return Outcome(
         "upgraded", f"{where}: at revision {revisions}; verify again where a pair is moved", data=data
     )
+
+
+def _kept_by_installer(call: Call) -> Outcome | None:
+    """For a pair whose tables are the installer's there are no revisions; lost capture is put back all the same."""
+    with call.stores() as stores:
+        if recorded_source(stores.postgres.connection) != Existing.name:
+            return None
+        healed = heal(stores)
+    data: dict[str, Any] = {"revisions": {}, "widened": []}
+    if healed:
+        return Outcome("upgraded", "lost capture was put back; verify again", data=data)
+    message = "the tables are the application's own; its migration runs by st-migrate schema -- COMMAND"
+    return Outcome("already_upgraded", message, data=data)
 
 
 def _json(before: str, after: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typer.main import get_command
 from app.db.common.urls import Side
 from app.db.sides import tables
 from migration.verbs.cli import app
+from migration.verbs.schema import in_full
 from tests.operator.deploy.test_server_files import samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,10 +49,11 @@ def verb_of(words: list[str]) -> tuple[Any, list[str]]:
 def test_commands_and_options_exist(page: Path) -> None:
     for line in code(page):
         for call in _CALL.findall(line):
-            words = call.split()
+            words = in_full(call.split())
             if not words or not re.fullmatch(r"[a-z-]+", words[0]):
                 continue  # `st-migrate COMMAND`, or an option of all commands
             command, rest = verb_of(words)
+            rest = rest[: rest.index("--")] if "--" in rest else rest  # what follows is another program's
             assert not hasattr(command, "commands"), f"no such command: {line}"
             options = {option for parameter in command.params for option in parameter.opts}
             named = {word.split("=")[0].rstrip("].,") for word in rest if word.startswith("--")}

@@ -41,7 +41,7 @@ _ENDED = {Side.SQLITE: "0", Side.POSTGRES: "3"}
 _LOCK_WAIT = "60s"  # for the applier's lock: a round of many rows takes seconds
 _SQLITE_WAIT_MS = 30_000
 # Bookkeeping that names tables, besides the log; each has the name in `tbl`.
-_OF_TABLES = (
+OF_TABLES = (
     "st_change_log",
     "st_pending",
     "st_quarantine",
@@ -143,16 +143,18 @@ class PostgresHooks(Hooks):
 
     def _begin(self, raw: psycopg.Connection[Any]) -> None:
         self._tables = set(postgres_keys(raw))
-        self._missing = _missing(raw)
+        self._missing = missing_now(raw)
         _drop_broken_indexes(raw)
 
     def _end(self, raw: psycopg.Connection[Any]) -> None:
         """Capture and bookkeeping fit the new tables, and a new verify is asked for."""
         PostgresCapture(raw).restore()
         require_keys(postgres_keys(raw))
-        for name, table in _missing(raw) - self._missing:  # dropped by a revision, so never to be built again
+        for name, table in (
+            missing_now(raw) - self._missing
+        ):  # dropped by a revision, so never to be built again
             raw.execute("DELETE FROM st_deferred_ddl WHERE name = %s AND tbl = %s", (name, table))
-        gone = {table: _forget_dropped(raw, table) for table in _OF_TABLES}
+        gone = {table: forget_dropped(raw, table) for table in OF_TABLES}
         raw.execute("DELETE FROM st_verify")
         versions = [row[0] for row in raw.execute("SELECT version_num FROM alembic_version").fetchall()]
         evidence = {"revision": versions, "dropped": {table: n for table, n in gone.items() if n}}
@@ -255,7 +257,8 @@ def _postgres(connection: sa.Connection) -> psycopg.Connection[Any]:
     return raw
 
 
-def _missing(raw: psycopg.Connection[Any]) -> set[tuple[str, str]]:
+def missing_now(raw: psycopg.Connection[Any]) -> set[tuple[str, str]]:
+    """Indexes, constraints and keys that are remembered and do not stand: (name, table)."""
     return {(name, table) for name, table, *_ in deferred.missing(raw, "index", "constraint", "foreign_key")}
 
 
@@ -269,7 +272,7 @@ def _drop_broken_indexes(raw: psycopg.Connection[Any]) -> None:
         raw.execute(f"DROP INDEX {name}".encode())
 
 
-def _forget_dropped(raw: psycopg.Connection[Any], bookkeeping: str) -> int:
+def forget_dropped(raw: psycopg.Connection[Any], bookkeeping: str) -> int:
     """Delete what is kept about tables that no longer exist; returns how much it was."""
     if raw.execute("SELECT to_regclass(%s) IS NULL", (bookkeeping,)).fetchone() == (True,):
         return 0  # an earlier version prepared the pair
