@@ -18,10 +18,12 @@ ROWS = 2 * SHORT_READ + 10
 def table(sqlite: sqlite3.Connection, suffix: str = "", columns: tuple[str, ...] = ("id", "v")) -> Table:
     declared = ", ".join(f"{name} INTEGER{' PRIMARY KEY' if name == 'id' else ''}" for name in columns)
     sqlite.execute(f"CREATE TABLE t ({declared}) {suffix}")
+    sqlite.execute("BEGIN")
     sqlite.executemany(
         f"INSERT INTO t ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
         ((-5 + n, *([n % 7] * (len(columns) - 1))) for n in range(ROWS)),
     )
+    sqlite.execute("COMMIT")
     made = tuple(Column(name, Kind.INTEGER, "bigint", True) for name in columns)
     return Table("t", made, made[:1])
 
