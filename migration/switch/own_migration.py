@@ -122,7 +122,7 @@ def environment(pair: Pair, control: Control, side: Side) -> Mapping[str, str]:
     shadow = side is not control.primary
     facts = {
         "ST_SIDE": str(side),
-        "ST_ROLE": "shadow" if shadow else "primary",
+        "ST_SIDE_ROLE": "shadow" if shadow else "primary",
         "ST_EPOCH": str(control.epoch),
     }
     if side is Side.SQLITE:

@@ -55,7 +55,7 @@ def run_own(
 ) -> Outcome:
     """Run the application's own migration on the shadow, then on the primary of a pair; `schema -- COMMAND` is the same.
 
-    The command finds the side in ST_SIDE (sqlite, postgres) and ST_ROLE (shadow, primary), and the database in
+    The command finds the side in ST_SIDE (sqlite, postgres) and ST_SIDE_ROLE (shadow, primary), and the database in
     ST_DATABASE_URL; also in ST_SQLITE_FILE, or in PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.
     """
     with call.prepared() as stores:

@@ -24,7 +24,7 @@ if side == "sqlite":
 else:
     connection = psycopg.connect("", autocommit=True)  # by PGHOST and its like
     known = "SELECT 1 FROM information_schema.columns WHERE table_name = 'person' AND column_name = 'email'"
-print(side, os.environ["ST_ROLE"])
+print(side, os.environ["ST_SIDE_ROLE"])
 if connection.execute(known).fetchone() is None:
     for statement in statements:
         connection.execute(statement)
