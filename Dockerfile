@@ -1,9 +1,10 @@
 FROM python:3.13-slim
 WORKDIR /srv
-COPY requirements.lock pyproject.toml ./
+COPY requirements.lock pyproject.toml setup.py ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY backend backend
 COPY migration migration
+COPY st_migrate st_migrate
 RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
     && useradd --system --no-create-home sigma && install -d -o sigma -g sigma /data
 USER sigma

@@ -50,15 +50,20 @@ lint: setup  ## ruff, mypy, and the lint for dialect traps on our own code
 	$(BIN)/mypy
 	$(BIN)/python -m migration lint backend migration
 
+man: setup  ## Renew docs/st-migrate.1, the page for man, from the help texts
+	$(BIN)/python -c "from importlib import metadata; from typer.main import get_command; \
+		from migration.common.examples import manual; from migration.verbs.cli import app; \
+		print(manual(get_command(app), metadata.version('st-migrate')), end='')" >docs/st-migrate.1
+
 lock: setup  ## Renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
 
 oldest: ## The core tests on the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv-oldest/bin/uv pip compile --quiet --resolution lowest-direct --extra dev pyproject.toml -o .venv-oldest/pins.txt
+	.venv-oldest/bin/uv pip compile --quiet --resolution lowest-direct --all-extras pyproject.toml -o .venv-oldest/pins.txt
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python -r .venv-oldest/pins.txt
 	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --dist loadfile tests/core/session tests/core/apply tests/core/capture $(ARGS)
 
@@ -71,7 +76,7 @@ load: setup  ## Whole moves under every load profile, with verdict and reports (
 burst: setup  ## All alerts of a bar within a second, in every mode (ARGS="--quick", "--before PATH", "--json FILE")
 	$(BIN)/python -m loadtests.burst $(ARGS)
 
-.PHONY: help setup env demo test modes fault race property model lint lock oldest bench load burst
+.PHONY: help setup env demo test modes fault race property model lint man lock oldest bench load burst
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -26,7 +26,7 @@ from migration.fill.backfill import Backfill, Throttle
 def start(pair: Pair, throttle: Throttle) -> subprocess.Popen[str]:
     """Start such a process for a pair, with limits of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "migration.fill.process"],
+        [sys.executable, "-P", "-m", __name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",

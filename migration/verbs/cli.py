@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -21,11 +23,26 @@ from migration.verbs import watch as verbs_watch
 
 app = typer.Typer(
     name="st-migrate",
-    help="Move a live database from SQLite to PostgreSQL, and back. `status` always says what is next.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"st-migrate {metadata.version('st-migrate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Move a live database from SQLite to PostgreSQL, and back. `status` always says what is next."""
+
+
 verbs_move.register(app)
 verbs_offline.register(app)
 verbs_switch.register(app)

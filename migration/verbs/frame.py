@@ -22,6 +22,7 @@ from app.db.common.settings import database_url, load_settings
 from app.db.common.urls import Pair, parse_url
 from app.db.sides.stores import Stores
 from migration.common import sides
+from migration.common.examples import epilog
 from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit, Outcome
 from migration.common.plain import any_encoding, argument, plain
@@ -29,7 +30,7 @@ from migration.common.render import Renderer
 
 SqliteOption = Annotated[
     str | None,
-    typer.Option("--sqlite", metavar="URL", help="The SQLite side: a URL or the path of the file."),
+    typer.Option("--sqlite", metavar="FILE", help="The SQLite side: the path of the file, or a URL."),
 ]
 PostgresOption = Annotated[
     str | None, typer.Option("--postgres", metavar="URL", help="The PostgreSQL side: a URL.")
@@ -165,7 +166,7 @@ def verb(
         parameters = [*own, *_COMMON]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by typer
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name, help=inspect.getdoc(function))(command)
+        app.command(name, help=inspect.getdoc(function), epilog=epilog(f"{group} {name}".strip()))(command)
         return function
 
     return register

@@ -15,19 +15,21 @@ from importlib import import_module
 from typing import Any
 
 from app.db.base import Base
+from app.db.common.settings import IN_APPLICATION
 from app.db.revisions.ddl import install_portable_defaults, widen_created_tables
 from app.db.types import UTCDateTime
 
-install_portable_defaults()
-widen_created_tables(Base.metadata)
+if IN_APPLICATION:  # beside an application that owns its tables, nothing of them is changed
+    install_portable_defaults()
+    widen_created_tables(Base.metadata)
 
 
 def __getattr__(name: str) -> Any:
     """What needs the application's settings, on first use: `SessionLocal`, `engine`, `get_db`, `http`."""
     if name in ("SessionLocal", "engine", "get_db"):
-        return getattr(import_module("app.db.session"), name)
+        return getattr(import_module(f"{__name__}.session"), name)
     if name == "http":
-        return import_module("app.db.session.http")
+        return import_module(f"{__name__}.session.http")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

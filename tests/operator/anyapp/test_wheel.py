@@ -1,0 +1,130 @@
+"""The installed tool: built as a wheel, put beside nothing but what it declares, run in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from migration.common.examples import EXAMPLES, manual
+from migration.verbs.cli import app
+from tests.operator.anyapp.conftest import Stranger
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _declared(name: str, found: set[str]) -> set[str]:
+    """The installed distributions that one needs without an extra of its own, itself among them."""
+    found.add(name)
+    for line in metadata.distribution(name).requires or ():
+        needed = re.match(r"([\w.-]+)\s*(?:\[([\w,-]+)\])?", line)
+        assert needed
+        wanted = needed[1].lower().replace("_", "-")
+        # An extra of the driver is a distribution named after both.
+        for part in (wanted, *(f"{wanted}-{extra}" for extra in (needed[2] or "").split(","))):
+            if "extra ==" not in line and part not in found and _is_there(part):
+                _declared(part, found)
+    return found
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return bool(metadata.distribution(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of the wheel, in an environment with what the wheel declares; nothing is downloaded."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [*pip, "wheel", *options, "-w", str(folder), str(ROOT)], check=True, capture_output=True, timeout=100
+    )
+    (wheel,) = folder.glob("*.whl")
+    place = folder / "env"
+    venv.create(place, with_pip=False)
+    subprocess.run(
+        [*pip, "--python", str(place / "bin" / "python"), "install", "--no-deps", str(wheel)],
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    (site,) = place.glob("lib/python*/site-packages")
+    assert {path.name for path in site.glob("*") if not path.name.endswith(".dist-info")} == {"st_migrate"}
+    for name in _declared("st-migrate", set()) - {"st-migrate"}:
+        for file in metadata.distribution(name).files or ():
+            top = file.parts[0]
+            if top != ".." and top != "__pycache__" and not (site / top).exists():
+                (site / top).symlink_to(Path(str(metadata.distribution(name).locate_file(top))))
+    return place / "bin" / "st-migrate"
+
+
+def _run(program: Path, folder: Path, *arguments: str, code: int = 0) -> str:
+    """One call in a folder, with an environment that knows nothing of this checkout."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
+    }
+    done = subprocess.run(
+        [str(program), *arguments], cwd=folder, env=kept, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_unknown_application_moves_from_an_empty_folder(
+    installed: Path, stranger: Callable[..., Stranger], tmp_path: Path
+) -> None:
+    application = stranger()
+    empty = tmp_path / "empty"
+    (empty / "app").mkdir(parents=True)  # an application's own packages of these names do not count
+    (empty / "app" / "__init__.py").write_text("raise RuntimeError('not ours')")
+    (empty / "migration.py").write_text("raise RuntimeError('not ours')")
+    sides = ("--sqlite", str(application.path), "--postgres", application.url, "--json")
+    for verb in ("preflight", "run", "status", "cutover"):
+        answer = json.loads(_run(installed, empty, verb, *sides))
+        assert answer["exit_code"] == 0
+    application.pg("INSERT INTO person (role_id, name) VALUES (2, 'Grace')")
+    for verb in (["worker", "--until-drained"], ["verify"], ["complete", "--yes"]):
+        _run(installed, empty, *verb, *sides)
+    assert application.lite("SELECT name FROM person ORDER BY id") == [("Ada",), (None,), ("Grace",)]
+
+
+def test_it_says_what_is_missing_in_one_line(installed: Path, tmp_path: Path) -> None:
+    done = json.loads(_run(installed, tmp_path, "status", "--json", code=2))
+    assert done["message"] == "no sqlite database is named"
+    assert done["hint"].startswith("give --sqlite FILE")
+
+
+def test_the_shell_can_complete_and_the_version_is_told(installed: Path, tmp_path: Path) -> None:
+    assert _run(installed, tmp_path, "--version") == f"st-migrate {metadata.version('st-migrate')}\n"
+    script = _run(installed, tmp_path, "--show-completion", "bash")
+    assert "_ST_MIGRATE_COMPLETE=complete_bash" in script
+
+
+def test_every_command_has_an_example_that_parses() -> None:
+    command = get_command(app)
+    names = {
+        f"{name} {sub}".strip()
+        for name, found in command.commands.items()  # type: ignore[attr-defined]
+        for sub in getattr(found, "commands", {"": None})
+    }
+    assert names - EXAMPLES.keys() == set()
+
+
+def test_the_page_for_man_is_what_the_help_says() -> None:
+    page = (ROOT / "docs" / "st-migrate.1").read_text(encoding="utf-8")
+    assert page == manual(get_command(app), metadata.version("st-migrate")), "make man renews it"
