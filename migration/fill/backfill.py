@@ -201,6 +201,8 @@ class Backfill:
             upto = last if last is not None else part.upto
             failpoint(Failpoint.COPY_CHUNK_READ)
             batches = self._rows(table, part.cursor, upto)
+            if keys.may_coincide(table):
+                self._clear_keys(target, table, part.cursor, upto)
             if target.careful:
                 self._clear(target, table, part.cursor, upto)
                 copied, refused = _insert(target, table, batches)
@@ -263,11 +265,25 @@ class Backfill:
 
     @staticmethod
     def _clear(target: PostgresTarget, table: Table, after: str | None, upto: str | None) -> None:
-        """Remove what apply inserted ahead of the copy."""
+        """Remove what apply inserted ahead of the copy.
+
+        Where the sides may put keys in another order, `_clear_keys` has done it.
+        """
+        if keys.may_coincide(table):
+            return
         where, parameters = key_sql.range_on_postgres(table, *_ends(after, upto))
         target.connection.execute(
             f"DELETE FROM {quote_with_parameters(table.name)} {where}".encode(), parameters
         )
+
+    def _clear_keys(self, target: PostgresTarget, table: Table, after: str | None, upto: str | None) -> None:
+        """Remove the rows of these very keys, and no other of the interval: they may come in another chunk."""
+        where, parameters = _range_on_sqlite(table, after, upto)
+        statement = f"SELECT {key_sql.names(table)} FROM {quote(table.name)} {where}"
+        for rows in stream(self._applier.stores.sqlite.connection, statement, parameters):
+            target.delete_keys(
+                table, [key for row in rows if (key := keys.canonical(table, row)) is not None]
+            )
 
     def finish(self) -> None:
         """Catch up, build indexes and unique constraints, move to `replicating`; harmless to repeat.

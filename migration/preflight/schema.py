@@ -12,7 +12,7 @@ from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote, takes_part
 from app.db.rows.conversions import CONVERSIONS
-from app.db.rows.kinds import KEY_TYPES, Kind
+from app.db.rows.kinds import Kind, can_be_key
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
 from app.db.sides.control import is_prepared_sqlite
@@ -47,10 +47,10 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
             table.name,
         )
     for column in table.key:
-        if KEY_TYPES[column.kind] is None:
+        if not can_be_key(column.kind, column.cast):
             yield _blocks(
                 "schema.key_type",
-                f"a key column of kind {column.kind}; a key must be integer, text or uuid",
+                f"a key column of type {column.cast}, which cannot be a key",
                 "give the table another primary key in a migration",
                 table.name,
                 column.name,

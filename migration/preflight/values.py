@@ -40,6 +40,11 @@ _STORED: dict[Kind, type | None] = {
     Kind.BLOB: None,
     Kind.NUMERIC: None,
     Kind.UUID: None,
+    Kind.INSTANT: None,
+    Kind.INTERVAL: None,
+    Kind.JSON: None,
+    Kind.JSONB: None,
+    Kind.ADDRESS: None,
 }
 
 
@@ -73,7 +78,7 @@ class TableCheck:
                     self._each(column, "value.null", rows, values, lambda value: value is None)
             if not types:
                 continue
-            if not is_plain(column.kind, types, present):
+            if not is_plain(column.kind, types, present) or (column.limit and column.kind is not Kind.TEXT):
                 self._closely(column, rows, values)
             usual = _STORED[column.kind]
             if usual in types:
@@ -166,6 +171,16 @@ class TableCheck:
             else:
                 if column.kind is Kind.NUMERIC and _loses_digits(column.cast, text):
                     self._each(column, "value.numeric_scale", [row], [value], lambda _: True)
+                elif (
+                    column.kind is Kind.NUMERIC and type(value) is float and len(_digits(text)) > _SAFE_DIGITS
+                ):
+                    self._each(column, "value.numeric_digits", [row], [value], lambda _: True)
+                elif (
+                    column.limit
+                    and column.kind not in (Kind.TEXT, Kind.NUMERIC)
+                    and not column.takes((text,))
+                ):
+                    self._each(column, "value.time_digits", [row], [value], lambda _: True)
                 elif column.kind is Kind.TIMESTAMP and " " not in value:
                     self.forms.setdefault(column.name, set()).add(0)
                     self._each(column, "value.other_spelling", [row], [value], lambda _: True)
@@ -214,6 +229,14 @@ def _accepts(column: Column, value: Any) -> bool:
     except UnsupportedValue:
         return False
     return True
+
+
+_SAFE_DIGITS = 15  # of a number that SQLite's numeric column keeps whatever they are
+
+
+def _digits(text: str | None) -> str:
+    """The digits of a number that count."""
+    return (text or "").lstrip("-").replace(".", "").strip("0")
 
 
 def _loses_digits(cast: str, text: str | None) -> bool:

@@ -20,7 +20,7 @@ from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Row, Table, quote, quote_with_parameters
 from app.db.rows.keys import Key
-from app.db.rows.kinds import Kind
+from app.db.rows.kinds import PRINTED, Kind
 from app.db.sides.sqlite.connection import stream
 from app.db.sides.stores import Stores
 
@@ -176,6 +176,11 @@ _MAY_BE_LONG: dict[Kind, bool] = {
     Kind.BLOB: True,
     Kind.NUMERIC: True,
     Kind.UUID: False,
+    Kind.INSTANT: False,
+    Kind.INTERVAL: False,
+    Kind.JSON: True,
+    Kind.JSONB: True,
+    Kind.ADDRESS: False,
 }
 # After how many characters a text of SQLite may have a fraction of a second; None: never.
 _FRACTION_AT: dict[Kind, int | None] = {
@@ -189,6 +194,11 @@ _FRACTION_AT: dict[Kind, int | None] = {
     Kind.BLOB: None,
     Kind.NUMERIC: None,
     Kind.UUID: None,
+    Kind.INSTANT: 19,
+    Kind.INTERVAL: None,
+    Kind.JSON: None,
+    Kind.JSONB: None,
+    Kind.ADDRESS: None,
 }
 _NO_FORM = "{0}::text || ' has no form on SQLite'"  # equal to nothing
 _IN_YEARS = "CASE WHEN {0} >= '0001-01-01' AND {0} < '10000-01-01' THEN {0}::text ELSE " + _NO_FORM + " END"
@@ -206,6 +216,15 @@ _AS_ON_SQLITE: dict[Kind, str] = {
     + _NO_FORM
     + " ELSE {0}::text END",
     Kind.UUID: "replace({0}::text, '-', '')",
+    Kind.INSTANT: "CASE WHEN {0} >= '0001-01-01 00:00:00+00' AND {0} < '10000-01-01 00:00:00+00' THEN "
+    + PRINTED[Kind.INSTANT]
+    + " ELSE "
+    + _NO_FORM
+    + " END",
+    Kind.INTERVAL: PRINTED[Kind.INTERVAL],
+    Kind.JSON: "{0}::text",
+    Kind.JSONB: "{0}::text",
+    Kind.ADDRESS: "{0}::text",
 }
 
 
@@ -231,4 +250,6 @@ def _postgres_field(column: Column) -> str:
     form = column.spelling.form if column.kind is Kind.UUID and column.spelling else ""
     if form.lower() == "hyphens":
         return f"upper({name}::text)" if form.isupper() else f"{name}::text"
+    if form == "blob":
+        return f"uuid_send({name})"
     return _AS_ON_SQLITE[column.kind].replace("{0}", name)

@@ -182,7 +182,10 @@ def _log_again(applier: Applier, schema: Schema, wanted: Sequence[Mismatch]) -> 
             for item in wanted:
                 connection.execute(
                     "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
-                    (item.table, str(keys.logged(schema[item.table], item.key))),
+                    (
+                        item.table,
+                        keys.text_on_postgres(schema[item.table], keys.logged(schema[item.table], item.key)),
+                    ),
                 )
             record(connection, "repair begun", control.epoch, evidence)
         return

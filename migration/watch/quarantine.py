@@ -99,26 +99,33 @@ def retry(applier: Applier, rows: list[Held]) -> None:
                 hint="insert it there by hand from `quarantine show`, or switch back first",
             )
     schema = applier.schema()
-    _log(applier.stores, primary.side, [(row.table, _logged_key(schema[row.table], row)) for row in rows])
+    _log(
+        applier.stores,
+        primary.side,
+        [(schema[row.table], _logged_key(schema[row.table], row)) for row in rows],
+    )
     outcome = applier.round(durable=True)
     if isinstance(outcome, Skipped):
         raise Refused(f"apply stands still: {outcome.reason}", hint="see st-migrate status")
 
 
-def _log(stores: Stores, side: Side, entries: list[tuple[str, RawKey]]) -> None:
+def _log(stores: Stores, side: Side, entries: list[tuple[Table, RawKey]]) -> None:
     """Write keys to the log of a side that takes application writes now."""
     if side is Side.SQLITE:
         with stores.sqlite.write() as sqlite:
             sqlite.executemany(
                 "INSERT INTO st_change_log (tbl, k, at) VALUES (?, ?, ?)",
-                [(table, key, time.time()) for table, key in entries],
+                [(table.name, key, time.time()) for table, key in entries],
             )
         return
     with stores.postgres.write() as connection:
         if connection.execute("SELECT st_may_write()").fetchone() != (True,):
             raise Refused("postgres takes no application writes now", hint="wait for the switch, then repeat")
         for table, key in entries:
-            connection.execute("INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)", (table, str(key)))
+            connection.execute(
+                "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
+                (table.name, keys.text_on_postgres(table, key)),
+            )
 
 
 def _logged_key(table: Table, row: Held) -> RawKey:

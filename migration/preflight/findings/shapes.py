@@ -23,6 +23,8 @@ from app.db.rows.catalog import (
     NARROW,
     Column,
     Table,
+    affinity,
+    limit_of,
     normal_declared,
     postgres_columns,
     quote,
@@ -33,8 +35,7 @@ from app.db.rows.kinds import POSTGRES_KINDS, Kind
 _POSTGRES = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 _ALIASES = {
     "varchar": "text",
-    "char": "text",
-    "character": "text",
+    "char": "character",
     "float": "double precision",
     "real": "double precision",
     "timestamp": "timestamp without time zone",
@@ -48,7 +49,13 @@ _DECLARED = {
     "TIME": Kind.TIME,
     "BOOLEAN": Kind.BOOLEAN,
     "BOOL": Kind.BOOLEAN,
-    "JSON": Kind.TEXT,
+    "JSON": Kind.JSON,
+    "JSONB": Kind.JSONB,
+    "TIMESTAMPTZ": Kind.INSTANT,
+    "TIMESTAMP WITH TIME ZONE": Kind.INSTANT,
+    "INTERVAL": Kind.INTERVAL,
+    "INET": Kind.ADDRESS,
+    "CIDR": Kind.ADDRESS,
     "UUID": Kind.UUID,
     "NUMERIC": Kind.NUMERIC,
     "DECIMAL": Kind.NUMERIC,
@@ -199,7 +206,14 @@ def _shape(
             unsupported[column] = text
             continue
         allowed = nullable if known_nullable is None else known_nullable
-        parts[column] = Column(column, kind, text or str(kind), allowed and not position)
+        parts[column] = Column(
+            column,
+            kind,
+            text or str(kind),
+            allowed and not position,
+            limit=limit_of(kind, text) if source == "postgres" else (),
+            affinity=affinity(declared),
+        )
     key_names = [c for c, (_, _, position) in sorted(columns.items(), key=lambda c: c[1][2]) if position]
     return Shape(
         table=Table(name, tuple(parts.values()), tuple(parts[c] for c in key_names if c in parts)),

@@ -19,6 +19,10 @@ _NOTES: dict[str, tuple[str, str]] = {
         "nothing: they are exact on both sides",
     ),
     "value.infinity": ("infinite numbers", "nothing: PostgreSQL holds them; JSON answers do not"),
+    "value.numeric_digits": (
+        "exact numbers of more than 15 digits, which SQLite has rounded to what a float holds",
+        "nothing: PostgreSQL gets what SQLite holds; a column declared TEXT on SQLite keeps every digit",
+    ),
     "value.other_spelling": (
         "values spelt in another form than the application writes",
         "nothing: they are equal in canonical form",
@@ -29,6 +33,7 @@ _REFUSED: dict[str, str] = {
     "value.too_long": "shorten the text on SQLite, or let the application's own migration widen the column",
     "value.too_large": "correct the number on SQLite, or let the application's own migration widen the column",
     "value.numeric_scale": "widen the column in a migration: PostgreSQL would round the number",
+    "value.time_digits": "widen the column in a migration: PostgreSQL would round the time",
     "value.index_size": "shorten the text on SQLite, or drop the index in a migration",
 }
 
@@ -53,12 +58,21 @@ class Group:
             self.keys.append(key(row))
 
 
+def _is_text(value: str) -> bool:
+    """Whether PostgreSQL could hold it as a text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in value
+
+
 def code_of(kind: Kind, value: Any) -> str:
     """The finding's code for a value that a column of this kind cannot hold."""
     if value == "" and kind is not Kind.TEXT:
         return "value.empty_text"
     if isinstance(value, str):
-        if kind is Kind.TEXT:
+        if kind is Kind.TEXT or (kind in (Kind.JSON, Kind.JSONB) and not _is_text(value)):
             return "value.nul" if "\x00" in value else "value.invalid_utf8"
         return f"value.not_{kind.value}"
     if kind is Kind.BOOLEAN and isinstance(value, (int, float)):
@@ -86,6 +100,8 @@ def finding(table: str, name: str, code: str, group: Group, chosen: tuple[str, .
         group.reason = "integers that the column of PostgreSQL does not take"
     if code == "value.numeric_scale":
         group.reason = "more digits than the numeric column keeps"
+    if code == "value.time_digits":
+        group.reason = "more digits of a second than the column keeps"
     if not group.left:
         remedy = f"nothing: converted by {', '.join(chosen)}"
         return Finding(

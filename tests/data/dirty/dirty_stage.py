@@ -43,6 +43,10 @@ KINDS = {
     "c_numeric": ("NUMERIC", "numeric"),
     "c_uuid": ("UUID", "uuid"),
     "c_json": ("JSON", "json"),
+    "c_jsonb": ("JSON", "jsonb"),
+    "c_instant": ("DATETIME", "timestamptz"),
+    "c_interval": ("DATETIME", "interval"),
+    "c_address": ("CHAR(39)", "inet"),
     "c_whole": ("INTEGER", "bigint"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -42,6 +43,28 @@ def _instant(moment: datetime, form: str, mark: str) -> str:
     return (moment if form == "microseconds" else moment.replace(microsecond=0)).isoformat(mark, form)
 
 
+def _zoned(moment: datetime, form: str, mark: str, zone: str) -> str:
+    return _instant(min(max(moment, datetime(1, 1, 2)), datetime(9999, 12, 30)), form, mark) + zone
+
+
+# Documents with numbers that no float holds, in whatever spelling; no NUL and no half of a letter.
+JSON = st.recursive(
+    st.none().map(lambda _: "null")
+    | st.booleans().map(json.dumps)
+    | st.integers().map(str)
+    | st.decimals(allow_nan=False, allow_infinity=False, places=6).map(lambda number: format(number, "f"))
+    | TEXT.map(json.dumps)
+    | TEXT.map(lambda text: json.dumps(text, ensure_ascii=False)),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{' , '.join(items)}]")
+        | st.dictionaries(TEXT.map(json.dumps), inner, max_size=3).map(
+            lambda items: "{" + ",".join(f"{name}: {item}" for name, item in items.items()) + "}"
+        )
+    ),
+    max_leaves=8,
+).filter(lambda text: text[0] in '{["' or text in ("null", "true", "false"))
+ADDRESS = st.ip_addresses().map(str) | st.ip_addresses(v=4).map(lambda address: f"{address}/24")
+
 # What the application may store on SQLite, by column kind.
 STORED: dict[str, st.SearchStrategy[Any]] = {
     "c_integer": INT64,
@@ -56,6 +79,12 @@ STORED: dict[str, st.SearchStrategy[Any]] = {
     "c_numeric": st.integers(-(2**53), 2**53) | st.floats(-1e6, 1e6, allow_nan=False),
     "c_uuid": st.uuids().map(str) | st.uuids().map(lambda value: value.hex.upper()),
     "c_json": st.sampled_from(("{}", '{"a": [1, 2.5, null]}', '"text"', "[]", "true")),
+    "c_jsonb": JSON,
+    "c_instant": st.builds(
+        _zoned, INSTANT, FORMS, st.sampled_from(" T"), st.sampled_from(("", "Z", "+00:00", "-05:30"))
+    ),
+    "c_interval": st.integers(-(2**62), 2**62) | st.builds(_instant, INSTANT, FORMS, st.just(" ")),
+    "c_address": ADDRESS,
 }
 # What it may store on PostgreSQL.
 WRITTEN: dict[str, st.SearchStrategy[Any]] = {
@@ -71,6 +100,10 @@ WRITTEN: dict[str, st.SearchStrategy[Any]] = {
     "c_numeric": st.integers(-(2**53), 2**53).map(Decimal) | st.decimals(-(10**6), 10**6, places=4),
     "c_uuid": st.uuids(),
     "c_json": st.sampled_from(("{}", '{"a": [1, 2.5, null]}', '"text"', "[]", "true")),
+    "c_jsonb": JSON,
+    "c_instant": INSTANT.map(lambda moment: moment.replace(tzinfo=UTC)),
+    "c_interval": st.timedeltas(timedelta(days=-700_000), timedelta(days=2_900_000)),
+    "c_address": ADDRESS,
 }
 # Anything that SQLite can hold in a column, as an expression and its parameter.
 ANYTHING = (

@@ -15,9 +15,9 @@ import migration
 from app.db.rows import kinds
 from app.db.rows.canonical import encode, encode_column
 from app.db.rows.conversions import CONVERSIONS
-from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
+from app.db.rows.kinds import CASTS, KEY_TYPES, POSTGRES_KINDS, Kind
 from app.db.rows.spelling import to_sqlite
-from migration.fill import binary
+from migration.fill.binary import fields as binary
 from migration.preflight.findings.shapes import declared_kind
 from tests.data.dirty.dirty_stage import KINDS
 
@@ -43,6 +43,16 @@ EXAMPLES: dict[Kind, tuple[str, Any, str, Any]] = {
         "00000000-0000-0000-0000-00000000000a",
         "00000000-0000-0000-0000-00000000000a",
     ),
+    Kind.INSTANT: (
+        "TIMESTAMPTZ",
+        "2026-01-05 10:00:00.500000",
+        "2026-01-05 10:00:00.500000+00",
+        "2026-01-05 10:00:00.5",
+    ),
+    Kind.INTERVAL: ("INTERVAL", "1970-01-01 00:00:01.500000", "1500000 microseconds", "1500000 microseconds"),
+    Kind.JSON: ("JSON", '{"b":1,  "a":2}', '{"b":1,  "a":2}', '{"b":1,  "a":2}'),
+    Kind.JSONB: ("JSONB", '{"a": 2, "b": 1.50}', '{"a":2,"b":1.5}', '{"a": 2, "b": 1.50}'),
+    Kind.ADDRESS: ("INET", "2001:db8::1", "2001:db8::1", "2001:db8::1"),
 }
 
 
@@ -80,9 +90,10 @@ def test_a_table_says_something_of_every_kind(name: str) -> None:
 def test_the_tables_are_found() -> None:
     names = {name.removeprefix("app.db.").rpartition(".")[0] for name in TABLES}
     assert names >= {
-        "rows.canonical",
+        "rows.canonical.values",
+        "rows.canonical.columns",
         "sides.postgres.source",
-        "migration.fill.binary",
+        "migration.fill.binary.fields",
         "migration.verify.chunks",
     }
 
@@ -104,9 +115,11 @@ def test_a_key_may_have_types_of_its_kind_only(kind: Kind) -> None:
     assert POSTGRES_KINDS[str(KEY_TYPES[kind])] is kind
 
 
-@pytest.mark.parametrize(("cast", "kind"), POSTGRES_KINDS.items())
+@pytest.mark.parametrize(
+    ("cast", "kind"), [(CASTS.get(name, name), kind) for name, kind in POSTGRES_KINDS.items()]
+)
 def test_a_type_is_copied_in_binary_where_its_kind_is(cast: str, kind: Kind) -> None:
-    has_form = binary._CANONICAL[kind] is not None
-    assert (cast in binary._WIDTHS) == has_form, (
-        f"migration.fill.binary: _WIDTHS and _CANONICAL differ about {cast}"
+    has_form = binary.CANONICAL[kind] is not None
+    assert (cast in binary.WIDTHS) == has_form, (
+        f"migration.fill.binary.fields: WIDTHS and CANONICAL differ about {cast}"
     )

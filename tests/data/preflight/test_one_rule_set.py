@@ -75,21 +75,21 @@ CASES = {
         ddl=DDL + "; CREATE TABLE IF NOT EXISTS loose (a text)",
         remedy=("s:DROP TABLE loose", "s:CREATE TABLE loose (a TEXT PRIMARY KEY)"),
     ),
-    "float_key": Case(
+    "json_key": Case(
         "schema.key_type",
-        ("CREATE TABLE f (a REAL PRIMARY KEY)",),
-        ddl=DDL + "; CREATE TABLE IF NOT EXISTS f (a double precision PRIMARY KEY)",
-        remedy=("s:DROP TABLE f", "s:CREATE TABLE f (id INTEGER PRIMARY KEY, a REAL)"),
+        ("CREATE TABLE f (a JSON PRIMARY KEY)",),
+        ddl=DDL + "; CREATE TABLE IF NOT EXISTS f (a jsonb PRIMARY KEY)",
+        remedy=("s:DROP TABLE f", "s:CREATE TABLE f (id INTEGER PRIMARY KEY, a JSON)"),
     ),
     "type": Case(
         "schema.type",
         postgres=("CREATE TABLE t (id bigint PRIMARY KEY, a xml)",),
         remedy=("p:ALTER TABLE t ALTER a TYPE text",),
     ),
-    "instant": Case(
+    "array": Case(
         "schema.type",
-        postgres=("CREATE TABLE t (id bigint PRIMARY KEY, a timestamptz)",),
-        remedy=("p:ALTER TABLE t ALTER a TYPE timestamp USING a AT TIME ZONE 'UTC'",),
+        postgres=("CREATE TABLE t (id bigint PRIMARY KEY, a text[])",),
+        remedy=("p:ALTER TABLE t ALTER a TYPE text",),
     ),
     "column_on_sqlite_only": Case(
         "schema.drift",

@@ -6,8 +6,11 @@ transaction. A round to SQLite writes it on PostgreSQL just before SQLite commit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.db.common.errors import NotPrepared
 from app.db.common.urls import Side
+from app.db.rows import keys
 from app.db.rows.catalog import Table
 from app.db.rows.keys import RawKey
 from app.db.sides.contract import Source, Target
@@ -40,46 +43,59 @@ def set_aside(stores: Stores, target: Target) -> None:
         quarantine.put(Side.POSTGRES, found.refused)
 
 
-def carry_table(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
-    """Replace the changed rows of one table, streaming. All deletes come first: no two rows collide."""
+def carry_table(table: Table, source: Source, target: Target, after: str, announced: Sequence[str]) -> int:
+    """Replace the changed rows of one table, streaming. All deletes come first: no two rows collide.
+
+    Args:
+        announced: keys as strict mode announced them.
+    """
     whole = False
-    for keys in source.changed_keys(table, after):
-        whole = whole or None in keys
-        target.delete(table, [key for key in keys if key is not None])
+    told = [keys.from_announced(table, text) for text in announced]
+    for raws in source.changed_keys(table, after):
+        whole = whole or None in raws
+        target.delete(table, [raw for raw in raws if raw is not None])
     if announced:
-        target.delete(table, announced)
+        target.delete(table, told)
     if whole:
         target.clear(table)
         return target.insert(table, source.all_rows(table))
     refused = target.insert(table, source.changed_rows(table, after))
     if announced:
         # A key may be both announced and logged; its row is then inserted once, by the log.
-        logged = {str(key) for keys in source.changed_keys(table, after) for key in keys}
-        only_announced = [key for key in announced if str(key) not in logged]
+        logged = {keys.identity(table, raw) for raws in source.changed_keys(table, after) for raw in raws}
+        only_announced = _others(table, told, logged)
         if rows := source.rows_of(table, only_announced):
             refused += target.insert(table, [rows])
     return refused
 
 
-def carry_few(table: Table, source: Source, target: Target, after: str, announced: list[RawKey]) -> int:
-    """Replace a handful of changed rows of one table, with as few statements as may be."""
-    keys = [key for part in source.changed_keys(table, after) for key in part]
-    if None in keys:
+def carry_few(table: Table, source: Source, target: Target, after: str, announced: Sequence[str]) -> int:
+    """Replace a handful of changed rows of one table, with as few statements as may be; see `carry_table`."""
+    changed = [raw for part in source.changed_keys(table, after) for raw in part]
+    if None in changed:
         return carry_table(table, source, target, after, announced)
     rows = [row for part in source.changed_rows(table, after) for row in part]
-    logged = set(map(str, keys))
-    if only_announced := [key for key in announced if str(key) not in logged]:
-        rows += source.rows_of(table, only_announced)
-    return target.replace(table, keys + only_announced, rows)
+    if announced:
+        told = [keys.from_announced(table, text) for text in announced]
+        only_announced = _others(table, told, {keys.identity(table, raw) for raw in changed})
+        changed += only_announced
+        rows += source.rows_of(table, only_announced) if only_announced else []
+    return target.replace(table, changed, rows)
 
 
-def announced_keys(source: Source, target: Target, everything: bool) -> dict[str, list[RawKey]]:
+def _others(table: Table, raws: Sequence[RawKey], known: set[keys.Key | str]) -> list[RawKey]:
+    """Those keys that are none of the known, each once."""
+    found = {keys.identity(table, raw): raw for raw in raws}
+    return [raw for identity, raw in found.items() if identity not in known]
+
+
+def announced_keys(source: Source, target: Target, everything: bool) -> dict[str, list[str]]:
     """Announced keys whose transaction has ended on the primary; the others are still its own."""
-    keys: dict[str, list[RawKey]] = {}
-    for table, key, token in target.announced():
+    found: dict[str, list[str]] = {}
+    for table, text, token in target.announced():
         if everything or source.has_ended(token):
-            keys.setdefault(table, []).append(key)
-    return keys
+            found.setdefault(table, []).append(text)
+    return found
 
 
 def same_epoch(primary: Control, shadow: Control) -> None:

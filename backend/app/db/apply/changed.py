@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.db.apply.comparable import Instant, instant
 from app.db.apply.compare import Mismatch, compare_rows
@@ -15,7 +16,7 @@ from app.db.apply.round import Applier
 from app.db.common.errors import StaleAttempt
 from app.db.common.urls import Side
 from app.db.rows.catalog import Row, Table
-from app.db.rows.keys import RawKey
+from app.db.rows.keys import RawKey, identity
 from app.db.sides.contract import Source
 from app.db.sides.stores import Stores
 
@@ -85,11 +86,11 @@ class ChangedKeys:
         done = 0
         while sweep.left and done < _STEP:
             table, keys = sweep.left.pop()
-            moving = now.moving(table, list(map(str, keys)), str)
+            moving = now.moving(table, [identity(table, raw) for raw in keys], partial(identity, table))
             if moving is None:
                 sweep.postponed = True
                 continue
-            still = [key for key in keys if str(key) not in moving]
+            still = [raw for raw in keys if identity(table, raw) not in moving]
             found += self.compare(table, still, now.primary, now.shadow)
             done += len(keys)
         return found

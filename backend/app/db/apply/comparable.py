@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from app.db.common.errors import StaleAttempt
+from app.db.rows import keys
 from app.db.rows.catalog import Table
 from app.db.rows.keys import RawKey
 from app.db.sides.contract import Source, Target
@@ -36,14 +37,14 @@ class Instant:
     shadow: Source
     target: Target
 
-    def moving(self, table: Table, keys: Collection[K], form: Callable[[RawKey], K | None]) -> set[K] | None:
+    def moving(self, table: Table, asked: Collection[K], form: Callable[[RawKey], K | None]) -> set[K] | None:
         """Those of some keys that are on their way; None if all of the table is.
 
         Args:
-            form: a key as either side's log holds it, in the form of `keys`; None if it has no such form.
+            form: a key as either side's log holds it, in the form of `asked`; None if it has no such form.
         """
-        wanted = set(keys)
-        found = wanted.intersection(form(raw) for raw in self._announced.get(table.name, ()))
+        wanted = set(asked)
+        found = wanted.intersection(map(form, self._told(table)))
         whole = False
         # Read to the end in any case: PostgreSQL streams, and nothing else may be asked meanwhile.
         for raws in self.primary.changed_keys(table, self.target.position):
@@ -53,19 +54,22 @@ class Instant:
 
     def all_moving(self, table: Table) -> list[RawKey] | None:
         """All keys of a table that are on their way; None if all of the table is."""
-        found = {str(raw): raw for raw in self._announced.get(table.name, ())}
+        found = {keys.identity(table, raw): raw for raw in self._told(table)}
         whole = False
         for raws in self.primary.changed_keys(table, self.target.position):
             whole = whole or None in raws
-            found.update((str(raw), raw) for raw in raws)
+            found.update((keys.identity(table, raw), raw) for raw in raws if raw is not None)
         return None if whole else list(found.values())
 
+    def _told(self, table: Table) -> list[RawKey]:
+        return [keys.from_announced(table, text) for text in self._announced.get(table.name, ())]
+
     @cached_property
-    def _announced(self) -> dict[str, list[RawKey]]:
-        keys: dict[str, list[RawKey]] = {}
-        for table, raw, _ in self.target.announced():
-            keys.setdefault(table, []).append(raw)
-        return keys
+    def _announced(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for table, text, _ in self.target.announced():
+            found.setdefault(table, []).append(text)
+        return found
 
 
 @contextmanager

@@ -33,7 +33,6 @@ from app.db.common.errors import ApplyFailed, CaptureLost, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, read_schema
-from app.db.rows.keys import RawKey
 from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
 from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.contract import Backlog, Source, Target
@@ -241,7 +240,7 @@ class Applier:
         source: Source,
         target: Target,
         backlog: Backlog,
-        announced: dict[str, list[RawKey]],
+        announced: dict[str, list[str]],
     ) -> int:
         refused = 0
         position, table_name, op = target.position, None, "read"

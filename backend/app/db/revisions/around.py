@@ -26,6 +26,7 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.revisions.runner import Hooks
 from app.db.rows.catalog import postgres_keys, sqlite_keys
+from app.db.rows.key_sql import announced_on_sqlite
 from app.db.sides import control
 from app.db.sides.capture.recapture import PostgresCapture, SqliteCapture, keep, require_keys
 from app.db.sides.capture.triggers import fence_message, install_postgres, set_fence_message
@@ -118,7 +119,7 @@ class SqliteHooks(Hooks):
     def _announce(self, raw: sqlite3.Connection) -> None:
         raw.execute(
             "INSERT OR REPLACE INTO st_pending (tbl, k, token) "
-            "SELECT DISTINCT tbl, CAST(k AS TEXT), ? FROM st_change_log WHERE seq > ? AND k IS NOT NULL",
+            f"SELECT DISTINCT tbl, {announced_on_sqlite('k')}, ? FROM st_change_log WHERE seq > ? AND k IS NOT NULL",
             (_ENDED[Side.POSTGRES], self._log_end),
         )
         raw.execute("DELETE FROM st_change_log WHERE seq > ?", (self._log_end,))

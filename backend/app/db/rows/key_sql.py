@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
-from app.db.rows.kinds import KEY_TYPES, SPELLINGS, Kind
-from app.db.rows.spelling import LOOKED_FOR
+from app.db.rows.keys import part_on_postgres
+from app.db.rows.kinds import IN_JSON, KEY_TYPES, SPELLINGS, Kind
+from app.db.rows.kinds import printed as value_printed
+from app.db.rows.spelling import looked_for_count
 
 Values = Sequence[Any]  # one value per key column
 
@@ -39,14 +41,49 @@ def printed(table: Table) -> str:
 
 
 def logging_on_sqlite(table: Table, row: str = "") -> str:
-    """The expression that SQLite logs as the key; `row` is a prefix such as `NEW.`."""
+    """The expression that SQLite logs as the key; `row` is a prefix such as `NEW.`.
+
+    It depends on the values alone, so that it needs to know no kind. JSON would refuse bytes, and with them the
+    application's write; of a real it would keep 15 digits.
+    """
     fields = [f"{row}{quote(name)}" for name in table.key_names]
-    return fields[0] if len(fields) == 1 else f"json_array({', '.join(fields)})"
+    parts = " || ',' || ".join(map(_json_on_sqlite, fields))
+    return fields[0] if len(fields) == 1 else f"'[' || {parts} || ']'"
+
+
+def _json_on_sqlite(field: str) -> str:
+    return (
+        f"CASE typeof({field}) WHEN 'blob' THEN '{{\"blob\":\"' || hex({field}) || '\"}}' "
+        f"WHEN 'real' THEN replace(printf('%!.17g', {field}), 'Inf', '9e999') ELSE json_quote({field}) END"
+    )
+
+
+def announcing_on_sqlite(table: Table) -> str:
+    """The text of `keys.announced`, of rows on SQLite."""
+    if len(table.key) > 1:
+        return logging_on_sqlite(table)
+    return announced_on_sqlite(quote(table.key_names[0]))
+
+
+def announced_on_sqlite(field: str) -> str:
+    """The text of `keys.announced`, of what SQLite logged in a field."""
+    return (
+        f"CASE typeof({field}) WHEN 'blob' THEN '\\x' || lower(hex({field})) "
+        f"WHEN 'real' THEN replace(printf('%!.17g', {field}), 'Inf', 'inf') ELSE CAST({field} AS TEXT) END"
+    )
 
 
 def logging_on_postgres(table: Table) -> str:
     """The expression that PostgreSQL logs as the key."""
-    return f"{names(table)}::text" if len(table.key) == 1 else f"jsonb_build_array({names(table)})::text"
+    if len(table.key) == 1:
+        return value_printed(table.key[0].kind, names(table))
+    parts = (quote(c.name) if IN_JSON[c.kind] else value_printed(c.kind, quote(c.name)) for c in table.key)
+    return f"jsonb_build_array({', '.join(parts)})::text"
+
+
+def needs_settings(table: Table) -> bool:
+    """Whether the text of a key on PostgreSQL depends on the settings of the session that writes."""
+    return not all(IN_JSON[column.kind] or column.kind is Kind.BOOLEAN for column in table.key)
 
 
 def logged_on_sqlite(table: Table) -> str:
@@ -80,14 +117,18 @@ def is_old_row(table: Table) -> str:
 
 def match_on_sqlite(table: Table) -> str:
     """One key; its parameters come from `keys.matching_on_sqlite`."""
-    marks = f"IN ({', '.join('?' * LOOKED_FOR)})"
-    return " AND ".join(f"{quote(c.name)} {marks if SPELLINGS[c.kind] else '= ?'}" for c in table.key)
+    return " AND ".join(f"{quote(c.name)} {_marks(c.kind)}" for c in table.key)
+
+
+def _marks(kind: Kind) -> str:
+    return f"IN ({', '.join('?' * looked_for_count(kind))})" if SPELLINGS[kind] else "= ?"
 
 
 def same_uuids(table: Table, count: int) -> str:
     """So many keys on SQLite whatever their spelling, by a look at every row; canonical texts as parameters."""
     fields = [
-        f"lower(replace(replace(replace({quote(c.name)}, '-', ''), '{{', ''), '}}', ''))"
+        f"CASE typeof({quote(c.name)}) WHEN 'blob' THEN lower(hex({quote(c.name)})) "
+        f"ELSE lower(replace(replace(replace({quote(c.name)}, '-', ''), '{{', ''), '}}', '')) END"
         if SPELLINGS[c.kind]
         else quote(c.name)
         for c in table.key
@@ -146,7 +187,8 @@ def range_on_postgres(table: Table, after: Values | None, upto: Values | None) -
         after, upto: key values in canonical form, or as SQLite stores them; None is open.
     """
     marks = [f"%s::{KEY_TYPES[column.kind]}" for column in table.key]
-    where, parameters = _range([_ordered(column) for column in table.key], marks, after, upto)
+    ends = [None if end is None else list(map(part_on_postgres, table.key, end)) for end in (after, upto)]
+    where, parameters = _range([_ordered(column) for column in table.key], marks, *ends)
     return (f"WHERE {where}" if where else ""), parameters
 
 

@@ -3,7 +3,8 @@
 A key names one row on both sides. It has these forms:
 
 - **values**: one value per key column, as a side holds them in the row;
-- **logged** (`RawKey`): what a side's change log holds, and what strict mode announces;
+- **logged** (`RawKey`): what a side's change log holds;
+- **announced**: a logged key as text, as strict mode keeps it on the shadow;
 - **canonical** (`Key`): one text per key column, the same on both sides. Keys are compared in this form;
 - **text**: a canonical key in one text, as bookkeeping stores the key and the operator reads it;
 - **bound**: a list of values in JSON, the end of a range of keys.
@@ -23,30 +24,57 @@ from typing import Any
 from app.db.common.errors import UnsupportedValue
 from app.db.rows.canonical import storage
 from app.db.rows.catalog import Column, Row, Table
-from app.db.rows.kinds import SPELLINGS, Kind
+from app.db.rows.kinds import IN_JSON, SPELLINGS, Kind
 from app.db.rows.policy import encode_column_in, encode_in
 from app.db.rows.spelling import looked_for, to_sqlite
 
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
+_REAL = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|-?(?:inf|Infinity)")
+_BYTES = re.compile(r"\\x(?:[0-9a-f]{2})*")
+_BLOB = "blob"  # the name under which JSON holds bytes, as SQLite's triggers write them
 
 
 def split(table: Table, raw: RawKey) -> tuple[Any, ...]:
     """A logged key as one value per key column."""
-    return tuple(json.loads(raw)) if len(table.key) > 1 else (raw,)
+    return tuple(map(_from_json, json.loads(raw))) if len(table.key) > 1 else (raw,)
 
 
 def join(values: Sequence[Any]) -> RawKey:
     """One value per key column as a logged key."""
-    return values[0] if len(values) == 1 else json.dumps(list(values))
+    return values[0] if len(values) == 1 else to_bound(values)
+
+
+def _from_json(value: Any) -> Any:
+    return bytes.fromhex(value[_BLOB]) if isinstance(value, dict) else value
+
+
+def _to_json(value: Any) -> Any:
+    return {_BLOB: value.hex()} if isinstance(value, bytes) else value
 
 
 def number(column: Column, value: Any) -> Any:
-    """An integer of a key that was stored as text, as announcements are; any other value as it is."""
-    if column.kind is Kind.INTEGER and type(value) is str and _NUMBER.fullmatch(value):
+    """A number of a key that was stored as text, as announcements are; any other value as it is.
+
+    No number looks so as SQLite's text in a numeric column: it would be one.
+    """
+    if type(value) is not str:
+        return value
+    if column.kind is Kind.INTEGER and _NUMBER.fullmatch(value):
         return int(value)
+    if column.kind is Kind.FLOAT and _REAL.fullmatch(value):
+        return float(value)
     return value
+
+
+def _typed(column: Column, text: Any) -> Any:
+    """A part of PostgreSQL's logged key, which is a text, as SQLite would have logged it."""
+    if column.kind is Kind.BOOLEAN and text in ("t", "true", "f", "false"):
+        return int(text[0] == "t")
+    if column.kind is Kind.BLOB and type(text) is str and _BYTES.fullmatch(text):
+        return bytes.fromhex(text[2:])
+    return number(column, text)
 
 
 # To and from the log.
@@ -54,9 +82,37 @@ def number(column: Column, value: Any) -> Any:
 
 def typed(table: Table, logged: Sequence[str | None]) -> list[RawKey]:
     """Keys of PostgreSQL's log, which are texts, as SQLite would have logged them; None is the whole table."""
-    if not table.integer_key:
+    if not any(column.kind in _TYPED for column in table.key):
         return list(logged)
-    return [None if text is None else int(text) for text in logged]
+    if table.integer_key:
+        return [None if text is None else int(text) for text in logged]
+    return [None if text is None else _typed_key(table, text) for text in logged]
+
+
+_TYPED = (Kind.INTEGER, Kind.FLOAT, Kind.BOOLEAN, Kind.BLOB)
+
+
+def _typed_key(table: Table, text: str) -> RawKey:
+    if all(column.kind is Kind.INTEGER or column.kind not in _TYPED for column in table.key):
+        return text  # JSON holds these as they are
+    return join([_typed(c, v) for c, v in zip(table.key, split(table, text), strict=True)])
+
+
+def announced(raw: RawKey) -> str:
+    """A logged key as text."""
+    return f"\\x{raw.hex()}" if isinstance(raw, bytes) else str(raw)
+
+
+def from_announced(table: Table, text: str) -> RawKey:
+    """The key that was announced, as either log would have it."""
+    if len(table.key) > 1:
+        return text
+    (column,) = table.key
+    if column.kind is Kind.BOOLEAN and text in ("0", "1"):
+        return int(text)
+    if column.kind is Kind.UUID and _BYTES.fullmatch(text):
+        return bytes.fromhex(text[2:])
+    return _typed(column, text) if column.kind is not Kind.INTEGER else text
 
 
 def findable(table: Table, raw: RawKey) -> RawKey:
@@ -64,6 +120,18 @@ def findable(table: Table, raw: RawKey) -> RawKey:
     if raw is None or len(table.key) == 1:
         return raw
     return None if canonical(table, split(table, raw)) is None else raw
+
+
+def identity(table: Table, raw: RawKey) -> Key | str:
+    """The same for every logged form of one key, and for no other key."""
+    return canonical_of(table, raw) or announced(raw)
+
+
+def is_exact_in_json(table: Table) -> bool:
+    """Whether SQL finds the rows of logged keys by itself: no part is a real, nor bytes."""
+    return len(table.key) == 1 or all(
+        column.kind in (Kind.INTEGER, Kind.TEXT, Kind.DATE) for column in table.key
+    )
 
 
 def logged(table: Table, key: Key) -> RawKey:
@@ -81,7 +149,17 @@ def logged_on_sqlite(table: Table, key: Key) -> RawKey:
 
 
 def _value(column: Column, text: str | None) -> Any:
-    return int(text) if column.kind is Kind.INTEGER and text is not None else text
+    return int(text) if column.kind is Kind.INTEGER and text is not None else _typed(column, text)
+
+
+def text_on_postgres(table: Table, raw: RawKey) -> str:
+    """A logged key as PostgreSQL's log holds it."""
+    key = canonical_of(table, raw)
+    if key is None or len(key) == 1:
+        return announced(raw)
+    return json.dumps(
+        [_value(c, text) if IN_JSON[c.kind] else text for c, text in zip(table.key, key, strict=True)]
+    )
 
 
 # On SQLite.
@@ -98,7 +176,9 @@ def matching_on_sqlite(table: Table, raw: RawKey) -> tuple[Any, ...]:
     return tuple(
         value
         for c, v in parts
-        for value in (looked_for(c.kind, v) if SPELLINGS[c.kind] else (_spelled(c, v),))
+        for value in (
+            looked_for(c.kind, v, c.spelling, c.affinity) if SPELLINGS[c.kind] else (_spelled(c, v),)
+        )
     )
 
 
@@ -113,11 +193,12 @@ def part_on_sqlite(column: Column, text: str | None) -> Any:
 
 
 def _spelled(column: Column, value: Any) -> Any:
-    if not SPELLINGS[column.kind]:
-        return to_sqlite(column.kind, value, None, column.name)
+    """A value of a key as SQLite stores it; one that has no form as it is."""
     try:
-        return to_sqlite(column.kind, encode_in(column, value), column.spelling, column.name)
-    except UnsupportedValue:
+        if SPELLINGS[column.kind]:
+            value = encode_in(column, value)
+        return to_sqlite(column.kind, number(column, value), column.spelling, column.name, column.affinity)
+    except (UnsupportedValue, TypeError, ValueError):
         return value
 
 
@@ -140,7 +221,7 @@ def canonical_of(table: Table, raw: RawKey) -> Key | None:
 
 def canonical_columns(table: Table, raws: Sequence[RawKey]) -> list[Sequence[str | None]]:
     """Logged keys in canonical form, a list for each key column; keys that have none are left out."""
-    values = [raws] if len(table.key) == 1 else list(zip(*map(json.loads, raws), strict=True))
+    values = [raws] if len(table.key) == 1 else list(zip(*(split(table, raw) for raw in raws), strict=True))
     columns = [encode_column_in(column, part) for column, part in zip(table.key, values, strict=False)]
     if None not in columns:
         return columns  # type: ignore[return-value]  # as just seen
@@ -175,7 +256,7 @@ def _part(column: Column, value: Any) -> str | None:
 
 
 def may_coincide(table: Table) -> bool:
-    """Whether two rows of SQLite may have one key on PostgreSQL: only a uuid has several spellings."""
+    """Whether two rows of SQLite may have one key on PostgreSQL, and the order of keys may differ."""
     return any(SPELLINGS[column.kind] for column in table.key)
 
 
@@ -229,9 +310,17 @@ def texts_of(table: Table, raw: RawKey) -> list[str]:
 
 def to_bound(values: Sequence[Any]) -> str:
     """The values of a key, as SQLite holds them or canonical, as the end of a range."""
-    return json.dumps(list(values))
+    return json.dumps(list(map(_to_json, values)))
 
 
 def from_bound(text: str) -> tuple[Any, ...]:
     """The values that `to_bound` stored."""
-    return tuple(json.loads(text))
+    return tuple(map(_from_json, json.loads(text)))
+
+
+def part_on_postgres(column: Column, value: Any) -> Any:
+    """A value of a key, as SQLite stores it or canonical, as a parameter that PostgreSQL casts to its type."""
+    try:
+        return encode_in(column, number(column, value))
+    except UnsupportedValue:
+        return value

@@ -116,8 +116,8 @@ class Target(Protocol):
     def burst(self, entries: int) -> None:
         """Prepare for the writes of a round of so many log entries, the last of this transaction."""
 
-    def announced(self) -> list[tuple[str, RawKey, str]]:
-        """(table, key, token) of what strict mode wrote here ahead of the primary."""
+    def announced(self) -> list[tuple[str, str, str]]:
+        """(table, key as text, token) of what strict mode wrote here ahead of the primary."""
 
     def clear(self, table: Table) -> None: ...
 
@@ -135,7 +135,7 @@ class Target(Protocol):
     def announce_all(self, table: Table, token: str) -> None:
         """Remember the keys of all rows that a table has here."""
 
-    def forget_announced(self, raws: dict[str, list[RawKey]]) -> None: ...
+    def forget_announced(self, texts: dict[str, list[str]]) -> None: ...
 
     def advance(self, position: str, changes: int) -> None: ...
 

@@ -20,7 +20,7 @@ from app.db.rows.catalog.tables import (
     quote,
     takes_part,
 )
-from app.db.rows.kinds import KEY_TYPES, POSTGRES_KINDS, Kind
+from app.db.rows.kinds import CASTS, POSTGRES_KINDS, Kind, can_be_key
 from app.db.rows.spelling import Spelling, usual
 
 
@@ -162,6 +162,10 @@ def postgres_columns(
     return tables
 
 
+_NO_FORM, _NO_KEY = "which has no canonical form", "which cannot be a key"
+_OTHER_TYPE = "give the column a type that docs/limits.md lists, or leave it out: --leave-out TABLE"
+
+
 def read_schema(
     sqlite: sqlite3.Connection,
     postgres: psycopg.Connection[Any],
@@ -197,7 +201,9 @@ def read_schema(
     if problems:
         raise SchemaDrift(
             "the two sides differ: " + "; ".join(problems[:10]) + (" ..." if len(problems) > 10 else ""),
-            hint="run st-migrate schema upgrade, or the application's own migration by st-migrate schema -- COMMAND",
+            hint=_OTHER_TYPE
+            if all(_NO_FORM in item or _NO_KEY in item for item in problems)
+            else "run st-migrate schema upgrade, or the application's own migration by st-migrate schema -- COMMAND",
         )
     return schema
 
@@ -241,13 +247,41 @@ def _columns(
         if name not in ours:
             problems.append(f"column {table}.{name} is only on PostgreSQL")
         elif kind is None:
-            problems.append(
-                f"column {table}.{name} has type {full} on PostgreSQL, which has no canonical form"
-            )
+            problems.append(f"column {table}.{name} has type {full} on PostgreSQL, {_NO_FORM}")
         else:
-            spelling = learnt.get((table, name)) or usual(kind, ours[name][0])
-            columns[name] = Column(name, kind, base, nullable, labels.get(base, frozenset()), spelling)
+            declared = ours[name][0]
+            columns[name] = Column(
+                name,
+                kind,
+                CASTS.get(base, base),
+                nullable,
+                labels.get(base, frozenset()),
+                learnt.get((table, name)) or usual(kind, declared),
+                limit_of(kind, full),
+                affinity(declared),
+            )
     return columns
+
+
+def limit_of(kind: Kind, full: str) -> tuple[int, ...]:
+    """The numbers in brackets behind a type as format_type() prints it: length, precision, scale."""
+    found = re.search(r"\((-?\d+(?:,-?\d+)*)\)", full) if kind in _LIMITED else None
+    return tuple(map(int, found[1].split(","))) if found else ()
+
+
+_LIMITED = (Kind.TEXT, Kind.NUMERIC, Kind.TIMESTAMP, Kind.TIME, Kind.INSTANT, Kind.INTERVAL)
+
+
+def affinity(declared: str) -> str:
+    """What SQLite's column makes of the values that are put into it, by its declared type."""
+    name = declared.upper()
+    if "INT" in name:
+        return "integer"
+    if any(word in name for word in ("CHAR", "CLOB", "TEXT")):
+        return "text"
+    if "BLOB" in name or not name.strip():
+        return "blob"
+    return "real" if any(word in name for word in ("REAL", "FLOA", "DOUB")) else "numeric"
 
 
 # The labels of every enum by its type, as format_type() spells it.
@@ -275,9 +309,9 @@ def _key(
         return ()
     key = tuple(columns[name] for name in on_postgres if name in columns)
     problems += [
-        f"key column {table}.{column.name} is a {column.kind}, and a key must be integer, text or uuid"
+        f"key column {table}.{column.name} is of type {column.cast}, {_NO_KEY}"
         for column in key
-        if KEY_TYPES[column.kind] is None
+        if not can_be_key(column.kind, column.cast)
     ]
     return key
 
@@ -297,11 +331,16 @@ def sqlite_keys(connection: sqlite3.Connection) -> Schema:
 
 
 def postgres_keys(connection: psycopg.Connection[Any]) -> Schema:
-    """What capture on PostgreSQL has to know, from PostgreSQL alone; see `sqlite_keys`."""
+    """What capture on PostgreSQL has to know, from PostgreSQL alone: keys and their kinds; see `sqlite_keys`."""
     schema: Schema = {}
     for name, columns in postgres_columns(connection).items():
-        positions = sorted((position, column) for column, *_, position in columns if position >= 0)
-        key = tuple(Column(column, Kind.TEXT, "text", False) for _, column in positions)
+        positions = sorted(
+            (position, column, base) for column, base, *_, position in columns if position >= 0
+        )
+        key = tuple(
+            Column(column, POSTGRES_KINDS.get(base, Kind.TEXT), CASTS.get(base, base), False)
+            for _, column, base in positions
+        )
         schema[name] = Table(name, key, key)
     return schema
 

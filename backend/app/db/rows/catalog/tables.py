@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from app.db.rows.canonical.times import microseconds
 from app.db.rows.kinds import Kind
 from app.db.rows.spelling import Spelling
 
@@ -76,6 +77,7 @@ FRAMEWORK_TABLES = frozenset(
 
 # The values of the integer types that take fewer than SQLite's.
 NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
+_TIMES = (Kind.TIMESTAMP, Kind.TIME, Kind.INSTANT)
 
 Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 
@@ -87,7 +89,8 @@ class Column:
     The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
     assignment to such a column refuses it. `labels` are those of an enum; any other type has none. They are
     no part of what a verify remembers of a table: a new label makes no row that was equal different.
-    `spelling` is how SQLite's values are spelt, None: as usual.
+    `spelling` is how SQLite's values are spelt, None: as usual. `limit` is what stands in brackets behind the
+    type, such as precision and scale. `affinity` is that of SQLite's column, '' where it is not known.
     """
 
     name: str
@@ -96,6 +99,8 @@ class Column:
     nullable: bool
     labels: frozenset[str] = field(default=frozenset(), repr=False)
     spelling: Spelling | None = field(default=None, repr=False)  # not part of a schema's fingerprint
+    limit: tuple[int, ...] = field(default=(), repr=False)  # nor these two
+    affinity: str = field(default="", repr=False)
 
     @property
     def cast_with_parameters(self) -> str:
@@ -104,15 +109,33 @@ class Column:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether the type takes fewer values than the kind: an enum, or an integer below 64 bits."""
-        return bool(self.labels) or self.cast in NARROW
+        """Whether the type takes fewer values than the kind: an enum, a small integer, a limited length."""
+        return bool(self.labels) or self.cast in NARROW or bool(self.limit)
 
     def takes(self, texts: Iterable[str | None]) -> bool:
-        """Whether the type has a place for all these canonical texts of its kind."""
+        """Whether the type has a place for all these canonical texts of its kind, without changing one."""
         if self.labels:
             return all(text is None or text in self.labels for text in texts)
+        if self.limit or self.cast == "bpchar":
+            return all(text is None or self._fits(text) for text in texts)
         narrow = NARROW.get(self.cast)
         return narrow is None or all(text is None or int(text) in narrow for text in texts)
+
+    def _fits(self, text: str) -> bool:
+        """Whether PostgreSQL keeps a value as it is: it rounds numbers and times, and cuts blanks."""
+        if self.kind is Kind.TEXT:
+            padded = self.cast == "bpchar" and text.endswith(" ")
+            return not padded and (not self.limit or len(text) <= self.limit[0])
+        if self.kind is Kind.NUMERIC:
+            precision, scale = (*self.limit, 0)[:2]
+            whole, _, fraction = text.lstrip("-").partition(".")
+            return len(fraction) <= scale and len(whole.lstrip("0")) <= precision - scale
+        if self.kind in _TIMES:
+            fraction = text.removesuffix("+00").partition(".")[2]
+            return not fraction[self.limit[0] :].strip("0")
+        if self.kind is Kind.INTERVAL:
+            return not microseconds(text) % int("1".ljust(7 - self.limit[0], "0"))
+        return True
 
 
 @dataclass(frozen=True)

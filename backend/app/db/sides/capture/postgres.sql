@@ -52,9 +52,10 @@ FOR EACH STATEMENT WHEN (coalesce(current_setting('st.applying', true), '') = ''
 EXECUTE FUNCTION {schema}.st_fence()
 
 -- name: capture
--- One function per table: its key columns are static SQL, so that plans are cached.
+-- One function per table: its key columns are static SQL, so that plans are cached. Where the text of a key
+-- depends on settings of the writer's session, the function brings its own.
 CREATE OR REPLACE FUNCTION {schema}.{function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $body$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp {settings} AS $body$
 BEGIN
   IF NOT st_admit() THEN
     RETURN NULL;

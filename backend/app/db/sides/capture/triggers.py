@@ -247,6 +247,7 @@ def _of_table(table: Table, values: dict[str, str]) -> dict[str, str]:
         "table": f"{values['schema']}.{quote(table.name)}",
         "name": literal(table.name),
         "key": key_sql.logging_on_postgres(table),
+        "settings": _FORMS if key_sql.needs_settings(table) else "",
     }
 
 
@@ -263,6 +264,7 @@ def _statement(block: str, values: dict[str, str]) -> bytes:
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text).encode()
 
 
+_FORMS = "SET datestyle = 'ISO' SET timezone = 'UTC' SET extra_float_digits = '1' SET bytea_output = 'hex'"
 # Besides one capture function for each table.
 FUNCTIONS = ("st_admit", "st_fence", "st_may_write", "st_open_round", "st_resume_round", "st_retired")
 _POSTGRES_OBJECTS = """

@@ -17,7 +17,7 @@ from app.db.common.errors import NotPrepared
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote_with_parameters
 from app.db.rows.keys import Key, RawKey
-from app.db.rows.kinds import Kind
+from app.db.rows.kinds import Kind, printed
 from app.db.sides.contract import FETCH, START, Backlog
 from app.db.sides.control import postgres_control
 from app.db.sides.postgres.connection import Connection
@@ -118,17 +118,22 @@ _AS_TEXT: dict[Kind, bool] = {
     Kind.BLOB: False,
     Kind.NUMERIC: True,
     Kind.UUID: True,
+    Kind.INSTANT: True,
+    Kind.INTERVAL: True,
+    Kind.JSON: True,
+    Kind.JSONB: True,
+    Kind.ADDRESS: True,
 }
 
 
 def select_list(table: Table) -> str:
-    """SELECT of all columns in the form that `spelling.to_sqlite` takes: the time kinds as text.
+    """SELECT of all columns in the form that `spelling.to_sqlite` takes: numbers, texts and bytes as they are, the rest printed.
 
     For execution with parameters, be there none: percent signs in names are doubled.
     """
     fields = ", ".join(
-        f"{quote_with_parameters(column.name)}::text"
-        if _AS_TEXT[column.kind] or column.cast == "json"
+        printed(column.kind, quote_with_parameters(column.name))
+        if _AS_TEXT[column.kind] or column.cast in ("citext", "bpchar")
         else quote_with_parameters(column.name)
         for column in table.columns
     )

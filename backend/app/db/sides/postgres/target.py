@@ -142,7 +142,7 @@ class PostgresTarget:
         if entries < COPY_FROM and not self.careful:
             self.stack.enter_context(self.connection.pipeline())
 
-    def announced(self) -> list[tuple[str, RawKey, str]]:
+    def announced(self) -> list[tuple[str, str, str]]:
         if not self._announced:
             return []
         return self.connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
@@ -166,6 +166,10 @@ class PostgresTarget:
     def _delete(self, table: Table, columns: Sequence[Sequence[str | None]]) -> None:
         if columns and columns[0]:
             self.connection.execute(statements(table).delete, [array_text(column) for column in columns])
+
+    def delete_keys(self, table: Table, known: Sequence[keys.Key]) -> None:
+        """Delete the rows of some canonical keys."""
+        self._delete(table, list(zip(*known, strict=True)))
 
     def _release(self, table: Table, raws: Sequence[RawKey]) -> None:
         """What was quarantined under these keys is judged anew."""
@@ -254,8 +258,8 @@ class PostgresTarget:
             self._quarantine.put(Side.SQLITE, rejected)
             self._quarantined = True
 
-    def forget_announced(self, raws: dict[str, list[RawKey]]) -> None:
-        for table, of_table in raws.items():
+    def forget_announced(self, texts: dict[str, list[str]]) -> None:
+        for table, of_table in texts.items():
             self.connection.execute(
                 "DELETE FROM st_pending WHERE tbl = %s AND k = ANY(%s::text[])", (table, of_table)
             )
@@ -265,7 +269,7 @@ class PostgresTarget:
         self.connection.execute(
             "INSERT INTO st_pending (tbl, k, token) SELECT %s, k, %s FROM unnest(%s::text[]) AS k "
             "ON CONFLICT (tbl, k) DO UPDATE SET token = excluded.token",
-            (table.name, token, list(map(str, raws))),
+            (table.name, token, list(map(keys.announced, raws))),
         )
 
     def announce_all(self, table: Table, token: str) -> None:

@@ -11,7 +11,7 @@ from app.db.common.errors import NotPrepared
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote
 from app.db.rows.keys import RawKey
-from app.db.rows.kinds import SPELLINGS
+from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.sides.contract import Backlog
 from app.db.sides.control import sqlite_control
 from app.db.sides.sqlite.connection import log_end, stream
@@ -81,7 +81,12 @@ class SqliteSource:
             yield [keys.findable(table, row[0]) for row in rows]
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
-        yield from self._stream(_select_changed(table), (int(after), table.name))
+        if keys.is_exact_in_json(table):
+            yield from self._stream(_select_changed(table), (int(after), table.name))
+            return
+        for raws in self.changed_keys(table, after):
+            if rows := self.rows_of(table, [raw for raw in raws if raw is not None]):
+                yield rows
 
     def rows_of(self, table: Table, raws: Sequence[RawKey], *, thorough: bool = False) -> list[Row]:
         statement = f"{_select(table)} WHERE {key_sql.match_on_sqlite(table)}"
@@ -93,6 +98,10 @@ class SqliteSource:
     def _rows_of_any_spelling(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
         found: list[Row] = []
         known = list(filter(None, (keys.canonical_of(table, raw) for raw in raws)))
+        if any(SPELLINGS[column.kind] and column.kind is not Kind.UUID for column in table.key):
+            wanted = set(known)
+            every = (row for rows in self.all_rows(table) for row in rows)
+            return [row for row in every if keys.of_row(table, row) in wanted]
         for start in range(0, len(known), _AT_ONCE):
             part = known[start : start + _AT_ONCE]
             values = [value for key in part for value in map(keys.part_on_sqlite, table.key, key)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +29,8 @@ def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str
 def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
     """The spelling of a column's values; None if there are none, or only one form."""
     look = _LOOKS[column.kind]
+    if column.kind is Kind.NUMERIC and column.affinity != "text":
+        return None
     return None if look is None else look(sqlite, quote(table.name), quote(column.name))
 
 
@@ -41,6 +44,8 @@ def _uuid(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
         shapes[{32: "hex", 36: "hyphens"}.get(length, "braces")] += n
         if not (lower and upper):
             letters["lower" if lower else "upper" if upper else "both"] += n
+    (blobs,) = sqlite.execute(f"SELECT count(*) FROM {table} WHERE typeof({name}) = 'blob'").fetchone()
+    shapes.update({"blob": blobs} if blobs else {})
     if not shapes:
         return None
     shape = shapes.most_common(1)[0][0]
@@ -113,6 +118,85 @@ def _digits(seen: Counter[Any]) -> Spelling:
     return Spelling(form, counts[form] < seen.total())
 
 
+def _by_value(
+    form_of: Callable[[Any], str | None],
+) -> Callable[[sqlite3.Connection, str, str], Spelling | None]:
+    """The most frequent form, each value looked at by a function that says its form, or None where it has none."""
+
+    def look(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
+        sqlite.create_function(
+            "st_form", 2, lambda value, kind: form_of(_read(value, kind)), deterministic=True
+        )
+        forms: Counter[str] = Counter()
+        for form, n in sqlite.execute(
+            f"SELECT st_form(CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END, "
+            f"typeof({name})), count(*) FROM {table} WHERE {name} IS NOT NULL GROUP BY 1"
+        ):
+            if form is not None:
+                forms[form] += n
+        if not forms:
+            return None
+        return Spelling(forms.most_common(1)[0][0], len(forms) > 1)
+
+    return look
+
+
+def _read(value: Any, kind: str) -> Any:
+    return value.decode("utf-8", "replace") if kind == "text" else value
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d(:\d\d(?:\.(\d{1,6}))?)?(Z|[+-][\d:]+)?", re.ASCII)
+
+
+def _instant_form(value: Any) -> str | None:
+    found = _INSTANT.fullmatch(value) if type(value) is str else None
+    if found is None:
+        return None
+    separator, seconds, fraction, zone = found.groups()
+    digits = "m" if seconds is None else "0" if not fraction else "3" if len(fraction) == 3 else "6"
+    return f"{separator}{digits}{zone or ''}"
+
+
+def _interval_form(value: Any) -> str | None:
+    if type(value) is int:
+        return "micros"
+    form = _instant_form(value)
+    return None if form is None or len(form) > 2 else f"@{form}"
+
+
+def _numeric_form(value: Any) -> str | None:
+    return (
+        str(len(value.partition(".")[2])) if type(value) is str and _PLAIN_NUMBER.fullmatch(value) else None
+    )
+
+
+_PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+
+
+def _document_form(value: Any) -> str | None:
+    """`spaced` or `compact`, and whether letters are escaped; what tells nothing has the usual form."""
+    if type(value) is not str or value[:1] not in ("{", "["):
+        return None
+    spaced = ": " in value or ", " in value or not (":" in value or "," in value)
+    return ("spaced" if spaced else "compact") + ("" if re.search(r"[^\x00-\x7f]", value) else "-ascii")
+
+
+def _always_mixed(
+    look: Callable[[sqlite3.Connection, str, str], Spelling | None],
+) -> Callable[[sqlite3.Connection, str, str], Spelling | None]:
+    """A column whose values each keep their own form: PostgreSQL forgets the order of names, and blanks."""
+
+    def always(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
+        found = look(sqlite, table, name)
+        return None if found is None else Spelling(found.form, mixed=True)
+
+    return always
+
+
+def _address_form(value: Any) -> str | None:
+    return None if type(value) is not str else "whole" if value.endswith(("/32", "/128")) else ""
+
+
 # How a kind's spelling is found out; None: it has one.
 _LOOKS: dict[Kind, Callable[[sqlite3.Connection, str, str], Spelling | None] | None] = {
     Kind.INTEGER: None,
@@ -123,6 +207,11 @@ _LOOKS: dict[Kind, Callable[[sqlite3.Connection, str, str], Spelling | None] | N
     Kind.DATE: None,
     Kind.TIME: _time,
     Kind.BLOB: None,
-    Kind.NUMERIC: None,
+    Kind.NUMERIC: _by_value(_numeric_form),
     Kind.UUID: _uuid,
+    Kind.INSTANT: _by_value(_instant_form),
+    Kind.INTERVAL: _by_value(_interval_form),
+    Kind.JSON: None,
+    Kind.JSONB: _always_mixed(_by_value(_document_form)),
+    Kind.ADDRESS: _always_mixed(_by_value(_address_form)),
 }

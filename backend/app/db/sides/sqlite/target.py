@@ -35,14 +35,16 @@ def decode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[Any]],
     columns: list[Sequence[Any]] = []
     for column, values in zip(table.columns, zip(*rows, strict=True), strict=True):
         try:
-            columns.append(to_sqlite_column(column.kind, values, column.spelling, column.name))
+            columns.append(
+                to_sqlite_column(column.kind, values, column.spelling, column.name, column.affinity)
+            )
             continue
         except UnsupportedValue:
             pass
         stored: list[Any] = []
         for n, value in enumerate(values):
             try:
-                stored.append(to_sqlite(column.kind, value, column.spelling, column.name))
+                stored.append(to_sqlite(column.kind, value, column.spelling, column.name, column.affinity))
             except UnsupportedValue as error:
                 stored.append(None)
                 refused.setdefault(n, UnsupportedValue(column.name, error.reason))
@@ -99,7 +101,7 @@ class SqliteTarget:
     def burst(self, entries: int) -> None:
         """Nothing to gain on a local file."""
 
-    def announced(self) -> list[tuple[str, RawKey, str]]:
+    def announced(self) -> list[tuple[str, str, str]]:
         return self._connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
 
     def clear(self, table: Table) -> None:
@@ -204,8 +206,8 @@ class SqliteTarget:
             old = self._old.get((table.name, keys.of_row(table, row)))
             yield row if old is None else tuple(map(_kept, table.columns, old, row))
 
-    def forget_announced(self, raws: dict[str, list[RawKey]]) -> None:
-        for table, of_table in raws.items():
+    def forget_announced(self, texts: dict[str, list[str]]) -> None:
+        for table, of_table in texts.items():
             self._connection.executemany(
                 "DELETE FROM st_pending WHERE tbl = ? AND k = ?", [(table, key) for key in of_table]
             )
@@ -214,14 +216,14 @@ class SqliteTarget:
         """Remember keys that strict mode writes here before the primary commits them."""
         self._connection.executemany(
             "INSERT OR REPLACE INTO st_pending (tbl, k, token) VALUES (?, ?, ?)",
-            [(table.name, str(raw), token) for raw in raws],
+            [(table.name, keys.announced(raw), token) for raw in raws],
         )
 
     def announce_all(self, table: Table, token: str) -> None:
         """Remember the keys of all rows that a table has here."""
         self._connection.execute(
             "INSERT OR REPLACE INTO st_pending (tbl, k, token) "
-            f"SELECT ?, CAST({key_sql.logging_on_sqlite(table)} AS TEXT), ? FROM {quote(table.name)}",
+            f"SELECT ?, {key_sql.announcing_on_sqlite(table)}, ? FROM {quote(table.name)}",
             (table.name, token),
         )
 

@@ -12,122 +12,32 @@ Against the text format this saves printing and parsing every number and time, o
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, time
 from functools import cache
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
 from app.db.rows.canonical import is_plain
 from app.db.rows.catalog import Column, Row, Table
 from app.db.rows.kinds import Kind
 from app.db.rows.refused import Rejected
 from app.db.sides.postgres.target import encode_rows
+from migration.fill.binary.fields import CANONICAL, PLAIN, WIDTHS, Numbers, encoded, timestamps
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 _WOVEN = 64  # characters up to which texts of one length are put into the rows byte by byte
 _REPEATS = 4  # a text column is looked up by value when each occurs so often on average
+_stamps: dict[Any, int] = {}  # microseconds from 2000, by the text in SQLite
+_REMEMBERED = 50_000
 _MINUS_ZERO = struct.pack(">d", -0.0)
-_NEW_YEAR_2000 = date(2000, 1, 1).toordinal()
-_DAY = 86_400_000_000
 
 
 class OutOfRange(ValueError):
     """A number that its column on PostgreSQL is too narrow for."""
-
-
-# Column type on PostgreSQL to struct code; None: of variable width.
-_WIDTHS: dict[str, str | None] = {
-    "smallint": "h",
-    "integer": "i",
-    "bigint": "q",
-    "double precision": "d",
-    "boolean": "b",
-    "text": None,
-    "character varying": None,
-    "json": None,
-    "timestamp without time zone": "q",
-    "date": "i",
-    "time without time zone": "q",
-    "bytea": None,
-    "uuid": None,
-}
-
-
-class _Days(dict[str, int]):
-    """Microseconds from 2000 to the beginning of a day, by its ISO text."""
-
-    def __missing__(self, text: str) -> int:
-        value = self[text] = (date.fromisoformat(text).toordinal() - _NEW_YEAR_2000) * _DAY
-        return value
-
-
-class _Clock(dict[str, int]):
-    """Microseconds from midnight to a full second, by its ISO text."""
-
-    def __missing__(self, text: str) -> int:
-        at = time.fromisoformat(text)
-        value = self[text] = ((at.hour * 60 + at.minute) * 60 + at.second) * 1_000_000
-        return value
-
-
-_days, _clock = _Days(), _Clock()
-_stamps: dict[Any, int] = {}  # microseconds from 2000, by the text in SQLite
-_REMEMBERED = 50_000
-
-
-def _timestamps(values: Iterable[str]) -> list[int]:
-    return [_days[v[:10]] + _clock[v[11:19]] + int(v[20:] or 0) for v in values]
-
-
-def _times(values: Iterable[str]) -> list[int]:
-    return [_clock[v[:8]] + int(v[9:] or 0) for v in values]
-
-
-def _dates(values: Iterable[str]) -> list[int]:
-    return [_days[v] // _DAY for v in values]
-
-
-def _same(values: Iterable[Any]) -> Iterable[Any]:
-    return values
-
-
-def _encoded(values: Iterable[str]) -> Iterable[bytes]:
-    return map(str.encode, values)
-
-
-_Numbers = Callable[[Iterable[Any]], Iterable[Any]]
-# From values as SQLite holds them, and from their canonical texts, to what is packed.
-# None: a column of the kind is never ordinary as a whole, or has no binary form.
-_PLAIN: dict[Kind, _Numbers | None] = {
-    Kind.INTEGER: _same,
-    Kind.FLOAT: _same,
-    Kind.BOOLEAN: _same,
-    Kind.TEXT: _encoded,
-    Kind.TIMESTAMP: _timestamps,
-    Kind.DATE: _dates,
-    Kind.TIME: None,
-    Kind.BLOB: None,
-    Kind.NUMERIC: None,
-    Kind.UUID: None,
-}
-_CANONICAL: dict[Kind, _Numbers | None] = {
-    Kind.INTEGER: lambda texts: map(int, texts),
-    Kind.FLOAT: lambda texts: map(float, texts),
-    Kind.BOOLEAN: lambda texts: [text == "t" for text in texts],
-    Kind.TEXT: _encoded,
-    Kind.TIMESTAMP: _timestamps,
-    Kind.DATE: _dates,
-    Kind.TIME: _times,
-    Kind.BLOB: lambda texts: [bytes.fromhex(text[2:]) for text in texts],
-    Kind.NUMERIC: None,
-    Kind.UUID: lambda texts: [UUID(text).bytes for text in texts],
-}
 
 
 @dataclass(frozen=True)
@@ -147,7 +57,7 @@ _Pieces = Iterable[bytes]  # of a column: one field per row, its length in front
 
 def supports(table: Table) -> bool:
     """Whether every column of a table has a binary form here."""
-    return all(column.cast in _WIDTHS for column in table.columns)
+    return all(column.cast in WIDTHS for column in table.columns)
 
 
 def encode_binary(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytearray, int, list[Rejected]]:
@@ -168,9 +78,9 @@ def encode_binary(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytearray,
 
 def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     """A column all of whose values are ordinary; None if any needs a closer look."""
-    if column.kind is Kind.TEXT:
+    if column.kind is Kind.TEXT and _has_place(column):
         return _texts(column, values)
-    if column.kind is Kind.TIMESTAMP:
+    if column.kind is Kind.TIMESTAMP and _has_place(column):
         return _times_seen(column, values)
     types = set(map(type, values))
     nullable = type(None) in types
@@ -178,12 +88,17 @@ def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     if nullable and not column.nullable:
         return None
     present = [value for value in values if value is not None] if nullable else values
-    if types and not is_plain(column.kind, types, present):
+    if types and not (is_plain(column.kind, types, present) and _has_place(column)):
         return None
     if not types:
         return repeat(NULL, len(values))
-    numbers = _PLAIN[column.kind]
+    numbers = PLAIN[column.kind]
     return None if numbers is None else _pack(column, values, present, numbers)
+
+
+def _has_place(column: Column) -> bool:
+    """Whether the type takes every value of its kind; if not, each is asked for."""
+    return not (column.limit or column.cast == "bpchar")
 
 
 def _times_seen(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
@@ -199,7 +114,7 @@ def _times_seen(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | Non
     fresh = [value for value in dict.fromkeys(present) if value not in _stamps]
     if fresh and not is_plain(Kind.TIMESTAMP, set(map(type, fresh)), fresh):
         return None
-    _stamps.update(zip(fresh, _timestamps(fresh), strict=True))
+    _stamps.update(zip(fresh, timestamps(fresh), strict=True))
     return _pack(column, values, present, lambda times: map(_stamps.__getitem__, times))
 
 
@@ -218,7 +133,7 @@ def _texts(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     if present and not is_plain(Kind.TEXT, set(map(type, present)), present):
         return None
     if not few:
-        return _pack(column, values, present, _encoded)
+        return _pack(column, values, present, encoded)
     known: dict[str | None, bytes] = dict(zip(present, _prefixed(map(str.encode, present)), strict=True))
     known[None] = NULL
     return map(known.__getitem__, values)
@@ -244,9 +159,9 @@ def _texts_of_one_length(values: Sequence[Any]) -> _Fixed | None:
 
 
 def _pack(
-    column: Column, values: Sequence[Any], present: Sequence[Any], numbers: _Numbers
+    column: Column, values: Sequence[Any], present: Sequence[Any], numbers: Numbers
 ) -> _Fixed | _Pieces:
-    code = _WIDTHS[column.cast]
+    code = WIDTHS[column.cast]
     if code is None:
         pieces = _prefixed(numbers(present))
     else:
@@ -282,7 +197,7 @@ def _by_canonical_text(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytea
     fields: list[_Fixed | _Pieces] = []
     for column, texts in zip(table.columns, columns, strict=True):
         present = [text for text in texts if text is not None]
-        numbers = _CANONICAL[column.kind]
+        numbers = CANONICAL[column.kind]
         assert numbers is not None, f"{column.name} has no binary form"  # see `supports`
         fields.append(_pack(column, texts, present, numbers))
     return _weave(fields, count) if count else b"", count, rejected

@@ -1,0 +1,105 @@
+"""The canonical forms of the kinds of time.
+
+An instant is kept in UTC. SQLite's text may name an offset; without one it is UTC, as SQLAlchemy and Django
+store it. An interval is a number of microseconds. SQLite holds the number itself, as Django does, or the
+moment that lies so far from 1970, as SQLAlchemy does. Months and years have no length and no form.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from app.db.rows.canonical.shown import refusal
+
+_CLOCK = r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
+_TIMESTAMP = re.compile(rf"\d{{4}}-\d\d-\d\d[ T]{_CLOCK}", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(_CLOCK, re.ASCII)
+_OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)$", re.ASCII)
+_MICROSECONDS = re.compile(r"(-?\d{1,19}) microseconds", re.ASCII)
+EPOCH = datetime(1970, 1, 1)
+_ONE = timedelta(microseconds=1)
+_LONGEST = 2**63 - 1
+
+
+def timestamp(value: Any) -> str:
+    """A time without a zone, with six digits of a second."""
+    if type(value) is str and _TIMESTAMP.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value).isoformat(" ", "microseconds")
+        except ValueError:
+            pass
+    raise refusal("a timestamp", value)
+
+
+def instant(value: Any) -> str:
+    """A moment in UTC, with six digits of a second and the offset `+00`."""
+    if type(value) is not str:
+        raise refusal("an instant", value)
+    offset = _OFFSET.search(value, 11)
+    local = value[: offset.start()] if offset else value
+    if _TIMESTAMP.fullmatch(local):
+        try:
+            moment = datetime.fromisoformat(local)
+            if offset and offset.group() not in ("Z", "+00", "+00:00"):
+                zone = datetime.fromisoformat(f"2000-01-01 00:00:00{_whole(offset.group())}").tzinfo
+                moment = moment.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
+            return moment.isoformat(" ", "microseconds") + "+00"
+        except (ValueError, OverflowError):
+            pass
+    raise refusal("an instant", value)
+
+
+def _whole(offset: str) -> str:
+    """An offset as every version of Python reads it: +hh:mm."""
+    digits = offset[1:].replace(":", "").ljust(4, "0")
+    return f"{offset[0]}{digits[:2]}:{digits[2:]}"
+
+
+def day(value: Any) -> str:
+    """A date."""
+    if type(value) is str and _DATE.fullmatch(value):
+        try:
+            return date.fromisoformat(value).isoformat()
+        except ValueError:
+            pass
+    raise refusal("a date", value)
+
+
+def clock(value: Any) -> str:
+    """A time of day, with six digits of a second."""
+    if type(value) is str and _TIME.fullmatch(value):
+        try:
+            return time.fromisoformat(value).isoformat("microseconds")
+        except ValueError:
+            pass
+    raise refusal("a time", value)
+
+
+def interval(value: Any) -> str:
+    """A length of time, as so many microseconds."""
+    if type(value) is int and abs(value) <= _LONGEST:
+        return f"{value} microseconds"
+    if type(value) is str:
+        if counted := _MICROSECONDS.fullmatch(value):
+            return f"{int(counted[1])} microseconds"
+        if _TIMESTAMP.fullmatch(value):
+            try:
+                return f"{(datetime.fromisoformat(value) - EPOCH) // _ONE} microseconds"
+            except ValueError:
+                pass
+    raise refusal("an interval", value)
+
+
+def microseconds(canonical: str) -> int:
+    """The number in an interval's canonical form.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    found = _MICROSECONDS.fullmatch(canonical)
+    if found is None:
+        raise ValueError(canonical)
+    return int(found[1])
