@@ -86,3 +86,12 @@ soak: setup  ## Random kill -9 over full runs, then random histories, each for h
 	PYTHONPATH=backend:. $(BIN)/python -m tests.core.random.history.run --hours $$($(BIN)/python -c "print($(HOURS) / 2)")
 
 .PHONY: soak
+
+# New seeds for MINUTES, or for HOURS; each is printed, and SEED plays one again.
+MINUTES ?= 5
+
+fuzz: setup  ## Random schemas, rows and writers through the whole move (HOURS=8, SEED=7)
+	PYTHONPATH=backend:. $(BIN)/python -m tests.core.random.fuzz.run $(if $(SEED),--seed $(SEED)) \
+		--minutes $(if $(filter command line environment,$(origin HOURS)),$$($(BIN)/python -c "print($(HOURS) * 60)"),$(MINUTES))
+
+.PHONY: fuzz

@@ -17,17 +17,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+
+from psycopg import errors as pg_errors
 
 from app.db.apply.compare import Mismatch
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError, Refused, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Schema, Table, keep_spellings, spellings
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
+from app.db.sides.sqlite.spellings import learn_keys
 from app.db.switch.state.writable import forget, strangers
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, suspects
@@ -154,6 +158,8 @@ class Verify:
             raise SchemaDrift("the tables changed during the verify", hint="run st-migrate verify again")
         record.finish(tally.rows, tally.mismatches)
         listed, per_table = verify_state.found(self._applier.stores, schema, names)
+        if record.full and control.primary is Side.SQLITE:
+            self._learn_keys(schema)
         if record.full and not record.resumed and not per_table:
             forget(self._applier.stores, found_before, "every row is equal on both sides")
         return VerifyResult(
@@ -167,6 +173,15 @@ class Verify:
             resumed=record.resumed,
             set_aside=verify_state.set_aside(self._applier.stores, names),
         )
+
+    def _learn_keys(self, schema: Schema) -> None:
+        """How keys are spelt by now: what comes back after a switch has to find its rows."""
+        stores = self._applier.stores
+        learnt = learn_keys(stores.sqlite.connection, schema)
+        with suppress(pg_errors.InsufficientPrivilege), stores.postgres.write() as connection:
+            known = spellings(connection)
+            if any(known.get(column) != spelling for column, spelling in learnt.items()):
+                keep_spellings(connection, {**known, **learnt})
 
     def _names(self, existing: list[str]) -> list[str]:
         if self._only is None:

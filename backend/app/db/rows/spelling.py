@@ -174,7 +174,10 @@ def looked_for(kind: Kind, value: Any, spelling: Spelling | None, affinity: str)
         canonical = encode(kind, value)
     except UnsupportedValue:
         canonical = None
-    for form in (spelling, *map(Spelling, FORMS[kind])) if canonical is not None else ():
+    forms = FORMS[kind]
+    if kind is Kind.INSTANT and spelling is not None and spelling.form[2:]:
+        forms = tuple(form[:2] + spelling.form[2:] if form[2:] == "Z" else form for form in forms)
+    for form in (spelling, *map(Spelling, forms)) if canonical is not None else ():
         try:
             found.append(to_sqlite(kind, canonical, form, "", affinity))
         except UnsupportedValue:

@@ -26,6 +26,16 @@ def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str
     }
 
 
+def learn_keys(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str], Spelling]:
+    """The same for the columns of keys alone: a row that is spelt as nobody expects is not found by its key."""
+    return {
+        (table.name, column.name): spelling
+        for table in schema.values()
+        for column in table.key
+        if (spelling := of_column(connection, table, column)) is not None
+    }
+
+
 def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
     """The spelling of a column's values; None if there are none, or only one form."""
     look = _LOOKS[column.kind]
@@ -119,7 +129,7 @@ def _digits(seen: Counter[Any]) -> Spelling:
 
 
 def _by_value(
-    form_of: Callable[[Any], str | None],
+    form_of: Callable[[Any], str | None], judge: Callable[[Counter[str]], Spelling]
 ) -> Callable[[sqlite3.Connection, str, str], Spelling | None]:
     """The most frequent form, each value looked at by a function that says its form, or None where it has none."""
 
@@ -136,7 +146,7 @@ def _by_value(
                 forms[form] += n
         if not forms:
             return None
-        return Spelling(forms.most_common(1)[0][0], len(forms) > 1)
+        return judge(forms)
 
     return look
 
@@ -149,19 +159,46 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d(:\d\d(?:\.(\d{1,6}))?)?(Z
 
 
 def _instant_form(value: Any) -> str | None:
+    """Separator, what the clock says of its form as in `_fraction`, and the offset, with bars between them."""
     found = _INSTANT.fullmatch(value) if type(value) is str else None
     if found is None:
         return None
     separator, seconds, fraction, zone = found.groups()
-    digits = "m" if seconds is None else "0" if not fraction else "3" if len(fraction) == 3 else "6"
-    return f"{separator}{digits}{zone or ''}"
+    if seconds is None:
+        mark = "m"
+    elif fraction is None:
+        mark = "0m" if seconds == ":00" else "0"
+    else:
+        needed = fraction.rstrip("0")
+        mark = str(len(fraction)) + ("" if not needed else "=" if len(needed) <= 3 else "!")
+    return f"{separator}|{mark}|{zone or ''}"
 
 
 def _interval_form(value: Any) -> str | None:
-    if type(value) is int:
-        return "micros"
-    form = _instant_form(value)
-    return None if form is None or len(form) > 2 else f"@{form}"
+    return "micros" if type(value) is int else _instant_form(value)
+
+
+def _of_stamps(forms: Counter[str]) -> Spelling:
+    """The form that explains most of these stamps, and of numbers beside them."""
+    numbers = forms.pop("micros", 0)
+    if numbers > forms.total():
+        return Spelling("micros", bool(forms))
+    separators, digits, zones = (Counter[str]() for _ in range(3))
+    for form, n in forms.items():
+        for counter, part in zip((separators, digits, zones), form.split("|"), strict=True):
+            counter[part] += n
+    clock = _digits(digits)
+    mixed = clock.mixed or len(separators) > 1 or len(zones) > 1 or numbers > 0
+    return Spelling(separators.most_common(1)[0][0] + clock.form + zones.most_common(1)[0][0], mixed)
+
+
+def _of_intervals(forms: Counter[str]) -> Spelling:
+    found = _of_stamps(forms)
+    return found if found.form == "micros" else Spelling(f"@{found.form}", found.mixed)
+
+
+def _most_frequent(forms: Counter[str]) -> Spelling:
+    return Spelling(forms.most_common(1)[0][0], len(forms) > 1)
 
 
 def _numeric_form(value: Any) -> str | None:
@@ -207,11 +244,11 @@ _LOOKS: dict[Kind, Callable[[sqlite3.Connection, str, str], Spelling | None] | N
     Kind.DATE: None,
     Kind.TIME: _time,
     Kind.BLOB: None,
-    Kind.NUMERIC: _by_value(_numeric_form),
+    Kind.NUMERIC: _by_value(_numeric_form, _most_frequent),
     Kind.UUID: _uuid,
-    Kind.INSTANT: _by_value(_instant_form),
-    Kind.INTERVAL: _by_value(_interval_form),
+    Kind.INSTANT: _by_value(_instant_form, _of_stamps),
+    Kind.INTERVAL: _by_value(_interval_form, _of_intervals),
     Kind.JSON: None,
-    Kind.JSONB: _always_mixed(_by_value(_document_form)),
-    Kind.ADDRESS: _always_mixed(_by_value(_address_form)),
+    Kind.JSONB: _always_mixed(_by_value(_document_form, _most_frequent)),
+    Kind.ADDRESS: _always_mixed(_by_value(_address_form, _most_frequent)),
 }
