@@ -14,6 +14,7 @@ from app.core.time_utils import utc_now
 from app.models import SystemEvent
 from app.schemas.types import INT64_MAX, Answer
 from app.services.shared.bulk import changed_rows
+from app.services.shared.documents import number_in
 
 router = APIRouter(prefix="/api/system-events", tags=["system events"])
 _LONGEST_DAYS = 365 * 1000  # beyond any stored row, and inside the calendar
@@ -50,14 +51,17 @@ def list_system_events(
     db: Db,
     level: str | None = None,
     category: str | None = None,
+    order_id: Annotated[int | None, Query(ge=1, le=INT64_MAX)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> list[SystemEvent]:
-    """Events, newest first."""
+    """Events, newest first; with `order_id` those whose details name that order."""
     query = select(SystemEvent).order_by(SystemEvent.created_at.desc(), SystemEvent.id.desc())
     if level is not None:
         query = query.where(SystemEvent.level == level.upper())
     if category is not None:
         query = query.where(SystemEvent.category == category)
+    if order_id is not None:
+        query = query.where(number_in(db, SystemEvent.details, "order_id") == str(order_id))
     return list(db.scalars(query.limit(limit)))
 
 

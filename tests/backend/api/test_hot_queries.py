@@ -23,7 +23,9 @@ from app.db import get_db
 from app.db.common.settings import ShimSettings
 from app.db.revisions.chain import upgrade_head
 from app.db.session.engines import make_engine
+from app.db.session.runtime import make_runtime
 from app.main import app
+from app.native import branch
 from app.services.deployments.scheduler import enqueue_due_jobs_once
 from app.services.deployments.worker import DeploymentWorker
 from app.services.orders.sending.unknown import settle_unknown
@@ -59,6 +61,16 @@ def postgres_hot(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
+def native_hot(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
+    """PostgreSQL with the native branch: two indexes more, and none that repeats a unique key."""
+    url = postgres_server.create_database("hot_native")
+    for engine in _filled(url):
+        branch.upgrade(make_runtime(url, ShimSettings()), keep=True)
+        yield engine
+    postgres_server.drop_database("hot_native")
+
+
+@pytest.fixture(scope="module")
 def sqlite_hot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     yield from _filled(f"sqlite:///{tmp_path_factory.mktemp('hot') / 'hot.db'}")
 
@@ -73,7 +85,7 @@ def _filled(url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
+@pytest.fixture(params=["postgres", "sqlite", "native"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     engine: Engine = request.getfixturevalue(f"{request.param}_hot")
     return engine
@@ -199,6 +211,15 @@ def test_the_newest_rows_need_the_operators_index(
         finally:
             for index in made:
                 connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index}")
+
+
+@pytest.mark.parametrize("engine", ["native"], indirect=True)
+@pytest.mark.parametrize("page", [*NEWEST, "/api/system-events/?order_id=7"])
+def test_the_native_branch_has_the_index_of_every_page(
+    page: str, client: TestClient, engine: Engine, sent: list[Sent]
+) -> None:
+    assert client.get(page).status_code == 200
+    assert _explained(engine, sent) == {}
 
 
 def test_a_missing_index_is_found(

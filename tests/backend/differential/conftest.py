@@ -24,6 +24,7 @@ from app.db.session import runtime as runtimes
 from app.db.session.at_start import begin
 from app.db.session.engines import make_engine
 from app.db.session.runtime import Runtime, make_runtime
+from app.native import branch
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.fill.prepare import prepare
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
@@ -122,6 +123,17 @@ def on_postgres(made: Made) -> Iterator[Backend]:
     name, url = made.postgres()
     with opened(url) as engine:
         yield Backend("PostgreSQL", engine, sequences=engine)
+    made.server.drop_database(name)
+
+
+@pytest.fixture
+def on_native(made: Made) -> Iterator[Backend]:
+    """PostgreSQL with the native branch; what stands against it in the seeds stays."""
+    name, url = made.postgres()
+    alone = make_runtime(url, ShimSettings())
+    branch.upgrade(alone, keep=True)
+    with opened(url) as engine:
+        yield Backend("native", engine, sequences=engine)
     made.server.drop_database(name)
 
 

@@ -27,6 +27,16 @@ def test_both_databases_answer_alike(
     assert stored(on_sqlite.engine) == stored(on_postgres.engine)
 
 
+def test_the_native_branch_answers_alike(
+    on_sqlite: Backend, on_native: Backend, compare: Callable[..., Twins]
+) -> None:
+    twins = compare(on_sqlite, on_native)
+    play(ALL, twins)
+    assert twins.sent > ENOUGH
+    assert on_sqlite.engine and on_native.engine
+    assert stored(on_sqlite.engine) == stored(on_native.engine)
+
+
 @pytest.mark.parametrize("switches", [(60, 150, 240), *([(100,), (60, 180)] if EVERY_MODE else [])], ids=str)
 def test_nobody_notices_a_switch(
     switches: tuple[int, ...], on_sqlite: Backend, on_both: Dual, compare: Callable[..., Twins]

@@ -21,6 +21,7 @@ from app.db.session.engines import make_engine
 from app.retention.run import Retention
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.served import served
+from tests.support.fixtures import clone, copying, templates  # noqa: F401 - fixtures
 
 KINDS = ("sqlite", "postgres", "sync-sqlite", "sync-postgres")
 

@@ -1,0 +1,106 @@
+"""Schema changes that keep nobody waiting: each statement commits by itself and can be repeated.
+
+A lock that others would queue behind is asked for with a short limit, and asked for again later. What reads a
+whole table holds no lock that stops writers: NOT VALID first, VALIDATE then; indexes CONCURRENTLY. An index that
+a killed build left invalid is dropped and built anew.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import sqlalchemy as sa
+from psycopg.errors import CheckViolation, ForeignKeyViolation, LockNotAvailable
+from sqlalchemy.exc import DBAPIError
+
+from app.native.wanted import Check, Index, NotNull, OneWithout, Reference
+
+LOCK_TIMEOUT: Final = "500ms"
+TRIES: Final = 60
+PAUSE_S: Final = 1.0
+
+
+class NeverFree(RuntimeError):
+    """A lock could not be had in all tries."""
+
+
+def execute(connection: sa.Connection, statement: str) -> None:
+    """Run one statement that commits by itself.
+
+    Raises:
+        NeverFree: its lock was not to be had; repeat the command when the long transactions are over.
+    """
+    for _ in range(TRIES):
+        try:
+            connection.exec_driver_sql(statement)
+            return
+        except DBAPIError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+        time.sleep(PAUSE_S)
+    raise NeverFree(f"others kept a lock for too long: {statement}")
+
+
+def add_check(connection: sa.Connection, check: Check) -> None:
+    """Add it for new rows, then check the rows that are there."""
+    _add(connection, check.table, check.name, f"CHECK ({check.condition})")
+
+
+def add_reference(connection: sa.Connection, key: Reference) -> None:
+    """The same for a foreign key."""
+    clause = f"FOREIGN KEY ({key.column}) REFERENCES {key.parent} (id) ON DELETE CASCADE"
+    _add(connection, key.table, key.name, clause)
+
+
+def validate(connection: sa.Connection, table: str, name: str) -> bool:
+    """Check the rows that are there; False when some stand against it, and it goes on for new rows only."""
+    try:
+        execute(connection, f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+    except DBAPIError as error:
+        if not isinstance(error.orig, (CheckViolation, ForeignKeyViolation)):
+            raise
+        return False
+    return True
+
+
+def set_not_null(connection: sa.Connection, column: NotNull) -> None:
+    """By way of a checked condition, so that the table is not read under a lock that stops everybody."""
+    name = f"nn_{column.table}_{column.column}"
+    _add(connection, column.table, name, f"CHECK ({column.column} IS NOT NULL)")
+    execute(connection, f"ALTER TABLE {column.table} ALTER COLUMN {column.column} SET NOT NULL")
+    drop_constraint(connection, column.table, name)
+
+
+def drop_not_null(connection: sa.Connection, column: NotNull) -> None:
+    execute(connection, f"ALTER TABLE {column.table} ALTER COLUMN {column.column} DROP NOT NULL")
+
+
+def drop_constraint(connection: sa.Connection, table: str, name: str) -> None:
+    execute(connection, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+
+
+def create_index(connection: sa.Connection, index: Index | OneWithout) -> None:
+    """Build it while others write; nothing to do if it is there and valid."""
+    valid = connection.scalar(
+        sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"), {"name": index.name}
+    )
+    if valid:
+        return
+    if valid is False:
+        drop_index(connection, index.name)
+    execute(connection, index.create)
+
+
+def drop_index(connection: sa.Connection, name: str) -> None:
+    execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+def _add(connection: sa.Connection, table: str, name: str, clause: str) -> None:
+    there = connection.scalar(
+        sa.text("SELECT 1 FROM pg_constraint WHERE conname = :name AND conrelid = to_regclass(:table)"),
+        {"name": name, "table": table},
+    )
+    if not there:
+        execute(connection, f"ALTER TABLE {table} ADD CONSTRAINT {name} {clause} NOT VALID")
+    validate(connection, table, name)

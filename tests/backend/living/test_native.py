@@ -1,0 +1,311 @@
+"""The native branch: refused too early, online, repeatable, reversible; its indexes serve the application."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Engine, insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import sessionmaker
+
+from app.db.common.errors import Refused
+from app.db.common.settings import ShimSettings
+from app.db.revisions.chain import upgrade_head
+from app.db.session.runtime import Runtime, make_runtime
+from app.models import BrokerSecret, Order, Strategy, SystemEvent
+from app.native import branch, online, wanted
+from app.native.report import stand_against
+from app.services.shared.documents import number_in
+from loadtests.stage.embedded import EmbeddedPostgres
+from tests.support.pairs import TestPair
+
+REVISIONS = ["n001", "n002", "n003"]
+
+
+@pytest.fixture(scope="module")
+def template(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A database at the chain's head."""
+    upgrade_head(postgres_server.create_database("native_template"))
+    yield "native_template"
+    postgres_server.drop_database("native_template")
+
+
+@pytest.fixture
+def runtime(postgres_server: EmbeddedPostgres, template: str) -> Iterator[Runtime]:
+    """PostgreSQL alone, at the chain's head."""
+    made = make_runtime(postgres_server.create_database("native", template=template), ShimSettings())
+    yield made
+    made.stop()
+    postgres_server.drop_database("native")
+
+
+@pytest.fixture
+def engine(runtime: Runtime) -> Engine:
+    return runtime.engine(runtime.desired)
+
+
+def schema(engine: Engine) -> dict[str, set[Any]]:
+    """Constraints with their state, valid indexes, nullability, functions."""
+    queries = {
+        "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version_native'",
+        "indexes": "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid FROM pg_index i"
+        " JOIN pg_class c ON c.oid = indrelid WHERE relnamespace = 'public'::regnamespace"
+        " AND relname <> 'alembic_version_native'",
+        "columns": "SELECT attrelid::regclass::text, attname, attnotnull, atttypid::regtype::text FROM pg_attribute"
+        " JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        " AND attnum > 0 AND relname <> 'alembic_version_native'",
+        "functions": "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    }
+    with engine.connect() as connection:
+        return {name: {tuple(row) for row in connection.execute(sa.text(q))} for name, q in queries.items()}
+
+
+def test_up_and_down_again_leaves_the_schema_as_it_was(runtime: Runtime, engine: Engine) -> None:
+    before = schema(engine)
+    assert branch.upgrade(runtime) == REVISIONS
+    after = schema(engine)
+    assert branch.upgrade(runtime) == []
+    assert schema(engine) == after
+    assert not {index for index in after["indexes"] if not index[2]}
+    assert not {definition for _, _, definition in after["constraints"] if "NOT VALID" in definition}
+    assert after["columns"] - before["columns"] == {
+        ("managed_risk_positions", "created_at", True, "timestamp without time zone"),
+        ("managed_risk_positions", "updated_at", True, "timestamp without time zone"),
+    }
+    assert branch.downgrade(runtime) == REVISIONS[::-1]
+    assert schema(engine) == before
+
+
+def test_every_index_that_repeats_a_unique_key_is_dropped_and_no_other(
+    runtime: Runtime, engine: Engine
+) -> None:
+    repeating = sa.text(
+        "SELECT DISTINCT a.indexrelid::regclass::text FROM pg_index a JOIN pg_index b ON a.indrelid = b.indrelid"
+        " AND a.indkey = b.indkey AND b.indisunique WHERE NOT a.indisunique"
+        " AND a.indexprs IS NULL AND b.indexprs IS NULL AND b.indpred IS NULL"
+    )
+    with engine.connect() as connection:
+        found = set(connection.scalars(repeating))
+    assert found == {index.name for index in wanted.DUPLICATES}
+    branch.upgrade(runtime)
+    with engine.connect() as connection:
+        assert connection.scalars(repeating).all() == []
+
+
+def test_the_chain_and_the_release_before_do_not_see_the_branch(runtime: Runtime, engine: Engine) -> None:
+    branch.upgrade(runtime)
+    upgrade_head(runtime.url.render_as_string(hide_password=False))
+    with engine.connect() as connection:
+        assert branch.current(connection) == "n003"
+        assert len(connection.execute(sa.text("SELECT * FROM alembic_version")).all()) == 1
+
+
+def test_it_is_refused_on_sqlite_with_a_shadow_and_behind_a_pooler(
+    tmp_path: Path, runtime: Runtime, postgres_server: EmbeddedPostgres
+) -> None:
+    url = runtime.url.render_as_string(hide_password=False)
+    sqlite = f"sqlite:///{tmp_path / 'a.db'}"
+    for refused, reason in (
+        (make_runtime(sqlite, ShimSettings()), "names SQLite"),
+        (make_runtime(url, ShimSettings(shadow_database_url=sqlite)), "after st-migrate complete"),
+        (make_runtime(url, ShimSettings(pg_pooler="transaction")), "pooler"),
+        (make_runtime(postgres_server.url("postgres"), ShimSettings()), "at revision none"),
+    ):
+        with pytest.raises(Refused, match=reason):
+            branch.upgrade(refused)
+
+
+def test_it_is_refused_on_a_prepared_pair_whatever_the_settings_say(copying: TestPair) -> None:
+    alone = make_runtime(copying.url, ShimSettings())
+    with pytest.raises(Refused, match="prepared pair"):
+        branch.upgrade(alone)
+
+
+def test_what_stands_against_it_is_named_and_nothing_is_changed(runtime: Runtime, engine: Engine) -> None:
+    before = schema(engine)
+    with engine.begin() as connection:
+        strategy = connection.execute(
+            insert(Strategy).values(name="s", execution_target="MOON").returning(Strategy.id)
+        ).scalar_one()
+        secrets = [
+            connection.execute(
+                insert(BrokerSecret)
+                .values(broker_name="b", key="k", value_encrypted="x")
+                .returning(BrokerSecret.id)
+            ).scalar_one()
+            for _ in "ab"
+        ]
+        found = {one.constraint: (one.rows, one.ids, one.can_wait) for one in stand_against(connection)}
+    assert found == {
+        "ck_strategies_execution_target": (1, (strategy,), True),
+        "ux_broker_secrets_global": (1, (secrets[1],), False),
+    }
+    for keep in (False, True):
+        with pytest.raises(Refused, match="ux_broker_secrets_global: 1 rows of broker_secrets"):
+            branch.upgrade(runtime, keep=keep)
+    assert schema(engine) == before
+    with engine.begin() as connection:
+        connection.execute(sa.delete(BrokerSecret).where(BrokerSecret.id == secrets[1]))
+    with pytest.raises(Refused, match="ck_strategies_execution_target"):
+        branch.upgrade(runtime)
+    assert branch.upgrade(runtime, keep=True) == REVISIONS
+    with engine.connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(insert(Strategy).values(name="t", execution_target="MOON"))
+
+
+def test_bad_states_are_stopped(runtime: Runtime, engine: Engine) -> None:
+    branch.upgrade(runtime)
+    bad = [
+        insert(Strategy).values(name="s", execution_target="MOON"),
+        insert(Strategy).values(name="s", owner_id=4_000_000),
+        insert(BrokerSecret).values([{"broker_name": "b", "key": "k", "value_encrypted": "x"}] * 2),
+        insert(Order).values(symbol="X", side="BUY", qty=1, risk_spec_json="no document"),
+    ]
+    for statement in bad:
+        with engine.connect() as connection, pytest.raises(IntegrityError):
+            connection.execute(statement)
+
+
+def test_orphans_of_a_key_that_was_never_checked_are_named(runtime: Runtime, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        order = connection.execute(
+            insert(Order).values(symbol="X", side="BUY", qty=1, alert_id=4_000_000).returning(Order.id)
+        ).scalar_one()
+        name = connection.exec_driver_sql(
+            "SELECT conname FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype = 'f'"
+            " AND confrelid = 'alerts'::regclass"
+        ).scalar_one()
+        connection.exec_driver_sql(f"ALTER TABLE orders DROP CONSTRAINT {name}")
+        connection.exec_driver_sql(
+            f"ALTER TABLE orders ADD CONSTRAINT {name} FOREIGN KEY (alert_id) REFERENCES alerts (id) NOT VALID"
+        )
+    with engine.connect() as connection:
+        assert [(one.constraint, one.ids) for one in stand_against(connection)] == [(name, (order,))]
+    branch.upgrade(runtime, keep=True)
+    with engine.begin() as connection:
+        connection.execute(sa.update(Order).values(alert_id=None))
+    branch.downgrade(runtime)
+    branch.upgrade(runtime)
+    with engine.connect() as connection:
+        query = sa.text("SELECT convalidated FROM pg_constraint WHERE conname = :name")
+        assert connection.scalar(query, {"name": name}) is True
+
+
+def test_a_killed_run_is_finished_by_the_next(
+    runtime: Runtime, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error after any statement stands for a kill: each statement commits by itself."""
+    before, execute = schema(engine), online.execute
+    for allowed in range(0, 60, 4):
+        left = allowed
+
+        def dying(connection: sa.Connection, statement: str) -> None:
+            nonlocal left
+            if left == 0:
+                raise RuntimeError("killed")
+            left -= 1
+            execute(connection, statement)
+
+        monkeypatch.setattr(online, "execute", dying)
+        try:
+            branch.upgrade(runtime)
+            break
+        except RuntimeError:
+            continue
+    else:
+        pytest.fail("the run never came to its end")
+    assert allowed > 20
+    with engine.connect() as connection:
+        assert branch.current(connection) == "n003"
+    monkeypatch.setattr(online, "execute", execute)
+    branch.downgrade(runtime)
+    assert schema(engine) == before
+
+
+def test_an_index_that_a_killed_build_left_invalid_is_built_anew(runtime: Runtime, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE INDEX ix_alerts_received_at ON alerts (received_at, id)")
+        connection.exec_driver_sql(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_alerts_received_at'::regclass"
+        )
+    branch.upgrade(runtime)
+    assert not {index for index in schema(engine)["indexes"] if not index[2]}
+
+
+def test_writers_go_on_while_a_lock_is_waited_for(
+    runtime: Runtime, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long transaction holds the branch up, and the branch holds up nobody behind it."""
+    monkeypatch.setattr(branch, "_SETTINGS", (("lock_timeout", "50ms"), *branch._SETTINGS[1:]))
+    monkeypatch.setattr(online, "PAUSE_S", 0.01)
+    refused = threading.Event()
+    execute = sa.Connection.exec_driver_sql
+
+    def noting(self: sa.Connection, statement: str, *rest: Any) -> Any:
+        try:
+            return execute(self, statement, *rest)
+        except sa.exc.OperationalError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(sa.Connection, "exec_driver_sql", noting)
+    done: list[list[str]] = []
+    with engine.connect() as reader:
+        reader.execute(sa.text("SELECT count(*) FROM strategies"))  # and stays in its transaction
+        thread = threading.Thread(target=lambda: done.append(branch.upgrade(runtime)))
+        thread.start()
+        assert refused.wait(60)
+        with engine.begin() as writer:
+            writer.execute(insert(Strategy).values(name="meanwhile"))
+        reader.rollback()
+    thread.join(60)
+    assert done == [REVISIONS]
+
+
+def _events(connection: sa.Connection) -> None:
+    rows = [
+        {
+            "level": "INFO",
+            "category": "c",
+            "message": "m",
+            "details": f'{{"order_id": {n % 4000}, "x": "\\u0000"}}',
+        }
+        for n in range(8000)
+    ]
+    rows += [
+        {"level": "INFO", "category": "c", "message": "m", "details": details}
+        for details in (None, "no JSON", "")
+    ]
+    rows += [{"level": "INFO", "category": "c", "message": "ok", "details": '{"order_id": 7, "qty": 1.5}'}]
+    connection.execute(insert(SystemEvent.__table__), rows)  # type: ignore[arg-type]
+    connection.execute(sa.text("ANALYZE system_events"))
+
+
+def test_the_events_of_an_order_are_found_by_the_index(runtime: Runtime, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM system_events"))
+        _events(connection)
+
+    def look() -> tuple[list[str], str]:
+        with sessionmaker(engine)() as db:
+            query = sa.select(SystemEvent.message).where(
+                number_in(db, SystemEvent.details, "order_id") == "7"
+            )
+            plan = db.execute(
+                sa.text("EXPLAIN " + str(query.compile(engine, compile_kwargs={"literal_binds": True})))
+            )
+            return sorted(db.scalars(query)), "\n".join(plan.scalars())
+
+    found, plan = look()
+    assert (found, "Seq Scan" in plan) == (["m", "m", "ok"], True)
+    branch.upgrade(runtime)
+    found, plan = look()
+    assert found == ["m", "m", "ok"]
+    assert wanted.EVENTS_OF_ORDER.name in plan
