@@ -10,4 +10,4 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
 USER sigma
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 8000
-CMD ["uvicorn", "app.main:app", "--app-dir", "backend", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "app.run", "all", "--host", "0.0.0.0", "--port", "8000"]

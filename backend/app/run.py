@@ -23,9 +23,11 @@ from app.db.session.at_start import begin
 from app.db.session.runtime import runtime
 from app.roles import capacity
 from app.roles.background import Background
+from app.roles.listener import BACKLOG, Listener
 
 logger = logging.getLogger(__name__)
 REFUSED = 2
+GRACE_S = 10  # for requests that are under way when a process is told to end
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     if not serves:
         return _work(role)
     runtime().stop()  # the processes that are started make their own
-    uvicorn.run("app.main:app", host=chosen.host, port=chosen.port, workers=chosen.workers)
+    uvicorn.run(
+        chosen.application,
+        host=chosen.host,
+        port=chosen.port,
+        workers=chosen.workers,
+        http=Listener,
+        backlog=BACKLOG,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
     return 0
 
 
@@ -71,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1, help="web processes")
+    parser.add_argument("--application", default="app.main:app", help="where a checkout has its own")
     return parser
 
 

@@ -85,11 +85,12 @@ class Backend:
 
     def start(self) -> Backend:
         """Start it and wait until it says that it is ready; Broken if it dies or takes too long."""
-        command = [
-            sys.executable, "-m", "uvicorn", self.application, "--host", "127.0.0.1", "--port", str(self.port),
-            "--workers", str(self.workers), "--log-level", "warning", "--no-access-log",
-            "--timeout-graceful-shutdown", "10",
-        ]  # fmt: skip
+        where = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers)]
+        if (self.checkout / "backend" / "app" / "run.py").exists():
+            command = [sys.executable, "-m", "app.run", "all", "--application", self.application, *where]
+        else:  # an earlier release
+            command = [sys.executable, "-m", "uvicorn", self.application, *where, "--no-access-log",
+                       "--log-level", "warning", "--timeout-graceful-shutdown", "10"]  # fmt: skip
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

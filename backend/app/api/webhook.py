@@ -31,7 +31,7 @@ from app.core.logging import (
     log_answer,
 )
 from app.core.market_hours import is_market_open_now
-from app.core.request_guard import ClientGone, Replay, read_body, refusal
+from app.core.request_guard import ARRIVED, ClientGone, Replay, read_body, refusal
 from app.core.sessions import AppSettings, Db
 from app.db.session import get_db
 from app.schemas.webhook import TradingViewWebhookPayload
@@ -122,8 +122,8 @@ class Door:
         return scope["type"] == "http" and scope["path"] in _PATHS and scope["method"] == "POST"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        lateness = self._pulse.lateness_s()
-        arrived = time.monotonic() - lateness
+        now = time.monotonic()
+        arrived: float = scope.get("state", {}).get(ARRIVED) or now - self._pulse.lateness_s()
         headers = dict(reversed(scope["headers"]))  # of equal names the first counts
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         kind = content_type.lower()
@@ -134,7 +134,7 @@ class Door:
         settings: Settings = overrides.get(get_settings, get_settings)()
         content = b""
         try:
-            WRITER.line.check(settings.webhook_queue, settings.webhook_max_wait_ms / 1000, lateness)
+            WRITER.line.check(settings.webhook_queue, settings.webhook_max_wait_ms / 1000, now - arrived)
             content = await read_body(scope, receive, settings.webhook_body_timeout_ms / 1000)
             body = None if refusal(scope, content) else _usual_body(content, is_json=kind in _JSON)
             if body is None:

@@ -18,6 +18,7 @@ from app.core.text_rules import TOO_DEEP, UNSTORABLE_TEXT, escapes_are_storable,
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 TOO_LARGE: Final = f"Request body is larger than {MAX_BODY_BYTES} bytes."
+ARRIVED: Final = "st_arrived"  # in a request's state: when its bytes came, as time.monotonic tells it
 TOO_SLOW: Final = "The request body did not arrive in time."
 
 

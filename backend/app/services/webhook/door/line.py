@@ -17,6 +17,7 @@ from app.services.webhook.door.waiting import Waiting
 
 GROUP: Final = 500  # deliveries in one transaction, at most
 _FADING: Final = 0.8  # what a group counts in the next group's prediction
+_AT_FIRST_S: Final = 0.0005  # what a delivery takes, as long as nothing was measured
 _AT_LEAST: Final = 200  # a small group costs a transaction, and says nothing about what one delivery costs
 TOO_MANY: Final = "Too many deliveries at once; send it again."
 
@@ -47,7 +48,7 @@ class Line:
 
     def predicted_wait_s(self, ahead: int) -> float:
         """How long a delivery waits that has so many ahead of it."""
-        return ahead * self._seconds / self._deliveries if self._deliveries else 0.0
+        return ahead * (self._seconds / self._deliveries if self._deliveries else _AT_FIRST_S)
 
     def join(self, one: Waiting) -> None:
         """Put a delivery at the end of the line."""

@@ -1,0 +1,188 @@
+"""The listener: a delivery that cannot be served in time is refused from its first bytes, all others become requests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from unittest.mock import Mock
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from app import run
+from app.core.config import get_settings
+from app.core.errors import Busy
+from app.core.request_guard import ARRIVED
+from app.roles.listener import BACKLOG, Listener, is_whole_delivery, waited_s
+from app.services.webhook.door.line import TOO_MANY, Line
+from tests.support.pairs import wait_until
+
+BODY = b'{"symbol":"TCS"}'
+WHOLE = b"POST /webhook/tradingview HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n" + BODY
+SERVED = b"served"
+
+
+class Application:
+    """Answers everything, and keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.seen.append(scope)
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": SERVED})
+
+
+@pytest.fixture
+def application() -> Application:
+    return Application()
+
+
+@pytest.fixture
+def port(application: Application) -> Iterator[int]:
+    """Of a server with this listener."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        config = uvicorn.Config(application, http=Listener, lifespan="off", log_level="warning")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+        thread.start()
+        wait_until(lambda: server.started)
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A line that has no room; how long each delivery had waited that asked."""
+    asked: list[float] = []
+
+    def check(_: Line, at_most: int, max_wait_s: float, waited: float = 0.0) -> None:
+        settings = get_settings()
+        assert (at_most, max_wait_s) == (settings.webhook_queue, settings.webhook_max_wait_ms / 1000)
+        asked.append(waited)
+        raise Busy(TOO_MANY)
+
+    monkeypatch.setattr(Line, "check", check)
+    return asked
+
+
+def answer_to(port: int, *parts: bytes) -> bytes:
+    """What a connection hears until it ends, or until the application has answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+        heard = b""
+        while not heard.endswith(SERVED) and (more := connection.recv(65_536)):
+            heard += more
+        return heard
+
+
+def test_a_delivery_without_room_is_refused_before_the_application(
+    port: int, application: Application, line: list[float]
+) -> None:
+    heard = answer_to(port, WHOLE)
+    head, _, body = heard.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 2" in head.lower()
+    assert body == b'{"detail":"%s"}' % TOO_MANY.encode()
+    assert b"content-length: %d" % len(body) in head.lower()
+    assert application.seen == []
+    assert len(line) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        WHOLE.replace(b"POST", b"PUT"),
+        WHOLE.replace(b"/webhook/tradingview", b"/webhooks"),
+        WHOLE.replace(b"/webhook/tradingview", b"/api/orders"),
+    ],
+    ids=["method", "longer path", "path"],
+)
+def test_what_is_no_delivery_is_served(
+    port: int, application: Application, line: list[float], data: bytes
+) -> None:
+    assert answer_to(port, data).endswith(SERVED)
+    assert line == []
+
+
+def test_a_delivery_in_pieces_goes_on_to_the_application(
+    port: int, application: Application, line: list[float]
+) -> None:
+    """Answered at once, its sender would find the connection reset while it still writes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(WHOLE[:-4])
+        wait_until(lambda: application.seen)
+        connection.sendall(WHOLE[-4:])
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert line == []
+
+
+def test_a_request_knows_when_its_bytes_came(port: int, application: Application) -> None:
+    before = time.monotonic() - 1.0  # the kernel counts in steps of some milliseconds
+    assert answer_to(port, WHOLE).endswith(SERVED)
+    assert before <= application.seen[0]["state"][ARRIVED] <= time.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (WHOLE, True),
+        (WHOLE.replace(b"/tradingview", b""), True),
+        (WHOLE.replace(b"Content-Length", b"CONTENT-LENGTH"), True),
+        (WHOLE[:-1], False),
+        (WHOLE + b"x", False),
+        (WHOLE.replace(b"Content-Length: 16", b"Transfer-Encoding: chunked"), False),
+        (WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"), False),
+        (WHOLE[:20], False),
+        (b"", False),
+    ],
+)
+def test_whole_deliveries(data: bytes, whole: bool) -> None:
+    assert is_whole_delivery(data) is whole
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the kernel does not tell")
+def test_bytes_grow_old_before_anybody_reads_them() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as sender,
+    ):
+        sender.sendall(WHOLE)
+        accepted, _ = listening.accept()
+        with accepted:
+            wait_until(lambda: waited_s(accepted) >= 0.1)
+            sender.sendall(WHOLE)
+            wait_until(lambda: waited_s(accepted) < 0.1)
+
+
+def test_a_connection_that_tells_nothing_has_not_waited() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert waited_s(ours) == 0.0
+    assert waited_s(None) == 0.0
+
+
+def test_a_new_process_does_not_let_in_more_than_it_can_serve() -> None:
+    """Nothing was measured yet, and the first burst is there."""
+    assert Line().predicted_wait_s(20_000) > get_settings().webhook_max_wait_ms / 1000
+
+
+def test_web_processes_are_served_by_the_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setenv("ST_ROLE", "all")
+    monkeypatch.setenv("ST_PG_POOL_SIZE", "20")
+    monkeypatch.setattr(run, "runtime", Mock())
+    monkeypatch.setattr(run.capacity, "refusal", Mock(return_value=None))
+    monkeypatch.setattr(run.uvicorn, "run", lambda application, **more: given.update(more, name=application))
+    assert run.main(["web", "--workers", "2"]) == 0
+    assert (given["name"], given["http"], given["backlog"]) == ("app.main:app", Listener, BACKLOG)
