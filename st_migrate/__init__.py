@@ -1,4 +1,7 @@
-"""Moves an application's live database from SQLite to PostgreSQL, and back. The command line is `st-migrate`.
+"""Moves an application's live database from SQLite to PostgreSQL, and back.
+
+The command line is `st-migrate`. An application on SQLAlchemy may have its sessions follow the switch in its own
+process, by one line: `from st_migrate import install; install(SessionLocal)`.
 
 In a checkout this package only points at `app.db` and `migration`. The wheel has copies of both inside, as `db`
 and `tool`, so that it takes no name that an application may have, `app` above all.
@@ -6,9 +9,23 @@ and `tool`, so that it takes no name that an application may have, `app` above a
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.db.session.application.install import install as install
 
 try:
     __version__ = version("st-migrate")
 except PackageNotFoundError:  # the folders were copied and not installed
     __version__ = "0"
+
+__all__ = ["__version__", "install"]
+
+
+def __getattr__(name: str) -> Any:
+    """`install`, on first use: the command line does without it."""
+    if name == "install":
+        return import_module(f"{__name__}.sessions").install
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

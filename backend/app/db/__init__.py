@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
     if name in ("SessionLocal", "engine", "get_db"):
         return getattr(import_module(f"{__name__}.session"), name)
     if name == "http":
-        return import_module(f"{__name__}.session.http")
+        return import_module(f"{__name__}.session.application.http")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.db.common.errors import FileReplaced
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
-from app.db.session.http import ready
+from app.db.session.application.http import ready
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, wait_until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from app.db.session import http
+from app.db.session.application import http
 from app.db.session.runtime import runtime
 from app.db.switch.state.readiness import ApplyState
 from loadtests.stage.embedded import EmbeddedPostgres

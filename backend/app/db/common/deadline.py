@@ -2,7 +2,7 @@
 
 A sender of webhooks gives up after 3 s. So every wait of a session inside a request (for a lock, a
 connection, the fence, an answer) ends at one moment, counted from the request's arrival. The HTTP
-middleware says when that is (`session.http.install`); a context variable carries it into the threads that
+middleware says when that is (`session.application.http.install`); a context variable carries it into the threads that
 serve the request. What runs when the answer has been sent, or was never part of a request, may wait for
 as long as the settings allow.
 """

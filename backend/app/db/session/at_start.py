@@ -4,12 +4,13 @@ At start, before the first request, the process whose ST_DATABASE_URL names the 
 performs the guarded switch. Several workers start at once: one of them switches, the others wait for it and
 say so in one line. Gates that are not met are listed, and the process follows the control row instead.
 
-`session.http.install` does this with the application's start. Where that line is missing, the first session
+`session.application.http.install` does this with the application's start. Where that line is missing, the first session
 of the process does it. Within a request it does not wait for the switch, which holds it like any other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 
@@ -41,11 +42,20 @@ def begin_with_first_session(current: Runtime) -> None:
     """The same, called for each session: only the first has something to do."""
     if current.begun.locked():
         return
-    if in_request():
+    if in_request() or _on_event_loop():
         # Not a daemon: a process that ends meanwhile must not leave a raised fence behind.
         threading.Thread(target=_begin_or_say_why_not, args=(current,), name="st-begin").start()
     else:
         _begin_or_say_why_not(current)
+
+
+def _on_event_loop() -> bool:
+    """Whether waiting here would hold up an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _begin_or_say_why_not(current: Runtime) -> None:

@@ -30,7 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.db.common.deadline import at_most, unhurried
 from app.db.common.errors import Fenced
-from app.db.common.settings import ShimSettings
+from app.db.common.settings import IN_APPLICATION, ShimSettings
 from app.db.common.urls import Side, connect_arguments, side_of
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.postgres.connection import KEEPALIVE, BoundedConnection
@@ -109,7 +109,7 @@ def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engi
         if settings.pg_statement_timeout_ms:
             patience = settings.pg_statement_timeout_ms / 1000 + SILENCE_S
             event.listen(engine, "connect", lambda raw, record: setattr(raw, "patience", patience))
-    event.listen(engine, "handle_error", _name_the_fence)
+    event.listen(engine, "handle_error", name_the_fence)
     event.listen(engine, "checkin", _leave_no_transaction)
     return engine
 
@@ -119,7 +119,7 @@ def _postgres_arguments(url: URL, settings: ShimSettings) -> dict[str, Any]:
     if "connect_timeout" not in url.query:
         arguments["connect_timeout"] = settings.pg_connect_timeout_s
     if "application_name" not in url.query:
-        arguments["application_name"] = "sigmatrader"
+        arguments["application_name"] = "sigmatrader" if IN_APPLICATION else "st-app"
     if "options" in url.query:
         arguments["options"] = connect_arguments(url)["options"]
     limits = (
@@ -198,7 +198,7 @@ def _leave_no_transaction(connection: Any, record: Any) -> None:
         raw.rollback()
 
 
-def _name_the_fence(context: ExceptionContext) -> None:
+def name_the_fence(context: ExceptionContext) -> None:
     """A write that the fence refused raises `Fenced`, whichever side and driver it came from."""
     original = context.original_exception
     if (refusal := fence_refusal(original)) is not None:

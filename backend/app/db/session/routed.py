@@ -35,11 +35,16 @@ _ADMIT_POSTGRES = "SELECT st_may_write()"
 
 
 class RoutedSession(Session):
-    """A session of a pair of databases."""
+    """A session of a pair of databases.
 
-    def __init__(self, *arguments: Any, pair: Runtime, **options: Any) -> None:
+    Args:
+        elsewhere: it is bound to another database, or to a connection, and is left alone.
+    """
+
+    def __init__(self, *arguments: Any, pair: Runtime, elsewhere: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._pair = pair
+        self._elsewhere = elsewhere
         self._side: Side | None = None
         self._prepared = False
         self._admitted = False
@@ -49,6 +54,8 @@ class RoutedSession(Session):
 
     def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
         """The engine of the primary; the same one for the whole transaction unless a write had to move."""
+        if self._elsewhere:
+            return super().get_bind(mapper, **options)
         return self._pair.engine(self._side or self._routed())
 
     def _routed(self) -> Side:
@@ -61,7 +68,7 @@ class RoutedSession(Session):
         Raises:
             PrimaryUnavailable: the fence stayed up for longer than a transaction may be held.
         """
-        if self._admitted:
+        if self._admitted or self._elsewhere:
             return
         side = self._side or self._routed()
         if not self._prepared:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,6 +56,7 @@ class Runtime:
     settings: ShimSettings
     pair: Pair | None = None
     echo: bool = False
+    on_engine: Callable[[Engine], None] | None = None  # the application's own listeners
     begun: threading.Lock = field(default_factory=threading.Lock)  # taken for good by `at_start.begin`
     _engines: dict[Side, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -74,7 +76,10 @@ class Runtime:
         with self._lock:
             if side not in self._engines:
                 url = self.pair.url(side) if self.pair else self.url
-                self._engines[side] = make_engine(url, self.settings, echo=self.echo)
+                engine = make_engine(url, self.settings, echo=self.echo)
+                if self.on_engine is not None:
+                    self.on_engine(engine)
+                self._engines[side] = engine
             return self._engines[side]
 
     @cached_property
@@ -208,7 +213,13 @@ def _in_use(engine: Engine) -> bool:
     return isinstance(engine.pool, QueuePool) and engine.pool.checkedout() > 0
 
 
-def make_runtime(database_url: str, settings: ShimSettings, *, echo: bool = False) -> Runtime:
+def make_runtime(
+    database_url: str,
+    settings: ShimSettings,
+    *,
+    echo: bool = False,
+    on_engine: Callable[[Engine], None] | None = None,
+) -> Runtime:
     """The runtime for a database URL and the shim's settings.
 
     Raises:
@@ -218,7 +229,7 @@ def make_runtime(database_url: str, settings: ShimSettings, *, echo: bool = Fals
     pair = None
     if shadow := bare(settings.shadow_database_url):
         pair = make_pair(url, parse_url(shadow, name="ST_SHADOW_DATABASE_URL"))
-    return Runtime(url, settings, pair, echo)
+    return Runtime(url, settings, pair, echo, on_engine)
 
 
 _runtime: Runtime | None = None

@@ -1,0 +1,195 @@
+"""One line for an application with sessions of its own: they follow the pair, in its process, without a restart.
+
+    SessionLocal = sessionmaker(engine)
+    install(SessionLocal)
+
+What can be given, and what comes of it:
+
+    sessionmaker, scoped_session, async_sessionmaker   is changed in place and returned
+    a Session class, an AsyncSession class             a subclass of it is returned
+    an engine                                          its statements at a fence raise `Fenced`; nothing is routed
+
+A session that is bound to another database, or to a connection, stays as it is. With no shadow configured nothing
+is changed at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from app.db.common.errors import ConfigurationError, SwitchError
+from app.db.common.settings import shim_settings
+from app.db.common.url_options import bare
+from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
+from app.db.session.application.threads import threaded
+from app.db.session.at_start import begin_with_first_session
+from app.db.session.engines import name_the_fence
+from app.db.session.routed import RoutedSession
+from app.db.session.runtime import Runtime, make_runtime, use
+
+T = TypeVar("T")
+_KINDS = "give a sessionmaker, an async_sessionmaker, a scoped_session, a Session class or an engine"
+
+
+def install(
+    target: T,
+    *,
+    sqlite: str | URL | None = None,
+    postgres: str | URL | None = None,
+    on_engine: Callable[[Engine], None] | None = None,
+) -> T:
+    """Have sessions follow the pair of databases.
+
+    Args:
+        target: what makes the application's sessions, or an engine of its own.
+        sqlite, postgres: both sides. Where they are not given, the side that `target` is bound to is one of them, or
+            ST_DATABASE_URL, and ST_SHADOW_DATABASE_URL is the other.
+        on_engine: is called with each engine that is made for a side, so that the application can add its listeners.
+
+    Returns:
+        What to use from now on: `target` itself, or a subclass of it.
+
+    Raises:
+        ConfigurationError: the databases are not one SQLite file and one PostgreSQL database, or `target` is
+            something else.
+    """
+    if isinstance(target, (Engine, AsyncEngine)):
+        event.listen(
+            target.sync_engine if isinstance(target, AsyncEngine) else target, "handle_error", name_the_fence
+        )
+        return target
+    if isinstance(target, scoped_session):
+        install(target.session_factory, sqlite=sqlite, postgres=postgres, on_engine=on_engine)
+        target.remove()  # a session of before would not follow
+        return target
+    runtime = _runtime(_bound_to(target), sqlite, postgres, on_engine)
+    if isinstance(target, sessionmaker):
+        if runtime is not None:
+            target.class_ = _routed(target.class_, runtime)
+            _unbind(target.kw, runtime)
+        return target
+    if isinstance(target, async_sessionmaker):
+        if runtime is not None:
+            made = target.kw.pop("sync_session_class", None) or target.class_.sync_session_class
+            target.class_ = threaded(target.class_)
+            target.kw["sync_session_class"] = _routed(made, runtime)
+            _unbind(target.kw, runtime)
+        return target
+    if isinstance(target, type) and issubclass(target, AsyncSession):
+        if runtime is None:
+            return target
+        kind: Any = threaded(target)
+        kind.sync_session_class = _routed(target.sync_session_class, runtime)
+        return kind  # type: ignore[no-any-return]
+    if isinstance(target, type) and issubclass(target, Session):
+        return target if runtime is None else _routed(target, runtime)  # type: ignore[return-value]
+    raise ConfigurationError(f"install cannot do anything with {target!r}", hint=_KINDS)
+
+
+def _bound_to(target: Any) -> URL | None:
+    """The database that a maker's sessions have by themselves."""
+    bind = getattr(target, "kw", {}).get("bind")
+    return getattr(bind, "url", None)
+
+
+def _runtime(
+    bound: URL | None,
+    sqlite: str | URL | None,
+    postgres: str | URL | None,
+    on_engine: Callable[[Engine], None] | None,
+) -> Runtime | None:
+    """What this process holds of the pair; None where no shadow is configured."""
+    settings = shim_settings()
+    given = [_text(url) for url in (sqlite, postgres) if url is not None]
+    own = _text(bound) if bound is not None else None
+    shadow = bare(settings.shadow_database_url)
+    if len(given) == 2:
+        pair = make_pair(*(parse_url(text, name="install") for text in given))
+        # The side that the application was made for is the one that it wants as primary.
+        desired = pair.url(side_of(parse_url(own, name="bind"))) if own else pair.sqlite
+        settings = settings.model_copy(
+            update={"shadow_database_url": _text(pair.url(side_of(desired).other))}
+        )
+        return _made(_text(desired), settings, on_engine)
+    if given:
+        raise ConfigurationError("install was given one side", hint="give both, or neither")
+    if not shadow:
+        return None
+    if own is None:
+        raise ConfigurationError(
+            "install does not know the application's database",
+            hint="give sqlite= and postgres=, or a maker that has a bind",
+        )
+    return _made(own, settings, on_engine)
+
+
+def _made(url: str, settings: Any, on_engine: Callable[[Engine], None] | None) -> Runtime:
+    runtime = make_runtime(url, settings, on_engine=on_engine)
+    use(runtime)
+    return runtime
+
+
+def _text(url: str | URL) -> str:
+    return url if isinstance(url, str) else url.render_as_string(hide_password=False)
+
+
+def _unbind(options: dict[str, Any], runtime: Runtime) -> None:
+    bind = options.get("bind")
+    if bind is not None and is_of_pair(bind, runtime):
+        options.pop("bind")
+
+
+def is_of_pair(bind: Any, runtime: Runtime) -> bool:
+    """Whether an engine is one of a side of the pair; a connection never is, its owner has a transaction in mind."""
+    engine = bind.sync_engine if isinstance(bind, AsyncEngine) else bind
+    if runtime.pair is None or not isinstance(engine, Engine):
+        return False
+    try:
+        url = parse_url(_text(engine.url), name="bind")
+    except SwitchError:
+        return False
+    return _same(url, runtime.pair)
+
+
+def _same(url: URL, pair: Pair) -> bool:
+    if side_of(url) is Side.SQLITE:
+        same = Pair(url, pair.postgres).path.absolute() == pair.path.absolute()
+        return same and url.database not in (None, "", ":memory:")
+    theirs = pair.postgres
+    return (url.database, url.host, url.port or 5432) == (theirs.database, theirs.host, theirs.port or 5432)
+
+
+def _routed(kind: type[Session], runtime: Runtime) -> type[Session]:
+    """A subclass of a Session class whose sessions follow the pair."""
+
+    class Routed(RoutedSession, kind):  # type: ignore[misc,valid-type]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            given = [
+                value
+                for value in (*arguments, options.get("bind"))
+                if isinstance(value, (Engine, Connection))
+            ]
+            if given and is_of_pair(given[0], runtime):
+                arguments = tuple(value for value in arguments if value is not given[0])
+                options.pop("bind", None)
+                given = []
+            super().__init__(*arguments, pair=runtime, elsewhere=bool(given), **options)
+            if not given:
+                begin_with_first_session(runtime)
+
+        def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
+            # A model that the application keeps in another database of its own, as Flask-SQLAlchemy names it.
+            clause = options.get("clause")
+            tables = getattr(mapper, "local_table", None), getattr(clause, "table", clause)
+            if any(getattr(getattr(t, "metadata", None), "info", {}).get("bind_key") for t in tables):
+                return kind.get_bind(self, mapper, **options)
+            return super().get_bind(mapper, **options)
+
+    Routed.__name__ = Routed.__qualname__ = kind.__name__
+    Routed.__doc__ = kind.__doc__
+    return Routed

@@ -1,0 +1,79 @@
+"""AsyncSession over a pair: every awaited operation runs in a thread, so the event loop goes on.
+
+A session of a pair waits for what no driver knows of: the fence while a switch is under way, the line at SQLite's
+write lock, the shadow in sync mode. So the operation as a whole goes to a thread, with the plain drivers of both
+sides. SQLAlchemy hands each operation of an AsyncSession to a function, `greenlet_spawn`; here the same methods get
+another one in its place. A thread is taken for an operation and not for a session, and there are many of them: a
+session that waits for a lock must not keep the one that holds it from committing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+T = TypeVar("T")
+MOST_THREADS = 512  # they are made as they are needed
+_SPAWN = "greenlet_spawn"
+_executors: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+
+
+def _executor() -> ThreadPoolExecutor:
+    if os.getpid() not in _executors:
+        _executors[os.getpid()] = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="st-session")
+    return _executors[os.getpid()]
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call a function in a thread, with this task's context; a cancelled task waits for its end.
+
+    A session must not be used by two at a time, so an operation that has begun is never left alone.
+    """
+    options.pop("_require_await", None)  # meant for SQLAlchemy's own function
+    call = functools.partial(contextvars.copy_context().run, function, *arguments, **options)
+    work = asyncio.get_running_loop().run_in_executor(_executor(), call)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        if not work.done():
+            await asyncio.wait([work])
+        raise
+
+
+def threaded(kind: type[AsyncSession]) -> type[AsyncSession]:
+    """A subclass of an AsyncSession class whose operations run in threads."""
+    transaction = _with_methods(AsyncSessionTransaction, AsyncSessionTransaction, {})
+    return _with_methods(kind, AsyncSession, {AsyncSessionTransaction.__name__: transaction})
+
+
+def _with_methods(kind: type[Any], base: type[Any], replaced: dict[str, Any]) -> type[Any]:
+    """A subclass with copies of all methods, down to `base`, that ask for a greenlet or make what is replaced."""
+    names = {_SPAWN, *replaced}
+    methods: dict[str, Any] = {}
+    for owner in reversed(kind.__mro__[: kind.__mro__.index(base) + 1]):
+        for name, method in vars(owner).items():
+            if isinstance(method, FunctionType) and names & set(method.__code__.co_names):
+                methods[name] = _copy(method, {_SPAWN: in_thread, **replaced})
+    return type(kind.__name__, (kind,), {"__doc__": kind.__doc__, "__module__": kind.__module__, **methods})
+
+
+def _copy(method: FunctionType, replaced: dict[str, Any]) -> FunctionType:
+    """A function that sees other things under some global names."""
+    copied = FunctionType(
+        method.__code__,
+        {**method.__globals__, **replaced},
+        method.__name__,
+        method.__defaults__,
+        method.__closure__,
+    )
+    copied.__kwdefaults__ = method.__kwdefaults__
+    functools.update_wrapper(copied, method)
+    return copied
