@@ -18,13 +18,13 @@ from app.retention.old.needs import NEVER_WENT, OVER
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import NOW, add_alert, add_definition, add_user, count, days_ago, ids
 
-PER_DAY, DAYS, WEEK = 4, 365, 7
+PER_DAY, DAYS, MONTH = 4, 365, 28
 
 
-def _one_week(store: Store, first_day: int, user: int, definition: int) -> None:
-    """A week of rows, from a day counted from a year before `NOW`."""
+def _one_month(store: Store, first_day: int, user: int, definition: int) -> None:
+    """Four weeks of rows, from a day counted from a year before `NOW`."""
     times = [
-        days_ago(DAYS - first_day - day - hour / 24) for day in range(WEEK) for hour in range(PER_DAY)
+        days_ago(DAYS - first_day - day - hour / 24) for day in range(MONTH) for hour in range(PER_DAY)
     ]  # fmt: skip
     with store.sessions() as db:
         alert = {"symbol": "NSE:INFY", "action": "BUY", "raw_payload": "{}"}
@@ -56,16 +56,16 @@ def test_a_year_flows_through_and_the_tables_stay_small(
         db.commit()
     bounds = {Alert: 90, AlertEvent: 90, SystemEvent: 90, Candle: 30}
     largest = dict.fromkeys(bounds, 0)
-    weeks = DAYS // WEEK
-    for week in range(weeks):
-        _one_week(store, week * WEEK, user, definition)
-        run = store.retention(retention_batch_rows=500).run(days_ago(DAYS - (week + 1) * WEEK))
+    months = DAYS // MONTH
+    for month in range(months):
+        _one_month(store, month * MONTH, user, definition)
+        run = store.retention(retention_batch_rows=500).run(days_ago(DAYS - (month + 1) * MONTH))
         assert run.error is None
         with store.sessions() as db:
             largest = {model: max(most, count(db, model)) for model, most in largest.items()}
-    total = weeks * WEEK * PER_DAY
+    total = months * MONTH * PER_DAY
     for model, kept_days in bounds.items():
-        runs = weeks if model is SystemEvent else 0  # each run that took something out tells of it
+        runs = months if model is SystemEvent else 0  # each run that took something out tells of it
         assert kept_days * PER_DAY <= largest[model] <= (kept_days + 1) * PER_DAY + runs
     archived = [
         archive.read(path, model.__table__)  # type: ignore[arg-type]
