@@ -7,6 +7,7 @@ from fastapi import Depends, FastAPI
 from app.api import (
     auth,
     brokers,
+    jobs,
     market,
     orders,
     paper,
@@ -31,6 +32,7 @@ GATED = (
     brokers.router,
     webhook_settings.router,
     market.router,
+    jobs.router,
 )
 
 

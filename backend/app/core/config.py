@@ -11,7 +11,7 @@ import sys
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     webhook_max_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
     webhook_body_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 2_000
     webhook_broker_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 1_000
+    webhook_dispatch: Literal["inline", "queue"] = "inline"
+    order_workers: Annotated[int, Field(ge=0, le=64)] = 4
+    order_max_age_s: Annotated[int, Field(ge=1, le=86_400)] = 120
     retention: bool = False
     retention_days: str = ""
     retention_dir: str = ""

@@ -18,6 +18,7 @@ from app.models.holdings import HoldingGoal, HoldingGoalImportPreset, HoldingGoa
 from app.models.instruments import BrokerInstrument, Listing, Security
 from app.models.market_calendar import MarketCalendar
 from app.models.market_data import Candle, MarketInstrument
+from app.models.order_jobs import OrderJob
 from app.models.rebalance import RebalancePolicy, RebalanceRun, RebalanceRunOrder, RebalanceSchedule
 from app.models.risk_covariance_cache import RiskCovarianceCache
 from app.models.risk_engine import (
@@ -72,6 +73,7 @@ __all__ = [
     "MarketCalendar",
     "MarketInstrument",
     "Order",
+    "OrderJob",
     "Position",
     "PositionSnapshot",
     "RebalancePolicy",

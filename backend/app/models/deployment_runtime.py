@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base
 from app.db.types import UTCDateTime
 from app.models.columns import Created, Id, Touched
+from app.models.order_jobs import OPEN, RUNNING
 
 
 class StrategyDeploymentAction(Base):
@@ -94,6 +95,12 @@ class StrategyDeploymentJob(Base):
         Index("ix_strategy_deployment_jobs_owner_id", "owner_id"),
         Index("ix_strategy_deployment_jobs_run_after", "run_after"),
         Index("ix_strategy_deployment_jobs_status", "status"),
+        Index(
+            "ix_strategy_deployment_jobs_open", "created_at", "id", postgresql_where=OPEN, sqlite_where=OPEN
+        ),
+        Index(
+            "ix_strategy_deployment_jobs_running", "locked_at", postgresql_where=RUNNING, sqlite_where=RUNNING
+        ),
     )
 
     id: Mapped[Id]

@@ -12,6 +12,7 @@ from app.retention.run import shadow_lag_seconds
 from app.roles.leader import Leadership, lock_for
 from app.roles.scheduler import Scheduler, Task, due_jobs, retention, stranded_orders
 from app.services.deployments.runtime import DeploymentRuntime, runtime_wanted
+from app.services.webhook.door.queued import order_crew
 
 
 class Background:
@@ -26,12 +27,15 @@ class Background:
         self._sessions = sessions
         self._settings = settings
         self._jobs = DeploymentRuntime(sessions, settings, enqueues=role is Role.ALL)
+        self._orders = order_crew(sessions, settings)
         self._scheduler: Scheduler | None = None
 
     def start(self) -> None:
         """Start what the role asks for; under pytest only jobs, if a test wants them."""
         if self._role in (Role.ALL, Role.WORKER):
             self._jobs.start()
+            if self._orders is not None and not running_under_pytest():
+                self._orders.start()
         if self._role in (Role.ALL, Role.SCHEDULER) and not running_under_pytest():
             self._scheduler = Scheduler(Leadership(lock_for(runtime())), self._tasks())
             self._scheduler.start()
@@ -41,6 +45,8 @@ class Background:
         if self._scheduler is not None:
             self._scheduler.stop()
         self._jobs.stop()
+        if self._orders is not None:
+            self._orders.stop()
 
     def _tasks(self) -> list[Task]:
         tasks = [

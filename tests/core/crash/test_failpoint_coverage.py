@@ -25,6 +25,7 @@ OWNERS = {
     "schema": ("data/schema",),
     "retention": ("backend/living",),
     "order": ("backend/api/orders",),
+    "job": ("backend/api/orders",),
 }
 # Groups of which a suite takes every point that the enum has, so that no name need stand in its text.
 WHOLE_GROUPS = {

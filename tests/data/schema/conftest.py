@@ -18,7 +18,7 @@ from tests import facts
 
 install_portable_defaults()
 
-HEAD = "0064"
+HEAD = "0065"
 Start = Callable[[str], str]
 
 

@@ -19,6 +19,7 @@ from tests.data.schema.schema_reflection import Schema, reflect, replay
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config("sqlite:////unused"))
 CHAIN = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
+OURS = ["0065"]  # beyond the recorded chain; `agree` holds these to the models, on both sides
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +62,11 @@ def test_chain_has_the_recorded_ids_parents_and_file_names(recorded: list[dict[s
         (script.revision, script.down_revision, Path(script.path).name)
         for script in reversed(list(SCRIPTS.walk_revisions()))
     ]
-    assert ours == [(r["revision"], r["down_revision"], r["file"]) for r in recorded]
+    assert ours[: -len(OURS)] == [(r["revision"], r["down_revision"], r["file"]) for r in recorded]
+    assert CHAIN[-len(OURS) :] == OURS
 
 
-@pytest.mark.parametrize("revision", CHAIN)
+@pytest.mark.parametrize("revision", CHAIN[: -len(OURS)])
 def test_schema_after_revision(revision: str, walked: dict[str, Schema], expected: dict[str, Schema]) -> None:
     assert walked[revision] == expected[revision]
 

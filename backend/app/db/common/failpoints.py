@@ -54,6 +54,8 @@ class Failpoint(StrEnum):
     CAPTURE_HEALING = "capture.healing"  # lost capture was noticed: the verify is discarded, nothing put back
     ORDER_ASKED = "order.asked"  # the order says that a broker is asked, the broker does not know yet
     ORDER_PLACED = "order.placed"  # the broker has answered, nothing of the answer is stored
+    ORDER_STORED = "order.stored"  # the broker's answer is stored, the dispatch has not ended
+    JOB_CLAIMED = "job.claimed"  # jobs are RUNNING for a worker that has not begun with them
     COMPLETE_SQLITE = "complete.sqlite"  # one side is clean, the other not yet
     RETENTION_ARCHIVED = "retention.archived"  # a batch's archive is on the disk, its rows untouched
     RETENTION_BEFORE_COMMIT = "retention.before_commit"  # the rows are deleted, not committed

@@ -1,18 +1,18 @@
 """The queue of deployment jobs, kept in the database. No function here commits: the caller does.
 
-A job is claimed by a conditional update, so of two workers one wins on either database, and it is
-returned to the queue when its worker has not finished within a time limit.
+Claims are those of `app.services.shared.jobs`: of two workers one gets a job, on either database, and the job
+returns to the queue when its worker has not finished within a time limit.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -23,7 +23,8 @@ from app.services.deployments.locks import (
     release_deployment_lock,
     sweep_stale_locks,
 )
-from app.services.shared.bulk import changed_rows
+from app.services.shared.jobs.claim import MAX_ERROR_CHARS, claim, pause_after, take_over
+from app.services.shared.jobs.queue import Queue
 
 __all__ = [
     "JobClaim",
@@ -39,7 +40,11 @@ __all__ = [
 ]
 
 DEFAULT_MAX_ATTEMPTS: Final = 5
-MAX_ERROR_CHARS: Final = 4000
+_TABLE = StrategyDeploymentJob.__table__
+assert isinstance(_TABLE, Table)
+DEPLOYMENTS: Final = Queue(
+    name="deployments", table=_TABLE, turn=("created_at", "id"), lease=timedelta(seconds=60)
+)
 
 
 @dataclass(frozen=True)
@@ -90,27 +95,12 @@ def enqueue_job(
 
 
 def claim_next_job(db: Session, *, worker_id: str, now: datetime | None = None) -> JobClaim | None:
-    """Set the oldest runnable job to RUNNING for the worker; None when there is none.
-
-    When another worker was faster, the session is rolled back and None returned.
-    """
+    """Set the oldest runnable job to RUNNING for the worker; None when there is none that nobody else takes."""
     now = now or utc_now()
-    job_table = StrategyDeploymentJob
-    due = or_(job_table.run_after.is_(None), job_table.run_after <= now)
-    oldest = select(job_table).where(job_table.status == "PENDING", due)
-    job = db.scalars(oldest.order_by(job_table.created_at, job_table.id).limit(1)).first()
-    if job is None:
+    ids = claim(db, DEPLOYMENTS, worker_id, 1, now=now)
+    if not ids:
         return None
-    take = (
-        update(job_table)
-        .where(job_table.id == job.id, job_table.status == "PENDING")
-        .values(status="RUNNING", locked_by=worker_id, locked_at=now, updated_at=now)
-    )
-    if changed_rows(db, take) == 0:
-        db.rollback()
-        return None
-    db.refresh(job)
-    return JobClaim(job, now)
+    return JobClaim(db.get_one(StrategyDeploymentJob, ids[0], populate_existing=True), now)
 
 
 def mark_job_done(db: Session, *, job: StrategyDeploymentJob, now: datetime | None = None) -> None:
@@ -138,9 +128,8 @@ def mark_job_error(
     if job.attempts >= (job.max_attempts or DEFAULT_MAX_ATTEMPTS):
         job.status, job.run_after = "FAILED", None
     else:
-        # The exponent is bounded: past 2**30 the delay is the maximum anyway.
-        delay = min(base_backoff_seconds * 2 ** min(job.attempts - 1, 30), max_backoff_seconds)
-        job.status, job.run_after = "PENDING", now + timedelta(seconds=delay)
+        pause = pause_after(job.attempts, base_backoff_seconds, max_backoff_seconds)
+        job.status, job.run_after = "PENDING", now + pause
     job.updated_at = now
     db.flush()
 
@@ -149,13 +138,8 @@ def requeue_stale_running_jobs(
     db: Session, *, now: datetime | None = None, running_ttl_seconds: float = 60
 ) -> int:
     """Return jobs to the queue whose worker has not finished in time; returns how many."""
-    now = now or utc_now()
-    job = StrategyDeploymentJob
-    stale = update(job).where(
-        job.status == "RUNNING", job.locked_at < now - timedelta(seconds=running_ttl_seconds)
-    )
-    released = {"status": "PENDING", "locked_by": None, "locked_at": None}
-    return changed_rows(db, stale.values(**released, run_after=now, updated_at=now))
+    queue = replace(DEPLOYMENTS, lease=timedelta(seconds=running_ttl_seconds))
+    return take_over(db, queue, now, counted=False)
 
 
 def record_action(

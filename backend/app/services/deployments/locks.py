@@ -1,16 +1,25 @@
-"""One worker at a time per deployment: a row with an expiry. No function here commits."""
+"""One worker at a time per deployment. No function here commits.
+
+On SQLite it is a row with an expiry, taken in a transaction of its own, because a job must not hold the write lock
+while it works. On PostgreSQL it is an advisory lock of the job's own transaction: it costs no write, ends with the
+transaction whatever becomes of the worker, and works through a transaction pooler. A row that an earlier release
+has taken there still counts.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
 from app.models import StrategyDeploymentLock
 from app.services.shared.bulk import changed_rows
+
+SECTION: Final = 0x53540001  # the first half of the advisory locks' keys
 
 
 def acquire_deployment_lock(
@@ -27,6 +36,28 @@ def acquire_deployment_lock(
     until = now + timedelta(seconds=ttl_seconds)
     take = update(lock).where(lock.deployment_id == deployment_id, free)
     return changed_rows(db, take.values(locked_by=worker_id, locked_until=until, updated_at=now)) == 1
+
+
+def takes_row(db: Session) -> bool:
+    """Whether a section of this session's database needs the row."""
+    return db.get_bind().dialect.name == "sqlite"
+
+
+def enter_section(db: Session, *, deployment_id: int, worker_id: str, now: datetime | None = None) -> bool:
+    """Whether the worker is alone with the deployment until this transaction ends.
+
+    The database may have changed since the row was taken, or was not needed: a switch of the primary lies between.
+    """
+    now = now or utc_now()
+    lock = StrategyDeploymentLock
+    held = lock.deployment_id == deployment_id, lock.locked_until >= now
+    if takes_row(db):
+        mine = db.scalar(select(lock.id).where(*held, lock.locked_by == worker_id)) is not None
+        return mine or acquire_deployment_lock(db, deployment_id=deployment_id, worker_id=worker_id, now=now)
+    key = select(func.pg_try_advisory_xact_lock(SECTION, deployment_id % 2**31))
+    if not db.scalar(key):
+        return False
+    return db.scalar(select(lock.id).where(*held, lock.locked_by != worker_id)) is None
 
 
 def release_deployment_lock(

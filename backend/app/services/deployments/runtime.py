@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.core.config import Settings, is_truthy, running_under_pytest
 from app.services.deployments.scheduler import enqueue_due_jobs_once
 from app.services.deployments.worker import DeploymentWorker
+from app.services.shared.jobs.crew import worker_name
 
 
 def runtime_wanted() -> bool:
@@ -30,9 +30,8 @@ class DeploymentRuntime:
     """
 
     def __init__(self, sessions: Callable[[], Session], settings: Settings, *, enqueues: bool = True) -> None:
-        name = f"{socket.gethostname()[:40]}-{os.getpid()}"
         enqueue = partial(_enqueue_due, settings) if enqueues else None
-        self._worker = DeploymentWorker(sessions, name, before_claim=enqueue)
+        self._worker = DeploymentWorker(sessions, worker_name(), before_claim=enqueue)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from app.core.time_utils import utc_now
 from app.models import StrategyDeploymentJob
 from app.services.deployments.jobs import (
+    DEPLOYMENTS,
     acquire_deployment_lock,
     claim_next_job,
     mark_job_done,
@@ -28,6 +29,9 @@ from app.services.deployments.jobs import (
     requeue_stale_running_jobs,
     sweep_stale_locks,
 )
+from app.services.deployments.locks import enter_section, takes_row
+from app.services.shared.jobs.claim import put_back, renew
+from app.services.shared.jobs.dead import state
 
 logger = logging.getLogger(__name__)
 JobHandler = Callable[[Session, StrategyDeploymentJob], None]
@@ -35,6 +39,10 @@ IDLE_SECONDS: Final = 1.0
 MAX_PAUSE_SECONDS: Final = 30.0
 TIDY_EVERY_SECONDS: Final = 15.0
 BUSY_DELAY: Final = timedelta(seconds=1)
+
+
+class NotMine(Exception):
+    """Another worker has taken over the job."""
 
 
 def record_execution(db: Session, job: StrategyDeploymentJob) -> None:
@@ -97,48 +105,61 @@ class DeploymentWorker:
         if time.monotonic() - self._tidied_at < TIDY_EVERY_SECONDS:
             return
         requeue_stale_running_jobs(db)
-        sweep_stale_locks(db)
+        if takes_row(db):
+            sweep_stale_locks(db)
+        state(db, DEPLOYMENTS)
         self._tidied_at = time.monotonic()
 
     def _run_claimed(self, job_id: int, deployment_id: int) -> None:
-        with self._sessions() as db:
-            locked = acquire_deployment_lock(db, deployment_id=deployment_id, worker_id=self._worker_id)
-            db.commit()
-            if not locked:
-                self._put_back(db, job_id)
-                return
+        row = self._takes_row(deployment_id)
         try:
-            self._work(job_id)
+            if row is False or not self._work(job_id, deployment_id):
+                self._put_back(job_id)
+        except NotMine:
+            logger.warning("deployment job %s was taken over: its worker had stood still", job_id)
         except Exception as error:
             logger.exception("deployment job %s failed", job_id)
             self._fail(job_id, error)
         finally:
-            with self._sessions() as db:
-                release_deployment_lock(db, deployment_id=deployment_id, worker_id=self._worker_id)
-                db.commit()
+            if row:
+                with self._sessions() as db:
+                    release_deployment_lock(db, deployment_id=deployment_id, worker_id=self._worker_id)
+                    db.commit()
 
-    def _work(self, job_id: int) -> None:
-        """The handler's writes and the job's outcome are one transaction."""
+    def _takes_row(self, deployment_id: int) -> bool | None:
+        """Whether the row of the deployment's section is taken; None where no row is needed."""
+        with self._sessions() as db:
+            if not takes_row(db):
+                return None
+            taken = acquire_deployment_lock(db, deployment_id=deployment_id, worker_id=self._worker_id)
+            db.commit()
+            return taken
+
+    def _work(self, job_id: int, deployment_id: int) -> bool:
+        """The handler's writes and the job's outcome are one transaction; False when the deployment is busy."""
         with self._sessions() as db:
             job = db.get(StrategyDeploymentJob, job_id)
             if job is None:
-                return  # deleted with its deployment since it was claimed
+                return True  # deleted with its deployment since it was claimed
+            if not enter_section(db, deployment_id=deployment_id, worker_id=self._worker_id):
+                return False
             self._handler(db, job)
+            db.flush()
+            if not renew(db, DEPLOYMENTS, job_id, self._worker_id):
+                raise NotMine
             mark_job_done(db, job=job)
             db.commit()
+            return True
 
     def _fail(self, job_id: int, error: Exception) -> None:
         with self._sessions() as db:
             job = db.get(StrategyDeploymentJob, job_id)
-            if job is not None:
+            if job is not None and renew(db, DEPLOYMENTS, job_id, self._worker_id):
                 mark_job_error(db, job=job, error=f"{type(error).__name__}: {error}")
                 db.commit()
 
-    def _put_back(self, db: Session, job_id: int) -> None:
+    def _put_back(self, job_id: int) -> None:
         """Another worker is busy with the deployment: try again shortly, without counting an attempt."""
-        job = db.get(StrategyDeploymentJob, job_id)
-        if job is not None:
-            job.status = "PENDING"
-            job.locked_by = job.locked_at = None
-            job.run_after = utc_now() + BUSY_DELAY
+        with self._sessions() as db:
+            put_back(db, DEPLOYMENTS, job_id, self._worker_id, utc_now() + BUSY_DELAY)
             db.commit()

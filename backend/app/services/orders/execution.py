@@ -7,6 +7,7 @@ outcome is written in a new one. `app.services.orders.sending.asked` says what s
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +23,14 @@ from app.services.brokers.clients import BrokerClient, BrokerError, OutcomeUnkno
 from app.services.brokers.outside import OUTSIDE
 from app.services.orders.paper import reject_paper_order, submit_paper_order
 from app.services.orders.price_ticks import round_price_to_tick
-from app.services.orders.sending.asked import NOT_WAITING, AskedInVain, begin_asking, move, store_placed
+from app.services.orders.sending.asked import (
+    NOT_WAITING,
+    AskedInVain,
+    always,
+    begin_asking,
+    move,
+    store_placed,
+)
 from app.services.risk.engine_flag import get_risk_engine_v2_enabled
 from app.services.risk.limits import evaluate_order_risk
 from app.services.risk.policy_store import get_risk_policy
@@ -33,9 +41,18 @@ POLICY_UNAVAILABLE: Final = "Risk policy checks are switched on but not availabl
 _AFTER_MARKET_HINTS: Final = ("Try placing an AMO order", "markets are not open for trading today")
 
 
-def execute_stored_order(db: Session, settings: Settings, order_id: int, correlation_id: str | None) -> Order:
-    """Execute the order and return it; HTTPException with the reason when the order is not sent."""
-    return Execution(db, settings, correlation_id).run(order_id)
+def execute_stored_order(
+    db: Session,
+    settings: Settings,
+    order_id: int,
+    correlation_id: str | None,
+    still_mine: Callable[[Session], bool] = always,
+) -> Order:
+    """Execute the order and return it; HTTPException with the reason when the order is not sent.
+
+    Raises `NotMine` when `still_mine` says so in the transaction that notes that a broker is asked.
+    """
+    return Execution(db, settings, correlation_id, still_mine).run(order_id)
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,7 @@ class Execution:
     db: Session
     settings: Settings
     correlation_id: str | None
+    still_mine: Callable[[Session], bool] = always
 
     def run(self, order_id: int) -> Order:
         """Execute the order and return it; HTTPException with the reason when it is not sent."""
@@ -97,7 +115,7 @@ class Execution:
     def _send(self, order: Order) -> Order:
         self.db.commit()
         client = OUTSIDE.client_for(self.db, self.settings, order.broker_name, user_id=order.user_id)
-        begin_asking(self.db, order)
+        begin_asking(self.db, order, self.still_mine)
         failpoint(Failpoint.ORDER_ASKED)
         name = shown_name(order.broker_name)
         try:
@@ -113,6 +131,7 @@ class Execution:
             raise AskedInVain(name, order) from error
         failpoint(Failpoint.ORDER_PLACED)
         store_placed(self.db, order, broker_order_id, client.account_id, self.correlation_id)
+        failpoint(Failpoint.ORDER_STORED)
         return order
 
     def _add_event(self, level: str, category: str, message: str, details: dict[str, object]) -> None:

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.time_utils import utc_now
 from app.models import Order
+from app.services.orders.sending.jobs import HAS_OPEN_JOB
 from app.services.orders.sending.unknown import settle_unknown
 from app.services.shared.bulk import changed_rows
 from app.services.shared.system_events import add_system_event
@@ -42,7 +43,7 @@ STRANDED: Final = (
 def move_stranded_orders(db: Session) -> list[int]:
     """Put stranded AUTO orders into the manual queue, with an event each; commits, returns their ids."""
     now = utc_now()
-    stranded = (
+    stranded: tuple[ColumnElement[bool], ...] = (
         Order.status == "WAITING",
         Order.mode == "AUTO",
         Order.client_order_id.is_not(None),  # others are entered by hand and answer with their failure
@@ -53,6 +54,8 @@ def move_stranded_orders(db: Session) -> list[int]:
         Order.updated_at < now - STRANDED_AFTER,
         Order.created_at > now - NOT_BEFORE,
     )
+    if get_settings().webhook_dispatch == "queue":
+        stranded = (*stranded, ~HAS_OPEN_JOB)  # such an order is still in its worker's hands
     found = db.execute(select(Order.id, Order.symbol).where(*stranded).order_by(Order.id)).all()
     moved = []
     for order_id, symbol in found:

@@ -44,6 +44,7 @@ from app.services.webhook.receive import (
 from app.services.webhook.settings.routing import TradingViewWebhookConfig
 
 SOURCE: Final = "TRADINGVIEW"
+CLOSING: Final = ("Alert ingested and order created", "INFO", "alert")
 NOTHING_HELD: Final = "ST: SELL could not be matched to holdings/positions; created as WAITING for review."
 
 
@@ -209,7 +210,8 @@ def closing_event(signal: Signal, alert_id: int, order_id: int) -> Event:
         "strategy": signal.payload.strategy_key,
         "mode": signal.mode,
     }
-    return _info("Alert ingested and order created", details)
+    message, _level, _category = CLOSING
+    return _info(message, details)
 
 
 def _signal(

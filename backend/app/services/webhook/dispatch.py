@@ -1,8 +1,12 @@
-"""The last stage of a signal: the AUTO order that was just stored is executed, or put aside for a person."""
+"""The last stage of a signal: the AUTO order that was stored is executed, or put aside for a person.
+
+A `Dispatch` is all that this stage needs of the signal. It can wait in the queue as JSON.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -10,16 +14,18 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.models import Order
+from app.services.brokers.clients import shown_name
 from app.services.orders.execution import execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
-from app.services.orders.sending.asked import AskedInVain
+from app.services.orders.sending.asked import AskedInVain, always
 from app.services.shared.system_events import add_system_event, insert_system_event
-from app.services.webhook.decide import Signal, closing_event
+from app.services.webhook.decide import CLOSING, Signal, closing_event
 from app.services.webhook.store import Stored
 
 MARKET_CLOSED: Final = "AUTO(PAPER) dispatch skipped: market is closed. Moved to Waiting Queue."
 FALLBACK_REASON: Final = "AUTO dispatch failed. Moved to Waiting Queue."
 PENDING: Final = {"dispatch": "PENDING"}  # the order is stored, and how its dispatch ends is not known yet
+QUEUED: Final = {"dispatch": "QUEUED"}  # the order is stored, and a worker sends it
 _AT_BROKER: Final = frozenset({"SENDING", "SENT", "OPEN", "EXECUTED"})
 
 
@@ -29,58 +35,111 @@ def accepted(stored: Stored) -> dict[str, Any]:
     return {**ids, "status": "accepted"}
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What a worker of the queue adds to a dispatch; without a queue nothing.
+
+    Args:
+        still_mine: whether the claim holds, in the transaction that notes that a broker is asked.
+        end: marks the job as done, in the transaction that ends the dispatch.
+    """
+
+    still_mine: Callable[[Session], bool] = always
+    end: Callable[[Session], object] = always
+
+
+UNCLAIMED: Final = Claim()
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """What the dispatch of a stored order depends on. `closing` are the details of the event that ends the signal."""
+
+    alert_id: int
+    order_id: int
+    from_strategy: bool
+    execution_target: str
+    fallback_to_waiting: bool
+    correlation_id: str | None
+    closing: dict[str, Any]
+
+    @classmethod
+    def of(cls, signal: Signal, stored: Stored) -> Dispatch:
+        """That of a signal whose order was just stored."""
+        routing = signal.routing
+        return cls(
+            alert_id=stored.alert_id,
+            order_id=stored.order_id,
+            from_strategy=routing.from_strategy,
+            execution_target=routing.execution_target,
+            fallback_to_waiting=routing.fallback_to_waiting,
+            correlation_id=signal.correlation_id,
+            closing=closing_event(signal, stored.alert_id, stored.order_id).details,
+        )
+
+    @property
+    def stored(self) -> Stored:
+        """The ids of the signal's rows."""
+        return Stored(self.alert_id, self.order_id)
+
+
 def dispatch_auto(
     db: Session,
     settings: Settings,
-    signal: Signal,
-    stored: Stored,
+    what: Dispatch,
     *,
     market_is_open: Callable[[], bool],
+    claim: Claim = UNCLAIMED,
 ) -> dict[str, Any]:
     """Dispatch a stored AUTO order and return the answer.
 
-    Raises the HTTPException of the execution when the order is not put into the waiting queue instead.
+    Raises the HTTPException of the execution when the order is not put into the waiting queue instead, and
+    `NotMine` when the claim is lost before a broker is asked.
     """
-    order, routing = db.get_one(Order, stored.order_id), signal.routing
-    if not routing.from_strategy and routing.execution_target == "PAPER" and not market_is_open():
+    order = db.get_one(Order, what.order_id)
+    if not what.from_strategy and what.execution_target == "PAPER" and not market_is_open():
         order.mode = "MANUAL"
         order.error_message = MARKET_CLOSED
     else:
         try:
-            execute_stored_order(db, settings, order.id, signal.correlation_id)
+            execute_stored_order(db, settings, order.id, what.correlation_id, claim.still_mine)
         except AskedInVain:
-            return accepted(stored) | PENDING
+            return accepted(what.stored) | PENDING
         except HTTPException as failure:
-            return _after_failure(db, signal, stored, order, failure)
-    closing = closing_event(signal, stored.alert_id, order.id)
+            return _after_failure(db, what, order, failure, claim)
+    end(db, what, claim)
+    return accepted(what.stored)
+
+
+def end(db: Session, what: Dispatch, claim: Claim) -> None:
+    """Store the event that ends a signal; commits."""
+    message, level, category = CLOSING
     insert_system_event(
         db,
-        level=closing.level,
-        category=closing.category,
-        message=closing.message,
-        correlation_id=signal.correlation_id,
-        details=closing.details,
+        level=level,
+        category=category,
+        message=message,
+        correlation_id=what.correlation_id,
+        details=what.closing,
     )
+    claim.end(db)
     db.commit()
-    return accepted(stored)
 
 
 def _after_failure(
-    db: Session, signal: Signal, stored: Stored, order: Order, failure: HTTPException
+    db: Session, what: Dispatch, order: Order, failure: HTTPException, claim: Claim
 ) -> dict[str, Any]:
-    routing = signal.routing
-    if routing.from_strategy:
+    if what.from_strategy:
         if failure.status_code == 400 and "is not connected" in str(failure.detail):
-            name = "Zerodha" if order.broker_name == "zerodha" else order.broker_name
             order.status = "FAILED"
-            order.error_message = f"{name} is not connected for AUTO mode."
+            order.error_message = f"{shown_name(order.broker_name)} is not connected for AUTO mode."
             db.commit()
         _note_failure(db, order, failure)
         raise failure
-    if not routing.fallback_to_waiting or not _never_left(order):
+    if not may_move_to_waiting(what, order):
         _note_failure(db, order, failure)
         raise failure
-    return _move_to_waiting(db, signal, stored, order, str(failure.detail))
+    return move_to_waiting(db, what, order, str(failure.detail), claim)
 
 
 def _note_failure(db: Session, order: Order, failure: HTTPException) -> None:
@@ -90,14 +149,15 @@ def _note_failure(db: Session, order: Order, failure: HTTPException) -> None:
         db.commit()
 
 
-def _never_left(order: Order) -> bool:
+def may_move_to_waiting(what: Dispatch, order: Order) -> bool:
+    """Whether an order that failed gets a copy in the waiting queue: it never left, and its user wants that."""
     has_broker_id = order.broker_order_id or order.zerodha_order_id
-    return not order.simulated and not has_broker_id and order.status not in _AT_BROKER
+    never_left = not order.simulated and not has_broker_id and order.status not in _AT_BROKER
+    return what.fallback_to_waiting and not what.from_strategy and never_left
 
 
-def _move_to_waiting(
-    db: Session, signal: Signal, stored: Stored, order: Order, detail: str
-) -> dict[str, Any]:
+def move_to_waiting(db: Session, what: Dispatch, order: Order, detail: str, claim: Claim) -> dict[str, Any]:
+    """Put a copy of a failed order into the waiting queue; commits."""
     if order.status == "WAITING":
         order.status = "FAILED"
         order.error_message = detail
@@ -107,7 +167,7 @@ def _move_to_waiting(
         level="WARNING",
         category="order",
         message="AUTO order moved to waiting queue",
-        correlation_id=signal.correlation_id,
+        correlation_id=what.correlation_id,
         details={
             "source_order_id": order.id,
             "queue_order_id": copy.id,
@@ -116,6 +176,7 @@ def _move_to_waiting(
             "broker_name": order.broker_name,
         },
     )
+    claim.end(db)
     db.commit()
-    answer = accepted(stored)
+    answer = accepted(what.stored)
     return {**answer, "order_id": copy.id, "original_order_id": order.id, "dispatch": "WAITING"}

@@ -243,7 +243,7 @@ def test_worker_undoes_a_failed_job(
     job = db.scalars(select(StrategyDeploymentJob)).one()
     assert (job.status, job.attempts, job.last_error) == ("PENDING", 1, "KeyError: 'bar'")
     assert db.scalars(select(StrategyDeploymentAction)).all() == []
-    assert db.scalars(select(StrategyDeploymentLock.locked_by)).one() is None
+    assert db.scalars(select(StrategyDeploymentLock.locked_by)).all() in ([], [None])  # by database
 
 
 def test_worker_puts_a_job_back_while_the_deployment_is_busy(

@@ -15,6 +15,7 @@ A synthetic GTT order comes here as SENDING already: what watches its trigger ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -46,12 +47,25 @@ class AskedInVain(HTTPException):
         )
 
 
-def begin_asking(db: Session, order: Order) -> None:
+class NotMine(Exception):
+    """Somebody else has taken over what was to be sent."""
+
+
+def always(db: Session) -> bool:
+    """Nobody else can have taken it over."""
+    return True
+
+
+def begin_asking(db: Session, order: Order, still_mine: Callable[[Session], bool] = always) -> None:
     """Commit that a broker is asked for the order now.
 
     Raises:
+        NotMine: `still_mine`, asked in the same transaction, says no.
         HTTPException: 400, somebody else has taken the order; 503, the commit took too long, and it was taken back.
     """
+    if not still_mine(db):
+        db.rollback()
+        raise NotMine(f"order {order.id}")
     from_status, asked_at = order.status, utc_now()
     if not move(db, order, from_status, "SENDING", asked_at):
         db.rollback()

@@ -8,6 +8,7 @@
 | `group` | one transaction for a group: look up, decide, insert, commit; each delivery's own outcome |
 | `writer` | the thread that takes groups from the line, and what follows when a transaction fails |
 | `outside` | broker calls, in threads and with a deadline, outside of any transaction |
+| `queued` | the work of one job of the queue of orders, with ST_WEBHOOK_DISPATCH=queue |
 | `metrics` | what an operator sees of it |
 
 `WRITER` is the writer of this process. While it commits a group, the next one gathers; it never waits for one.

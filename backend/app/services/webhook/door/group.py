@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy.exc import DBAPIError
@@ -20,7 +20,9 @@ from app.core.time_utils import utc_now
 from app.db.session.routed import begin_write
 from app.services.brokers.outside import OUTSIDE
 from app.services.orders import create_order_from_alert
+from app.services.orders.sending.jobs import ORDERS, enqueue_orders
 from app.services.positions.sell_qty import TradingViewSellQtyResolution, held_in_cache, unresolved
+from app.services.shared.jobs.wake import ring
 from app.services.webhook.decide import (
     Signal,
     closing_event,
@@ -29,7 +31,7 @@ from app.services.webhook.decide import (
     default_user_event,
     with_held,
 )
-from app.services.webhook.dispatch import accepted
+from app.services.webhook.dispatch import QUEUED, Dispatch, accepted
 from app.services.webhook.door.waiting import Answer, Waiting, begin_storing
 from app.services.webhook.lookup import Duplicate, GroupFound, find_earlier, look_up_all
 from app.services.webhook.receive import Delivery, Ended, Event
@@ -103,6 +105,8 @@ def store_group(db: Session, group: Sequence[Waiting]) -> list[tuple[Waiting, Ou
             signal, stored = transaction.new[0][1], transaction.stored[0]
             raise LostCommit(transaction.outcomes, signal.key, stored.order_id, error) from error
         raise
+    if transaction.has_jobs:
+        ring(ORDERS)
     return transaction.outcomes
 
 
@@ -122,6 +126,8 @@ class _Transaction:
         self.stored: list[Stored] = []
         self.outcomes: list[tuple[Waiting, Outcome]] = []
         self.has_written = False
+        self.queues = self._settings.webhook_dispatch == "queue"
+        self.has_jobs = False
 
     def decide_all(self) -> None:
         """Look up what is stored, and sort the members into new signals, copies and the rest."""
@@ -150,6 +156,8 @@ class _Transaction:
     def insert_all(self) -> None:
         """Insert the rows, and note the outcome of every member that has one now."""
         self.stored = self._insert_new()
+        if self.queues:
+            self._enqueue()
         told: list[Told] = []
         asking = {one for leader in self._asking.values() for one in (leader, *leader.followers)}
         for one, decided in zip(self._group, self._decided, strict=True):
@@ -209,6 +217,16 @@ class _Transaction:
             return insert_signals(self._db, [signal for _one, signal in self.new])
         return [insert_by(self._db, signal, create_order) for _one, signal in self.new]
 
+    def _enqueue(self) -> None:
+        """The jobs of AUTO orders, in the same transaction."""
+        jobs = [
+            (stored.order_id, signal.is_exit, asdict(Dispatch.of(signal, stored)))
+            for (_one, signal), stored in zip(self.new, self.stored, strict=True)
+            if signal.mode == "AUTO"
+        ]
+        enqueue_orders(self._db, jobs, self._settings.order_max_age_s)
+        self.has_jobs = bool(jobs)
+
     def _outcome(self, one: Waiting, decided: Signal | Ended, told: list[Told]) -> Outcome:
         def tell(event: Event | None) -> None:
             if event is not None:
@@ -226,7 +244,7 @@ class _Transaction:
             return Answer(201, {"status": "deduped", "order_id": found.order_id, "alert_id": found.alert_id})
         stored = self.stored[self._places[one]]
         if decided.mode == "AUTO":
-            return Auto(decided, stored)
+            return Answer(201, accepted(stored) | QUEUED) if self.queues else Auto(decided, stored)
         tell(closing_event(decided, stored.alert_id, stored.order_id))
         return Answer(201, accepted(stored))
 

@@ -29,7 +29,7 @@ from app.services.positions.sell_qty import (
 from app.services.shared.bulk import changed_rows
 from app.services.shared.system_events import add_system_event
 from app.services.webhook.decide import Signal
-from app.services.webhook.dispatch import PENDING, accepted, dispatch_auto
+from app.services.webhook.dispatch import PENDING, Dispatch, accepted, dispatch_auto
 from app.services.webhook.door.group import Auto
 from app.services.webhook.door.waiting import Answer, Waiting, tell
 
@@ -113,9 +113,8 @@ class Outside:
         call = one.call
         with opened(call.sessions) as db:
             if time.monotonic() <= one.deadline:
-                return dispatch_auto(
-                    db, call.settings, auto.signal, auto.stored, market_is_open=call.market_is_open
-                )
+                what = Dispatch.of(auto.signal, auto.stored)
+                return dispatch_auto(db, call.settings, what, market_is_open=call.market_is_open)
             untouched = (Order.id == auto.stored.order_id, Order.status == "WAITING", Order.mode == "AUTO")
             values = {"mode": "MANUAL", "error_message": TOO_LATE, "updated_at": utc_now()}
             if changed_rows(db, update(Order).where(*untouched).values(values)):

@@ -1,0 +1,187 @@
+"""The moves of a job. Each is one update that names the state it expects; no function here commits.
+
+PostgreSQL: a claim locks the first open rows and skips those that another worker is locking. SQLite: it looks first,
+so that an empty queue costs no write, and then takes the write lock and looks again. The status is written into
+the statement and is no parameter, because only then do both use the partial index: finished jobs cost nothing.
+
+A fence stops a claim like any write. A worker that lost its claim, because its lease is over or the primary has
+moved without it, is told so by `renew` and `finish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from sqlalchemy import ColumnElement, CursorResult, func, literal_column, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.core.time_utils import utc_now
+from app.db.session.routed import begin_write
+from app.services.shared.jobs.queue import Floors, Queue
+
+PENDING: Final[ColumnElement[str]] = literal_column("'PENDING'")
+RUNNING: Final[ColumnElement[str]] = literal_column("'RUNNING'")
+FAILED: Final[ColumnElement[str]] = literal_column("'FAILED'")
+MAX_ERROR_CHARS: Final = 4000
+FIRST_PAUSE_S: Final = 2.0
+LONGEST_PAUSE_S: Final = 60.0
+WORKER_DIED: Final = "The worker did not come back."
+_PATIENCE_S: Final = 5.0
+_FREE: Final[dict[str, Any]] = {"locked_by": None, "locked_at": None}
+
+
+def claim(
+    db: Session,
+    queue: Queue,
+    worker_id: str,
+    at_most: int,
+    *,
+    now: datetime | None = None,
+    floors: Floors | None = None,
+) -> list[int]:
+    """Set the first jobs that are due to RUNNING for the worker; their ids, in their turn."""
+    now = now or utc_now()
+    known = floors.for_claim() if floors else {}
+    taken: list[int] = []
+    for priority in queue.priorities or (None,):
+        floor = known.get(priority) if priority is not None else None
+        found = _claim_of(db, queue, worker_id, at_most - len(taken), now, priority, floor)
+        if floors and priority is not None:
+            floors.raise_to(priority, found)
+        taken += found
+        if len(taken) == at_most:
+            return taken
+    if floors and not taken:
+        floors.forget()
+    return taken
+
+
+def _claim_of(
+    db: Session,
+    queue: Queue,
+    worker_id: str,
+    at_most: int,
+    now: datetime,
+    priority: int | None,
+    floor: int | None,
+) -> list[int]:
+    job = queue.columns
+    due = [job.status == PENDING, or_(job.run_after.is_(None), job.run_after <= now)]
+    if priority is not None:
+        due.append(job.priority == priority)
+    if floor is not None:
+        due.append(job.id >= floor)
+    first = select(job.id).where(*due).order_by(*(job[name] for name in queue.turn)).limit(at_most)
+    values = {"status": RUNNING, "locked_by": worker_id, "locked_at": now, "updated_at": now}
+    take = update(queue.table).values(values)
+    if db.get_bind().dialect.name == "postgresql":
+        chosen = first.with_for_update(skip_locked=True).cte("chosen")
+        return sorted(db.scalars(take.where(job.id.in_(select(chosen.c.id))).returning(job.id)))
+    if not db.scalars(first).all():
+        return []
+    begin_write(db, _PATIENCE_S)
+    ids = list(db.scalars(first))
+    taken = set(db.scalars(take.where(job.id.in_(ids), job.status == PENDING).returning(job.id)))
+    return [job_id for job_id in ids if job_id in taken]  # all of them, unless the primary has just moved
+
+
+def renew(db: Session, queue: Queue, job_id: int, worker_id: str, now: datetime | None = None) -> bool:
+    """Let the lease begin anew; False when the job is not the worker's any more."""
+    now = now or utc_now()
+    return _change(db, queue, *_mine(queue, job_id, worker_id), locked_at=now, updated_at=now) == 1
+
+
+def finish(db: Session, queue: Queue, job_id: int, worker_id: str, note: str | None = None) -> bool:
+    """The job is done; False when it is not the worker's any more."""
+    done = {"status": "DONE", "run_after": None, "last_error": note, "updated_at": utc_now(), **_FREE}
+    return _change(db, queue, *_mine(queue, job_id, worker_id), **done) == 1
+
+
+def put_back(
+    db: Session, queue: Queue, job_id: int, worker_id: str, run_after: datetime, note: str | None = None
+) -> bool:
+    """Leave the job to a later time without counting an attempt; False when it is not the worker's any more."""
+    later = {
+        "status": "PENDING",
+        "run_after": run_after,
+        "last_error": note,
+        "updated_at": utc_now(),
+        **_FREE,
+    }
+    return _change(db, queue, *_mine(queue, job_id, worker_id), **later) == 1
+
+
+def fail(
+    db: Session, queue: Queue, job_id: int, worker_id: str, error: str, *, for_good: bool = False
+) -> bool | None:
+    """Count a failed attempt; True if the job is a dead letter now, None when it is not the worker's any more."""
+    job, now = queue.columns, utc_now()
+    mine = _mine(queue, job_id, worker_id)
+    tried = db.execute(select(job.attempts, job.max_attempts).where(*mine)).one_or_none()
+    if tried is None:
+        return None
+    attempts = tried[0] + 1
+    dead = for_good or attempts >= tried[1]
+    values: dict[str, Any] = {
+        "attempts": attempts,
+        "last_error": error[:MAX_ERROR_CHARS],
+        "updated_at": now,
+        **_FREE,
+    }
+    values |= (
+        {"status": "FAILED", "run_after": None}
+        if dead
+        else {"status": "PENDING", "run_after": now + pause_after(attempts)}
+    )
+    return dead if _change(db, queue, *mine, **values) else None
+
+
+def pause_after(
+    attempts: int, first_s: float = FIRST_PAUSE_S, longest_s: float = LONGEST_PAUSE_S
+) -> timedelta:
+    """How long a job rests after so many failed attempts: twice as long each time, up to a limit."""
+    # The exponent is bounded: past 2**30 the pause is the longest anyway.
+    return timedelta(seconds=min(first_s * 2 ** min(attempts - 1, 30), longest_s))
+
+
+def take_over(db: Session, queue: Queue, now: datetime | None = None, *, counted: bool = True) -> int:
+    """Put back the jobs whose lease is over, as the worker is dead or stands still; returns how many.
+
+    A `counted` one has failed once more, so that a job that kills its workers ends as a dead letter.
+    """
+    now = now or utc_now()
+    job = queue.columns
+    over = (job.status == RUNNING, job.locked_at < now - queue.lease)
+    if db.scalar(select(job.id).where(*over).limit(1)) is None:
+        return 0
+    again = {"status": "PENDING", "run_after": now, "updated_at": now, **_FREE}
+    if not counted:
+        return _change(db, queue, *over, **again)
+    attempts = job.attempts + 1
+    dead = {
+        "status": "FAILED",
+        "run_after": None,
+        "attempts": attempts,
+        "last_error": WORKER_DIED,
+        "updated_at": now,
+    }
+    gone = _change(db, queue, *over, attempts >= job.max_attempts, **dead, **_FREE)
+    return gone + _change(db, queue, *over, **again, attempts=attempts)
+
+
+def announce(db: Session, queue: Queue) -> None:
+    """Tell workers of other processes about new jobs, when this transaction commits; PostgreSQL only."""
+    if db.get_bind().dialect.name == "postgresql":
+        db.execute(select(func.pg_notify(queue.channel, "")))
+
+
+def _mine(queue: Queue, job_id: int, worker_id: str) -> Sequence[ColumnElement[bool]]:
+    job = queue.columns
+    return (job.id == job_id, job.status == RUNNING, job.locked_by == worker_id)
+
+
+def _change(db: Session, queue: Queue, *where: ColumnElement[bool], **values: Any) -> int:
+    statement = update(queue.table).where(*where).values(values)
+    return cast("CursorResult[Any]", db.execute(statement)).rowcount
