@@ -22,7 +22,7 @@ from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.claim import claim
 from app.services.shared.jobs.crew import Crew
 from app.services.webhook.door.queued import OrderWork
-from tests.backend.api.orders.job_rows import add_jobs
+from tests.backend.api.orders.jobs.job_rows import add_jobs
 from tests.backend.differential.backends import stored
 from tests.backend.differential.conftest import Dual
 from tests.support.pairs import wait_until

@@ -29,6 +29,8 @@ OWNERS = {
 }
 # Groups of which a suite takes every point that the enum has, so that no name need stand in its text.
 WHOLE_GROUPS = {
+    "order": "backend/api/orders/jobs/test_order_queue_kills.py",
+    "job": "backend/api/orders/jobs/test_order_queue_kills.py",
     "prepare": "core/copy/test_backfill_kill.py",
     "copy": "core/copy/test_backfill_kill.py",
     "switch": "core/switch/test_switch_kill.py",

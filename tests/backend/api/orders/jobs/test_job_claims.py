@@ -24,7 +24,7 @@ from app.services.shared.jobs.claim import (
 )
 from app.services.shared.jobs.dead import dead_letters, repeat, state
 from app.services.shared.jobs.queue import Floors
-from tests.backend.api.orders.job_rows import Sessions, add_jobs, drain
+from tests.backend.api.orders.jobs.job_rows import Sessions, add_jobs, drain
 
 
 @pytest.mark.parametrize(

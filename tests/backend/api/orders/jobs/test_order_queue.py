@@ -28,7 +28,7 @@ from app.services.webhook.door.queued import OrderWork, order_crew
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
-from tests.backend.api.orders.job_rows import Sessions, add_jobs
+from tests.backend.api.orders.jobs.job_rows import Sessions, add_jobs
 from tests.support.pairs import wait_until
 
 BUY: dict[str, Any] = {

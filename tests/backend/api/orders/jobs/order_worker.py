@@ -1,4 +1,4 @@
-"""A process that works on the queue of orders until it is empty: `python -m tests.backend.api.orders.order_worker CALLS`.
+"""A process that works on the queue of orders until it is empty: `python -m tests.backend.api.orders.jobs.order_worker CALLS`.
 
 ST_DATABASE_URL names the database, ST_FAILPOINTS where the process dies. The broker writes each call into the file CALLS
 before it answers, and finds its orders there.

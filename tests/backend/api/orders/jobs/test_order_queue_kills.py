@@ -22,12 +22,12 @@ from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.claim import take_over
 from app.services.shared.jobs.crew import Crew
 from app.services.webhook.door.queued import OrderWork
-from tests.backend.api.orders.job_rows import Sessions, add_jobs
-from tests.backend.api.orders.order_worker import FileBroker
+from tests.backend.api.orders.jobs.job_rows import Sessions, add_jobs
+from tests.backend.api.orders.jobs.order_worker import FileBroker
 from tests.support.pairs import wait_until
 
-ROOT = Path(__file__).resolve().parents[4]
-POINTS = [point for point in Failpoint if point.startswith(("order.", "job."))]
+ROOT = Path(__file__).resolve().parents[5]
+POINTS = [point for point in Failpoint if point.startswith("order.") or point.startswith("job.")]  # noqa: PIE810  # each group by its name
 ORDERS_IN_ALL = 8
 
 
@@ -37,7 +37,7 @@ def _killed(url: str, calls: Path, point: Failpoint) -> int:
         "ST_FAILPOINTS": f"{point}=kill",
         "PYTHONPATH": f"{ROOT / 'backend'}{os.pathsep}{ROOT}",
     }
-    command = [sys.executable, "-m", "tests.backend.api.orders.order_worker", str(calls)]
+    command = [sys.executable, "-m", "tests.backend.api.orders.jobs.order_worker", str(calls)]
     died = subprocess.run(command, env=environment, timeout=60, capture_output=True, check=False)
     return died.returncode
 

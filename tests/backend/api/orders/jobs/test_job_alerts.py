@@ -13,7 +13,7 @@ from app.models import OrderJob
 from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.claim import claim, fail
 from app.services.shared.jobs.crew import Crew
-from tests.backend.api.orders.job_rows import Sessions, add_jobs
+from tests.backend.api.orders.jobs.job_rows import Sessions, add_jobs
 from tests.support.pairs import wait_until
 
 
