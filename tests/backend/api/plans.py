@@ -28,7 +28,13 @@ def findings(connection: Connection, sent: Sent, large: Collection[str]) -> list
         return [row.detail for row in rows if _scans(row.detail, large)]
     plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sent.statement}", sent.parameters).scalar_one()
     (root,) = json.loads(plan) if isinstance(plan, str) else plan
-    return list(_found(root["Plan"], large, limited=False))
+    return list(_found(root["Plan"], large, _partial_indexes(connection), limited=False))
+
+
+def _partial_indexes(connection: Connection) -> frozenset[str]:
+    """A walk along one of these is no walk over its table."""
+    query = "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indpred IS NOT NULL"
+    return frozenset(connection.exec_driver_sql(query).scalars())
 
 
 def _scans(step: str, large: Collection[str]) -> bool:
@@ -37,7 +43,9 @@ def _scans(step: str, large: Collection[str]) -> bool:
     return verb == "SCAN" and rest.split(" ")[0] in large
 
 
-def _found(node: dict[str, Any], large: Collection[str], *, limited: bool) -> Iterator[str]:
+def _found(
+    node: dict[str, Any], large: Collection[str], partial: frozenset[str], *, limited: bool
+) -> Iterator[str]:
     """`limited`: a LIMIT above ends a walk early, if nothing is sorted in between and matches abound."""
     kind, table = node["Node Type"], node.get("Relation Name")
     below = node.get("Plans", ())
@@ -47,7 +55,7 @@ def _found(node: dict[str, Any], large: Collection[str], *, limited: bool) -> It
         yield f"Sort of {below[0]['Plan Rows']} rows"
     elif kind.startswith("Index") and table in large and "Index Cond" not in node:
         ends_early = limited and ("Filter" not in node or node["Plan Rows"] > RARE)
-        if not ends_early:
+        if not ends_early and node["Index Name"] not in partial:
             yield f"{kind} along all of {table}"
     for child in below:
-        yield from _found(child, large, limited=kind == "Limit" or (limited and kind != "Sort"))
+        yield from _found(child, large, partial, limited=kind == "Limit" or (limited and kind != "Sort"))

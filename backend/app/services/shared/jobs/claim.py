@@ -1,7 +1,7 @@
 """The moves of a job. Each is one update that names the state it expects; no function here commits.
 
 PostgreSQL: a claim locks the first open rows and skips those that another worker is locking. SQLite: it looks first,
-so that an empty queue costs no write, and then takes the write lock and looks again. The status is written into
+so that an empty queue costs no write, and then takes the write lock and looks again: nobody comes between. The status is written into
 the statement and is no parameter, because only then do both use the partial index: finished jobs cost nothing.
 
 A fence stops a claim like any write. A worker that lost its claim, because its lease is over or the primary has
@@ -43,6 +43,9 @@ def claim(
 ) -> list[int]:
     """Set the first jobs that are due to RUNNING for the worker; their ids, in their turn."""
     now = now or utc_now()
+    if db.get_bind().dialect.name == "sqlite" and not _is_anything_due(db, queue, now):
+        return []
+    begin_write(db, _PATIENCE_S)  # from here on it is settled which side this is
     known = floors.for_claim() if floors else {}
     taken: list[int] = []
     for priority in queue.priorities or (None,):
@@ -58,6 +61,15 @@ def claim(
     return taken
 
 
+def _is_anything_due(db: Session, queue: Queue, now: datetime) -> bool:
+    return db.scalar(select(queue.columns.id).where(*_due(queue, now)).limit(1)) is not None
+
+
+def _due(queue: Queue, now: datetime) -> list[ColumnElement[bool]]:
+    job = queue.columns
+    return [job.status == PENDING, or_(job.run_after.is_(None), job.run_after <= now)]
+
+
 def _claim_of(
     db: Session,
     queue: Queue,
@@ -68,23 +80,20 @@ def _claim_of(
     floor: int | None,
 ) -> list[int]:
     job = queue.columns
-    due = [job.status == PENDING, or_(job.run_after.is_(None), job.run_after <= now)]
+    due = _due(queue, now)
     if priority is not None:
         due.append(job.priority == priority)
     if floor is not None:
         due.append(job.id >= floor)
     first = select(job.id).where(*due).order_by(*(job[name] for name in queue.turn)).limit(at_most)
     values = {"status": RUNNING, "locked_by": worker_id, "locked_at": now, "updated_at": now}
-    take = update(queue.table).values(values)
-    if db.get_bind().dialect.name == "postgresql":
+    take = update(queue.table).values(values).returning(job.id)
+    if db.connection().dialect.name == "postgresql":
         chosen = first.with_for_update(skip_locked=True).cte("chosen")
-        return sorted(db.scalars(take.where(job.id.in_(select(chosen.c.id))).returning(job.id)))
-    if not db.scalars(first).all():
-        return []
-    begin_write(db, _PATIENCE_S)
-    ids = list(db.scalars(first))
-    taken = set(db.scalars(take.where(job.id.in_(ids), job.status == PENDING).returning(job.id)))
-    return [job_id for job_id in ids if job_id in taken]  # all of them, unless the primary has just moved
+        # As an array: joined, a few rows of a large table may be looked for by reading all of it.
+        ids = func.array(select(chosen.c.id).scalar_subquery())
+        return sorted(db.scalars(take.where(job.id == func.any(ids))))
+    return sorted(db.scalars(take.where(job.id.in_(db.scalars(first).all()))))
 
 
 def renew(db: Session, queue: Queue, job_id: int, worker_id: str, now: datetime | None = None) -> bool:
