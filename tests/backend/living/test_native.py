@@ -88,7 +88,7 @@ def test_every_index_that_repeats_a_unique_key_is_dropped_and_no_other(
     repeating = sa.text(
         "SELECT DISTINCT a.indexrelid::regclass::text FROM pg_index a JOIN pg_index b ON a.indrelid = b.indrelid"
         " AND a.indkey = b.indkey AND b.indisunique WHERE NOT a.indisunique"
-        " AND a.indexprs IS NULL AND b.indexprs IS NULL AND b.indpred IS NULL"
+        " AND a.indexprs IS NULL AND b.indexprs IS NULL AND a.indpred IS NULL AND b.indpred IS NULL"
     )
     with engine.connect() as connection:
         found = set(connection.scalars(repeating))
