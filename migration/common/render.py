@@ -1,6 +1,6 @@
 """What people see: results on stdout, everything that happens meanwhile on stderr.
 
-With --json stdout holds exactly one object. Bars are drawn only where stderr is a terminal that can move
+With --json stdout holds exactly one object. A bar is drawn only where stderr is a terminal that can move
 its cursor; elsewhere the same steps are plain lines. Data goes out through `plain`.
 """
 
@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from migration.common import pace
 from migration.common.outcome import Exit, Outcome
 from migration.common.plain import any_encoding, inline, label, measured, plain
 
@@ -30,10 +32,12 @@ class Renderer:
 
     Args:
         as_json: the result goes out as one JSON object instead of text.
+        lines_of_json: progress goes out as one JSON object per line, on stderr.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, lines_of_json: bool = False) -> None:
         self._as_json = as_json
+        self._lines_of_json = lines_of_json
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
         self._emitted = False
@@ -55,10 +59,17 @@ class Renderer:
         elif not self._as_json:
             self._text(outcome)
 
+    @contextmanager
+    def full_screen(self) -> Iterator[Callable[[RenderableType], None] | None]:
+        """The whole terminal; yields a function that draws on it, None where stdout is no such terminal."""
+        if not self._out.is_terminal or self._out.is_dumb_terminal:
+            yield None
+            return
+        with Live(console=self._out, screen=True, auto_refresh=False) as live:
+            yield lambda drawn: live.update(drawn, refresh=True)
+
     def screen(self, outcome: Outcome) -> None:
-        """The outcome on a cleared terminal, for --watch."""
-        if self._out.is_terminal:
-            self._out.clear()
+        """The outcome as text, one look after the other."""
         self._text(outcome)
 
     def _text(self, outcome: Outcome) -> None:
@@ -81,30 +92,47 @@ class Renderer:
                 self._out.print(plain(f"{label(name)}: {measured(name, value)}"))
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Advance]:
-        """A bar per name, for long work.
+    def progress(self, title: str, expected: int | None = None) -> Iterator[Advance]:
+        """One line for all of a long work: how far it is, what it is at, how fast, and when it will be done.
+
+        Args:
+            title: what is being done.
+            expected: rows in all; None: as many as the calls tell.
 
         Yields:
-            A function (name, rows done since the last call, rows expected in all or None).
+            A function (name, rows done since the last call, rows expected of that name or None).
         """
+        if self._lines_of_json:
+            yield _Told(self._json_line, title, expected).advance
+            return
         if not self._err.is_terminal or self._err.is_dumb_terminal:
-            yield _Lines(self.line, title).advance
+            yield _Told(self._text_line, title, expected).advance
             return
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[told]}", markup=False),
         )
-        with Progress(*columns, console=self._err, transient=True) as progress:
-            tasks: dict[str, Any] = {}
+        with Progress(*columns, console=self._err, transient=True) as bars:
+            task = bars.add_task(plain(title), total=expected, told="")
 
-            def advance(name: str, done: int, total: int | None) -> None:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(plain(f"{title} {name}"), total=total)
-                progress.update(tasks[name], advance=done, total=total)
+            def show(title: str, name: str, now: pace.Progress) -> None:
+                bars.update(
+                    task,
+                    description=plain(f"{title} {name}"),
+                    completed=now.done,
+                    total=now.expected,
+                    told=str(now),
+                )
 
-            yield advance
+            yield _Told(show, title, expected, every_s=0.0).advance
+
+    def _text_line(self, title: str, name: str, now: pace.Progress) -> None:
+        self.line(f"{title} {name}: {now}")
+
+    def _json_line(self, title: str, name: str, now: pace.Progress) -> None:
+        told = {"progress": title, "at": time.time(), "name": name, **now.as_json()}
+        print(json.dumps(told), file=sys.stderr, flush=True)
 
 
 def _console(stream: TextIO) -> Console:
@@ -120,22 +148,44 @@ def _console(stream: TextIO) -> Console:
     )
 
 
-class _Lines:
-    """Progress where there is no terminal: a line every few seconds at most."""
+class _Told:
+    """Adds up what is done, and shows it every few seconds at most.
+
+    Args:
+        show: called with the title, the name of what is being done, and how far all of it is.
+        every_s: seconds between two lines; None for `EVERY_S`.
+    """
 
     EVERY_S = 5.0
 
-    def __init__(self, line: Callable[[str], None], title: str) -> None:
-        self._line = line
+    def __init__(
+        self,
+        show: Callable[[str, str, pace.Progress], None],
+        title: str,
+        expected: int | None,
+        every_s: float | None = None,
+    ) -> None:
+        self._show = show
         self._title = title
-        self._done: dict[str, int] = {}
-        self._next = time.monotonic() + self.EVERY_S
+        self._expected = expected
+        self._every_s = self.EVERY_S if every_s is None else every_s
+        self._done = 0
+        self._totals: dict[str, int | None] = {}
+        self._pace = pace.Pace()
+        self._next = 0.0
 
     def advance(self, name: str, done: int, total: int | None) -> None:
-        self._done[name] = self._done.get(name, 0) + done
+        self._done += done
+        self._totals[name] = total
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + self.EVERY_S
-            self._line(f"{self._title} {name}: {self._done[name]} of {total or '?'} rows")
+            self._next = time.monotonic() + self._every_s
+            self._show(self._title, name, self._pace.at(self._done, self._in_all()))
+
+    def _in_all(self) -> int | None:
+        if self._expected is not None:
+            return self._expected
+        told = [total for total in self._totals.values() if total is not None]
+        return sum(told) if len(told) == len(self._totals) else None
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -43,12 +42,14 @@ from app.db.sides.postgres.target import PostgresTarget
 from app.db.sides.sqlite.connection import stream
 from app.db.sides.sqlite.spellings import learn
 from migration.fill.binary import OutOfRange
+from migration.fill.ranges import ends, range_on_sqlite
 from migration.fill.stream import ChunkStream, read
 
+Step = Callable[[str], None]
 CHUNK_ROWS = 50_000  # a commit each: apply waits for as long, a third of a second
 TURN_S = 2  # how long a chunk waits for those before it: a worker may be slow, or stopped
 ROUND_S = 0.2  # between rounds of apply while indexes are built
-CAREFUL_ROWS = 200  # chunk size while looking for a row that only the server can tell is bad
+CAREFUL_ROWS = 200  # while looking for a row that only the server can tell is bad
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ class Backfill:
         self._chunk_rows = chunk_rows
         self._together = together
 
-    def run(self, report: Callable[[Progress], None] = lambda progress: None) -> int:
-        """Copy what is left, then build the indexes and move to `replicating`.
+    def run(self, report: Callable[[Progress], None] = lambda _: None, step: Step = lambda _: None) -> int:
+        """Copy what is left, then build the indexes and move to `replicating`; `step` hears of each index first.
 
         Returns:
             Rows copied by this call.
@@ -124,7 +125,7 @@ class Backfill:
         if phase != Phase.COPYING:
             raise Refused(f"the pair is in phase {phase}", hint="run st-migrate prepare")
         total = sum(progress.rows for progress in self._chunks(report))
-        self.finish()
+        self.finish(step)
         return total
 
     def _chunks(self, report: Callable[[Progress], None]) -> Iterator[Progress]:
@@ -240,7 +241,7 @@ class Backfill:
             (after,), (upto,) = keys.from_bound(part.cursor), keys.from_bound(part.upto)
             if upto - after <= rows:
                 return None
-        where, parameters = _range_on_sqlite(table, part.cursor, part.upto)
+        where, parameters = range_on_sqlite(table, part.cursor, part.upto)
         following = stream(
             self._applier.stores.sqlite.connection,
             f"SELECT {key_sql.names(table)} FROM {quote(table.name)} {where} "
@@ -255,7 +256,7 @@ class Backfill:
         return None
 
     def _rows(self, table: Table, after: str | None, upto: str | None) -> Iterator[list[Row]]:
-        where, parameters = _range_on_sqlite(table, after, upto)
+        where, parameters = range_on_sqlite(table, after, upto)
         columns = ", ".join(quote(column.name) for column in table.columns)
         return read(
             self._applier.stores.sqlite.connection,
@@ -271,21 +272,20 @@ class Backfill:
         """
         if keys.may_coincide(table):
             return
-        where, parameters = key_sql.range_on_postgres(table, *_ends(after, upto))
+        where, parameters = key_sql.range_on_postgres(table, *ends(after, upto))
         target.connection.execute(
             f"DELETE FROM {quote_with_parameters(table.name)} {where}".encode(), parameters
         )
 
     def _clear_keys(self, target: PostgresTarget, table: Table, after: str | None, upto: str | None) -> None:
         """Remove the rows of these very keys, and no other of the interval: they may come in another chunk."""
-        where, parameters = _range_on_sqlite(table, after, upto)
+        where, parameters = range_on_sqlite(table, after, upto)
         statement = f"SELECT {key_sql.names(table)} FROM {quote(table.name)} {where}"
         for rows in stream(self._applier.stores.sqlite.connection, statement, parameters):
-            target.delete_keys(
-                table, [key for row in rows if (key := keys.canonical(table, row)) is not None]
-            )
+            found = [key for row in rows if (key := keys.canonical(table, row)) is not None]
+            target.delete_keys(table, found)
 
-    def finish(self) -> None:
+    def finish(self, step: Step = lambda _: None) -> None:
         """Catch up, build indexes and unique constraints, move to `replicating`; harmless to repeat.
 
         The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
@@ -296,7 +296,8 @@ class Backfill:
             return
         self._applier.drain()
         applied = 0.0
-        for _ in deferred.build_indexes(store.connection):
+        for name, table in deferred.build_indexes(store.connection):
+            step(f"index {name} of {table}")
             if time.monotonic() - applied > ROUND_S:
                 self._applier.round(even_if_paused=True)
                 applied = time.monotonic()
@@ -335,16 +336,7 @@ def _insert(target: PostgresTarget, table: Table, batches: Iterator[list[Row]]) 
 
 
 def _told(error: Exception) -> str:
-    if not isinstance(error, psycopg.Error):
-        return str(error)
-    return f"{error.diag.message_primary} {error.diag.message_detail or ''}"
-
-
-def _ends(*bounds: str | None) -> list[tuple[Any, ...] | None]:
-    return [None if bound is None else keys.from_bound(bound) for bound in bounds]
-
-
-def _range_on_sqlite(table: Table, after: str | None, upto: str | None) -> tuple[str, tuple[Any, ...]]:
-    """WHERE clause and parameters of a range; the first one takes the rows with a NULL in the key."""
-    where, parameters = key_sql.range_on_sqlite(table, *_ends(after, upto), nulls_first=True)
-    return where, tuple(parameters)
+    told = (
+        isinstance(error, psycopg.Error) and f"{error.diag.message_primary} {error.diag.message_detail or ''}"
+    )
+    return told or str(error)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 import psycopg
 
-from app.db.rows import keys
-from app.db.rows.catalog import Schema, quote
+from app.db.rows import key_sql, keys
+from app.db.rows.catalog import Schema, Table, quote
 
 RANGE_ROWS = 50_000  # a chunk each, so that workers take them in the order of the key
 
@@ -41,3 +42,14 @@ def _cuts(
         return [(None, None)]
     bounds = [keys.to_bound([low + (high - low) * n // parts]) for n in range(1, parts)]
     return list(zip([None, *bounds], [*bounds, None], strict=True))
+
+
+def ends(*bounds: str | None) -> list[tuple[Any, ...] | None]:
+    """The keys that bookkeeping's bounds stand for."""
+    return [None if bound is None else keys.from_bound(bound) for bound in bounds]
+
+
+def range_on_sqlite(table: Table, after: str | None, upto: str | None) -> tuple[str, tuple[Any, ...]]:
+    """WHERE clause and parameters of a range; the first one takes the rows with a NULL in the key."""
+    where, parameters = key_sql.range_on_sqlite(table, *ends(after, upto), nulls_first=True)
+    return where, tuple(parameters)

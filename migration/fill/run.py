@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -70,6 +71,12 @@ def progress(postgres: PostgresStore) -> CopyProgress:
     return CopyProgress(rows, expected, done, eta, tables)
 
 
+def left(postgres: PostgresStore) -> int:
+    """About how many rows are still to be copied."""
+    now = progress(postgres)
+    return max(0, now.expected - now.rows)
+
+
 def backfill(pair: Pair, applier: Applier, throttle: Throttle, workers: int | None, advance: Advance) -> int:
     """Copy what is left; returns the rows that this call copied.
 
@@ -86,10 +93,13 @@ def backfill(pair: Pair, applier: Applier, throttle: Throttle, workers: int | No
     def report(chunk: Progress) -> None:
         advance(chunk.table, chunk.rows, expected.get(chunk.table))
 
+    def step(name: str) -> None:
+        advance(name, 0, 0)
+
     helpers = (workers or _fitting(before)) - 1
     if helpers and applier.stores.postgres.read_control().phase == Phase.COPYING:
-        _with_helpers(pair, applier, throttle, helpers, advance)
-    Backfill(applier, throttle).run(report)
+        _with_helpers(pair, applier, throttle, helpers, advance, step)
+    Backfill(applier, throttle).run(report, step)
     return progress(applier.stores.postgres).rows - before.rows
 
 
@@ -98,14 +108,21 @@ def _fitting(now: CopyProgress) -> int:
     return 2 if now.expected - now.rows >= SECOND_WORKER_ROWS and (os.cpu_count() or 1) > 1 else 1
 
 
-def _with_helpers(pair: Pair, applier: Applier, throttle: Throttle, helpers: int, advance: Advance) -> None:
+def _with_helpers(
+    pair: Pair,
+    applier: Applier,
+    throttle: Throttle,
+    helpers: int,
+    advance: Advance,
+    step: Callable[[str], None],
+) -> None:
     """Copy in this process and in helpers, until this one finds nothing more to take and they have ended."""
     throttle = replace(throttle, rate=throttle.rate / (helpers + 1) if throttle.rate else None)
     processes = [copy_worker.start(pair, throttle) for _ in range(helpers)]
     shown = {table.table: table.rows for table in progress(applier.stores.postgres).tables}
     try:
         Backfill(applier, throttle, together=True).run(
-            lambda chunk: _show(progress(applier.stores.postgres), shown, advance)
+            lambda chunk: _show(progress(applier.stores.postgres), shown, advance), step
         )
         for process in processes:
             while _is_running(process):

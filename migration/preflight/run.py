@@ -17,8 +17,10 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL
 
+from app.db.common.errors import SwitchError
 from app.db.common.settings import Pooler, load_settings
 from app.db.revisions.source import SchemaSource, make_source
+from app.db.rows.catalog import quote
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.connection import open_sqlite
@@ -35,6 +37,26 @@ Progress = Callable[[str, int], None]  # table, rows read since the last call
 
 def _silent(table: str, rows: int) -> None:
     """Nobody watches."""
+
+
+def about_rows(path: Path) -> int | None:
+    """About how many rows a SQLite file has, found out without reading them; None where that cannot be said."""
+    try:
+        with closing(open_sqlite(path, busy_timeout_ms=1_000, read_only=True)) as sqlite:
+            tables = [
+                name
+                for name, text in sqlite.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+                if not name.startswith(("sqlite_", "st_")) and "without rowid" not in (text or "").lower()
+            ]
+            largest = [
+                sqlite.execute(
+                    f"SELECT CAST(coalesce(max(rowid), 0) AS INTEGER) FROM {quote(name)}"
+                ).fetchone()
+                for name in tables
+            ]
+            return sum(int(number) for (number,) in largest)
+    except (sqlite3.Error, SwitchError):
+        return None  # the check itself says what is wrong
 
 
 def run(

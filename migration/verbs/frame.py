@@ -21,6 +21,7 @@ from app.db.common.errors import ConfigurationError, NotPrepared, SwitchError
 from app.db.common.settings import database_url, load_settings
 from app.db.common.urls import Pair, parse_url
 from app.db.sides.stores import Stores
+from app.db.switch.moments import Moments
 from migration.common import sides
 from migration.common.examples import epilog
 from migration.common.failures import failure, redact, secrets_of
@@ -38,12 +39,16 @@ PostgresOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON object on stdout, everything else on stderr.")
 ]
+ProgressOption = Annotated[
+    bool, typer.Option("--progress", help="Tell how far long work is as one JSON object per line, on stderr.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 
 _COMMON = [
     inspect.Parameter("sqlite", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SqliteOption),
     inspect.Parameter("postgres", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PostgresOption),
     inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),
+    inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=ProgressOption),
     inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DebugOption),
 ]
 
@@ -57,18 +62,29 @@ class Call:
     """
 
     def __init__(
-        self, command: str, sqlite: str | None, postgres: str | None, *, as_json: bool, debug: bool
+        self,
+        command: str,
+        sqlite: str | None,
+        postgres: str | None,
+        *,
+        as_json: bool,
+        debug: bool,
+        progress: bool = False,
     ) -> None:
         self.command = command
         self.sqlite = sqlite
         self.postgres = postgres
         self.as_json = as_json
         self.debug = debug or os.environ.get("ST_DEBUG_TRACEBACK") == "1"
-        self.render = Renderer(as_json=as_json)
+        self.render = Renderer(as_json=as_json, lines_of_json=progress)
 
     def pair(self) -> Pair:
         """Both sides; raises ConfigurationError."""
         return sides.find_pair(self.sqlite, self.postgres)
+
+    def moments(self) -> Moments:
+        """Whom this call tells of what it does; raises ConfigurationError."""
+        return Moments(load_settings(), self.report)
 
     def stores(self) -> Stores:
         """Connections to both sides, which the caller closes; raises ConfigurationError."""
@@ -131,15 +147,18 @@ class Call:
         return int(outcome.exit)
 
     def _secrets(self) -> set[str]:
-        """Passwords of every URL that is in play, used or not."""
+        """Passwords of every URL that is in play, used or not, and the webhook's URL."""
         texts = [self.sqlite, self.postgres]
+        others = set()
         with suppress(SwitchError, ValidationError):  # the caller's own reading of the settings reports it
-            texts += [database_url(), load_settings().shadow_database_url]
+            settings = load_settings()
+            others = {settings.hook_webhook_url} - {""}
+            texts += [database_url(), settings.shadow_database_url]
         urls = []
         for text in filter(None, texts):
             with suppress(SwitchError):
                 urls.append(parse_url(text, name="url"))
-        return secrets_of(*urls)
+        return secrets_of(*urls) | others
 
 
 def verb(
@@ -151,7 +170,13 @@ def verb(
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
         def command(
-            *, sqlite: str | None, postgres: str | None, as_json: bool, debug: bool, **options: Any
+            *,
+            sqlite: str | None,
+            postgres: str | None,
+            as_json: bool,
+            progress: bool,
+            debug: bool,
+            **options: Any,
         ) -> None:
             call = Call(
                 f"{group} {name}".strip(),
@@ -159,6 +184,7 @@ def verb(
                 argument(postgres) if postgres else postgres,
                 as_json=as_json,
                 debug=debug,
+                progress=progress,
             )
             options = {n: argument(v) if isinstance(v, str) else v for n, v in options.items()}
             raise typer.Exit(call.run(lambda: function(call, **options)))

@@ -17,6 +17,7 @@ from app.db.rows.policy import active_policy
 from app.db.sides.phase import Phase
 from app.db.sides.stores import Stores
 from app.db.switch import guarded
+from app.db.switch.moments import Moment, Moments
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
 from migration.fill import run as copying
@@ -31,6 +32,7 @@ from migration.verbs.frame import Call, verb
 from migration.verbs.switch import MaxPause, YesName, switched
 from migration.verify import checking
 from migration.verify.repair import Repaired
+from migration.verify.run import VerifyResult
 
 DiscardTarget = Annotated[
     bool, typer.Option("--discard-target", help="Remove the rows that PostgreSQL holds already.")
@@ -85,7 +87,7 @@ def preflight_verb(call: Call, exclude: Exclude = None, schema: SchemaName = Non
     if Side.SQLITE not in found:
         raise ConfigurationError("no sqlite database is named", hint="give --sqlite URL")
     path = Path(str(found[Side.SQLITE].database))
-    with call.render.progress("check") as advance:
+    with call.render.progress("check", preflight.about_rows(path)) as advance:
         report = preflight.run(
             path,
             found.get(Side.POSTGRES),
@@ -169,7 +171,8 @@ def _prepared(done: Prepared) -> Outcome:
 
 def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = None) -> Outcome:
     """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
-    with call.prepared() as stores, call.render.progress("copy") as advance:
+    moments = call.moments()
+    with call.prepared() as stores, call.render.progress("copy", copying.left(stores.postgres)) as advance:
         phase = stores.postgres.read_control().phase
         rows = copying.backfill(call.pair(), Applier(stores), Throttle(rate, max_lag), workers, advance)
         now = copying.progress(stores.postgres)
@@ -179,6 +182,7 @@ def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers:
         return Outcome("already_copied", "every table is copied", data=data)
     if after != Phase.REPLICATING:
         return Outcome("others_at_work", f"{rows} rows copied; another backfill has the rest", data=data)
+    moments.tell(Moment.AFTER_COPY, rows=now.rows)
     return Outcome("copied", f"{rows} rows copied; next: st-migrate verify", data=data)
 
 
@@ -215,6 +219,7 @@ def verify(
     rate: Rate = None,
 ) -> Outcome:
     """Compare every row of every table on both sides, under load."""
+    moments = call.moments()
     with call.prepared() as stores, call.render.progress("verify") as advance:
         applier = Applier(stores)
         result = checking.verify(applier, table or None, rate, advance)
@@ -225,6 +230,7 @@ def verify(
             )
         triggers = checking.trigger_lines(applier)
         left_out = names_left_out(stores.sqlite.connection)
+    _tell_of_verify(moments, result)
     reasons = done.reasons()
     data = {
         "repaired": done.keys, "left": reasons, "triggers": triggers, **checking.result_json(result),
@@ -240,6 +246,13 @@ def verify(
     return Outcome(name, message, data=data)
 
 
+def _tell_of_verify(moments: Moments, result: VerifyResult) -> None:
+    if result.clean:
+        moments.tell(Moment.AFTER_VERIFY, rows=result.rows, full=result.full)
+    else:
+        moments.tell(Moment.ON_MISMATCH, mismatches=sum(result.per_table.values()), found_by="verify")
+
+
 def run(
     call: Call,
     cutover: Annotated[bool, typer.Option("--cutover", help="Go on with the cutover.")] = False,
@@ -253,23 +266,27 @@ def run(
     max_pause_ms: MaxPause = 1500,
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
+    moments = call.moments()
     with call.stores() as stores:
         confirm_discard(call, stores, discard_target, exclude or (), yes)
         primary = prepared_side(call, stores, discard_target, exclude or (), schema)
         if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
         applier = Applier(stores)
-        with call.render.progress("copy") as advance:
+        with call.render.progress("copy", copying.left(stores.postgres)) as advance:
             copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
         applier.drain()
         with call.render.progress("verify") as advance:
             result = checking.verify(applier, None, None, advance)
+        _tell_of_verify(moments, result)
         data = {"verify": checking.result_json(result)}
         if not result.clean:
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
         if not cutover:
             return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
-        done = guarded.switch(applier, Side.POSTGRES, max_pause_ms=max_pause_ms, report=call.report)
+        done = guarded.switch(
+            applier, Side.POSTGRES, max_pause_ms=max_pause_ms, report=call.report, moments=moments
+        )
         return switched(stores, done, call.report)
 
 

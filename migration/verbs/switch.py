@@ -14,6 +14,7 @@ from app.db.rows.catalog import names_left_out
 from app.db.sides.stores import Stores
 from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
+from app.db.switch.moments import Moment
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.state import readiness
 from app.db.switch.state.writable import strangers
@@ -85,6 +86,7 @@ def rollback(
 
 
 def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds: int) -> Outcome:
+    moments = call.moments()
     with call.prepared() as stores:
         left = _left_behind(stores, to)
         if left:
@@ -92,8 +94,9 @@ def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds:
         if dry_run:
             return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to, left)
         done = guarded.switch(
-            Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds
-        )
+            Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds,
+            moments=moments,
+        )  # fmt: skip
         outcome = switched(stores, done, call.report)
         return _with(outcome, left) if isinstance(done, Moved) else outcome
 
@@ -214,6 +217,7 @@ def recover_verb(call: Call) -> Outcome:
 
 def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
     """End dual-write on the current primary. There is no way back after it."""
+    moments = call.moments()
     with call.stores() as stores:
         _, arbiter = teardown.controls(stores)
         left = _left_behind(stores, arbiter.primary) if arbiter else []
@@ -229,6 +233,7 @@ def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> 
         outcome = _ended(ended, "complete", stores)
         if ended.plan is None:
             return outcome
+        moments.tell(Moment.AFTER_COMPLETE, primary=ended.plan.primary, epoch=ended.plan.epoch)
         return replace(outcome, data={**_with(outcome, left).data, "left_out": without})
 
 

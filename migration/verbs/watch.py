@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from migration.watch import quarantine, status
 from migration.watch.history import last_events
 from migration.watch.orphans_of import orphans_of
 from migration.watch.pausing import set_paused
+from migration.watch.screen import Screen
 
 TableArgument = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Table of the row.")]
 KeyArgument = Annotated[
@@ -43,17 +45,29 @@ def show_status(
 ) -> Outcome:
     """Where the move stands, what blocks it and which command is next."""
     pair = call.pair()
-    while True:
+
+    def look() -> status.Status:
         with call.stores() as stores:
-            found = status.gather(pair, stores)
-        outcome = Outcome("status", _headline(found), data=found.as_json())
-        if not watch or call.as_json:
-            return outcome
-        call.render.screen(outcome)
-        try:
+            return status.gather(pair, stores)
+
+    if watch and not call.as_json:
+        with suppress(KeyboardInterrupt):
+            _watch(call, look, every)
+    found = look()
+    return Outcome("status", _headline(found), data=found.as_json())
+
+
+def _watch(call: Call, look: Callable[[], status.Status], every: float) -> None:
+    """Look again and again: on a terminal in place, elsewhere one after the other."""
+    screen = Screen()
+    with call.render.full_screen() as show:
+        while True:
+            found = look()
+            if show is None:
+                call.render.screen(Outcome("status", _headline(found), data=found.as_json()))
+            else:
+                show(screen.draw(found))
             time.sleep(every)
-        except KeyboardInterrupt:
-            return outcome
 
 
 def _headline(found: status.Status) -> str:

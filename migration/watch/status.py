@@ -26,6 +26,7 @@ from app.db.switch.state import readiness
 from app.db.switch.state.checks import Check, Checks
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
+from migration.watch.moving import Moving, moving
 from migration.watch.orphan_counts import unvalidated_keys
 
 KEEP_FROM_APPLYING = ("schema", "capture")
@@ -65,6 +66,7 @@ class Status:
     lag: readiness.Lag | None = None
     copy: CopyProgress | None = None
     verify: readiness.LastVerify | None = None
+    moving: Moving | None = None
     objection: readiness.Objection | None = None
     quarantine: readiness.Quarantined | None = None
     checks: list[Check] = field(default_factory=list)
@@ -135,6 +137,7 @@ class Status:
             "apply": self.apply,
             "copy": self.copy and self.copy.as_json(),
             "verify": verify and verify.as_json(),
+            "moving": self.moving and self.moving.as_json(),
             "quarantine": held
             and {
                 "rows": held.rows,
@@ -176,6 +179,7 @@ def gather(
         connection = stores.postgres.connection
         status.copy = progress(stores.postgres)
         status.verify = readiness.last_verify(connection)
+        status.moving = moving(stores, status.copy, status.verify)
         if status.control is not None:
             status.objection = readiness.verify_objection(status.verify, status.control.epoch)
         status.quarantine = readiness.quarantined(connection)

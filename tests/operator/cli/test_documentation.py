@@ -58,7 +58,9 @@ def test_every_verb_and_option_is_documented(verb: str) -> None:
     assert inspect.cleandoc(VERBS[verb].help or "")
     for parameter in VERBS[verb].params:
         for option in parameter.opts if parameter.param_type_name == "option" else ():
-            where = COMMON if option in ("--sqlite", "--postgres", "--json", "--debug") else section
+            where = (
+                COMMON if option in ("--sqlite", "--postgres", "--json", "--progress", "--debug") else section
+            )
             assert option == "--help" or f"`{option}" in where, (verb, option)
 
 

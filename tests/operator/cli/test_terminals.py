@@ -148,8 +148,8 @@ def test_progress_on_a_terminal_that_writes_ascii_only(terminal: dict[str, str])
     """Bars are drawn, or lines written, in an own process on a terminal of its own."""
     script = (
         "import sys\n"
-        "from migration.common.render import Renderer, _Lines\n"
-        "_Lines.EVERY_S = 0.0\n"
+        "from migration.common.render import Renderer, _Told\n"
+        "_Told.EVERY_S = 0.0\n"
         "with Renderer(as_json=False).progress('copy') as advance:\n"
         f"    advance({NASTY!a}, 5, 10)\n"
         f"    advance({NASTY!a}, 5, 10)\n"

@@ -25,22 +25,29 @@ def value(name: str) -> float:
 
 
 @pytest.fixture
-def replicating(roles: EmbeddedPostgres, migrate: Migrate, backend: Backend) -> EmbeddedPostgres:
+def told(tmp_path: Path) -> Path:
+    """A file that the command of `on-degraded` makes."""
+    return tmp_path / "told"
+
+
+@pytest.fixture
+def replicating(roles: EmbeddedPostgres, migrate: Migrate, backend: Backend, told: Path) -> EmbeddedPostgres:
     url = roles.url("sigma", user="sigma_owner")
     assert migrate(url, "run").outcome == (0, "ready")
-    current = backend(url, dual_write="sync", dual_write_timeout_ms=300)
+    current = backend(url, dual_write="sync", dual_write_timeout_ms=300, hook_on_degraded=f"touch '{told}'")
     write_alert("FIRST")
     wait_until(lambda: current.replicator.health().phase == "replicating")
     return roles
 
 
-def test_an_outage_of_postgres_shows_as_lag(replicating: EmbeddedPostgres) -> None:
+def test_an_outage_of_postgres_shows_as_lag(replicating: EmbeddedPostgres, told: Path) -> None:
     replicating.stop()
     write_alert("MEANWHILE")
     write_alert("MEANWHILE")
     wait_until(lambda: value("st_lag_seconds") > 0.5)
     assert value("st_lag_changes") >= 2
     assert value("st_degraded") == 1
+    wait_until(told.exists)
     replicating.start()
     wait_until(lambda: value("st_degraded") == 0)
     assert value("st_lag_changes") == 0

@@ -83,6 +83,19 @@ class ShimSettings(BaseSettings):
     pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
     sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
 
+    # Commands at named moments, see app.db.switch.moments; empty: none.
+    hook_before_fence: str = ""
+    hook_after_promote: str = ""
+    hook_on_abort: str = ""
+    hook_on_unknown: str = ""
+    hook_on_mismatch: str = ""
+    hook_on_degraded: str = ""
+    hook_after_copy: str = ""
+    hook_after_verify: str = ""
+    hook_after_complete: str = ""
+    hook_webhook_url: Annotated[str, Field(repr=False)] = ""
+    hook_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+
     def hold_s(self) -> float:
         """Seconds that a transaction of this thread is held at a fence: fewer while somebody waits for an answer."""
         if in_request():

@@ -26,6 +26,7 @@ from app.db.session.runtime import Runtime
 from app.db.sides.postgres import deferred
 from app.db.switch.coordinator import Aborted
 from app.db.switch.guarded import Already, switch
+from app.db.switch.moments import Moments
 
 log = logger("sigma.db")
 ATTEMPTS = 10
@@ -94,6 +95,7 @@ def _switch(current: Runtime, applier: Applier) -> bool:
         report=log.info,
         attempts=ATTEMPTS,
         await_others=True,
+        moments=Moments(current.settings, log.warning),
     )
     if isinstance(outcome, Aborted):
         log.warning("not switching to %s: %s", current.desired, outcome.reason)

@@ -26,6 +26,7 @@ from app.db.common.urls import Side
 from app.db.sides.stores import Stores
 from app.db.switch import gates
 from app.db.switch.coordinator import Aborted, Coordinator, Moved
+from app.db.switch.moments import Moment, Moments
 from app.db.switch.recover import Recovered, recover
 
 ATTEMPTS = 4
@@ -62,6 +63,7 @@ def switch(
     attempts: int = ATTEMPTS,
     await_others: bool = False,
     limit_s: float = LIMIT_S,
+    moments: Moments | None = None,
 ) -> Moved | Aborted | Already:
     """Make `to` primary if every gate agrees.
 
@@ -71,20 +73,22 @@ def switch(
         attempts: how often to try while another attempt may succeed.
         limit_s: no attempt begins later than this, and what has to be compared before is given up.
         await_others: wait for the switch of another process, instead of refusing.
+        moments: who is told; once before the first attempt, and once of what became of the switch.
 
     Raises:
-        Refused: a gate said no, with the reasons, or another switch is under way; nothing was changed.
+        Refused: a gate or the command of `before-fence` said no, with the reasons, or another switch is under way; nothing was changed.
         SwitchError: see `Coordinator.move`.
     """
 
     give_up_at = time.monotonic() + limit_s
 
     ended: Aborted | None = None
+    told = _Told(moments or Moments(None), to, applier.stores)
 
     def attempt() -> Moved | Aborted | Already:
         nonlocal ended
         try:
-            outcome = _attempt(applier, to, max_pause_ms, report, await_others, give_up_at)
+            outcome = _attempt(applier, to, max_pause_ms, report, await_others, give_up_at, told.before)
         except Refused:
             if ended is None or time.monotonic() < give_up_at:
                 raise
@@ -105,7 +109,52 @@ def switch(
         before_sleep=again,
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-    return tries(attempt)
+    try:
+        done = tries(attempt)
+    except BaseException as error:
+        told.failed(error)
+        raise
+    told.of(done)
+    return done
+
+
+class _Told:
+    """Tells of one switch: before its first attempt, and then once of its end."""
+
+    def __init__(self, moments: Moments, to: Side, stores: Stores) -> None:
+        self._moments = moments
+        self._to = to
+        self._stores = stores
+        self._begun = False
+
+    def before(self) -> None:
+        """Every gate agrees: the command of `before-fence` may still say no."""
+        if not self._begun:
+            self._begun = True
+            epoch = self._stores.postgres.read_control().epoch
+            self._moments.before(Moment.BEFORE_FENCE, {"to": self._to, "epoch": epoch})
+
+    def of(self, done: Moved | Aborted | Already) -> None:
+        """How the switch ended."""
+        if not self._begun:
+            return
+        if isinstance(done, Aborted):
+            self._tell(Moment.ON_ABORT, reason=done.reason, pause_ms=round(done.pause_ms))
+            if done.mismatches:
+                self._tell(Moment.ON_MISMATCH, mismatches=len(done.mismatches), found_by="switch")
+            return
+        pause = round(done.pause_ms) if isinstance(done, Moved) else None
+        self._tell(Moment.AFTER_PROMOTE, primary=done.primary, epoch=done.epoch, pause_ms=pause)
+
+    def failed(self, error: BaseException) -> None:
+        """The switch was left by an error; a refusal means that it did not take place."""
+        if self._begun:
+            refused = isinstance(error, Refused)
+            reason = error.message if isinstance(error, SwitchError) else type(error).__name__
+            self._tell(Moment.ON_ABORT if refused else Moment.ON_UNKNOWN, reason=reason)
+
+    def _tell(self, moment: Moment, **facts: object) -> None:
+        self._moments.tell(moment, to=self._to, **facts)
 
 
 def _attempt(
@@ -115,6 +164,7 @@ def _attempt(
     report: Callable[[str], None],
     await_others: bool,
     give_up_at: float,
+    before: Callable[[], None],
 ) -> Moved | Aborted | Already:
     stores = applier.stores
     if not _settled(stores):
@@ -132,6 +182,7 @@ def _attempt(
         if await_others and any(gate.name == "attempt" and not gate.ok for gate in found):
             return Aborted(_busy().message, retryable=True)
     gates.require(found)
+    before()
     try:
         done = Coordinator(applier, max_pause_ms=max_pause_ms, report=report, give_up_at=give_up_at).move(to)
     except StaleAttempt as ended:

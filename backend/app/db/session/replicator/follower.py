@@ -26,18 +26,14 @@ from app.db.apply.outcome import TOO_MUCH, Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
-from app.db.common.errors import (
-    NotPrepared,
-    SchemaDrift,
-    ShadowUnavailable,
-    SwitchError,
-)
+from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError
 from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.connection import Unanswered
 from app.db.sides.stores import Stores
+from app.db.switch.moments import Moment, tell_in_background
 from app.db.switch.recover import recover
 from app.db.switch.state.writable import strangers, writable_sides
 
@@ -145,6 +141,7 @@ class Follower:
             self._degraded_since = time.monotonic()
             metrics.DEGRADED.set(1)
             log.warning("dual write degraded to async: %s", why)
+            tell_in_background(self._settings, log.warning, Moment.ON_DEGRADED, reason=why)
             self._changed.notify_all()
 
     # -- the thread -------------------------------------------------------------------------------
