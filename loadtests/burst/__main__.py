@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtests.burst.draw import drawings, page
+from loadtests.burst.draw import drawings, page, picture
 from loadtests.burst.run import Outcome, play
 from loadtests.burst.send.plan import CALM, MODES, MOST, PROFILES, SITUATIONS, Burst, Case, cases
 from loadtests.burst.tables import BEFORE, NOW, as_table, ratios, told
@@ -55,7 +55,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--broker-refuses", type=int, default=50, metavar="N", help="of a thousand calls")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for the backend")
     parser.add_argument("--seed", type=int, default=201)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as well")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every figure there, and a picture beside it"
+    )
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where the report goes")
     return parser.parse_args(argv)
 
@@ -80,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines.title(f"{profile.name}: {profile.why}")
     rows: list[dict[str, Any]] = []
     drawn: list[str] = []
+    shown: dict[str, Outcome] = {}  # the last case's first repeat, by code
     base = Path(tempfile.mkdtemp(prefix="st-burst-"))
     try:
         with EmbeddedPostgres() as server:
@@ -94,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         rows.append(row)
                         if outcome is not None:
                             drawn.append(drawings(f"{row['name']} ({code})", outcome))
+                            if case is chosen[-1] and not repeat:
+                                shown[f"{row['name']} deliveries, {code}"] = outcome
                         tell = lines.good if row["held"] or code == BEFORE else lines.bad
                         tell(told(row))
                         for problem in row["problems"]:
@@ -113,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     for path in (options.out / f"{profile.name}.json", *([options.json] if options.json else [])):
         path.write_text(text, encoding="utf-8")
+    if options.json and shown:
+        options.json.with_suffix(".svg").write_text(picture(sorted(shown.items())), encoding="utf-8")
     (options.out / f"{profile.name}.html").write_text(page(rows, table, drawn), encoding="utf-8")
     lines.step(f"report: {options.out / profile.name}.html")
     return 0 if all(row["held"] for row in rows if row["code"] == NOW) else 1

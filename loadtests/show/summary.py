@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from loadtests.judge.figures import Pause, latency
 from loadtests.judge.outcome import Outcome, Switch
 from loadtests.judge.watch import Watch
-from loadtests.show.tables import NOTHING, committed, number
+from loadtests.show.tables import NOTHING, committed, machine_line, number
 
 
 def figures(outcome: Outcome, watch: Watch, *, database: str, kills: int, seconds: float) -> dict[str, Any]:
@@ -110,3 +111,31 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def burst_table(figures: Path) -> str:
+    """A row for each burst and each code that it hit: medians over the repeats of one run."""
+    result = committed(figures, "burst")
+    if result is None:
+        return NOTHING
+    played: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in result["bursts"]:
+        if "answers" in row:
+            played.setdefault((row["name"], row["code"]), []).append(row)
+    lines = [
+        "| deliveries within a second | code | taken in time | p99, ms | longest, ms | 503, sent again | late or unanswered | lost, doubled | processor, ms each |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for (name, code), rows in played.items():
+
+        def middle(*keys: str, rows: list[dict[str, Any]] = rows) -> float:
+            return median(sum(row["answers"][key] for key in keys) for row in rows)
+
+        wrong = sum(row["oracle"]["lost"] + row["oracle"]["doubled"] for row in rows)
+        cost = median(row["processor_ms_per_delivery"] for row in rows)
+        in_time = 100 * middle("in_time") / middle("deliveries")
+        lines.append(
+            f"| {name} | {code} | {number(in_time)} % | {number(middle('p99'))} | {number(middle('worst'))} "
+            f"| {middle('refused'):,.0f} | {middle('late', 'unanswered'):,.0f} | {wrong} | {cost:.2f} |"
+        )
+    return "\n".join([*lines, "", f"From `{result['command']}`, {result['date']}: {machine_line(result)}."])

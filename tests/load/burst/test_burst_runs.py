@@ -8,12 +8,13 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from loadtests import load
 from loadtests.burst import run
-from loadtests.burst.draw import drawings
+from loadtests.burst.draw import drawings, picture
 from loadtests.burst.run import play, senders
 from loadtests.burst.send.plan import SQLITE, Burst
 from loadtests.burst.world import World
@@ -46,6 +47,10 @@ def test_a_burst_on_sqlite_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     figures = json.loads(json.dumps(found.as_json()))
     assert figures["oracle"]["lost"] == figures["oracle"]["doubled"] == 0
     assert drawings("it", found).count("<svg") == 3
+    drawn = ElementTree.fromstring(picture([("before", found), ("now", found)]))
+    tops = [int(inner.get("y", "")) for inner in drawn if inner.tag.endswith("svg")]
+    assert tops[0] == 0 < tops[1]
+    assert drawn.get("viewBox", "").split()[3] == str(2 * tops[1])
 
 
 def test_a_sender_that_dies_is_a_writer_that_failed(tmp_path: Path) -> None:

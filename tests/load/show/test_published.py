@@ -10,6 +10,7 @@ import pytest
 
 from loadtests import load as command
 from loadtests.show import published
+from loadtests.show.summary import burst_table
 from loadtests.stage.processes import REPO
 from loadtests.traffic.profiles import PROFILES
 
@@ -47,6 +48,33 @@ def run(*entries: dict[str, Any], machine: dict[str, Any] = MACHINE) -> dict[str
 def test_the_documents_show_the_committed_figures() -> None:
     for path, text in published.renewed(REPO / "docs", published.FIGURES).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: python -m loadtests.show.published"
+
+
+def test_bursts_show_the_middle_of_their_repeats(tmp_path: Path) -> None:
+    def row(code: str, in_time: int, late: int, lost: int = 0) -> dict[str, Any]:
+        answers = {
+            "deliveries": 200, "in_time": in_time, "late": late, "unanswered": 1, "refused": 7, "p99": 40.0, "worst": 50.0
+        }  # fmt: skip
+        oracle = {"lost": lost, "doubled": 0}
+        return {
+            "name": "sync, 200",
+            "code": code,
+            "answers": answers,
+            "oracle": oracle,
+            "processor_ms_per_delivery": 0.5,
+        }
+
+    rows = [
+        row("now", 100, 3),
+        row("now", 120, 4, lost=1),
+        row("now", 200, 5),
+        {"name": "broken", "code": "now"},
+    ]
+    result = {"machine": MACHINE, "date": "2026-01-01", "command": "make burst", "bursts": rows}
+    (tmp_path / "burst.json").write_text(json.dumps(result), encoding="utf-8")
+    shown = burst_table(tmp_path)
+    assert "| sync, 200 | now | 60 % | 40 | 50 | 7 | 5 | 1 | 0.50 |" in shown
+    assert "broken" not in shown
 
 
 def test_committed_runs_hold_every_bound_and_play_what_exists() -> None:
