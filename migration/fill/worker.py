@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import psycopg
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -27,12 +28,17 @@ from tenacity import (
 from app.db.apply.outcome import Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
-from app.db.common.errors import NotPrepared, Refused, SchemaDrift
+from app.db.common.errors import NotPrepared, Refused, SchemaDrift, ShadowUnavailable, SwitchError
+from app.db.common.urls import Side
+from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.connection import is_retryable
+from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
 
 POLL_S = 0.05
+WAIT_S = 1.0  # between two looks for a pair
+ENDING_S = 60.0  # how long an end may take that has begun
 RECOVER_S = 0.5
 MAX_PAUSE_S = 10.0
 Report = Callable[[str], None]
@@ -40,13 +46,50 @@ Report = Callable[[str], None]
 
 @dataclass
 class Worked:
-    """What a worker did; `drained` means that the last round found nothing more to do."""
+    """What a worker did; `drained`: the last round found nothing more to do. `ended`: the move is over."""
 
     rounds: int = 0
     changes: int = 0
     refused: int = 0
     outages: int = 0
     drained: bool = False
+    ended: bool = False
+
+
+def wait_until_prepared(
+    stores: Stores, stop: threading.Event, report: Report, *, is_retired: Callable[[], bool]
+) -> bool:
+    """Wait for a pair to be there; a database that cannot be reached is waited for as well.
+
+    Args:
+        is_retired: whether SQLite is what a move has left behind.
+
+    Returns:
+        False where the move is over already, or the worker was told to stop.
+    """
+    told = False
+    while not stop.is_set():
+        if is_retired():
+            return False
+        try:
+            if stores.sqlite.read_control().pair == stores.postgres.read_control().pair:
+                return True
+        except (NotPrepared, ShadowUnavailable, psycopg.OperationalError):
+            pass
+        if not told:
+            report("waiting for st-migrate prepare")
+            told = True
+        stop.wait(WAIT_S)
+    return False
+
+
+def _standing(stores: Stores) -> list[Control]:
+    """The control rows that stand; none where `complete` or `abort` has ended the move."""
+    found = []
+    for store in (stores.sqlite, stores.postgres):
+        with suppress(NotPrepared):
+            found.append(store.read_control())
+    return found
 
 
 @contextmanager
@@ -97,7 +140,13 @@ class Worker:
         )
         trimmer = Trimmer()
         while not self.stop.is_set():
-            outcome = rounds(self._round)
+            try:
+                outcome = rounds(self._round)
+            except (SwitchError, sqlite3.Error, psycopg.Error):
+                if self.until_drained or not self._is_ending():
+                    raise
+                self.worked.ended = True
+                break
             if isinstance(outcome, Skipped):
                 self._standing(outcome)
                 self.stop.wait(POLL_S * 4)
@@ -108,6 +157,19 @@ class Worker:
                 rounds(trimmer.trim_if_due, self.applier.stores)
                 self.stop.wait(POLL_S)
         return self.worked
+
+    def _is_ending(self) -> bool:
+        """Whether what went wrong is the end of the move, which clears one side after the other."""
+        until = time.monotonic() + ENDING_S
+        while time.monotonic() < until:
+            standing = _standing(self.applier.stores)
+            if not standing:
+                return True
+            if len(standing) == len(Side) and all(c.phase != Phase.COMPLETING for c in standing):
+                return False
+            if self.stop.wait(POLL_S):
+                return False
+        return False
 
     def _round(self) -> Round | Skipped:
         if time.monotonic() >= self._next_recover:

@@ -23,7 +23,7 @@ from migration.common.outcome import Exit, Outcome
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
 from migration.fill.prepare import Prepared, prepare
-from migration.fill.worker import Worker, stop_on_signal
+from migration.fill.worker import Worked, Worker, stop_on_signal, wait_until_prepared
 from migration.preflight import run as preflight
 from migration.preflight.findings.report import Finding, Severity
 from migration.switch import retired, teardown
@@ -192,10 +192,19 @@ def worker(
         bool, typer.Option("--until-drained", help="End when nothing is left to apply.")
     ] = False,
 ) -> Outcome:
-    """Apply changes continuously; ends cleanly on SIGTERM."""
-    with call.prepared() as stores, stop_on_signal() as stop:
-        worked = Worker(Applier(stores), stop, until_drained, call.report).run()
-    name = "drained" if worked.drained else "stopped"
+    """Apply changes continuously: waits for prepare, ends with complete or abort, and cleanly on SIGTERM."""
+    worked = Worked()
+    with call.stores() as stores, stop_on_signal() as stop:
+
+        def is_retired() -> bool:
+            return retired.sqlite_retired_at(stores.sqlite.connection) is not None
+
+        if until_drained or wait_until_prepared(stores, stop, call.report, is_retired=is_retired):
+            with call.prepared() as pair:
+                worked = Worker(Applier(pair), stop, until_drained, call.report).run()
+        else:
+            worked.ended = not stop.is_set()
+    name = "drained" if worked.drained else "ended" if worked.ended else "stopped"
     message = f"{name} after {worked.changes} changes in {worked.rounds} rounds"
     return Outcome(name, message, data=vars(worked))
 

@@ -21,6 +21,7 @@ from app.db.switch.state.writable import strangers
 from migration.common.outcome import Exit, Outcome
 from migration.switch import ending, forced, teardown
 from migration.switch import run as switching
+from migration.switch.away import Hooks, while_away
 from migration.verbs.frame import Call, verb
 from migration.verify.checking import mismatch_json
 
@@ -35,6 +36,22 @@ MaxPause = Annotated[
 MaxSeconds = Annotated[
     int,
     typer.Option("--max-seconds", min=1, max=86_400, help="Give up when no switch was made within this."),
+]
+Stop = Annotated[
+    str,
+    typer.Option(
+        "--stop",
+        metavar="COMMAND",
+        help="Stop the application by this command, once the gates agree, and switch then.",
+    ),
+]
+Start = Annotated[
+    str,
+    typer.Option(
+        "--start",
+        metavar="COMMAND",
+        help="Start it again afterwards, switched or not: ST_PRIMARY and ST_DATABASE_URL name the side.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show gates and steps, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -61,10 +78,15 @@ def register(app: typer.Typer) -> None:
 
 
 def cutover(
-    call: Call, dry_run: DryRun = False, max_pause_ms: MaxPause = 1500, max_seconds: MaxSeconds = 60
+    call: Call,
+    dry_run: DryRun = False,
+    max_pause_ms: MaxPause = 1500,
+    max_seconds: MaxSeconds = 60,
+    stop: Stop = "",
+    start: Start = "",
 ) -> Outcome:
-    """Make PostgreSQL the primary, in the running processes, without restart."""
-    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms, max_seconds)
+    """Make PostgreSQL the primary, in the running processes, without restart; or with one, see --stop and --start."""
+    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms, max_seconds, Hooks(stop, start))
 
 
 def rollback(
@@ -72,6 +94,8 @@ def rollback(
     dry_run: DryRun = False,
     max_pause_ms: MaxPause = 1500,
     max_seconds: MaxSeconds = 60,
+    stop: Stop = "",
+    start: Start = "",
     force: Annotated[
         bool, typer.Option("--force", help="PostgreSQL is gone: make SQLite primary as it is.")
     ] = False,
@@ -82,10 +106,12 @@ def rollback(
     """Make SQLite the primary again, by the same protocol mirrored."""
     if force:
         return _force(call, accept_loss and not dry_run)
-    return _switch(call, Side.SQLITE, dry_run, max_pause_ms, max_seconds)
+    return _switch(call, Side.SQLITE, dry_run, max_pause_ms, max_seconds, Hooks(stop, start))
 
 
-def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds: int) -> Outcome:
+def _switch(
+    call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds: int, hooks: Hooks
+) -> Outcome:
     moments = call.moments()
     with call.prepared() as stores:
         left = _left_behind(stores, to)
@@ -93,12 +119,26 @@ def _switch(call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds:
             call.report(_loss(left, to))
         if dry_run:
             return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to, left)
-        done = guarded.switch(
-            Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds,
-            moments=moments,
-        )  # fmt: skip
+
+        def switch() -> Moved | Aborted | guarded.Already:
+            return guarded.switch(
+                Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds,
+                moments=moments,
+            )  # fmt: skip
+
+        if not hooks:
+            done = switch()
+            outcome = switched(stores, done, call.report)
+            return _with(outcome, left) if isinstance(done, Moved) else outcome
+        found = guarded.evaluate(Applier(stores), to, max_pause_ms)
+        if isinstance(found, guarded.Already):
+            return _already(found, [])
+        gates.require(found)
+        done, away = while_away(hooks, call.pair(), stores, call.report, switch)
         outcome = switched(stores, done, call.report)
-        return _with(outcome, left) if isinstance(done, Moved) else outcome
+        outcome = _with(outcome, left) if isinstance(done, Moved) else outcome
+    message = f"{outcome.message}; the application was away for {away.seconds:.1f} s"
+    return replace(outcome, message=message, data={**outcome.data, "away_s": round(away.seconds, 3)})
 
 
 def _with(outcome: Outcome, left: list[dict[str, str]]) -> Outcome:

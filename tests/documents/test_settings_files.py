@@ -28,7 +28,7 @@ _LITERAL = re.compile(r"[\"'](ST_[A-Z][A-Z0-9_]*[A-Z0-9])[\"']")
 _EXAMPLE_LINE = re.compile(r"^#?([A-Z][A-Z0-9_]+)=", re.MULTILINE)
 FOR_COMPOSE = {"POSTGRES_PASSWORD"}
 # Facts that commands of the operator's find in their environment: told, and never read.
-TOLD = {"ST_SIDE", "ST_SIDE_ROLE", "ST_EPOCH", "ST_SQLITE_FILE"}
+TOLD = {"ST_PRIMARY", "ST_SIDE", "ST_SIDE_ROLE", "ST_EPOCH", "ST_SQLITE_FILE"}
 
 
 def settings_that_exist() -> set[str]:

@@ -1,0 +1,104 @@
+"""A switch of an application that cannot follow it in its own process: stopped, switched, started again.
+
+Order: the gates are asked while the application runs, so that it is not stopped for a switch that would be refused.
+Then the stop command runs, then the switch, then the start command, which is told by its environment which side is
+primary. Whatever happens after the stop, the start command runs, on the side that is primary then. The fence stands
+in both databases all the same: a process that was not stopped is refused, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.db.common.errors import Refused, SwitchError
+from app.db.common.urls import Pair, Side
+from app.db.sides.stores import Stores
+
+T = TypeVar("T")
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """The application's own commands, as a shell takes them; empty ones are left out. `limit_s` is for each."""
+
+    stop: str = ""
+    start: str = ""
+    limit_s: float = 60.0
+
+    def __bool__(self) -> bool:
+        return bool(self.stop or self.start)
+
+
+@dataclass
+class Away:
+    """For how long the application was away, from the beginning of its stop to the end of its start."""
+
+    seconds: float = 0.0
+    started: bool = False
+
+
+def facts(pair: Pair, side: Side) -> dict[str, str]:
+    """What a command is told: the side that is primary, and how to connect to it."""
+    if side is Side.SQLITE:
+        path = str(pair.path.absolute())
+        return {"ST_PRIMARY": str(side), "ST_DATABASE_URL": f"sqlite:///{path}", "ST_SQLITE_FILE": path}
+    url = pair.postgres.set(drivername="postgresql")
+    return {"ST_PRIMARY": str(side), "ST_DATABASE_URL": url.render_as_string(hide_password=False)}
+
+
+def while_away(
+    hooks: Hooks, pair: Pair, stores: Stores, report: Report, switch: Callable[[], T]
+) -> tuple[T, Away]:
+    """Stop the application, switch, start it.
+
+    Raises:
+        Refused: the stop command failed; nothing was switched, and the application was started again.
+        SwitchError: the switch was made, or not, and the start command failed; says which side is primary.
+    """
+    away = Away()
+    began = time.monotonic()
+    try:
+        if hooks.stop and (failed := _run(hooks.stop, facts(pair, _primary(stores)), hooks.limit_s, report)):
+            raise Refused(
+                f"the application was not stopped: {failed}",
+                hint="nothing was switched; mend the command of --stop and repeat",
+            )
+        done = switch()
+    except BaseException:
+        _start(hooks, pair, stores, report)
+        raise
+    failed = _start(hooks, pair, stores, report)
+    away.seconds, away.started = time.monotonic() - began, not failed
+    if failed:
+        raise SwitchError(
+            f"{_primary(stores)} is primary, and the application was not started: {failed}",
+            hint="start it by hand on that side; st-migrate status shows the pair",
+        )
+    return done, away
+
+
+def _start(hooks: Hooks, pair: Pair, stores: Stores, report: Report) -> str:
+    return _run(hooks.start, facts(pair, _primary(stores)), hooks.limit_s, report) if hooks.start else ""
+
+
+def _primary(stores: Stores) -> Side:
+    """As SQLite's control row has it, which is up to date when a switch has returned."""
+    return stores.sqlite.read_control().primary
+
+
+def _run(command: str, told: dict[str, str], limit_s: float, report: Report) -> str:
+    """Run a command by the shell, its output on stderr; returns what went wrong, empty if nothing did."""
+    report(command)
+    try:
+        code = subprocess.run(
+            command, shell=True, env={**os.environ, **told}, stdout=2, timeout=limit_s, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return f"`{command}` took longer than {limit_s:.0f} s"
+    return f"`{command}` ended with {code}" if code else ""

@@ -1,0 +1,99 @@
+"""Applications that know nothing of the move: a worker as a service, and a switch around their restart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.operator.anyapp.conftest import Stranger
+from tests.support.pairs import wait_until
+
+
+@contextmanager
+def _service(app: Stranger, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker as an init system starts it."""
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "migration", "worker", "--sqlite", str(app.path), "--postgres", app.url],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_worker_waits_for_prepare_and_ends_with_complete(
+    stranger: Callable[..., Stranger], tmp_path: Path
+) -> None:
+    app = stranger()
+    log = tmp_path / "log"
+    with _service(app, log) as process:
+        wait_until(lambda: b"waiting for st-migrate prepare" in log.read_bytes(), seconds=60)
+        app.done("prepare", "--schema", "existing")
+        app.done("backfill")
+        app.lite("INSERT INTO role VALUES (3, 'guest')")
+        wait_until(lambda: app.pg("SELECT count(*) FROM role") == [(3,)], seconds=60)
+        app.done("verify")
+        app.done("cutover")
+        app.done("complete", "--yes")
+        assert process.wait(timeout=60) == 0
+    with _service(app, log) as again:  # restarted by hand: nothing is left to do
+        assert again.wait(timeout=60) == 0
+
+
+@pytest.fixture
+def ready(stranger: Callable[..., Stranger]) -> Stranger:
+    app = stranger()
+    for verb in (["prepare", "--schema", "existing"], ["backfill"], ["verify"]):
+        app.done(*verb)
+    return app
+
+
+def test_the_application_is_stopped_and_started_around_the_switch(ready: Stranger, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    note = f'echo "$ST_PRIMARY" "$ST_DATABASE_URL" >> {told}'
+    answer = ready.done("cutover", "--stop", note, "--start", note)
+    assert answer.outcome == "moved"
+    assert answer.data["away_s"] > 0
+    assert "the application was away for" in answer.data["message"]
+    stopped, started = told.read_text().splitlines()
+    assert stopped == f"sqlite sqlite:///{ready.path}"
+    assert started.startswith("postgres postgresql://")
+
+
+def test_nothing_is_stopped_for_a_switch_that_a_gate_refuses(
+    stranger: Callable[..., Stranger], tmp_path: Path
+) -> None:
+    app = stranger()
+    app.done("prepare", "--schema", "existing")
+    app.done("backfill")  # and no verify
+    answer = app.run("cutover", "--stop", f"touch {tmp_path}/stopped", "--start", "true")
+    assert answer.code == 1
+    assert not (tmp_path / "stopped").exists()
+
+
+def test_an_application_that_does_not_stop_is_started_and_not_switched(
+    ready: Stranger, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    answer = ready.run("cutover", "--stop", "exit 3", "--start", f'echo "$ST_PRIMARY" > {told}')
+    assert (answer.code, answer.data["message"]) == (
+        1,
+        "the application was not stopped: `exit 3` ended with 3",
+    )
+    assert told.read_text() == "sqlite\n"
+    assert ready.done("status").data["primary"] == "sqlite"
+
+
+def test_an_application_that_does_not_start_is_told_with_its_side(ready: Stranger) -> None:
+    answer = ready.run("cutover", "--stop", "true", "--start", "exit 4")
+    assert answer.code == 3
+    assert "postgres is primary, and the application was not started" in answer.data["message"]
