@@ -24,6 +24,7 @@ from app.db.session.runtime import runtime
 from app.roles import capacity
 from app.roles.background import Background
 from app.roles.listener import BACKLOG, Listener
+from app.roles.scrape import served
 
 logger = logging.getLogger(__name__)
 REFUSED = 2
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(reason, file=sys.stderr)
         return REFUSED
     if not serves:
-        return _work(role)
+        return _work(role, chosen.metrics)
     runtime().stop()  # the processes that are started make their own
     uvicorn.run(
         chosen.application,
@@ -59,20 +60,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _work(role: Role) -> int:
-    """Run what a worker or scheduler does, without a server."""
+def _work(role: Role, metrics: str | None) -> int:
+    """Run what a worker or scheduler does, without a server for requests."""
     configure_logging()
     require_secrets(get_settings())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    begin(runtime())
-    background = Background(role, SessionLocal, get_settings())
-    background.start()
-    logger.info("the %s has begun", role)
-    stop.wait()
-    background.stop()
-    runtime().stop()
+    with served(metrics):
+        begin(runtime())
+        background = Background(role, SessionLocal, get_settings())
+        background.start()
+        logger.info("the %s has begun", role)
+        stop.wait()
+        background.stop()
+        runtime().stop()
     return 0
 
 
@@ -83,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1, help="web processes")
     parser.add_argument("--application", default="app.main:app", help="where a checkout has its own")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="of a worker or scheduler, for Prometheus")
     return parser
 
 

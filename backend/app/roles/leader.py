@@ -25,6 +25,7 @@ from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.session.runtime import Runtime
 from app.db.sides.postgres.connection import BoundedConnection, open_postgres
+from app.roles.metrics import LEADS
 
 logger = logging.getLogger(__name__)
 BEAT_S: Final = 2.0
@@ -147,6 +148,7 @@ class Leadership:
                 self._stop.wait(self._beat_s)
         finally:
             self._proved_at = None
+            LEADS.set(0)
             self._lock.let_go()
 
     def _beat(self) -> None:
@@ -161,3 +163,4 @@ class Leadership:
         elif not taken and self._proved_at is not None:
             logger.warning("this process is not the scheduler any more")
         self._proved_at = asked if taken else None
+        LEADS.set(taken)

@@ -17,6 +17,7 @@ from app.core.config import Settings
 from app.core.time_utils import utc_now
 from app.retention.run import Retention, last_run
 from app.roles.leader import Leadership
+from app.roles.metrics import FAILED_TURNS
 from app.services.deployments.scheduler import enqueue_due_jobs_once
 from app.services.orders.stranded import LOOK_EVERY_SECONDS, StrandedOrdersWatch
 
@@ -74,6 +75,7 @@ class Scheduler:
             try:
                 task.run()
             except Exception as error:
+                FAILED_TURNS.labels(task.name).inc()
                 logger.warning("%s could not take its turn: %s", task.name, str(error).splitlines()[0])
 
 

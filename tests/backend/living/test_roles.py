@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,7 +28,7 @@ from app.roles import capacity, leader
 from app.roles.leader import AdvisoryLock, FileLock, Leadership, Lock, lock_for
 from app.roles.scheduler import Scheduler, Task, is_due
 from app.services.deployments.jobs import enqueue_job
-from loadtests.stage.embedded import EmbeddedPostgres
+from loadtests.stage.embedded import EmbeddedPostgres, free_port
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import NOW, add_user
 from tests.support.pairs import wait_until
@@ -100,14 +99,24 @@ def _url(store: Store) -> str:
     return store.engine.url.render_as_string(hide_password=False)
 
 
+def _leads(port: int) -> str:
+    """What Prometheus is told about the lead."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return re.findall(r"^st_scheduler_leads (\S+)$", text, re.MULTILINE)[0]
+
+
 @pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 def test_another_scheduler_takes_over_when_the_first_is_killed(store: Store, tmp_path: Path) -> None:
     with ExitStack() as stack:
         first = stack.enter_context(running(tmp_path, _url(store), "scheduler"))
         wait_until(lambda: LEADS in first.log, seconds=60)
-        second = stack.enter_context(running(tmp_path, _url(store), "scheduler"))
+        port = free_port()
+        arguments = ("scheduler", "--metrics", f"127.0.0.1:{port}")
+        second = stack.enter_context(running(tmp_path, _url(store), *arguments))
         wait_until(lambda: "the scheduler has begun" in second.log, seconds=60)
         assert LEADS not in second.log
+        assert _leads(port) == "0.0"
         first.end(signal.SIGKILL)
         order_id = _stranded(store)
         wait_until(lambda: LEADS in second.log, seconds=60)
@@ -117,6 +126,7 @@ def test_another_scheduler_takes_over_when_the_first_is_killed(store: Store, tmp
                 return db.get_one(Order, order_id).mode == "MANUAL"
 
         wait_until(moved, seconds=60)
+        assert _leads(port) == "1.0"
         assert second.end() == 0
 
 
@@ -149,9 +159,7 @@ def test_a_job_waits_for_a_worker_that_is_started_later(store: Store, tmp_path: 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("role", "leads"), [("all", True), ("web", False)])
 def test_who_answers_requests_and_who_leads(role: str, leads: bool, store: Store, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with running(tmp_path, _url(store), role, "--port", str(port)) as process:
 
         def answers() -> bool:

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 import app.db.common.metrics
 from app.db.common.urls import Side
 from app.retention import metrics as retention_metrics
+from app.roles import metrics as role_metrics
 from app.services.shared.jobs import metrics as jobs_metrics
 from app.services.webhook.door import metrics as door_metrics
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -51,7 +52,7 @@ def config_text() -> str:
 
 def samples() -> dict[str, set[str]]:
     """Every sample name of our own that /metrics can show, with its labels."""
-    modules = (app.db.common.metrics, door_metrics, jobs_metrics, retention_metrics)
+    modules = (app.db.common.metrics, door_metrics, jobs_metrics, retention_metrics, role_metrics)
     own = {
         value
         for module in modules
