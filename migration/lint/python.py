@@ -77,11 +77,20 @@ def _call(node: ast.Call, chain: bool, qualifier: str) -> Iterator[Spot]:
         callee = node.func if name == "ifnull" else None
         by = f"{ast.unparse(node.func).rpartition('.')[0]}.coalesce"
         yield Spot("sqlite-function", node.func, f"func.{name}()", callee, by)
-    for keyword in node.keywords:
-        if (keyword.arg or "").startswith("sqlite_"):
-            yield Spot("sqlite-dialect", keyword, f"{keyword.arg}=")
+    yield from _only_for_sqlite(node)
     if name in _CONDITIONS:
         yield from _float_equality(node)
+
+
+def _only_for_sqlite(node: ast.Call) -> Iterator[Spot]:
+    """Options for SQLite without the same one for PostgreSQL."""
+    given = {keyword.arg: ast.dump(keyword.value) for keyword in node.keywords}
+    for keyword in node.keywords:
+        option = keyword.arg or ""
+        if option.startswith("sqlite_"):
+            twin = given.get(f"postgresql_{option.removeprefix('sqlite_')}")
+            if twin != ast.dump(keyword.value):
+                yield Spot("sqlite-dialect", keyword, f"{option}=")
 
 
 def _is_boolean(node: ast.Call) -> bool:
