@@ -47,7 +47,7 @@ from app.db.sides.control import (
 )
 from app.db.sides.locks import mark_applying_postgres
 from app.db.sides.phase import Phase, record
-from app.db.sides.postgres import deferred
+from app.db.sides.postgres import deferred, folds
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
@@ -138,6 +138,8 @@ def _build(
             hint="give the index postgresql_where beside sqlite_where",
             codes=("schema.partial_index",),
         )
+    if not source.installed:
+        _fold(stores, schema, step)
     mode = _switch_to_wal(sqlite.connection)
     _set_aside(postgres, schema, step, keep_rows=source.installed and not discard)
     if without.tables:
@@ -206,6 +208,19 @@ def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
         (tables.names(Side.POSTGRES),),
     ).fetchall():
         connection.execute(f"REVOKE ALL ON TABLE {quote(name)} FROM {role}".encode())
+
+
+def _fold(stores: Stores, schema: Schema, step: Report) -> None:
+    """Unique indexes for which SQLite does not compare bytes, made on PostgreSQL with the same meaning."""
+    with stores.postgres.write() as postgres:
+        for table in schema.values():
+            for index in folds.folded_uniques(stores.sqlite.connection, table.name, folds.texts_of(table)):
+                if not folds.has_counterpart(postgres, index):
+                    name = folds.make(postgres, index)
+                    origin.note_made(postgres, name)
+                    step(
+                        f"unique index {name} made on {table.name}, which folds as {index.name} does on SQLite"
+                    )
 
 
 def _set_aside(postgres: PostgresStore, schema: Schema, step: Report, *, keep_rows: bool) -> None:

@@ -16,6 +16,7 @@ from app.db.rows.kinds import Kind, can_be_key
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
 from app.db.sides.control import is_prepared_sqlite
+from app.db.sides.postgres.folds import FOLDS
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape
 
@@ -72,7 +73,7 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
             table=table.name,
         )
     yield from _unknown_columns(shape, _same(installed))
-    yield from _index_findings(shape)
+    yield from _index_findings(shape, installed)
     yield from _generated(sqlite, table.name)
     try:  # compiling it finds a key that refers to nothing unique; nothing is read
         sqlite.execute(f"EXPLAIN PRAGMA foreign_key_check({quote(table.name)})").fetchone()
@@ -109,7 +110,7 @@ def _unknown_columns(shape: Shape, remedy: str) -> Iterator[Finding]:
             )
 
 
-def _index_findings(shape: Shape) -> Iterator[Finding]:
+def _index_findings(shape: Shape, installed: bool) -> Iterator[Finding]:
     name = shape.table.name
     for index in shape.indexes:
         columns = ", ".join(index.columns)
@@ -129,14 +130,28 @@ def _index_findings(shape: Shape) -> Iterator[Finding]:
                 name,
                 columns,
             )
-        elif index.collation and index.unique:
+        elif (
+            index.collation
+            and index.unique
+            and (index.collation.upper() not in FOLDS or (index.partial and not installed))
+        ):
             yield _blocks(
                 "schema.collation",
-                f"unique index {index.name} collates {index.collation}: PostgreSQL compares by bytes, "
-                "so rows that are one for SQLite would be two there",
-                "make it a unique index that collates BINARY, and make the application write one spelling",
+                f"unique index {index.name} collates {index.collation}"
+                f"{' and is partial' if index.partial else ''}: nothing on PostgreSQL is known to mean the same",
+                "make it a whole unique index that collates BINARY, NOCASE or RTRIM",
                 name,
                 columns,
+            )
+        elif index.collation and index.unique and not installed:
+            yield Finding(
+                "schema.collation",
+                Severity.WARNS,
+                f"unique index {index.name} collates {index.collation}: prepare makes one of the same meaning on "
+                "PostgreSQL, whose = tells apart what SQLite's does not",
+                "nothing for the key; make the application's queries fold what they look for",
+                table=name,
+                column=columns,
             )
         elif index.collation:
             yield Finding(

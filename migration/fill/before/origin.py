@@ -97,6 +97,14 @@ def note_emptied(connection: Connection) -> None:
     )
 
 
+def note_made(connection: Connection, index: str) -> None:
+    """Put on record an index that `prepare` made on a table, which may have been found."""
+    connection.execute(
+        "INSERT INTO st_found (name, kind, columns) VALUES (%s, 'made index', '[]') ON CONFLICT DO NOTHING",
+        (index,),
+    )
+
+
 def _columns(connection: Connection) -> _Columns:
     columns: _Columns = {}
     for table, *column in connection.execute(_COLUMNS.encode()).fetchall():
@@ -144,6 +152,8 @@ def restore(connection: Connection, only: Collection[str] | None = None) -> list
     for name in touched if emptied else ():
         _put_rows_back(connection, name, before.get((name, "rows"), []))
     _put_keys_back(connection, touched)
+    for name in [name for name, kind in before if kind == "made index"]:
+        connection.execute(f"DROP INDEX IF EXISTS {quote(name)}".encode())
     return touched
 
 

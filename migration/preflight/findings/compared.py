@@ -15,6 +15,7 @@ import psycopg
 
 from app.db.rows import key_sql
 from app.db.rows.catalog import postgres_columns, quote, sqlite_columns
+from app.db.sides.postgres.folds import folded_uniques, has_counterpart, texts_of
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape
 
@@ -51,6 +52,22 @@ def installed_findings(
         yield from _key(name, ours[name], theirs[name])
         yield from _not_null(name, ours[name], theirs[name])
         yield from _unique(sqlite, shapes[name], uniques.get(name, {}))
+        yield from _folded(sqlite, postgres, shapes[name])
+
+
+def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape: Shape) -> Iterator[Finding]:
+    """Unique keys that SQLite does not compare by bytes, and PostgreSQL compares otherwise."""
+    for index in folded_uniques(sqlite, shape.table.name, texts_of(shape.table)):
+        if not has_counterpart(postgres, index):
+            yield Finding(
+                "schema.unique",
+                Severity.WARNS,
+                f"no unique index of PostgreSQL calls the same texts equal as {index.name} does on SQLite: rows that "
+                "one side takes may go to quarantine on the other",
+                f"let the application's own migration make one: {index.statement(set())}",
+                table=shape.table.name,
+                column=", ".join(sorted(index.names)),
+            )
 
 
 def _key(
@@ -128,7 +145,8 @@ def _unique(
                 table=table.name,
                 column=names,
             )
-    for missing in sorted(ours - theirs.keys() - keys, key=sorted):
+    bytewise = {frozenset(index.columns) for index in plain if not index.collation}
+    for missing in sorted((ours & bytewise) - theirs.keys() - keys, key=sorted):
         if missing <= columns:
             yield Finding(
                 "schema.unique",

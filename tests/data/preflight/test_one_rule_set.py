@@ -113,10 +113,10 @@ CASES = {
         ("CREATE UNIQUE INDEX low ON t (lower(a))",),
         remedy=("s:DROP INDEX low", "s:CREATE UNIQUE INDEX low ON t (a)"),
     ),
-    "unique_index_without_case": Case(
+    "partial_unique_index_without_case": Case(
         "schema.collation",
-        ("CREATE UNIQUE INDEX low ON t (a COLLATE NOCASE)",),
-        remedy=("s:DROP INDEX low", "s:CREATE UNIQUE INDEX low ON t (a)"),
+        ("CREATE UNIQUE INDEX low ON t (a COLLATE NOCASE) WHERE id > 5",),
+        remedy=("s:DROP INDEX low", "s:CREATE UNIQUE INDEX low ON t (a COLLATE NOCASE)"),
     ),
     "partial_index": Case(
         "schema.partial_index",

@@ -39,6 +39,7 @@ class FuzzTable:
     uniques: list[FuzzColumn] = field(default_factory=list)
     generated: str | None = None
     extra: list[str] = field(default_factory=list)  # statements for both sides
+    extra_on_sqlite: list[str] = field(default_factory=list)
 
     @property
     def all_columns(self) -> list[FuzzColumn]:
@@ -142,6 +143,11 @@ class SchemaMaker:
                 continue
             if column.kind.name == "integer" and rng.random() < 0.5:
                 table.extra.append(f"CREATE UNIQUE INDEX {name} ON {of} ({place}) WHERE {place} > 100")
+            elif column.kind.name == "text" and rng.random() < 0.4:
+                collation = rng.choice(("NOCASE", "RTRIM"))
+                table.extra_on_sqlite.append(
+                    f"CREATE UNIQUE INDEX {name} ON {of} ({place} COLLATE {collation})"
+                )
             elif column.kind.name == "text" and rng.random() < 0.5:
                 table.extra.append(f"CREATE INDEX {name} ON {of} (lower({place}))")
             else:
@@ -150,7 +156,8 @@ class SchemaMaker:
 
 def sqlite_ddl(tables: list[FuzzTable]) -> list[str]:
     """The statements that make the schema on SQLite."""
-    return [*(table.on_sqlite() for table in tables), *(one for table in tables for one in table.extra)]
+    extra = (one for table in tables for one in (*table.extra, *table.extra_on_sqlite))
+    return [*(table.on_sqlite() for table in tables), *extra]
 
 
 def postgres_ddl(tables: list[FuzzTable]) -> list[str]:

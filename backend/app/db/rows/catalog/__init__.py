@@ -1,13 +1,11 @@
-"""Tables and columns (`tables`), and how both sides" catalogs are read (`reading`)."""
+"""Tables and columns (`tables`), their declared types (`declared`), and how both sides' catalogs are read (`reading`)."""
 
+from app.db.rows.catalog.declared import affinity, limit_of, normal_declared
 from app.db.rows.catalog.reading import (
     ENUM_LABELS,
     POSTGRES_COLUMNS,
-    affinity,
     keep_spellings,
-    limit_of,
     names_left_out,
-    normal_declared,
     postgres_columns,
     postgres_columns_left_out,
     postgres_keys,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Collection
 from typing import Any
@@ -10,12 +9,14 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import SchemaDrift
+from app.db.rows.catalog.declared import affinity, limit_of
 from app.db.rows.catalog.tables import (
     EXCLUDED_COLUMN_TABLE,
     EXCLUDED_TABLE,
     Column,
     Schema,
     Table,
+    Unique,
     _known,
     quote,
     takes_part,
@@ -91,12 +92,15 @@ def sqlite_columns(connection: sqlite3.Connection) -> dict[str, dict[str, tuple[
     }
 
 
-def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[tuple[str, ...], ...]:
-    """Column lists of a table's unique indexes other than the primary key.
+BUILT_IN_COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
+
+
+def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[Unique, ...]:
+    """The columns of a table's unique indexes other than the primary key, each with its collation.
 
     Raises:
-        SchemaDrift: a unique index over an expression or one that does not compare bytes: capture could
-            not see its collisions, and PostgreSQL would not have them.
+        SchemaDrift: a unique index over an expression or by a collation of the application's own: capture could
+            not see its collisions.
     """
     found = []
     for _, name, unique, origin, _ in connection.execute(f"PRAGMA index_list({quote(table)})").fetchall():
@@ -104,13 +108,14 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[tuple[st
             continue
         details = connection.execute(f"PRAGMA index_xinfo({quote(name)})").fetchall()
         columns = [(column, collation) for _, _, column, _, collation, is_key in details if is_key]
-        if any(column is None or collation != "BINARY" for column, collation in columns):
+        known = ("BINARY",) if origin == "pk" else BUILT_IN_COLLATIONS
+        if any(column is None or collation.upper() not in known for column, collation in columns):
             raise SchemaDrift(
                 f"unique index {name} on {table} covers an expression or has a collation of its own",
                 hint="make it a unique index over columns, compared as they are",
             )
         if origin != "pk":
-            found.append(tuple(column for column, _ in columns))
+            found.append(tuple((column, collation.upper()) for column, collation in columns))
     return tuple(sorted(set(found)))
 
 
@@ -263,27 +268,6 @@ def _columns(
     return columns
 
 
-def limit_of(kind: Kind, full: str) -> tuple[int, ...]:
-    """The numbers in brackets behind a type as format_type() prints it: length, precision, scale."""
-    found = re.search(r"\((-?\d+(?:,-?\d+)*)\)", full) if kind in _LIMITED else None
-    return tuple(map(int, found[1].split(","))) if found else ()
-
-
-_LIMITED = (Kind.TEXT, Kind.NUMERIC, Kind.TIMESTAMP, Kind.TIME, Kind.INSTANT, Kind.INTERVAL)
-
-
-def affinity(declared: str) -> str:
-    """What SQLite's column makes of the values that are put into it, by its declared type."""
-    name = declared.upper()
-    if "INT" in name:
-        return "integer"
-    if any(word in name for word in ("CHAR", "CLOB", "TEXT")):
-        return "text"
-    if "BLOB" in name or not name.strip():
-        return "blob"
-    return "real" if any(word in name for word in ("REAL", "FLOA", "DOUB")) else "numeric"
-
-
 # The labels of every enum by its type, as format_type() spells it.
 ENUM_LABELS = """
 SELECT format_type(e.enumtypid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
@@ -343,8 +327,3 @@ def postgres_keys(connection: psycopg.Connection[Any]) -> Schema:
         )
         schema[name] = Table(name, key, key)
     return schema
-
-
-def normal_declared(declared: str) -> str:
-    """A declared SQLite type without its length."""
-    return re.sub(r"\s*\(.*", "", declared).upper()

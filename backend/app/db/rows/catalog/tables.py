@@ -79,6 +79,7 @@ FRAMEWORK_TABLES = frozenset(
 NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
 _TIMES = (Kind.TIMESTAMP, Kind.TIME, Kind.INSTANT)
 
+Unique = tuple[tuple[str, str], ...]  # (column, collation) of a unique key on SQLite
 Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 
 
@@ -142,13 +143,13 @@ class Column:
 class Table:
     """A table that takes part.
 
-    `uniques` are the column lists of SQLite's unique keys other than the primary key.
+    `uniques` are SQLite's unique keys other than the primary key: columns, each with its collation.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[Column, ...]
-    uniques: tuple[tuple[str, ...], ...] = field(default=())
+    uniques: tuple[Unique, ...] = field(default=())
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -81,12 +81,18 @@ def sqlite_triggers(schema: Schema) -> dict[str, str]:
             values = {
                 **same,
                 "n": str(n),
-                "columns": ", ".join(map(quote, unique)),
-                "same_values": " AND ".join(f"{quote(c)} = NEW.{quote(c)}" for c in unique),
+                "columns": ", ".join(quote(column) for column, _ in unique),
+                "same_values": " AND ".join(_same_value(*part) for part in unique),
             }
             for event in ("collide_insert", "collide_update"):
                 triggers[f"{_prefix(table)}_{event}{n}"] = _fill(sql[event], f"_{event}{{n}}", values)
     return triggers
+
+
+def _same_value(column: str, collation: str) -> str:
+    """Whether a row collides with the new one in a column of a unique key, as the key compares."""
+    told = "" if collation == "BINARY" else f" COLLATE {collation}"
+    return f"{quote(column)} = NEW.{quote(column)}{told}"
 
 
 def _fill(block: str, suffix: str, values: dict[str, str]) -> str:

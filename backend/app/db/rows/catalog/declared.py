@@ -1,0 +1,33 @@
+"""What a declared type says: the numbers in its brackets, and what SQLite makes of values."""
+
+from __future__ import annotations
+
+import re
+
+from app.db.rows.kinds import Kind
+
+
+def limit_of(kind: Kind, full: str) -> tuple[int, ...]:
+    """The numbers in brackets behind a type as format_type() prints it: length, precision, scale."""
+    found = re.search(r"\((-?\d+(?:,-?\d+)*)\)", full) if kind in _LIMITED else None
+    return tuple(map(int, found[1].split(","))) if found else ()
+
+
+_LIMITED = (Kind.TEXT, Kind.NUMERIC, Kind.TIMESTAMP, Kind.TIME, Kind.INSTANT, Kind.INTERVAL)
+
+
+def affinity(declared: str) -> str:
+    """What SQLite's column makes of the values that are put into it, by its declared type."""
+    name = declared.upper()
+    if "INT" in name:
+        return "integer"
+    if any(word in name for word in ("CHAR", "CLOB", "TEXT")):
+        return "text"
+    if "BLOB" in name or not name.strip():
+        return "blob"
+    return "real" if any(word in name for word in ("REAL", "FLOA", "DOUB")) else "numeric"
+
+
+def normal_declared(declared: str) -> str:
+    """A declared SQLite type without its length."""
+    return re.sub(r"\s*\(.*", "", declared).upper()

@@ -1,0 +1,69 @@
+"""Keys that SQLite spells otherwise than their column was learnt; each case was found by `make fuzz`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.db.common.urls import Side
+from app.db.switch.coordinator import Coordinator, Moved
+from migration.verify.run import Verify
+from tests.data.dirty.dirty_stage import Stage, staged
+
+
+@pytest.fixture
+def stage(tmp_path: Path, pg_url: str) -> Iterator[Stage]:
+    with staged(
+        tmp_path,
+        pg_url,
+        [
+            "CREATE TABLE seen (id TEXT PRIMARY KEY, v TEXT)",
+            "CREATE TABLE hosts (id TEXT PRIMARY KEY, v TEXT)",
+        ],
+        [
+            "CREATE TABLE seen (id timestamptz PRIMARY KEY, v text)",
+            "CREATE TABLE hosts (id inet PRIMARY KEY, v text)",
+        ],
+    ) as made:
+        made.write(
+            "INSERT INTO seen VALUES ('2026-01-05 10:00:00.123456+05:30', 'x')",
+            "INSERT INTO hosts VALUES ('2001:DB8::A', 'x'), ('10.0.0.1', 'y')",
+        )
+        made.fill()
+        yield made
+
+
+def switch(stage: Stage, to: Side) -> None:
+    assert Verify(stage.applier).run().clean
+    outcome = Coordinator(stage.applier, max_pause_ms=10_000).move(to)
+    assert isinstance(outcome, Moved), outcome
+
+
+def rows(stage: Stage, table: str) -> list[tuple[str, str]]:
+    return stage.sqlite.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+
+
+@pytest.mark.parametrize(
+    "key", ["2026-01-05 11:00:00+05:30", "2026-01-05T11:00+05:30", "2026-01-05 05:30:00Z"]
+)
+def test_an_instant_in_a_form_that_came_after_the_copy_is_found_and_deleted(stage: Stage, key: str) -> None:
+    stage.write(f"INSERT INTO seen VALUES ('{key}', 'y')")
+    stage.round()
+    switch(stage, Side.POSTGRES)
+    stage.postgres.execute("DELETE FROM seen WHERE id = '2026-01-05 05:30:00+00'")
+    stage.round()
+    assert rows(stage, "seen") == [("2026-01-05 10:00:00.123456+05:30", "x")]
+    assert Verify(stage.applier).run().clean
+
+
+def test_an_address_in_capitals_is_no_mismatch_for_the_check_of_the_changed_keys(stage: Stage) -> None:
+    switch(stage, Side.POSTGRES)
+    stage.postgres.execute("UPDATE hosts SET v = 'new' WHERE id = '2001:db8::a'")
+    stage.round()
+    assert Verify(stage.applier).run().clean
+    stage.postgres.execute("UPDATE hosts SET v = 'newer' WHERE id = '2001:db8::a'")
+    outcome = Coordinator(stage.applier, max_pause_ms=10_000).move(Side.SQLITE)
+    assert isinstance(outcome, Moved), outcome
+    assert rows(stage, "hosts") == [("10.0.0.1", "y"), ("2001:DB8::A", "newer")]
