@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
@@ -73,6 +73,14 @@ class Prepared:
     steps: list[str] = field(default_factory=list)
 
 
+class Fence(Protocol):
+    """What keeps a PostgreSQL from being written that an earlier move left behind."""
+
+    def lift(self, connection: psycopg.Connection[Any]) -> None: ...
+
+    def put_back(self, connection: psycopg.Connection[Any]) -> None: ...
+
+
 def prepare(
     pair: Pair,
     stores: Stores,
@@ -81,12 +89,14 @@ def prepare(
     discard_target: bool = False,
     exclude: Collection[str] = (),
     report: Report = print,
+    fence: Fence | None = None,
 ) -> Prepared:
     """Bring both sides to the point where backfill can start, or complete what an earlier call began.
 
     Args:
         source: what makes PostgreSQL's tables.
         discard_target: remove rows that PostgreSQL already holds in the tables that both sides have.
+        fence: taken down when every rule has agreed, and put back if prepare fails.
         exclude: tables, and columns as TABLE.COLUMN, that take no part, on whichever side they are.
 
     Raises:
@@ -114,11 +124,11 @@ def prepare(
     without = left_out.resolve(
         exclude, left_out.sqlite_needs(sqlite.connection), left_out.postgres_needs(postgres.connection)
     )
-    _claim(postgres, source, discard_target, without)
+    _claim(postgres, source, discard_target, without, fence)
     try:
         return _build(pair, stores, source, discard_target, steps, step)
     except (SwitchError, psycopg.Error, DBAPIError, sqlite3.Error) as error:
-        _undo(stores, mode, error)
+        _undo(stores, mode, error, fence)
         raise
 
 
@@ -160,7 +170,7 @@ def _build(
     return Prepared(len(schema), already=False, steps=steps)
 
 
-def _undo(stores: Stores, mode: str, error: Exception) -> None:
+def _undo(stores: Stores, mode: str, error: Exception, fence: Fence | None) -> None:
     """Leave both sides as they were found, unless a side cannot be reached: then the same command goes on."""
     try:
         with stores.sqlite.write() as sqlite:
@@ -171,12 +181,18 @@ def _undo(stores: Stores, mode: str, error: Exception) -> None:
         with stores.postgres.write() as postgres:
             origin.restore(postgres)
             capture.remove_postgres(postgres)
+            if fence is not None:
+                fence.put_back(postgres)
     except (SwitchError, psycopg.Error, sqlite3.Error) as second:
         error.add_note(f"what prepare had done stands still: {second}")
 
 
-def _claim(postgres: PostgresStore, source: SchemaSource, discard: bool, without: LeftOut) -> None:
+def _claim(
+    postgres: PostgresStore, source: SchemaSource, discard: bool, without: LeftOut, fence: Fence | None
+) -> None:
     with postgres.write() as connection:
+        if fence is not None:
+            fence.lift(connection)
         for statement in tables.create_statements(Side.POSTGRES):
             connection.execute(statement.encode())
         origin.leave_out(connection, without.tables, without.columns)

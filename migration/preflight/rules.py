@@ -17,11 +17,13 @@ import psycopg
 
 from app.db.common.errors import Refused
 from app.db.common.settings import load_settings
+from app.db.common.urls import Side
 from app.db.revisions.source import SchemaSource
 from app.db.rows.catalog import postgres_columns, quote
 from app.db.rows.policy import Policy
-from app.db.sides.capture.foreign import postgres_triggers_of_others, sqlite_triggers_of_others
-from app.db.sides.control import is_prepared_postgres
+from app.db.sides.capture.foreign import foreign_on_postgres, foreign_on_sqlite
+from app.db.sides.control import is_prepared_postgres, is_prepared_sqlite
+from app.db.sides.locks import QUIET
 from migration.preflight import schema, server
 from migration.preflight.file import file_findings
 from migration.preflight.findings import left_out
@@ -201,22 +203,24 @@ def _reason(item: Finding) -> str:
 
 
 def _triggers(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None) -> Iterator[Finding]:
-    for name, table in sqlite_triggers_of_others(sqlite):
+    for trigger in foreign_on_sqlite(sqlite):
+        drop = f"DROP TRIGGER {quote(trigger.name)} (on SQLite)"
         yield Finding(
             "schema.trigger",
             Severity.BLOCKS,
-            f"trigger {name} on SQLite would fire again for what apply writes there",
-            f"move its work into the application, then: DROP TRIGGER {quote(name)} (on SQLite)",
-            table=table,
+            f"trigger {trigger.name} on SQLite would fire again for what apply writes there",
+            trigger.remedy
+            if is_prepared_sqlite(sqlite)
+            else f"{drop}; if its work is needed, create it after prepare with WHEN ({QUIET[Side.SQLITE]})",
+            table=trigger.table,
         )
     if postgres is None or not server.has_schema(postgres):
         return
-    for name, table in postgres_triggers_of_others(postgres):
+    for trigger in foreign_on_postgres(postgres):
         yield Finding(
             "schema.trigger",
             Severity.BLOCKS,
-            f"trigger {name} on PostgreSQL would fire again for what copy and apply write there",
-            "move its work into the application, then: "
-            f"ALTER TABLE {quote(table)} DISABLE TRIGGER {quote(name)} (on PostgreSQL)",
-            table=table,
+            f"trigger {trigger.name} on PostgreSQL would fire again for what copy and apply write there",
+            trigger.remedy,
+            table=trigger.table,
         )

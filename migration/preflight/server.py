@@ -11,7 +11,6 @@ from psycopg.rows import dict_row
 from app.db.common.settings import ShimSettings
 from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
 from app.db.sides.capture import triggers as capture
-from app.db.sides.capture.inventory import foreign_on_postgres
 from app.db.sides.capture.silence import silencing
 from app.db.sides.postgres.forms import FORMS
 from migration.preflight.findings.report import Finding, Severity
@@ -153,14 +152,6 @@ def server_findings(
     yield from _triggers_off(connection)
     yield from _connections(facts, settings)
     yield from _forms(connection)
-    for trigger in foreign_on_postgres(connection):
-        yield Finding(
-            "postgres.trigger",
-            Severity.WARNS,
-            f"trigger {trigger.name} would fire on rows that are copied and applied, and may change them",
-            trigger.remedy,
-            table=trigger.table,
-        )
     if estimated_bytes > facts["wal"]:
         yield Finding(
             "postgres.wal",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -154,11 +155,29 @@ def _must_be_writable(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def reopen(stores: Stores, *, discard: bool) -> None:
-    """Make sure that a move may begin here, before `prepare` changes anything.
+@dataclass(frozen=True)
+class RetiredFence:
+    """The permanent fence of a PostgreSQL that is to be filled anew: taken down by the claim, put back if that comes to nothing."""
+
+    epoch: int
+
+    def lift(self, connection: psycopg.Connection[Any]) -> None:
+        """Take it down, in the caller's transaction."""
+        unfence_postgres(connection)
+
+    def put_back(self, connection: psycopg.Connection[Any]) -> None:
+        """Put it back, in the caller's transaction."""
+        retire_postgres(connection, self.epoch)
+
+
+def reopen(stores: Stores, *, discard: bool) -> RetiredFence | None:
+    """Make sure that a move may begin here; changes nothing.
 
     Args:
-        discard: a PostgreSQL that was left behind may be filled anew, so its fence is removed.
+        discard: a PostgreSQL that was left behind may be filled anew.
+
+    Returns:
+        Its fence, which `prepare` takes down once all rules have agreed; None if there is none.
 
     Raises:
         Refused: a side was retired: its data are older than the primary's; or PostgreSQL serves as primary.
@@ -172,11 +191,10 @@ def reopen(stores: Stores, *, discard: bool) -> None:
         )
     must_not_serve(stores.postgres.connection)
     if (epoch := postgres_retired_at(stores.postgres.connection)) is None:
-        return
+        return None
     if not discard:
         raise Refused(
             f"this PostgreSQL database was retired, the primary is sqlite since epoch {epoch}",
             hint="name an empty database, or repeat with --discard-target to fill this one anew",
         )
-    with stores.postgres.write() as connection:
-        unfence_postgres(connection)
+    return RetiredFence(epoch)

@@ -125,7 +125,7 @@ def prepare_verb(
     """Make the tables on PostgreSQL, and switch log, capture and fence on, on both sides."""
     with call.stores() as stores:
         confirm_discard(call, stores, discard_target, exclude or (), yes)
-        retired.reopen(stores, discard=discard_target)
+        fence = retired.reopen(stores, discard=discard_target)
         done = prepare(
             call.pair(),
             stores,
@@ -133,6 +133,7 @@ def prepare_verb(
             discard_target=discard_target,
             exclude=exclude or (),
             report=call.report,
+            fence=fence,
         )
     return _prepared(done)
 
@@ -303,7 +304,9 @@ def prepared_side(
     call: Call, stores: Stores, discard: bool, exclude: Collection[str], schema: str | None
 ) -> Side:
     """Prepare, unless that is done; returns the primary."""
-    retired.reopen(stores, discard=discard)
+    fence = retired.reopen(stores, discard=discard)
     source = _source(stores, schema)
-    prepare(call.pair(), stores, source, discard_target=discard, exclude=exclude, report=call.report)
+    prepare(
+        call.pair(), stores, source, discard_target=discard, exclude=exclude, report=call.report, fence=fence
+    )
     return stores.postgres.read_control().primary

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.db.apply.compare import Mismatch
 from app.db.apply.round import Applier
-from app.db.sides.capture.inventory import foreign_triggers
+from app.db.sides.capture.foreign import foreign_triggers
 from migration.common.render import Advance
 from migration.verify.repair import Repaired, repair_all
 from migration.verify.run import Verify, VerifyProgress, VerifyResult

@@ -21,7 +21,7 @@ from app.db.common.urls import Side
 from app.db.rows import keys
 from app.db.rows.catalog import Schema, Table
 from app.db.rows.keys import Key, RawKey
-from app.db.sides.capture.inventory import foreign_triggers
+from app.db.sides.capture.foreign import foreign_triggers
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.phase import record
 from app.db.switch.state.writable import Strangers, forget, strangers

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 
 from app.db.common.errors import SwitchError
 from app.db.common.settings import ShimSettings
-from app.db.common.urls import make_pair, parse_url
+from app.db.common.urls import Side, make_pair, parse_url
 from app.db.revisions.source import Alembic, SchemaSource
 from app.db.rows.policy import Policy
+from app.db.sides.locks import QUIET
 from app.db.sides.stores import Stores
 from migration.common.failures import failure
 from migration.fill import prepare as preparing
@@ -67,7 +68,10 @@ CASES = {
             "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
             "CREATE TRIGGER touched BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch()",
         ),
-        remedy=('p:ALTER TABLE "t" DISABLE TRIGGER "touched"',),
+        remedy=(
+            "p:DROP TRIGGER touched ON t",
+            f"p:CREATE TRIGGER touched BEFORE UPDATE ON t FOR EACH ROW WHEN ({QUIET[Side.POSTGRES]}) EXECUTE FUNCTION touch()",
+        ),
     ),
     "no_primary_key": Case(
         "schema.no_primary_key",
@@ -194,7 +198,6 @@ ELSEWHERE = {
     "row.last_id": "the gate `sequences` is closed, see the ids that are given out once",
     "postgres.triggers_off": "silenced triggers have tests of their own",
     "postgres.event_trigger": "silenced triggers have tests of their own",
-    "postgres.trigger": "foreign triggers have tests of their own",
     "sqlite.version": "the library of this Python",
     "sqlite.damaged": "a damaged page is made in the tests of files",
     "sqlite.unreadable": "as above",

@@ -10,7 +10,7 @@ import pytest
 
 from app.db.common.urls import Side, parse_url
 from app.db.rows.policy import Policy
-from app.db.sides.capture.inventory import QUIET
+from app.db.sides.locks import QUIET
 from app.db.switch.gates import evaluate
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.run import run
@@ -57,7 +57,7 @@ def test_one_on_postgres_is_named_and_the_remedy_works(pair: SmallPair) -> None:
     named = [
         item
         for item in run(pair.path, parse_url(pair.url, name="test"), Policy()).findings
-        if item.code == "postgres.trigger"
+        if item.code == "schema.trigger"
     ]
     assert [(item.table, item.remedy) for item in named] == [("parents", remedy)]
 

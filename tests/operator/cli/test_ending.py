@@ -10,6 +10,7 @@ import pytest
 from alembic import command
 from sqlalchemy.exc import OperationalError
 
+from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, arm
 from app.db.revisions.chain import alembic_config
 from app.db.sides.capture.triggers import FENCED_TEXT
@@ -74,6 +75,25 @@ def test_a_retired_postgres_can_be_filled_anew(at_stage: AtStage) -> None:
     assert (answer.code, answer.data["error"]) == (1, "Refused") and "retired" in answer.data["message"]
     assert sides.run("run", "--discard-target", "--yes", sides.database, "--cutover").outcome == "moved"
     assert sides.writable("postgres") and not sides.writable("sqlite")
+
+
+@pytest.mark.parametrize("fails", ["rule", "later"])
+def test_the_fence_of_a_retired_postgres_stands_until_all_rules_agree(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    sides = at_stage("back")
+    assert sides.run("complete", "--yes").code == 0
+    if fails == "rule":
+        sides.sqlite("CREATE TABLE loose (a TEXT)")
+    else:
+
+        def fails_late(*_: object, **__: object) -> None:
+            raise Refused("something that only building shows")
+
+        monkeypatch.setattr("migration.fill.prepare._set_aside", fails_late)
+    answer = sides.run("prepare", "--discard-target", "--yes", sides.database)
+    assert answer.code != 0
+    assert set(sides.traces()[1]) == {"st_retired"} and not sides.writable("postgres")
 
 
 def test_a_retired_file_cannot_be_the_source_of_a_move(at_stage: AtStage) -> None:

@@ -7,11 +7,15 @@ one of ours.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
+from app.db.common.urls import Side
 from app.db.rows.catalog import takes_part
+from app.db.sides.locks import QUIET
 
 # Every SQLite trigger of ours writes the log, guards it, or is the permanent fence of a retired file.
 OURS_ON_SQLITE = (
@@ -24,23 +28,59 @@ OURS_ON_POSTGRES = (
     "(t.tgname ~ '^st_(capture_(insert|update|delete|truncate)|fence|retired)$' "
     "AND p.proname ~ '^st_(capture_.*|fence|retired)$' AND p.prosrc ~ 'st_admit\\(\\)|takes no application writes')"
 )
+# Those that fire, rules included. A condition on what apply sets keeps one still while apply writes.
+_ON_SQLITE = f"""
+SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' AND NOT {OURS_ON_SQLITE} AND sql NOT LIKE '%applying%'
+AND tbl_name NOT IN (SELECT name FROM sqlite_master WHERE type = 'view') ORDER BY 1, 2
+"""
 _ON_POSTGRES = f"""
-SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-AND NOT {OURS_ON_POSTGRES}
-ORDER BY c.relname, t.tgname
+SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+AND NOT {OURS_ON_POSTGRES} AND pg_get_triggerdef(t.oid) NOT LIKE '%st.applying%'
+UNION ALL
+SELECT c.relname, r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled IN ('O', 'A')
+ORDER BY 1, 2
 """
 
 
-def sqlite_triggers_of_others(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The application's own triggers on tables that take part: (name, table)."""
-    rows = connection.execute(
-        f"SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND NOT {OURS_ON_SQLITE} "
-        "AND tbl_name NOT IN (SELECT name FROM sqlite_master WHERE type = 'view') ORDER BY tbl_name, name"
-    ).fetchall()
-    return [(name, table) for name, table in rows if takes_part(table)]
+@dataclass(frozen=True)
+class ForeignTrigger:
+    """A trigger or rule of the application's own that fires while apply writes, and may change what it writes."""
+
+    side: Side
+    table: str
+    name: str
+
+    @property
+    def place(self) -> str:
+        """Its name, its table and its side, as people read them."""
+        side = "SQLite" if self.side is Side.SQLITE else "PostgreSQL"
+        return f"{self.name} on {self.table} ({side})"
+
+    def __str__(self) -> str:
+        return f"trigger {self.place} fires on what apply writes; {self.remedy}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, on a pair that is prepared; on PostgreSQL at any time."""
+        return f"create it again with WHEN ({QUIET[self.side]}), or drop it for the time of the move"
 
 
-def postgres_triggers_of_others(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
-    """The same on PostgreSQL, without those that are disabled."""
-    return [row for row in connection.execute(_ON_POSTGRES.encode()).fetchall() if takes_part(row[1])]
+def foreign_triggers(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], tables: Collection[str]
+) -> list[ForeignTrigger]:
+    """The application's own triggers on some tables of either side that apply would set off."""
+    found = foreign_on_sqlite(sqlite) + foreign_on_postgres(postgres)
+    return [item for item in found if item.table in tables]
+
+
+def foreign_on_sqlite(connection: sqlite3.Connection) -> list[ForeignTrigger]:
+    """Those of SQLite, on all tables that take part."""
+    return [ForeignTrigger(Side.SQLITE, *row) for row in connection.execute(_ON_SQLITE) if takes_part(row[0])]
+
+
+def foreign_on_postgres(connection: psycopg.Connection[Any]) -> list[ForeignTrigger]:
+    """Those of PostgreSQL, on all tables that take part."""
+    rows = connection.execute(_ON_POSTGRES.encode()).fetchall()
+    return [ForeignTrigger(Side.POSTGRES, *row) for row in rows if takes_part(row[0])]

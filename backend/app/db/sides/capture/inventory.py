@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from app.db.common.errors import CaptureLost
-from app.db.common.urls import Side
-from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal, spellings, takes_part
-from app.db.sides.capture.foreign import OURS_ON_POSTGRES, OURS_ON_SQLITE
+from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal, spellings
 from app.db.sides.capture.triggers import postgres_function
-from app.db.sides.locks import QUIET
 
 _INSERT = "st_capture_insert"
 # Trigger name to the event bit of pg_trigger.tgtype; AFTER and FOR EACH STATEMENT are zero there.
@@ -71,58 +65,3 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
             f"{len(wrong)} capture triggers are missing or changed on PostgreSQL, {wrong[0]} among them",
             hint="run st-migrate schema upgrade, which puts them back, then st-migrate verify",
         )
-
-
-# Triggers that are not ours and fire, rules included. A condition on st.applying keeps one still while
-# apply writes.
-_FOREIGN = f"""
-SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
-AND NOT {OURS_ON_POSTGRES} AND pg_get_triggerdef(t.oid) NOT LIKE '%st.applying%'
-UNION ALL
-SELECT c.relname, r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled IN ('O', 'A')
-ORDER BY 1, 2
-"""
-
-
-@dataclass(frozen=True)
-class ForeignTrigger:
-    """A trigger or rule of the application's own that fires while apply writes, and may change what it writes."""
-
-    side: Side
-    table: str
-    name: str
-
-    @property
-    def place(self) -> str:
-        """Its name, its table and its side, as people read them."""
-        side = "SQLite" if self.side is Side.SQLITE else "PostgreSQL"
-        return f"{self.name} on {self.table} ({side})"
-
-    def __str__(self) -> str:
-        return f"trigger {self.place} fires on what apply writes; {self.remedy}"
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it, on a pair that is prepared."""
-        return f"create it again with WHEN ({QUIET[self.side]}), or drop it for the time of the move"
-
-
-def foreign_triggers(
-    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], tables: Collection[str]
-) -> list[ForeignTrigger]:
-    """The application's own triggers on some tables of either side that apply would set off."""
-    ours = sqlite.execute(
-        f"SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' AND NOT {OURS_ON_SQLITE} "
-        "AND sql NOT LIKE '%applying%' ORDER BY 1, 2"
-    ).fetchall()
-    return [ForeignTrigger(Side.SQLITE, *row) for row in ours if row[0] in tables] + [
-        item for item in foreign_on_postgres(postgres) if item.table in tables
-    ]
-
-
-def foreign_on_postgres(connection: psycopg.Connection[Any]) -> list[ForeignTrigger]:
-    """The same for PostgreSQL, on all tables."""
-    rows = connection.execute(_FOREIGN.encode()).fetchall()
-    return [ForeignTrigger(Side.POSTGRES, *row) for row in rows if takes_part(row[0])]

@@ -20,7 +20,8 @@ from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import SchemaSource
 from app.db.rows.catalog import Schema, read_schema
-from app.db.sides.capture.inventory import check_postgres_inventory, foreign_triggers
+from app.db.sides.capture.foreign import foreign_triggers
+from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.silence import check_silence
 from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.control import Control
