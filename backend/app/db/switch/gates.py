@@ -114,7 +114,7 @@ class _Gates(Checks):
         yield _gate(self.attempt())
         for check in (*self.sound(), self.indexes(), self.quarantine(), self.verify()):
             yield _gate(check)
-        lagging = "let st-migrate worker catch up; st-migrate status shows the lag"
+        lagging = "run st-migrate worker --until-drained"
         yield _gate(make("lag", self._lag, lagging))
         wider = "give what is named another id, or its column a wider type"
         yield _gate(make("sequences", self._sequences, wider))
@@ -135,7 +135,10 @@ class _Gates(Checks):
         with primary.source() as source:
             behind = source.backlog(position).entries
         standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Skipped) else ""
-        return behind <= self._max_lag, f"{behind} changes behind, {self._max_lag} allowed{standing}"
+        told = f"{behind} changes behind, {self._max_lag} allowed{standing}"
+        if behind > self._max_lag and self._arbiter.paused:
+            raise Refused(told, hint="run st-migrate resume, then st-migrate worker --until-drained")
+        return behind <= self._max_lag, told
 
     def _sequences(self) -> Verdict:
         found = Ids(self._stores, self.tables).objections(self._to)
