@@ -18,7 +18,7 @@ from tests.support.pairs import PlainTables, TestPair
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """These pairs have no Alembic chain."""
-    monkeypatch.setattr(gates, "Alembic", PlainTables)
+    monkeypatch.setattr(gates, "source_of", lambda connection: PlainTables())
 
 
 def test_who_holds_the_fence_down_is_named(promoted: TestPair) -> None:
