@@ -23,7 +23,18 @@ from typing import Any
 
 from loadtests.burst.draw import drawings, page, picture
 from loadtests.burst.run import Outcome, play
-from loadtests.burst.send.plan import CALM, MODES, MOST, PROFILES, SITUATIONS, Burst, Case, cases
+from loadtests.burst.send.plan import (
+    CALM,
+    DISPATCHES,
+    INLINE,
+    MODES,
+    MOST,
+    PROFILES,
+    SITUATIONS,
+    Burst,
+    Case,
+    cases,
+)
 from loadtests.burst.tables import BEFORE, NOW, as_table, ratios, told
 from loadtests.burst.verdict import checks
 from loadtests.burst.world import World
@@ -43,6 +54,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mode", choices=MODES, action="append", default=[], help="this one; may repeat")
     parser.add_argument("--count", type=_count, action="append", default=[], help="this size; may repeat")
     parser.add_argument("--during", choices=SITUATIONS, action="append", default=[], help="only meanwhile")
+    parser.add_argument(
+        "--dispatch", choices=DISPATCHES, action="append", default=[], help="of AUTO orders; may repeat"
+    )
     parser.add_argument("--repeats", type=int, choices=range(1, 10), default=1, metavar="1..9")
     parser.add_argument(
         "--before", type=Path, metavar="PATH", help="a checkout to compare with, in the same run"
@@ -76,7 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     profile = PROFILES[options.profile]
     chosen = cases(
-        profile, quick=options.quick, modes=options.mode, counts=options.count, situations=options.during
+        profile,
+        quick=options.quick,
+        modes=options.mode,
+        counts=options.count,
+        situations=options.during,
+        dispatches=options.dispatch,
     )
     lines = Lines()
     lines.title(f"{profile.name}: {profile.why}")
@@ -90,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             worlds = Worlds(base, server, options)
             for case in chosen:
                 for repeat in range(options.repeats):
-                    for code in turns(repeat, with_before=options.before is not None):
+                    for code in turns(
+                        repeat, with_before=options.before is not None and case.dispatch == INLINE
+                    ):
                         row, outcome = _one(
                             worlds, case, code, repeat, server, options, answered=profile.answered
                         )
@@ -139,12 +160,12 @@ class Worlds:
         self._base = base
         self._server = server
         self._options = options
-        self._calm: dict[tuple[str, str], World] = {}
+        self._calm: dict[tuple[str, str, str], World] = {}
         self._made = 0
 
     def get(self, case: Case, code: str) -> World:
         """A world that is made."""
-        known = self._calm.get((code, case.mode))
+        known = self._calm.get((code, case.mode, case.dispatch))
         if known is not None and case.situation == CALM:
             return known
         self._made += 1
@@ -155,12 +176,12 @@ class Worlds:
             case.mode,
             checkout=self._options.before.resolve() if code == BEFORE else REPO,
             name=name,
-            settings=self._settings(),
+            settings={"ST_WEBHOOK_DISPATCH": case.dispatch} | self._settings(),
             workers=self._options.workers,
         )
         world.make(case.situation)
         if case.situation == CALM:
-            self._calm[code, case.mode] = world
+            self._calm[code, case.mode, case.dispatch] = world
         return world
 
     def _settings(self) -> dict[str, str]:
@@ -184,7 +205,7 @@ def _one(
 ) -> tuple[dict[str, Any], Outcome | None]:
     load, started = os.getloadavg()[0], time.time()
     row: dict[str, Any] = {
-        "name": case.name, "mode": case.mode, "situation": case.situation, "count": case.count, "code": code,
+        "name": case.name, "dispatch": case.dispatch, "mode": case.mode, "situation": case.situation, "count": case.count, "code": code,
         "repeat": repeat, "held": False, "checks": [], "problems": [],
     }  # fmt: skip
     burst = Burst(case.count, auto=options.auto, seed=options.seed + repeat)

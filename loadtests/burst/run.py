@@ -274,7 +274,8 @@ def _state(side: Database, run: str) -> _State:
         f"SELECT o.status, count(*) AS n {of_run} GROUP BY o.status ORDER BY o.status", (_like(run),)
     )
     left = side.select(
-        f"SELECT count(*) AS n {of_run} AND o.mode = 'AUTO' AND o.status = 'WAITING' AND o.error_message IS NULL",
+        f"SELECT count(*) AS n {of_run} AND o.mode = 'AUTO' AND o.status IN ('WAITING', 'SENDING')"
+        " AND o.error_message IS NULL",
         (_like(run),),
     )
     return _State(alerts[0]["n"], tuple((row["status"], row["n"]) for row in orders), left[0]["n"])

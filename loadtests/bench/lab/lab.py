@@ -23,7 +23,7 @@ ROLE = "bench"  # a role with a plain password: pgloader cannot read every one
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything.
+    """How much of everything. `peers`: other programs that have to be installed first take part.
 
     `long_repeats`: of what takes minutes each. `growth`: row counts whose copy is measured for linearity.
     """
@@ -42,20 +42,25 @@ class Sizes:
     clients: tuple[int, ...]
     workers: tuple[int, ...]
     switches: int
+    jobs: int
+    job_workers: tuple[int, ...]
+    peers: bool
 
 
 FULL = Sizes(
     repeats=3, long_repeats=2, candles=2_000_000, sample=True, growth=(1_000_000, 5_000_000, 20_000_000),
     commits=400, threads=(1, 8), capture_rows=100_000, backlog=1_000_000, burst=1_000, requests=160,
-    clients=(1, 8, 32, 64), workers=(1, 4), switches=30,
+    clients=(1, 8, 32, 64), workers=(1, 4), switches=30, jobs=10_000, job_workers=(1, 2, 4, 8), peers=True,
 )  # fmt: skip
 QUICK = Sizes(
     repeats=2, long_repeats=1, candles=100_000, sample=True, growth=(), commits=100, threads=(1, 8),
-    capture_rows=10_000, backlog=50_000, burst=300, requests=100, clients=(1, 8), workers=(2,), switches=6,
+    capture_rows=10_000, backlog=50_000, burst=300, requests=100, clients=(1, 8), workers=(2,), switches=6, jobs=1_000,
+    job_workers=(1, 2, 4, 8), peers=True,
 )  # fmt: skip
 TINY = Sizes(
     repeats=1, long_repeats=1, candles=2_000, sample=False, growth=(), commits=8, threads=(2,),
-    capture_rows=200, backlog=600, burst=20, requests=6, clients=(2,), workers=(1,), switches=2,
+    capture_rows=200, backlog=600, burst=20, requests=6, clients=(2,), workers=(1,), switches=2, jobs=40,
+    job_workers=(2,), peers=False,
 )  # fmt: skip
 
 
@@ -76,9 +81,12 @@ class Lab:
         self.server = EmbeddedPostgres()
         self._numbers = itertools.count(1)
 
-    def database(self) -> str:
-        """The URL of a fresh, empty PostgreSQL database."""
-        return self.server.create_database(f"bench_{next(self._numbers)}")
+    def database(self, template: str | None = None) -> str:
+        """The URL of a fresh PostgreSQL database: an empty one, or a copy of one that nobody uses."""
+        name = f"bench_{next(self._numbers)}"
+        if template is None:
+            return self.server.create_database(name)
+        return self.server.create_database(name, template=template.rpartition("/")[2])
 
     def file(self, stem: str) -> Path:
         """A path that no other part uses."""

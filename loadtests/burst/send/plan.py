@@ -17,6 +17,7 @@ from loadtests.traffic.signals import Signals
 
 USERS = ("bar_one", "bar_two", "bar_three", "bar_four", "bar_five", "bar_six")
 AUTO_USER = "bar_auto"
+INLINE, QUEUE = DISPATCHES = ("inline", "queue")
 BROKER = "angelone"  # only a user's own connection counts there, so that MANUAL sales ask no broker
 CALM, BACKFILL, VERIFY, CUTOVER = "calm", "backfill", "verify", "cutover"
 SITUATIONS = (CALM, BACKFILL, VERIFY, CUTOVER)
@@ -102,17 +103,19 @@ class Profile:
 
 @dataclass(frozen=True)
 class Case:
-    """One burst: its mode, what goes on meanwhile, its size."""
+    """One burst: its mode, what goes on meanwhile, its size, and how AUTO orders get to their broker."""
 
     mode: str
     situation: str
     count: int
+    dispatch: str = INLINE
 
     @property
     def name(self) -> str:
         """As tables show it."""
         meanwhile = "" if self.situation == CALM else f", {self.situation}"
-        return f"{self.mode}{meanwhile}, {self.count:,}"
+        how = "" if self.dispatch == INLINE else f", {self.dispatch}"
+        return f"{self.mode}{meanwhile}, {self.count:,}{how}"
 
 
 def cases(
@@ -122,8 +125,12 @@ def cases(
     modes: Sequence[str] = (),
     counts: Sequence[int] = (),
     situations: Sequence[str] = (),
+    dispatches: Sequence[str] = (),
 ) -> list[Case]:
-    """The bursts of a profile, smaller ones first; what the caller names replaces what the profile says."""
+    """The bursts of a profile, smaller ones first; what the caller names replaces what the profile says.
+
+    Unless dispatches are named, orders go out inline, and of each mode the smallest burst is played with the queue too.
+    """
     if quick and profile.quick and not modes:
         modes = profile.quick[0]
     if quick and profile.quick and not counts:
@@ -136,7 +143,11 @@ def cases(
     pairs = [mode for mode in modes or (SYNC,) if mode in (SYNC, ASYNC)]
     if size:
         found += [Case(mode, kind, size) for mode in pairs for kind in during if kind != CALM]
-    return found
+    if dispatches:
+        return [replace(case, dispatch=dispatch) for case in found for dispatch in dispatches]
+    calm = [case for case in found if case.situation == CALM]
+    least = min((case.count for case in calm), default=0)
+    return found + [replace(case, dispatch=QUEUE) for case in calm if case.count == least]
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(

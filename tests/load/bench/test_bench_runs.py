@@ -18,7 +18,7 @@ SIDES_OF_COPY = {"this tool", "COPY of a text file"}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", list(bench.PARTS))
+@pytest.mark.parametrize("name", [*bench.PARTS, *bench.UNPUBLISHED])
 def test_part(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

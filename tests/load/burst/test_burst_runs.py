@@ -16,7 +16,7 @@ from loadtests import load
 from loadtests.burst import run
 from loadtests.burst.draw import drawings, picture
 from loadtests.burst.run import play, senders
-from loadtests.burst.send.plan import SQLITE, Burst
+from loadtests.burst.send.plan import DISPATCHES, SQLITE, Burst
 from loadtests.burst.world import World
 from loadtests.stage.processes import kill_group
 from loadtests.traffic.ledger import Delivery, Outcome, read_ledgers
@@ -25,11 +25,12 @@ COUNT = 200
 
 
 @pytest.mark.timeout(180)
-def test_a_burst_on_sqlite_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dispatch", DISPATCHES)
+def test_a_burst_on_sqlite_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dispatch: str) -> None:
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # the backend would take itself for a test
     monkeypatch.setattr(run, "STILL_S", 1.0)
-    refuses = {"BURST_BROKER_REFUSED_PER_THOUSAND": "300"}
-    world = World(tmp_path / "w", None, SQLITE, settings=refuses, workers=1)
+    settings = {"BURST_BROKER_REFUSED_PER_THOUSAND": "300", "ST_WEBHOOK_DISPATCH": dispatch}
+    world = World(tmp_path / "w", None, SQLITE, settings=settings, workers=1)
     world.make()
     found = play(world, Burst(COUNT, auto=0.2), resend_delay_s=0.5)
     assert (found.failed_writers, found.tally.cut_off, found.problems) == (0, 0, [])
@@ -37,11 +38,14 @@ def test_a_burst_on_sqlite_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found.verdict.acknowledged + found.verdict.unknown + found.verdict.failed == COUNT
     with closing(sqlite3.connect(world.sqlite_path)) as connection:
         (alerts,) = connection.execute("SELECT count(*) FROM alerts").fetchone()
+        jobs = connection.execute("SELECT DISTINCT status FROM order_jobs").fetchall()
+    assert jobs == ([("DONE",)] if dispatch == "queue" else [])
     assert found.verdict.acknowledged <= alerts <= COUNT
     assert found.verdict.acknowledged
     broker = found.broker
     assert broker.placed
     assert broker.refused
+    assert broker.findings == ()
     assert broker.placed + broker.refused + broker.put_aside == broker.orders
     assert found.processor_s > 0
     figures = json.loads(json.dumps(found.as_json()))

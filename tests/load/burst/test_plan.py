@@ -12,6 +12,7 @@ from loadtests.burst.send.plan import (
     MOST,
     POSTGRES,
     PROFILES,
+    QUEUE,
     SQLITE,
     SYNC,
     Burst,
@@ -57,13 +58,18 @@ def test_a_profile_is_played_in_every_mode_and_size_and_during_a_move() -> None:
     assert calm == {(mode, count) for mode in MODES for count in (500, 1000, 2000, 3000)}
     during = [(case.mode, case.situation, case.count) for case in played if case.situation != "calm"]
     assert during == [(SYNC, kind, 2000) for kind in ("backfill", "verify", "cutover")]
+    queued = [(case.mode, case.situation, case.count) for case in played if case.dispatch == QUEUE]
+    assert queued == [(mode, "calm", 500) for mode in MODES]
 
 
 def test_what_the_caller_names_is_played_alone() -> None:
     profile = PROFILES["bar_close"]
     assert [c.name for c in cases(profile, modes=[POSTGRES], counts=[7], situations=["calm"])] == [
-        "postgres, 7"
+        "postgres, 7",
+        "postgres, 7, queue",
     ]
+    queued = cases(profile, modes=[SYNC], counts=[7], situations=[CUTOVER], dispatches=[QUEUE])
+    assert [c.name for c in queued] == ["sync, cutover, 7, queue"]
     (one,) = cases(profile, modes=[ASYNC], counts=[7], situations=[CUTOVER])
     assert (one.mode, one.situation, one.count) == (ASYNC, CUTOVER, 7)
 
@@ -71,7 +77,7 @@ def test_what_the_caller_names_is_played_alone() -> None:
 def test_little_time_means_few_bursts_and_no_flood() -> None:
     quick = cases(PROFILES["bar_close"], quick=True)
     assert {case.mode for case in quick} == {SQLITE, SYNC}
-    assert len(quick) == 5
+    assert len(quick) == 7
     flood = PROFILES["bar_close_flood"]
     assert flood.counts == (MOST,)
     assert flood.quick is None
