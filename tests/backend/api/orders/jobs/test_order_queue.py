@@ -187,6 +187,37 @@ def test_a_worker_that_stood_still_before_asking_does_not_ask(
     assert _closings(db) == 1
 
 
+def test_a_worker_whose_job_another_one_has_in_its_hands_does_not_ask(
+    client: TestClient, db: Session, session_factory: Sessions, broker: FakeBroker, work: OrderWork,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The order still waits, so only the claim tells that it is the other one's to send."""
+    client.post("/webhook", json=BUY)
+    original = queued.dispatch_auto
+
+    def stand_still(*arguments: Any, **named: Any) -> Any:
+        _after(session_factory, LATER)
+        with session_factory() as other:
+            assert len(claim(other, ORDERS, "next", 1)) == 1
+            other.commit()
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(queued, "dispatch_auto", stand_still)
+    _turn(session_factory, work, "slow")
+    assert (_orders(db), _jobs(db), broker.placed) == ([("WAITING", "AUTO")], ["RUNNING"], [])
+
+
+def test_an_order_that_somebody_is_sending_is_left_alone_until_no_call_can_be_under_way(
+    logged_in: TestClient, db: Session, session_factory: Sessions, broker: FakeBroker, work: OrderWork
+) -> None:
+    order_id = logged_in.post("/webhook", json=BUY).json()["order_id"]
+    broker.answers = [OutcomeUnknown("timed out")]
+    assert logged_in.post(f"/api/orders/{order_id}/execute").status_code == 504
+    broker.ids.clear()  # the call is still on its way
+    assert _turn(session_factory, work) == 1
+    assert (_orders(db), _jobs(db)) == ([("SENDING", "AUTO")], ["PENDING"])
+
+
 def test_an_unknown_outcome_is_looked_for_and_not_repeated(
     client: TestClient, db: Session, session_factory: Sessions, broker: FakeBroker, work: OrderWork
 ) -> None:
@@ -325,9 +356,17 @@ def test_a_new_order_wakes_the_workers_of_another_process(
         monkeypatch.setattr(f"app.services.shared.jobs.wake.{name}", 60.0)
     crew = order_crew(session_factory, settings)
     assert crew is not None
+    waits, wait = [], crew.wake.wait
+
+    def note() -> None:
+        waits.append(crew.wake.listening)
+        wait()
+
+    monkeypatch.setattr(crew.wake, "wait", note)
     crew.start()
     try:
-        wait_until(lambda: crew.wake.listening, seconds=60)
+        # The listener rings once when it begins; then the workers have looked again and wait for the next one.
+        wait_until(lambda: crew.wake.listening and len(waits) >= 2 and waits[-1], seconds=60)
         add_jobs(db, 1, user_id=user.id)
         wait_until(lambda: _jobs(db) == ["DONE"], seconds=60)
     finally:
