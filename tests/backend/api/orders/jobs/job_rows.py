@@ -18,8 +18,14 @@ from app.services.orders.sending.jobs import ORDERS, enqueue_orders
 from app.services.shared.bulk import insert_many
 from app.services.shared.jobs.claim import claim, finish
 from app.services.shared.jobs.queue import Floors
+from tests.backend.api.api_values import WEBHOOK_SECRET
 
 Sessions = Callable[[], Session]
+BUY: dict[str, Any] = {
+    "secret": WEBHOOK_SECRET, "st_user_id": "trader1", "strategy_name": "s", "symbol": "NSE:TCS",
+    "order_id": "L-1", "bar_time": "2026-01-27T05:45:00Z",
+    "trade_details": {"order_action": "BUY", "quantity": 3},
+}  # fmt: skip
 
 
 def payload(order_id: int, **more: Any) -> dict[str, Any]:
@@ -82,3 +88,15 @@ def drain(sessions: Sessions, workers: int, batch: int) -> list[int]:
 def _open(sessions: Sessions) -> bool:
     with sessions() as db:
         return db.scalar(select(OrderJob.id).where(OrderJob.status == "PENDING").limit(1)) is not None
+
+
+def orders_of(db: Session) -> list[tuple[str, str]]:
+    """Status and mode of every order."""
+    db.rollback()
+    return [tuple(row) for row in db.execute(select(Order.status, Order.mode).order_by(Order.id))]  # type: ignore[misc]
+
+
+def jobs_of(db: Session) -> list[str]:
+    """The status of every job."""
+    db.rollback()
+    return list(db.scalars(select(OrderJob.status).order_by(OrderJob.id)))

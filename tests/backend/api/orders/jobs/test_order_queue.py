@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import Any
 
@@ -22,33 +21,14 @@ from app.services.orders.sending.asked import UNKNOWN_AFTER
 from app.services.orders.sending.jobs import ORDERS
 from app.services.orders.stranded import move_stranded_orders
 from app.services.shared.jobs.claim import claim, take_over
-from app.services.shared.jobs.crew import Crew
 from app.services.webhook.door import queued
-from app.services.webhook.door.queued import OrderWork, order_crew
+from app.services.webhook.door.queued import OrderWork
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
-from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
-from tests.backend.api.orders.jobs.job_rows import Sessions, add_jobs
-from tests.support.pairs import wait_until
+from tests.backend.api.orders.jobs.job_rows import BUY, Sessions, jobs_of, orders_of
 
-BUY: dict[str, Any] = {
-    "secret": WEBHOOK_SECRET, "st_user_id": "trader1", "strategy_name": "s", "symbol": "NSE:TCS",
-    "order_id": "L-1", "bar_time": "2026-01-27T05:45:00Z",
-    "trade_details": {"order_action": "BUY", "quantity": 3},
-}  # fmt: skip
+pytestmark = pytest.mark.usefixtures("queueing")
 CLOSING = "Alert ingested and order created"
-
-
-@pytest.fixture(autouse=True)
-def queueing(db: Session, settings: Settings, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Orders of alerts are AUTO, and go into the queue."""
-    monkeypatch.setattr(settings, "webhook_dispatch", "queue")
-    set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
-
-
-@pytest.fixture
-def work(session_factory: Sessions, settings: Settings) -> OrderWork:
-    return OrderWork(session_factory, settings)
 
 
 def _turn(sessions: Sessions, work: OrderWork, worker: str = "w") -> int:
@@ -76,16 +56,6 @@ def _after(sessions: Sessions, age: timedelta) -> None:
 LATER = UNKNOWN_AFTER + timedelta(seconds=1)
 
 
-def _orders(db: Session) -> list[tuple[str, str]]:
-    db.rollback()
-    return [tuple(row) for row in db.execute(select(Order.status, Order.mode).order_by(Order.id))]  # type: ignore[misc]
-
-
-def _jobs(db: Session) -> list[str]:
-    db.rollback()
-    return list(db.scalars(select(OrderJob.status).order_by(OrderJob.id)))
-
-
 def _closings(db: Session) -> int:
     db.rollback()
     return db.scalar(select(func.count()).where(SystemEvent.message == CLOSING)) or 0
@@ -96,10 +66,10 @@ def test_the_answer_does_not_wait_for_the_broker(
 ) -> None:
     answer = client.post("/webhook", json=BUY)
     assert (answer.status_code, answer.json()["dispatch"]) == (201, "QUEUED")
-    assert (_orders(db), _jobs(db), broker.placed) == ([("WAITING", "AUTO")], ["PENDING"], [])
+    assert (orders_of(db), jobs_of(db), broker.placed) == ([("WAITING", "AUTO")], ["PENDING"], [])
     assert client.post("/webhook", json=BUY).json()["status"] == "deduped"
     assert _turn(session_factory, work) == 1
-    assert (_orders(db), _jobs(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
+    assert (orders_of(db), jobs_of(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
     assert _closings(db) == 1
     assert _turn(session_factory, work) == 0
 
@@ -107,7 +77,7 @@ def test_the_answer_does_not_wait_for_the_broker(
 def test_a_manual_order_has_no_job(client: TestClient, db: Session, settings: Settings) -> None:
     set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="MANUAL"))
     assert "dispatch" not in client.post("/webhook", json=BUY).json()
-    assert _jobs(db) == []
+    assert jobs_of(db) == []
 
 
 def test_a_refused_order_gets_its_copy_in_the_waiting_queue(
@@ -116,7 +86,7 @@ def test_a_refused_order_gets_its_copy_in_the_waiting_queue(
     broker.refusals = ["margin"]
     client.post("/webhook", json=BUY)
     _turn(session_factory, work)
-    assert (_orders(db), _jobs(db)) == ([("FAILED", "AUTO"), ("WAITING", "MANUAL")], ["DONE"])
+    assert (orders_of(db), jobs_of(db)) == ([("FAILED", "AUTO"), ("WAITING", "MANUAL")], ["DONE"])
 
 
 @pytest.mark.parametrize(
@@ -136,11 +106,11 @@ def test_the_next_worker_goes_on_where_one_ended(
     with monkeypatch.context() as patch, arm(point, "raise"), pytest.raises(FailpointError):
         patch.setattr(queued._Job, "fail", _die)
         _turn(session_factory, work)
-    assert _jobs(db) == ["RUNNING"]
+    assert jobs_of(db) == ["RUNNING"]
     assert _turn(session_factory, work, "next") == 0  # the claim still holds
     _after(session_factory, LATER)
     assert _turn(session_factory, work, "next") == 1
-    assert (_orders(db), _jobs(db), len(broker.placed)) == ([left], ["DONE"], placed)
+    assert (orders_of(db), jobs_of(db), len(broker.placed)) == ([left], ["DONE"], placed)
     assert _closings(db) == (1 if placed else 0)
 
 
@@ -158,10 +128,10 @@ def test_a_refusal_whose_worker_died_still_gets_its_copy(
         patch.setattr("app.services.webhook.dispatch._after_failure", _die_of_failure)
         patch.setattr(queued._Job, "fail", _die)
         _turn(session_factory, work)
-    assert _orders(db) == [("FAILED", "AUTO")]
+    assert orders_of(db) == [("FAILED", "AUTO")]
     _after(session_factory, LATER)
     _turn(session_factory, work, "next")
-    assert (_orders(db), _jobs(db)) == ([("FAILED", "AUTO"), ("WAITING", "MANUAL")], ["DONE"])
+    assert (orders_of(db), jobs_of(db)) == ([("FAILED", "AUTO"), ("WAITING", "MANUAL")], ["DONE"])
 
 
 def _die_of_failure(*_arguments: Any) -> None:
@@ -183,7 +153,7 @@ def test_a_worker_that_stood_still_before_asking_does_not_ask(
 
     monkeypatch.setattr(queued, "dispatch_auto", stand_still)
     _turn(session_factory, work, "slow")
-    assert (_orders(db), _jobs(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
+    assert (orders_of(db), jobs_of(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
     assert _closings(db) == 1
 
 
@@ -204,7 +174,7 @@ def test_a_worker_whose_job_another_one_has_in_its_hands_does_not_ask(
 
     monkeypatch.setattr(queued, "dispatch_auto", stand_still)
     _turn(session_factory, work, "slow")
-    assert (_orders(db), _jobs(db), broker.placed) == ([("WAITING", "AUTO")], ["RUNNING"], [])
+    assert (orders_of(db), jobs_of(db), broker.placed) == ([("WAITING", "AUTO")], ["RUNNING"], [])
 
 
 def test_an_order_that_somebody_is_sending_is_left_alone_until_no_call_can_be_under_way(
@@ -215,7 +185,7 @@ def test_an_order_that_somebody_is_sending_is_left_alone_until_no_call_can_be_un
     assert logged_in.post(f"/api/orders/{order_id}/execute").status_code == 504
     broker.ids.clear()  # the call is still on its way
     assert _turn(session_factory, work) == 1
-    assert (_orders(db), _jobs(db)) == ([("SENDING", "AUTO")], ["PENDING"])
+    assert (orders_of(db), jobs_of(db)) == ([("SENDING", "AUTO")], ["PENDING"])
 
 
 def test_an_unknown_outcome_is_looked_for_and_not_repeated(
@@ -224,11 +194,11 @@ def test_an_unknown_outcome_is_looked_for_and_not_repeated(
     broker.answers = [OutcomeUnknown("timed out")]
     client.post("/webhook", json=BUY)
     _turn(session_factory, work)
-    assert (_orders(db), _jobs(db)) == ([("SENDING", "AUTO")], ["PENDING"])
+    assert (orders_of(db), jobs_of(db)) == ([("SENDING", "AUTO")], ["PENDING"])
     assert _turn(session_factory, work) == 0  # a call may be under way
     _after(session_factory, LATER)
     assert _turn(session_factory, work) == 1
-    assert (_orders(db), _jobs(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
+    assert (orders_of(db), jobs_of(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
 
 
 def test_an_order_that_waited_too_long_is_a_dead_letter_that_a_person_can_repeat(
@@ -245,14 +215,14 @@ def test_an_order_that_waited_too_long_is_a_dead_letter_that_a_person_can_repeat
     db.execute(update(OrderJob).values(expires_at=utc_now() - timedelta(seconds=1)))
     db.commit()
     _turn(session_factory, work)
-    assert (_orders(db), _jobs(db), broker.placed) == ([("WAITING", "MANUAL")], ["FAILED"], [])
+    assert (orders_of(db), jobs_of(db), broker.placed) == ([("WAITING", "MANUAL")], ["FAILED"], [])
     (letter,) = logged_in.get("/api/jobs/orders/dead").json()
     assert letter["last_error"] == queued.TOO_OLD
     assert [one["dead"] for one in logged_in.get("/api/jobs/").json()] == [1, 0]
     repeat = f"/api/jobs/orders/{letter['id']}/repeat"
     assert [logged_in.post(repeat).status_code for _ in range(2)] == [204, 409]
     _turn(session_factory, work)
-    assert (_orders(db), _jobs(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
+    assert (orders_of(db), jobs_of(db), len(broker.placed)) == ([("SENT", "AUTO")], ["DONE"], 1)
 
 
 def test_a_dead_letter_whose_order_a_person_has_sent_is_not_repeated(
@@ -265,7 +235,7 @@ def test_a_dead_letter_whose_order_a_person_has_sent_is_not_repeated(
     order_id, job_id = db.execute(select(OrderJob.order_id, OrderJob.id)).one()
     assert logged_in.post(f"/api/orders/{order_id}/execute").status_code == 200
     assert logged_in.post(f"/api/jobs/orders/{job_id}/repeat").status_code == 409
-    assert (_jobs(db), len(broker.placed)) == (["FAILED"], 1)
+    assert (jobs_of(db), len(broker.placed)) == (["FAILED"], 1)
 
 
 def test_an_order_that_a_person_executes_first_is_sent_once(
@@ -274,7 +244,7 @@ def test_an_order_that_a_person_executes_first_is_sent_once(
     order_id = logged_in.post("/webhook", json=BUY).json()["order_id"]
     assert logged_in.post(f"/api/orders/{order_id}/execute").status_code == 200
     _turn(session_factory, work)
-    assert (_jobs(db), len(broker.placed)) == (["DONE"], 1)
+    assert (jobs_of(db), len(broker.placed)) == (["DONE"], 1)
 
 
 def test_a_failing_database_is_tried_again_and_then_left_to_a_person(
@@ -290,7 +260,7 @@ def test_a_failing_database_is_tried_again_and_then_left_to_a_person(
     for tries in range(5):
         assert _turn(session_factory, work) == 1, tries
         _after(session_factory, LATER)
-    assert (_orders(db), _jobs(db), broker.placed) == ([("WAITING", "MANUAL")], ["FAILED"], [])
+    assert (orders_of(db), jobs_of(db), broker.placed) == ([("WAITING", "MANUAL")], ["FAILED"], [])
 
 
 def test_an_order_in_the_queue_is_not_stranded(
@@ -305,82 +275,3 @@ def test_an_order_in_the_queue_is_not_stranded(
     assert move_stranded_orders(db) == []
     monkeypatch.setattr(settings, "webhook_dispatch", "inline")  # then nobody works on it
     assert len(move_stranded_orders(db)) == 1
-
-
-def test_crews_send_every_order_once(
-    db: Session, session_factory: Sessions, settings: Settings, user: User, broker: FakeBroker
-) -> None:
-    add_jobs(db, 40, user_id=user.id)
-    crews = [Crew(ORDERS, session_factory, OrderWork(session_factory, settings), 4) for _ in range(2)]
-    for crew in crews:
-        crew.start()
-    try:
-        wait_until(lambda: set(_jobs(db)) == {"DONE"}, seconds=60)
-    finally:
-        for crew in crews:
-            crew.stop()
-    assert sorted(order_id for order_id, _variety in broker.placed) == sorted(db.scalars(select(Order.id)))
-
-
-def test_a_new_order_wakes_the_workers_of_the_process(
-    client: TestClient, db: Session, session_factory: Sessions, settings: Settings, broker: FakeBroker,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    for name in ("POLL_S", "LISTENING_POLL_S"):
-        monkeypatch.setattr(f"app.services.shared.jobs.wake.{name}", 60.0)
-    crew = order_crew(session_factory, settings)
-    assert crew is not None
-    waits, wait = threading.Event(), crew.wake.wait
-
-    def note() -> None:
-        waits.set()
-        wait()
-
-    monkeypatch.setattr(crew.wake, "wait", note)
-    crew.start()
-    try:
-        assert waits.wait(60)
-        client.post("/webhook", json=BUY)
-        wait_until(lambda: _orders(db) == [("SENT", "AUTO")], seconds=60)
-    finally:
-        crew.stop()
-
-
-@pytest.mark.parametrize("served_by", ["postgres"], indirect=True)
-def test_a_new_order_wakes_the_workers_of_another_process(
-    db: Session, session_factory: Sessions, settings: Settings, user: User, broker: FakeBroker,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """A commit that rings no bell here, as one of another process: PostgreSQL tells of it."""
-    for name in ("POLL_S", "LISTENING_POLL_S"):
-        monkeypatch.setattr(f"app.services.shared.jobs.wake.{name}", 60.0)
-    crew = order_crew(session_factory, settings)
-    assert crew is not None
-    waits, wait = [], crew.wake.wait
-
-    def note() -> None:
-        waits.append(crew.wake.listening)
-        wait()
-
-    monkeypatch.setattr(crew.wake, "wait", note)
-    crew.start()
-    try:
-        # The listener rings once when it begins; then the workers have looked again and wait for the next one.
-        wait_until(lambda: crew.wake.listening and len(waits) >= 2 and waits[-1], seconds=60)
-        add_jobs(db, 1, user_id=user.id)
-        wait_until(lambda: _jobs(db) == ["DONE"], seconds=60)
-    finally:
-        crew.stop()
-
-
-@pytest.mark.parametrize(("dispatch", "workers"), [("inline", 4), ("queue", 0)])
-def test_a_process_without_workers(
-    session_factory: Sessions,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    dispatch: str,
-    workers: int,
-) -> None:
-    monkeypatch.setattr(settings, "webhook_dispatch", dispatch)
-    monkeypatch.setattr(settings, "order_workers", workers)
-    assert order_crew(session_factory, settings) is None
