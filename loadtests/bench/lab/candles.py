@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection
 
 from app.db.common.urls import connect_arguments, parse_url
 from app.db.revisions.chain import alembic_config
@@ -80,6 +80,9 @@ def connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
 class CandlesTable:
     """A schema's source that makes the candles table and nothing else."""
 
+    name = "candles"
+    installed = False
+
     def require_ready(self, sqlite: sqlite3.Connection) -> None:
         """SQLite's file is made here, too."""
 
@@ -92,6 +95,9 @@ class CandlesTable:
                 for statement in (POSTGRES_TABLE, *POSTGRES_KEYS):
                     connection.execute(statement.encode())
         widen(postgres)
+
+    def try_tables(self, connection: Connection) -> None:
+        """The statement is known to work."""
 
     def versions(self, sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> tuple[str, str]:
         """One state is all there is."""
