@@ -29,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "quarantine retry": ("quarantine retry --all",),
     "schema upgrade": (f"schema upgrade {_SIDES}",),
     "schema run": (f"schema {_SIDES} -- ./manage.py migrate",),
+    "console": (f"console {_SIDES}", "console --allow-actions --port 8765"),
     "lint": ("lint backend migration",),
 }
 

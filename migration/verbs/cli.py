@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from migration.verbs import console as verbs_console
 from migration.verbs import frame
 from migration.verbs import lint as verbs_lint
 from migration.verbs import move as verbs_move
@@ -49,6 +50,7 @@ verbs_switch.register(app)
 verbs_watch.register(app)
 verbs_schema.register(app)
 verbs_lint.register(app)
+verbs_console.register(app)
 
 
 # Long reading and writing that can wait; requests that are being served meanwhile cannot.

@@ -59,7 +59,10 @@ class SideStatus:
 
 @dataclass
 class Status:
-    """Everything that status shows; None where it cannot be known or does not exist yet."""
+    """Everything that status shows; None where it cannot be known or does not exist yet.
+
+    `gates` are all checks, `checks` those that do not hold.
+    """
 
     sqlite: SideStatus
     postgres: SideStatus
@@ -69,6 +72,7 @@ class Status:
     moving: Moving | None = None
     objection: readiness.Objection | None = None
     quarantine: readiness.Quarantined | None = None
+    gates: list[Check] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     apply: readiness.ApplyState | None = None
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
@@ -158,12 +162,18 @@ _SQLITE_BARE = (Phase.PREPARING, Phase.COMPLETING)  # phases in which SQLite may
 
 
 def gather(
-    pair: Pair, stores: Stores, *, count_orphans: bool = True, source: SchemaSource | None = None
+    pair: Pair,
+    stores: Stores,
+    *,
+    count_orphans: bool = True,
+    source: SchemaSource | None = None,
+    known: list[Check] | None = None,
 ) -> Status:
     """Read both sides.
 
     Args:
         source: what tells the sides' schemas apart; None: the pair's own.
+        known: checks of a moment ago, which are not made again then.
         count_orphans: also count what keeps foreign keys from being valid, which reads tables.
 
     Raises:
@@ -185,8 +195,10 @@ def gather(
         status.quarantine = readiness.quarantined(connection)
         if status.state in (Phase.COPYING, Phase.REPLICATING):
             status.lag = readiness.lag(stores)
-            checks = Checks(stores, source or source_of(connection))
-            status.checks = [check for check in checks.all() if not check.ok]
+            if known is None:
+                known = list(Checks(stores, source or source_of(connection)).all())
+            status.gates = known
+            status.checks = [check for check in status.gates if not check.ok]
             standing = any(check.name in KEEP_FROM_APPLYING for check in status.checks)
             status.apply = readiness.apply_state(stores, status.lag, standing=standing)
             if count_orphans:

@@ -1,0 +1,204 @@
+"""What the page may do, if that is allowed: the verbs themselves, as a program of their own, one at a time.
+
+Each action has two steps. The first shows what would be done and gives a ticket. The second takes the ticket and the
+name of the PostgreSQL database, as a person typed it, and runs the verb. URLs reach the verb in its environment, so
+no password shows in a list of processes.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.db.common.errors import ConfigurationError, Refused
+from app.db.common.urls import Pair
+
+LINES = 60
+TICKET_S = 300.0
+PLAN_S = 120.0
+_DATABASE, _SHADOW = "DATABASE_URL", "SHADOW_DATABASE_URL"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action: the words of its verb, those that only show what would be done, and what it means."""
+
+    words: tuple[str, ...]
+    dry: tuple[str, ...]
+    meaning: str
+    on_row: bool = False
+
+
+_STATUS = ("status",)
+ACTIONS = {
+    "pause": Action(("pause",), _STATUS, "Workers and backfills stop; changes wait in the log."),
+    "resume": Action(("resume",), _STATUS, "Workers and backfills go on."),
+    "verify": Action(("verify",), _STATUS, "Every row of every table is compared, under load."),
+    "repair": Action(("verify", "--repair"), _STATUS, "Differing keys are logged anew, applied and compared again."),
+    "cutover": Action(("cutover",), ("cutover", "--dry-run"), "PostgreSQL becomes primary; writers wait for a moment."),
+    "rollback": Action(("rollback",), ("rollback", "--dry-run"), "SQLite becomes primary; writers wait for a moment."),
+    "recover": Action(("recover",), _STATUS, "What a dead process left is finished or undone."),
+    "retry": Action(("quarantine", "retry"), ("quarantine", "show"), "The row is taken up as it is on the primary now.", True),
+    "accept": Action(("quarantine", "accept"), ("quarantine", "show"), "A switch may go without this row.", True),
+}  # fmt: skip
+
+
+@dataclass
+class Job:
+    """The action that runs or ran last; `outcome` is the verb's JSON object, None while it runs."""
+
+    action: str
+    began: float
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
+    progress: dict[str, Any] | None = None
+    outcome: dict[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "action": self.action,
+            "began": self.began,
+            "lines": list(self.lines),
+            "progress": self.progress,
+            "outcome": self.outcome,
+        }
+
+
+class Actions:
+    """Plans and runs actions on one pair.
+
+    Args:
+        changed: called when an action has ended.
+    """
+
+    def __init__(self, pair: Pair, changed: Callable[[], None] = lambda: None) -> None:
+        self._pair = pair
+        self.changed = changed
+        self._tickets: dict[str, tuple[float, str, tuple[str, ...]]] = {}
+        self._lock = threading.Lock()
+        self._job: Job | None = None
+        self._thread: threading.Thread | None = None
+
+    def job(self) -> dict[str, Any] | None:
+        """What is being done, or was done last."""
+        return None if self._job is None else self._job.as_json()
+
+    def plan(self, name: str, table: str | None, key: str | None) -> dict[str, Any]:
+        """What an action would do, and a ticket for it.
+
+        Raises:
+            ConfigurationError: there is no such action, or the row is missing.
+        """
+        action = ACTIONS.get(name)
+        if action is None:
+            raise ConfigurationError(f"there is no action {name!r}")
+        if action.on_row != bool(table and key):
+            raise ConfigurationError(
+                "name the row by table and key" if action.on_row else "this needs no row"
+            )
+        row = ("--", table, key) if table and key else ()
+        done = subprocess.run(
+            self._command((*action.dry, "--json", *row)),
+            env=self._environment(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PLAN_S,
+            check=False,
+        )
+        options = ("--by", f"{getpass.getuser()} (console)", "--yes") if name == "accept" else ()
+        words = (*action.words, *options, "--json", "--progress", *row)
+        ticket = secrets.token_urlsafe(16)
+        with self._lock:
+            now = time.monotonic()
+            self._tickets = {t: kept for t, kept in self._tickets.items() if now - kept[0] < TICKET_S}
+            self._tickets[ticket] = (now, name, words)
+        shown = " ".join(word for word in words if word not in ("--json", "--progress", "--"))
+        return {
+            "ticket": ticket,
+            "meaning": action.meaning,
+            "command": f"st-migrate {shown}",
+            "dry_run": _object(done.stdout),
+        }
+
+    def run(self, ticket: str, typed: str) -> None:
+        """Run a planned action in the background.
+
+        Raises:
+            ConfigurationError: another name was typed, or the ticket is not known (any more).
+            Refused: another action runs.
+        """
+        if typed != self._pair.postgres.database:
+            raise ConfigurationError("that is not the name of the PostgreSQL database: nothing was done")
+        with self._lock:
+            if self._job is not None and self._job.outcome is None:
+                raise Refused(f"{self._job.action} is running")
+            at, name, words = self._tickets.pop(ticket, (0.0, "", ()))
+            if not words or time.monotonic() - at > TICKET_S:
+                raise ConfigurationError("look at the plan again: it is too old")
+            self._job = Job(name, time.time())
+        self._thread = threading.Thread(
+            target=self._run, args=(self._job, words), name="st-action", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the action that runs; a switch is never cut off."""
+        if self._thread is not None:
+            self._thread.join(PLAN_S)
+
+    def _run(self, job: Job, words: tuple[str, ...]) -> None:
+        outcome: dict[str, Any] = {"outcome": "error", "exit_code": 3, "message": "the command did not start"}
+        try:
+            with subprocess.Popen(
+                self._command(words),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+            ) as process:
+                assert process.stderr is not None and process.stdout is not None
+                for line in process.stderr:
+                    told = _object(line)
+                    if told is not None:
+                        job.progress = told
+                    else:
+                        job.lines.append(line.strip()[:300])
+                outcome = _object(process.stdout.read()) or outcome
+        except OSError as error:
+            outcome["message"] = str(error)
+        finally:
+            job.outcome = {
+                name: outcome.get(name) for name in ("outcome", "exit_code", "message", "hint", "reasons")
+            }
+            self.changed()
+
+    @staticmethod
+    def _command(words: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "st_migrate", *words]
+
+    def _environment(self) -> dict[str, str]:
+        urls = {
+            f"ST_{_DATABASE}": f"sqlite:///{self._pair.path}",
+            f"ST_{_SHADOW}": self._pair.postgres.render_as_string(hide_password=False),
+        }
+        return {**os.environ, **urls, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

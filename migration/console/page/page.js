@@ -1,0 +1,223 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const PHASES = [["not_prepared", "not prepared"], ["preparing", "preparing"], ["copying", "copying"], ["replicating", "replicating"], ["completed", "completed"]];
+const KEPT = 3600;
+const DRAWN = 300; // points of a line: one per two pixels
+let names = [], points = [], allowed = [], ticket = null, database = "", drawnAt = 0, jobBegan = null;
+
+function column(name) { return names.indexOf(name); }
+
+function thinned(...wanted) {
+  const at = column("at"), picks = wanted.map(column);
+  const step = Math.max(1, Math.ceil(points.length / DRAWN));
+  const found = [];
+  for (let end = points.length; end > 0; end -= step) {
+    const part = points.slice(Math.max(0, end - step), end);
+    found.push([part[part.length - 1][at], ...picks.map((pick) => {
+      const some = part.map((point) => point[pick]).filter((value) => value !== null);
+      return some.length ? Math.max(...some) : null; // a peak is never lost
+    })]);
+  }
+  return found.reverse();
+}
+
+function charts() {
+  chart($("chart-lag"), thinned("lag"), ["changes behind"]);
+  chart($("chart-rate"), thinned("written", "applied"), ["written", "applied"], { unit: "/s", digits: 1 });
+  chart($("chart-rows"), thinned("rows"), ["rows"], { unit: "/s" });
+  chart($("chart-pause"), thinned("pause_ms"), ["last pause"], { unit: " ms", dots: true });
+}
+
+function side(found) {
+  if (!found.reachable) return ["away", "bad"];
+  if (!found.prepared) return [found.retired_at_epoch === null ? "not prepared" : "retired, fenced", "quiet"];
+  return found.writable ? ["takes writes", "good"] : ["fenced", "quiet"];
+}
+
+function show(state) {
+  const status = state.status;
+  if (state.light.problem) $("headline").textContent = state.light.problem;
+  if (!status) return;
+  database = state.database;
+  const word = status.state.replaceAll("_", " ");
+  if (!state.light.problem) $("headline").textContent = `${word}${status.primary ? `, ${status.primary} is primary` : ""}`;
+  $("headline").className = status.sides.postgres.reachable && !state.light.problem ? "" : "bad";
+  const known = status.state in Object.fromEntries(PHASES) ? status.state : status.phase;
+  const here = PHASES.findIndex(([phase]) => phase === known);
+  $("phases").replaceChildren(...PHASES.map(([, text], n) =>
+    make("li", { class: n === here ? "here" : n < here ? "past" : "", "aria-current": n === here ? "step" : null }, text)));
+  const lag = state.light.lag ?? (status.lag && status.lag.entries);
+  const verify = status.verify;
+  tiles($("facts"), [
+    ["primary", status.primary ?? "–"], ["epoch", status.epoch ?? "–"],
+    ["SQLite", ...side(status.sides.sqlite)], ["PostgreSQL", ...side(status.sides.postgres)],
+    ["behind", lag === null || lag === undefined ? "–" : `${number(lag)} changes`, lag > 10000 ? "bad" : ""],
+    ["apply", status.paused ? "paused" : status.apply ?? "–", status.paused ? "warn" : ""],
+    ["verify", !verify ? "none" : verify.finished_at === null ? "under way" : verify.clean ? `clean, ${number(verify.rows)} rows` : `${number(verify.mismatches)} differ`, verify && verify.finished_at !== null ? (verify.clean ? "good" : "bad") : ""],
+    ["quarantine", status.quarantine ? `${number(status.quarantine.rows)} rows, ${number(status.quarantine.unaccepted)} open` : "–", status.quarantine && status.quarantine.unaccepted ? "bad" : ""],
+  ]);
+  const moving = status.moving;
+  $("moving").hidden = !moving;
+  if (moving) {
+    $("moving-bar").value = moving.fraction ?? 0;
+    $("moving-text").textContent = `${moving.stage}: ${number(moving.done)} of ${number(moving.expected)} rows` +
+      (moving.rate ? `, ${number(moving.rate)} rows/s` : "") + (moving.eta_seconds !== null ? `, ${span(moving.eta_seconds)} left` : "");
+  }
+  $("blocks").replaceChildren(...status.blocks.map((text) => make("li", {}, text)));
+  $("next").textContent = status.next ?? "nothing is left to do";
+  gates(state.gates);
+  copy(status.copy, moving);
+  health(state.health);
+  history(state.history);
+  const door = state.door;
+  $("door").hidden = !door;
+  if (door) tiles($("door-facts"), door.error ? [["door", door.error, "bad"]] : [
+    ["queue", number(door.queue)], ["groups", number(door.groups)], ["deliveries", number(door.deliveries)],
+    ["a group", door.groups ? number(door.deliveries / door.groups, 1) : "–"], ["refused", number(door.refused), door.refused ? "bad" : ""]]);
+  const held = status.quarantine ? status.quarantine.rows : 0;
+  $("details-count").textContent = verify ? `${number(verify.mismatches)} mismatches, ${number(held)} rows in quarantine` : "";
+  job(state.job);
+}
+
+function gates(found) {
+  if (!found || !found.length) { $("gates").replaceChildren(make("p", { class: "quiet" }, "Gates are asked once the databases are prepared.")); return; }
+  $("gates").replaceChildren(table([["gate"], [""], ["what was found"], ["what to do"]], found.map((gate) => ({
+    cells: [gate.name, make("span", { class: gate.ok ? "good" : "bad" }, gate.ok ? "✓ open" : "✗ closed"), gate.detail, gate.remedy] })), "Gates"));
+}
+
+function copy(found, moving) {
+  if (!found) { $("copy").replaceChildren(make("p", { class: "quiet" }, "Nothing is prepared yet.")); return; }
+  const rate = moving && moving.stage === "copy" ? moving.rate : null;
+  const rows = [...found.tables].sort((a, b) => a.done - b.done || b.expected - a.expected);
+  $("copy").replaceChildren(table([["table"], ["rows", "n"], ["expected", "n"], ["done", "n"], ["left", "n"]], rows.map((one) => ({
+    cells: [one.table, number(one.rows), number(one.expected), one.done ? "✓" : one.expected ? `${Math.floor(100 * Math.min(1, one.rows / one.expected))} %` : "–",
+      one.done ? "" : rate ? span(Math.max(0, one.expected - one.rows) / rate) : "–"] })), "Copy per table"));
+}
+
+function health(found) {
+  if (!found) return;
+  const ours = found.sqlite, theirs = found.postgres;
+  const list = make("dl", { class: "tiles" });
+  tiles(list, [["SQLite file", bytes(ours.bytes)], ["its log", bytes(ours.wal_bytes)],
+    ["PostgreSQL", theirs ? bytes(theirs.bytes) : "away", theirs ? "" : "bad"],
+    ...(theirs ? [["version", theirs.version], ["connections", `${theirs.connections} of ${theirs.max_connections}`],
+      ["wait for locks", number(theirs.waiting_for_locks), theirs.waiting_for_locks ? "warn" : ""]] : [])]);
+  const slow = theirs && theirs.slow.length ? table([["seconds", "n"], ["who"], ["statement"]], theirs.slow.map((one) => ({
+    cells: [number(one.seconds, 1), one.application, one.statement] })), "Slow statements") : make("p", { class: "quiet" }, theirs ? "No statement runs for more than a second." : "");
+  $("health").replaceChildren(list, slow);
+}
+
+function history(events) {
+  if (!events || !events.length) { $("history").replaceChildren(make("p", { class: "quiet" }, "Nothing has happened yet.")); return; }
+  $("history").replaceChildren(table([["when"], ["what"], ["epoch", "n"], ["who"]], [...events].reverse().map((event) => ({
+    cells: [new Date(event.at * 1000).toLocaleString("en-GB"), event.event, number(event.epoch), event.actor] })), "History"));
+}
+
+function job(found) {
+  $("job").hidden = !found;
+  if (!found) return;
+  const done = found.outcome;
+  const progress = found.progress ? ` ${found.progress.name} ${found.progress.fraction === null ? "" : `${Math.floor(100 * found.progress.fraction)} %`}` : "";
+  $("job-text").textContent = done ? `${found.action}: ${done.outcome}. ${done.message ?? ""}` : `${found.action} is running.${progress}`;
+  $("job-text").className = !done ? "" : done.exit_code === 0 ? "good" : "bad";
+  $("job-lines").textContent = [...found.lines, ...((done && done.reasons) || [])].join("\n");
+  $("job-lines").hidden = !$("job-lines").textContent;
+  for (const button of document.querySelectorAll("button[data-action]")) button.disabled = !done;
+  if (done && jobBegan !== null && jobBegan === found.began && !$("details").hidden && $("details").childElementCount) loadDetails();
+  jobBegan = done ? null : found.began;
+}
+
+async function ask(path, body) {
+  const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
+  const answer = await fetch(path, options);
+  let found;
+  try { found = await answer.json(); } catch { found = { message: `the console answered ${answer.status}` }; }
+  if (!answer.ok) throw new Error(found.message);
+  return found;
+}
+
+function action(name, row) {
+  const button = make("button", { type: "button", "data-action": name, "aria-haspopup": "dialog" }, name);
+  button.addEventListener("click", () => plan(name, row || {}));
+  return button;
+}
+
+async function plan(name, row) {
+  $("plan-title").textContent = row.table ? `${name} ${row.table} ${row.key}` : name;
+  $("plan-meaning").textContent = "Asking what it would do";
+  for (const id of ["plan-command", "plan-error", "plan-name"]) $(id).textContent = "";
+  $("plan-dry").replaceChildren();
+  $("typed").value = "";
+  $("plan-yes").disabled = true;
+  ticket = null;
+  $("plan").showModal();
+  try {
+    const found = await ask("/plan", { action: name, ...row });
+    ticket = found.ticket;
+    $("plan-meaning").textContent = found.meaning;
+    $("plan-command").textContent = found.command;
+    $("plan-name").textContent = database;
+    const dry = found.dry_run;
+    if (dry) {
+      const lines = [dry.message, ...(dry.steps || []), ...(dry.blocks || [])];
+      const closed = (dry.gates || []).filter((gate) => !gate.ok).map((gate) => `${gate.name}: ${gate.detail} (${gate.remedy})`);
+      $("plan-dry").replaceChildren(make("ul", {}, ...lines.map((line) => make("li", {}, line)), ...closed.map((line) => make("li", { class: "bad" }, line))));
+    }
+    $("typed").focus();
+  } catch (error) { $("plan-error").textContent = error.message; }
+}
+
+async function go() {
+  $("plan-yes").disabled = true;
+  try {
+    await ask("/do", { ticket, typed: $("typed").value });
+    $("plan").close();
+  } catch (error) { $("plan-error").textContent = error.message; }
+}
+
+async function loadDetails() {
+  try {
+    const found = await ask("/details");
+    const parts = found.mismatches.map((one) => make("article", {}, make("h3", {}, `${one.table} ${one.key}: ${one.kind}`),
+      table([["column"], ["SQLite"], ["PostgreSQL"]], one.values.map((value) => ({ kind: value.differs ? "differs" : "", cells: [value.column, value.sqlite ?? "no row", value.postgres ?? "no row"] })), `${one.table} ${one.key}`)));
+    for (const one of found.quarantine) {
+      const buttons = ["retry", "accept"].filter((name) => allowed.includes(name)).map((name) => action(name, { table: one.table, key: one.key }));
+      parts.push(make("article", {}, make("h3", {}, `${one.table} ${one.key} in quarantine: ${one.reason}`), make("p", { class: "quiet" }, one.accepted_by ? `accepted by ${one.accepted_by}` : `held by ${one.side}`),
+        table([["column"], ["value"]], one.values.map((value) => ({ kind: value.column === one.column ? "differs" : "", cells: [value.column, value.value] })), `${one.table} ${one.key}`), ...buttons));
+    }
+    if (!parts.length) parts.push(make("p", { class: "good" }, "No row differs and none is in quarantine."));
+    $("details").replaceChildren(...parts);
+  } catch (error) { $("details").replaceChildren(make("p", { class: "bad" }, error.message)); }
+}
+
+function linked(good) {
+  $("link").textContent = good ? "live" : "no connection";
+  $("link").className = `pill ${good ? "good" : "bad"}`;
+}
+
+async function begin() {
+  const found = await ask("/points");
+  names = found.names; points = found.points; allowed = found.actions;
+  const buttons = allowed.filter((name) => !["retry", "accept"].includes(name));
+  $("actions").hidden = !buttons.length;
+  $("buttons").replaceChildren(...buttons.map((name) => action(name)));
+  $("load-details").addEventListener("click", loadDetails);
+  $("plan-no").addEventListener("click", () => $("plan").close());
+  $("plan-yes").addEventListener("click", go);
+  $("typed").addEventListener("input", () => { $("plan-yes").disabled = !ticket || $("typed").value !== database; });
+  $("typed").addEventListener("keydown", (event) => { if (event.key === "Enter" && !$("plan-yes").disabled) go(); });
+  const events = new EventSource("/events");
+  events.onopen = () => linked(true);
+  events.onerror = () => linked(false);
+  events.onmessage = (event) => {
+    const state = JSON.parse(event.data);
+    linked(true);
+    points.push(state.point);
+    if (points.length > KEPT) points.shift();
+    show(state);
+    if (!document.hidden && Date.now() - drawnAt > 900) { drawnAt = Date.now(); charts(); }
+  };
+}
+
+begin().catch((error) => { $("headline").textContent = error.message; linked(false); });

@@ -1,0 +1,68 @@
+"""The console as a running program: collector, actions and guard around the application, until it is interrupted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from app.db.common.urls import Pair
+from app.db.sides.stores import Stores
+from migration.console.actions import Actions
+from migration.console.collector import Collector
+from migration.console.guard import Guard
+from migration.console.server import Console
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a console shows and to whom.
+
+    `hosts` are the values of the Host header that are served; `metrics_url` is a backend's, for the door.
+    """
+
+    pair: Pair
+    open_stores: Callable[[], Stores]
+    hosts: list[str]
+    allow_actions: bool = False
+    metrics_url: str | None = None
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Guard]:
+    """The guarded application with a collector that looks; both end with the block."""
+    actions = Actions(settings.pair) if settings.allow_actions else None
+    collector = Collector(
+        settings.pair,
+        settings.open_stores,
+        metrics_url=settings.metrics_url,
+        job=actions.job if actions else lambda: None,
+    )
+    if actions is not None:
+        actions.changed = collector.soon
+    collector.start()
+    try:
+        yield Guard(Console(collector, settings.open_stores, actions).app(), settings.hosts)
+    finally:
+        if actions is not None:
+            actions.stop()
+        collector.stop()
+
+
+def serve(settings: Settings, place: socket.socket, opened: Callable[[str], None]) -> None:
+    """Serve on a listening socket until SIGINT or SIGTERM.
+
+    Args:
+        opened: called with the token that opens the page once.
+    """
+    with running(settings) as guard:
+        assert guard.token is not None
+        opened(guard.token)
+        config = uvicorn.Config(
+            guard, log_config=None, access_log=False, lifespan="off", server_header=False,
+            timeout_graceful_shutdown=2, limit_concurrency=200,
+        )  # fmt: skip
+        uvicorn.Server(config).run(sockets=[place])

@@ -1,0 +1,131 @@
+"""Nobody sees the page or does something on it but the browser that was let in, from the page itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from migration.common import sides as opened
+from migration.console.guard import COOKIE, Guard
+from migration.console.run import Settings, running
+from tests.operator.cli.conftest import Sides
+from tests.operator.console.test_watching import pair_of
+from tests.support.pairs import wait_until
+
+AtStage = Callable[[str], Sides]
+HOST = "127.0.0.1:8765"
+
+
+@contextmanager
+def console(sides: Sides, *, allow_actions: bool) -> Iterator[Guard]:
+    pair = pair_of(sides)
+    with running(Settings(pair, lambda: opened.open_stores(pair), [HOST], allow_actions)) as guard:
+        yield guard
+
+
+def call(guard: Guard, method: str, path: str, **options: Any) -> httpx.Response:
+    """One request to the application in this process, as a browser would send it."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(guard)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+            return await client.request(method, path, **options)
+
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(asyncio.run(send())))
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
+def let_in(guard: Guard) -> dict[str, str]:
+    answer = call(guard, "GET", f"/?token={guard.token}")
+    assert answer.status_code == 303
+    return {"Cookie": answer.headers["set-cookie"].split(";")[0]}
+
+
+def as_page(cookie: dict[str, str]) -> dict[str, str]:
+    return {**cookie, "Origin": f"http://{HOST}", "Content-Type": "application/json"}
+
+
+@pytest.fixture
+def seen(at_stage: AtStage) -> Iterator[tuple[Guard, Sides]]:
+    sides = at_stage("verified")
+    with console(sides, allow_actions=True) as guard:
+        yield guard, sides
+
+
+def test_the_token_opens_once_and_the_cookie_is_for_the_browser_alone(seen: tuple[Guard, Sides]) -> None:
+    guard, _ = seen
+    assert call(guard, "GET", "/").status_code == 403
+    assert call(guard, "GET", "/?token=wrong").status_code == 403
+    token = guard.token
+    answer = call(guard, "GET", f"/?token={token}")
+    assert "HttpOnly" in answer.headers["set-cookie"] and "SameSite=Strict" in answer.headers["set-cookie"]
+    assert call(guard, "GET", f"/?token={token}").status_code == 403
+    cookie = {"Cookie": answer.headers["set-cookie"].split(";")[0]}
+    assert "st-migrate" in call(guard, "GET", "/", headers=cookie).text
+    assert call(guard, "GET", "/points", headers={"Cookie": f"{COOKIE}=guess"}).status_code == 403
+
+
+def test_another_host_and_another_origin_are_refused(seen: tuple[Guard, Sides]) -> None:
+    guard, _ = seen
+    cookie = let_in(guard)
+    assert call(guard, "GET", "/", headers={**cookie, "Host": "evil.example:8765"}).status_code == 421
+    good = as_page(cookie)
+    plan = json.dumps({"action": "pause"})
+    for wrong in ({"Origin": "http://evil.example"}, {"Origin": ""}, {"Content-Type": "text/plain"}):
+        assert call(guard, "POST", "/plan", headers={**good, **wrong}, content=plan).status_code == 403
+    assert call(guard, "PUT", "/plan", headers=good, content=plan).status_code == 405
+
+
+def test_every_answer_forbids_foreign_content(seen: tuple[Guard, Sides]) -> None:
+    guard, _ = seen
+    cookie = let_in(guard)
+    for path in ("/", "/page.js", "/draw.js", "/page.css", "/points", "/nothing"):
+        headers = call(guard, "GET", path, headers=cookie).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "DENY" and headers["cache-control"] == "no-store"
+    page = call(guard, "GET", "/", headers=cookie).text
+    assert " style=" not in page and "<script>" not in page and " onclick=" not in page
+
+
+def test_an_action_needs_its_plan_and_the_typed_name(seen: tuple[Guard, Sides]) -> None:
+    guard, sides = seen
+    page = as_page(let_in(guard))
+    assert call(guard, "POST", "/plan", headers=page, json={"action": "drop"}).status_code == 409
+    plan = call(guard, "POST", "/plan", headers=page, json={"action": "pause"}).json()
+    assert plan["command"] == "st-migrate pause" and plan["dry_run"]["command"] == "status"
+    wrong = call(guard, "POST", "/do", headers=page, json={"ticket": plan["ticket"], "typed": "prod"})
+    assert wrong.status_code == 409 and "not the name" in wrong.json()["message"]
+    assert sides.run("resume").outcome == "already_running"
+    order = {"ticket": plan["ticket"], "typed": sides.database}
+    assert call(guard, "POST", "/do", headers=page, json=order).status_code == 200
+    wait_until(lambda: sides.run("status").data["paused"], seconds=60)
+    assert (
+        call(guard, "POST", "/do", headers=page, json=order).status_code == 409
+    )  # a ticket is for one action
+
+
+def test_without_the_option_the_page_does_nothing(at_stage: AtStage) -> None:
+    with console(at_stage("verified"), allow_actions=False) as guard:
+        page = as_page(let_in(guard))
+        assert call(guard, "GET", "/points", headers=page).json()["actions"] == []
+        for path in ("/plan", "/do"):
+            answer = call(guard, "POST", path, headers=page, json={"action": "pause"})
+            assert answer.status_code == 403 and "--allow-actions" in answer.text
+
+
+def test_a_huge_or_broken_body_is_no_action(seen: tuple[Guard, Sides]) -> None:
+    guard, _ = seen
+    page = as_page(let_in(guard))
+    for body in ("x" * 10_000, "[1]", "{"):
+        assert call(guard, "POST", "/plan", headers=page, content=body).status_code == 409
