@@ -22,7 +22,7 @@ PARTS = (
     (ROOT / "backend" / "app" / "db", "app.db", "st_migrate.db"),
     (ROOT / "migration", "migration", "st_migrate.tool"),
 )
-KEPT = {".py", ".sql", ".html", ".css", ".js"}
+KEPT = {".py", ".sql", ".html", ".css", ".js", ".svg"}
 MANUAL = "docs/st-migrate.1"
 
 

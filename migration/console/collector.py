@@ -68,7 +68,7 @@ class Collector:
         self._gates: list[Check] | None = None
         self._signed: tuple[object, ...] = ()
         self._next_full = 0.0
-        self._last_log: tuple[float, int, int] | None = None
+        self._last_log: tuple[float, int, int, Side | None] | None = None
         self._pace = Pace()
         self._stage: str | None = None
         self._secrets = secrets_of(pair.postgres)
@@ -170,11 +170,13 @@ class Collector:
         else:
             (newest,) = stores.postgres.connection.execute(statement).fetchone() or (0,)
         now, written, applied = time.monotonic(), None, None
-        if self._last_log is not None and newest >= self._last_log[1]:
-            seconds = max(0.001, now - self._last_log[0])
-            written = (newest - self._last_log[1]) / seconds
-            applied = max(0.0, written - (lag.entries - self._last_log[2]) / seconds)
-        self._last_log = (now, newest, lag.entries)
+        before = self._last_log
+        # Each side counts in its own log.
+        if before is not None and newest >= before[1] and before[3] is found.primary:
+            seconds = max(0.001, now - before[0])
+            written = (newest - before[1]) / seconds
+            applied = max(0.0, written - (lag.entries - before[2]) / seconds)
+        self._last_log = (now, newest, lag.entries, found.primary)
         return {"lag": lag.entries, "lag_seconds": lag.seconds, "written": written, "applied": applied}
 
     def _publish(self, light: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ function show(state) {
   tiles($("facts"), [
     ["primary", status.primary ?? "–"], ["epoch", status.epoch ?? "–"],
     ["SQLite", ...side(status.sides.sqlite)], ["PostgreSQL", ...side(status.sides.postgres)],
-    ["behind", lag === null || lag === undefined ? "–" : `${number(lag)} changes`, lag > 10000 ? "bad" : ""],
+    ["behind", lag === null || lag === undefined ? "–" : `${number(lag)} ${lag === 1 ? "change" : "changes"}`, lag > 10000 ? "bad" : ""],
     ["apply", status.paused ? "paused" : status.apply ?? "–", status.paused ? "warn" : ""],
     ["verify", !verify ? "none" : verify.finished_at === null ? "under way" : verify.clean ? `clean, ${number(verify.rows)} rows` : `${number(verify.mismatches)} differ`, verify && verify.finished_at !== null ? (verify.clean ? "good" : "bad") : ""],
     ["quarantine", status.quarantine ? `${number(status.quarantine.rows)} rows, ${number(status.quarantine.unaccepted)} open` : "–", status.quarantine && status.quarantine.unaccepted ? "bad" : ""],
@@ -164,9 +164,12 @@ async function plan(name, row) {
       const closed = (dry.gates || []).filter((gate) => !gate.ok).map((gate) => `${gate.name}: ${gate.detail} (${gate.remedy})`);
       $("plan-dry").replaceChildren(make("ul", {}, ...lines.map((line) => make("li", {}, line)), ...closed.map((line) => make("li", { class: "bad" }, line))));
     }
+    ready();
     $("typed").focus();
   } catch (error) { $("plan-error").textContent = error.message; }
 }
+
+function ready() { $("plan-yes").disabled = !ticket || $("typed").value !== database; }
 
 async function go() {
   $("plan-yes").disabled = true;
@@ -205,7 +208,7 @@ async function begin() {
   $("load-details").addEventListener("click", loadDetails);
   $("plan-no").addEventListener("click", () => $("plan").close());
   $("plan-yes").addEventListener("click", go);
-  $("typed").addEventListener("input", () => { $("plan-yes").disabled = !ticket || $("typed").value !== database; });
+  $("typed").addEventListener("input", ready);
   $("typed").addEventListener("keydown", (event) => { if (event.key === "Enter" && !$("plan-yes").disabled) go(); });
   const events = new EventSource("/events");
   events.onopen = () => linked(true);

@@ -1,0 +1,81 @@
+"""A small move, watched and done from the page in a real browser, with PostgreSQL killed on the way."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.db.revisions.chain import upgrade_head
+from loadtests.run.screenshots import TOOL, browser, console, environment
+from loadtests.stage.embedded import PASSWORD, EmbeddedPostgres
+
+pytestmark = [pytest.mark.needs_program("chromium"), pytest.mark.timeout(300)]
+WAIT_MS = 60_000
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of this test's own, because it is killed."""
+    with EmbeddedPostgres() as started:
+        yield started
+
+
+def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_path: Path) -> None:
+    assert shutil.which("chromium")
+    path = tmp_path / "app.db"
+    upgrade_head(f"sqlite:///{path}")
+    sides = ["--sqlite", str(path), "--postgres", server.create_database("sigma")]
+    for verb in ("prepare", "backfill"):
+        subprocess.run([*TOOL, verb, *sides], env=environment(), check=True, capture_output=True)
+    with console(sides, "--allow-actions") as url, browser() as chromium:
+        page = chromium.new_page()
+        page.set_default_timeout(WAIT_MS)
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.goto(url)
+
+        def expect(text: str) -> None:
+            page.wait_for_function(
+                "text => document.querySelector('#headline').textContent.includes(text)", arg=text
+            )
+
+        def act(name: str, ended: str) -> None:
+            page.get_by_role("button", name=name, exact=True).click()
+            page.get_by_label("Type the name").fill("sigm")
+            page.locator("#plan-command", has_text=f"st-migrate {name}").wait_for()
+            assert page.get_by_role("button", name="Do it").is_disabled()
+            page.get_by_label("Type the name").fill("sigma")
+            page.get_by_role("button", name="Do it").click()
+            page.wait_for_function(
+                "text => document.querySelector('#job-text').textContent.startsWith(text)",
+                arg=f"{name}: {ended}",
+            )
+
+        expect("replicating, sqlite is primary")
+        page.get_by_text("✗ closed").first.wait_for()  # the verify's gate
+        act("verify", "clean")
+        page.wait_for_function("() => document.querySelector('#next').textContent === 'st-migrate cutover'")
+
+        server.stop(signal.SIGQUIT)
+        expect("postgres unreachable")
+        server.start()
+        expect("replicating, sqlite is primary")
+
+        act("cutover", "moved")
+        expect("postgres is primary")
+        page.wait_for_function("() => document.querySelectorAll('#chart-pause circle').length > 0")
+        act("rollback", "moved")
+        expect("sqlite is primary")
+        page.get_by_role("button", name="Show the rows").click()
+        page.get_by_text("No row differs and none is in quarantine.").wait_for()
+        assert "primary postgres" in page.locator("#history").inner_text()
+        assert PASSWORD not in page.content()
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert wrong == []
