@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.operator.anyapp.conftest import Stranger
+from tests.operator.anyapp.conftest import stranger as stranger
 
 
 @pytest.fixture
