@@ -23,7 +23,7 @@ ROWS = {
     "position_snapshots": 844, "execution_policy_state": 1813, "managed_risk_positions": 764,
     "analytics_trades": 609, "alert_decision_logs": 1982, "rebalance_policies": 3, "rebalance_schedules": 3,
     "rebalance_runs": 29, "rebalance_run_orders": 157, "system_events": 16_510,
-    "tradingview_alert_payload_templates": 4, "order_jobs": 0,
+    "tradingview_alert_payload_templates": 4, "order_jobs": 61,
 }  # fmt: skip
 # How many of these rows the chain itself has put there.
 SEEDED = {"users": 1, "strategies": 9, "signal_strategies": 5, "signal_strategy_versions": 5}

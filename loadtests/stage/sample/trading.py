@@ -79,6 +79,17 @@ def alerts(at: Place) -> Row:
     }  # fmt: skip
 
 
+def order_jobs(at: Place) -> Row:
+    """Done long ago: no worker of a demo may find one."""
+    return {
+        "order_id": 1 + at.number,
+        "status": "DONE",
+        "expires_at": moment(at.number),
+        "locked_by": None,
+        "locked_at": None,
+    }
+
+
 def orders(at: Place) -> Row:
     payload = payload_of(at.number) if at.number < WITH_ORDER else None
     product = at.one_of(("CNC", "MIS", "CNC", "NRML"))
@@ -170,7 +181,7 @@ def candles(at: Place) -> Row:
 
 
 ROOM = {
-    "alerts": alerts, "orders": orders, "positions": positions, "position_snapshots": position_snapshots,
+    "alerts": alerts, "orders": orders, "order_jobs": order_jobs, "positions": positions, "position_snapshots": position_snapshots,
     "equity_snapshots": equity_snapshots, "managed_risk_positions": managed_risk_positions,
     "execution_policy_state": execution_policy_state, "alert_decision_logs": alert_decision_logs,
     "rebalance_policies": rebalance_policies, "rebalance_schedules": rebalance_schedules,
