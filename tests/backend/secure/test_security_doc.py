@@ -113,6 +113,16 @@ CELLS: dict[str, tuple[str, ...]] = {
         "tests/core/capture/test_hazards.py::test_a_value_that_has_no_place_waits_in_quarantine",
     ),
     "stored broker secrets": ("tests/backend/api/rest/test_http_vectors.py::test_known_secret_forms",),
+    "the console": (
+        "tests/operator/console/test_guard.py::test_the_token_opens_once_and_the_cookie_is_for_the_browser_alone",
+        "tests/operator/console/test_guard.py::test_another_host_and_another_origin_are_refused",
+        "tests/operator/console/test_guard.py::test_every_answer_forbids_foreign_content",
+        "tests/operator/console/test_guard.py::test_without_the_option_the_page_does_nothing",
+    ),
+    "commands at named moments": (
+        "tests/operator/cli/answers/test_hooks.py::test_values_reach_a_command_as_values",
+        "tests/operator/cli/answers/test_hooks.py::test_a_command_ends_in_time_with_all_that_it_started",
+    ),
     "a tampered dependency": (f"{DOORS}::test_every_pin_has_a_hash_and_is_installed_with_it",),
 }
 

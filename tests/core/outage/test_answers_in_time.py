@@ -23,7 +23,8 @@ from app.db.common import deadline
 from app.db.common.errors import PrimaryUnavailable
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Side
-from app.db.session import SessionLocal, http
+from app.db.session import SessionLocal
+from app.db.session.application import http
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, wait_until

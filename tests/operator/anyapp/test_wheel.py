@@ -111,7 +111,8 @@ def test_it_says_what_is_missing_in_one_line(installed: Path, tmp_path: Path) ->
 
 def test_the_shell_can_complete_and_the_version_is_told(installed: Path, tmp_path: Path) -> None:
     assert _run(installed, tmp_path, "--version") == f"st-migrate {metadata.version('st-migrate')}\n"
-    script = _run(installed, tmp_path, "--show-completion", "bash")
+    # The command looks which shell has called it; `true` keeps this one from becoming the command itself.
+    script = _run(Path("/bin/bash"), tmp_path, "-c", f"{installed} --show-completion; true")
     assert "_ST_MIGRATE_COMPLETE=complete_bash" in script
 
 

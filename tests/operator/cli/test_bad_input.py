@@ -15,7 +15,7 @@ from app.db.common import errors
 from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit
 from migration.verbs.cli import main
-from tests.operator.cli.conftest import PASSWORD, Cli, Sides, assert_no_secret
+from tests.operator.sides import PASSWORD, Cli, Sides, assert_no_secret
 
 AtStage = Callable[[str], Sides]
 NOT_ASKED = "postgresql://u@127.0.0.1:1/d"  # what is wrong shows before PostgreSQL is connected to

@@ -16,7 +16,7 @@ from app.db.common import errors
 from app.db.switch.recover import Recovered
 from migration.common.outcome import Exit
 from migration.verbs.cli import app, main
-from tests.operator.cli.conftest import Answer, Sides
+from tests.operator.sides import Answer, Sides
 
 AtStage = Callable[[str], Sides]
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")

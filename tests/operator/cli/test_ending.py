@@ -14,7 +14,7 @@ from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, arm
 from app.db.revisions.chain import alembic_config
 from app.db.sides.capture.triggers import FENCED_TEXT
-from tests.operator.cli.conftest import ALERTS, Sides
+from tests.operator.sides import ALERTS, Sides
 
 AtStage = Callable[[str], Sides]
 CRASH = "raise"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from loadtests.stage.embedded import free_port
-from tests.operator.cli.conftest import Sides
+from tests.operator.sides import Sides
 
 AtStage = Callable[[str], Sides]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.operator.cli.conftest import ALERTS, Sides
+from tests.operator.sides import ALERTS, Sides
 
 AtStage = Callable[[str], Sides]
 

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from app.db.common.failpoints import Failpoint
-from tests.operator.cli.conftest import Answer, Sides, assert_no_secret
+from tests.operator.sides import Answer, Sides, assert_no_secret
 
 AtStage = Callable[[str], Sides]
 ROOT = Path(__file__).resolve().parents[3]

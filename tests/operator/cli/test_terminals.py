@@ -18,7 +18,7 @@ from migration.common.outcome import Outcome
 from migration.common.plain import stored
 from migration.common.render import Renderer
 from migration.verbs.cli import main
-from tests.operator.cli.conftest import Sides
+from tests.operator.sides import Sides
 
 AtStage = Callable[[str], Sides]
 ROOT = Path(__file__).resolve().parents[3]

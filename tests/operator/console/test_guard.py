@@ -15,8 +15,8 @@ import pytest
 from migration.common import sides as opened
 from migration.console.guard import COOKIE, Guard
 from migration.console.run import Settings, running
-from tests.operator.cli.conftest import Sides
 from tests.operator.console.test_watching import pair_of
+from tests.operator.sides import Sides
 from tests.support.pairs import wait_until
 
 AtStage = Callable[[str], Sides]

@@ -16,7 +16,7 @@ from migration.console import collector as collecting
 from migration.console.collector import POINTS, Collector, pauses
 from migration.console.details import details
 from migration.console.door import door
-from tests.operator.cli.conftest import Sides, assert_no_secret
+from tests.operator.sides import Sides, assert_no_secret
 
 AtStage = Callable[[str], Sides]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.operator.cli.conftest import ALERTS, Answer, Sides
+from tests.operator.sides import ALERTS, Answer, Sides
 
 AtStage = Callable[[str], Sides]
 

@@ -15,8 +15,8 @@ from migration.watch.status import blocks, gather, next_command
 from tests.model.explorer import explore
 from tests.model.switch.switch_model import switch_model
 from tests.model.switch.switch_state import Bounds, State, primary
-from tests.operator.cli.conftest import Sides
 from tests.operator.cli.test_forced import gone
+from tests.operator.sides import Sides
 
 AtStage = Callable[[str], Sides]
 NOTES = (None, "host/4711", "superseded by a forced rollback", '{"verb": "abort"}', "[1]", '"text"')

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.db.switch.gates import NAMES
-from tests.operator.cli.conftest import ALERTS, Answer, Sides
+from tests.operator.sides import ALERTS, Answer, Sides
 
 AtStage = Callable[[str], Sides]
 Act = Callable[[Sides, dict[str, Any]], object]

@@ -17,7 +17,7 @@ import pytest
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import ShimSettings
 from app.db.switch.moments import Moment, Moments, tell_in_background
-from tests.operator.cli.conftest import Sides, assert_no_secret
+from tests.operator.sides import Sides, assert_no_secret
 from tests.support.pairs import wait_until
 
 AtStage = Callable[[str], Sides]

@@ -16,7 +16,7 @@ import pytest
 from migration.common.pace import Pace, duration
 from migration.common.render import Renderer
 from migration.verbs.cli import main
-from tests.operator.cli.conftest import Sides
+from tests.operator.sides import Sides
 
 AtStage = Callable[[str], Sides]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.operator.cli.conftest import Answer, Sides
+from tests.operator.sides import Answer, Sides
 
 AtStage = Callable[[str], Sides]
 
