@@ -101,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines.title(f"{profile.name}: {profile.why}")
     rows: list[dict[str, Any]] = []
     drawn: list[str] = []
-    shown: dict[str, Outcome] = {}  # the last case's first repeat, by code
+    shown: dict[str, Outcome] = {}  # the largest case's first repeat, by code
+    largest = max(chosen, key=lambda case: case.count, default=None)
     base = Path(tempfile.mkdtemp(prefix="st-burst-"))
     try:
         with EmbeddedPostgres() as server:
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         rows.append(row)
                         if outcome is not None:
                             drawn.append(drawings(f"{row['name']} ({code})", outcome))
-                            if case is chosen[-1] and not repeat:
+                            if case is largest and not repeat:
                                 shown[f"{row['name']} deliveries, {code}"] = outcome
                         tell = lines.good if row["held"] or code == BEFORE else lines.bad
                         tell(told(row))

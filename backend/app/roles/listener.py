@@ -24,7 +24,7 @@ from app.core.request_guard import ARRIVED
 from app.services.webhook.door.line import TOO_MANY
 from app.services.webhook.door.writer import WRITER
 
-BACKLOG: Final = 4096  # connections that the kernel keeps until they are accepted
+BACKLOG: Final = 4096  # at most so many connections wait in the kernel until they are accepted
 SWITCH_S: Final = 0.0002  # after so long a thread hands the interpreter over to another that waits for it
 _DELIVERY: Final = re.compile(rb"POST /webhook(?:/tradingview)? HTTP/1\.1\r\n")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,7})[ \t]*\r\n", re.IGNORECASE)
@@ -63,14 +63,19 @@ def is_whole_delivery(data: bytes) -> bool:
 class Listener(HttpToolsProtocol):
     """One connection to a web process of this application."""
 
+    _waited_s = 0.0
+
     def data_received(self, data: bytes) -> None:
-        """Refuse a delivery that could not be served in time, or begin a request."""
-        if data.startswith(b"POST /webhook"):
-            waited = waited_s(self.transport.get_extra_info("socket"))
-            if self.cycle is None and is_whole_delivery(data) and self._is_refused(waited):
-                return
-            self.app_state = self.app_state | {ARRIVED: time.monotonic() - waited}
+        """Refuse a delivery that could not be served in time, or hand the bytes to the parser."""
+        self._waited_s = waited_s(self.transport.get_extra_info("socket"))
+        if self.cycle is None and is_whole_delivery(data) and self._is_refused(self._waited_s):
+            return
         super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins: the application is told when its first bytes came."""
+        super().on_message_begin()
+        self.scope["state"][ARRIVED] = time.monotonic() - self._waited_s
 
     def _is_refused(self, waited: float) -> bool:
         settings = get_settings()
@@ -83,6 +88,6 @@ class Listener(HttpToolsProtocol):
         return False
 
 
-# The event loop asks for the interpreter at every read, and waits for the writer's thread to hand it over: five
-# milliseconds by default, so that two hundred reads take a second.
+# The event loop asks for the interpreter at every read. While the writer's thread computes, the loop waits until that
+# thread hands the interpreter over: by default up to five milliseconds each time.
 sys.setswitchinterval(SWITCH_S)

@@ -12,12 +12,15 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from app import run
+from app.api.webhook import Door
 from app.core.config import get_settings
 from app.core.errors import Busy
 from app.core.request_guard import ARRIVED
+from app.roles import listener
 from app.roles.listener import BACKLOG, Listener, is_whole_delivery, waited_s
 from app.services.webhook.door.line import TOO_MANY, Line
 from tests.support.pairs import wait_until
@@ -80,10 +83,15 @@ def answer_to(port: int, *parts: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         for part in parts:
             connection.sendall(part)
-        heard = b""
-        while not heard.endswith(SERVED) and (more := connection.recv(65_536)):
-            heard += more
-        return heard
+        return heard_on(connection)
+
+
+def heard_on(connection: socket.socket) -> bytes:
+    """What is heard until the application has answered, or the connection ends."""
+    heard = b""
+    while not heard.endswith(SERVED) and (more := connection.recv(65_536)):
+        heard += more
+    return heard
 
 
 def test_a_delivery_without_room_is_refused_before_the_application(
@@ -123,7 +131,7 @@ def test_a_delivery_in_pieces_goes_on_to_the_application(
         connection.sendall(WHOLE[:-4])
         wait_until(lambda: application.seen)
         connection.sendall(WHOLE[-4:])
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert heard_on(connection).startswith(b"HTTP/1.1 200 ")
     assert line == []
 
 
@@ -131,6 +139,45 @@ def test_a_request_knows_when_its_bytes_came(port: int, application: Application
     before = time.monotonic() - 1.0  # the kernel counts in steps of some milliseconds
     assert answer_to(port, WHOLE).endswith(SERVED)
     assert before <= application.seen[0]["state"][ARRIVED] <= time.monotonic()
+
+
+def test_each_request_of_a_connection_has_its_own_beginning(
+    port: int, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one comes in pieces, the first of them too short to show that it is a delivery."""
+    pieces: list[object] = []
+
+    def read(connection: object) -> float:
+        pieces.append(connection)
+        return 0.0
+
+    monkeypatch.setattr(listener, "waited_s", read)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(WHOLE)
+        assert heard_on(connection).endswith(SERVED)
+        between = time.monotonic()
+        connection.sendall(WHOLE[:2])
+        wait_until(lambda: len(pieces) == 2)
+        connection.sendall(WHOLE[2:])
+        assert heard_on(connection).endswith(SERVED)
+    first, second = (scope["state"][ARRIVED] for scope in application.seen)
+    assert first < between < second
+
+
+def test_the_door_counts_from_the_moment_that_the_listener_tells() -> None:
+    """A delivery that waited in the kernel for longer than its time is refused, unread."""
+    refused: list[Message] = []
+
+    async def send(message: Message) -> None:
+        refused.append(message)
+
+    async def nothing_is_read() -> Message:
+        raise AssertionError("the body was read")
+
+    late = time.monotonic() - 1.1 * get_settings().webhook_max_wait_ms / 1000
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")], "state": {ARRIVED: late}}
+    asyncio.run(Door(FastAPI(), nothing_is_read)(scope, nothing_is_read, send))  # type: ignore[arg-type]  # never asked
+    assert refused[0]["status"] == 503
 
 
 @pytest.mark.parametrize(
