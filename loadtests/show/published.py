@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.show.headline import PARTS, headline_table
-from loadtests.show.summary import demo_table
+from loadtests.show.summary import burst_table, demo_table
 from loadtests.show.tables import NOTHING, committed, machine_line, number, table
 from loadtests.stage.processes import REPO
 
@@ -162,6 +162,7 @@ def bench_table(figures: Path, part: str) -> str:
 TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "figures:load": ("load.md", partial(load_table, mode="sync")),
     "figures:load_async": ("load.md", partial(load_table, mode="async")),
+    "figures:burst": ("load.md", burst_table),
     "figures:capacity": ("scaling.md", capacity_table),
     "figures:headline": ("../README.md", headline_table),
     "figures:demo": ("../README.md", demo_table),
