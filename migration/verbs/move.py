@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -173,7 +174,11 @@ def _prepared(done: Prepared) -> Outcome:
 def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = None) -> Outcome:
     """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
     moments = call.moments()
-    with call.prepared() as stores, call.render.progress("copy", copying.left(stores.postgres)) as advance:
+    with (
+        call.prepared() as stores,
+        telling_of_copy(moments, stores),
+        call.render.progress("copy", copying.left(stores.postgres)) as advance,
+    ):
         phase = stores.postgres.read_control().phase
         rows = copying.backfill(call.pair(), Applier(stores), Throttle(rate, max_lag), workers, advance)
         now = copying.progress(stores.postgres)
@@ -183,8 +188,16 @@ def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers:
         return Outcome("already_copied", "every table is copied", data=data)
     if after != Phase.REPLICATING:
         return Outcome("others_at_work", f"{rows} rows copied; another backfill has the rest", data=data)
-    moments.tell(Moment.AFTER_COPY, rows=now.rows)
     return Outcome("copied", f"{rows} rows copied; next: st-migrate verify", data=data)
+
+
+@contextmanager
+def telling_of_copy(moments: Moments, stores: Stores) -> Iterator[None]:
+    """Tell that every row is copied, if that came to be within the block."""
+    before = stores.postgres.read_control().phase
+    yield
+    if before == Phase.COPYING and stores.postgres.read_control().phase == Phase.REPLICATING:
+        moments.tell(Moment.AFTER_COPY, rows=copying.progress(stores.postgres).rows)
 
 
 def worker(
@@ -240,7 +253,7 @@ def verify(
             )
         triggers = checking.trigger_lines(applier)
         left_out = names_left_out(stores.sqlite.connection)
-    _tell_of_verify(moments, result)
+    tell_of_verify(moments, result)
     reasons = done.reasons()
     data = {
         "repaired": done.keys, "left": reasons, "triggers": triggers, **checking.result_json(result),
@@ -256,7 +269,8 @@ def verify(
     return Outcome(name, message, data=data)
 
 
-def _tell_of_verify(moments: Moments, result: VerifyResult) -> None:
+def tell_of_verify(moments: Moments, result: VerifyResult) -> None:
+    """Tell what a verify found."""
     if result.clean:
         moments.tell(Moment.AFTER_VERIFY, rows=result.rows, full=result.full)
     else:
@@ -283,12 +297,15 @@ def run(
         if primary is Side.POSTGRES:
             return Outcome("already_primary", "postgres is primary", data={"primary": "postgres"})
         applier = Applier(stores)
-        with call.render.progress("copy", copying.left(stores.postgres)) as advance:
+        with (
+            telling_of_copy(moments, stores),
+            call.render.progress("copy", copying.left(stores.postgres)) as advance,
+        ):
             copying.backfill(call.pair(), applier, Throttle(rate, max_lag), workers, advance)
         applier.drain()
         with call.render.progress("verify") as advance:
             result = checking.verify(applier, None, None, advance)
-        _tell_of_verify(moments, result)
+        tell_of_verify(moments, result)
         data = {"verify": checking.result_json(result)}
         if not result.clean:
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)

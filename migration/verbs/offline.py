@@ -14,14 +14,24 @@ from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
 from app.db.switch import guarded
 from app.db.switch.coordinator import Moved
+from app.db.switch.moments import Moments
 from migration.common.outcome import Exit, Outcome
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
 from migration.switch import retired, teardown
 from migration.switch.freeze import frozen
 from migration.verbs.frame import Call, verb
-from migration.verbs.move import DiscardTarget, Exclude, SchemaName, Workers, confirm_discard, prepared_side
-from migration.verbs.switch import YesName, switched
+from migration.verbs.move import (
+    DiscardTarget,
+    Exclude,
+    SchemaName,
+    Workers,
+    confirm_discard,
+    prepared_side,
+    tell_of_verify,
+    telling_of_copy,
+)
+from migration.verbs.switch import YesName, switched, tell_of_end
 from migration.verify import checking
 
 
@@ -42,6 +52,7 @@ def copy(
     ] = False,
 ) -> Outcome:
     """Move offline: SQLite takes no writes meanwhile, PostgreSQL is alone afterwards."""
+    moments = call.moments()
     with call.stores() as stores:
         ours, theirs = teardown.controls(stores)
         ending = theirs is not None and theirs.phase == Phase.COMPLETING
@@ -52,11 +63,12 @@ def copy(
             )
         if not ending:
             confirm_discard(call, stores, discard_target, exclude or (), yes)
-            outcome = _copy_frozen(call, stores, discard_target, exclude or (), schema, workers)
+            outcome = _copy_frozen(call, stores, moments, discard_target, exclude or (), schema, workers)
             if outcome is not None:
                 return outcome
         not_valid = [] if ending else deferred.validate_foreign_keys(stores.postgres.connection)
         ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
+    tell_of_end(moments, ended)
     epoch = ended.plan.epoch if ended.plan else None
     data = {"primary": "postgres", "epoch": epoch, "foreign_keys_not_valid": not_valid}
     return Outcome("moved", "PostgreSQL is primary and alone; restart everything with its URL", data=data)
@@ -65,6 +77,7 @@ def copy(
 def _copy_frozen(
     call: Call,
     stores: Stores,
+    moments: Moments,
     discard: bool,
     exclude: Collection[str],
     schema: str | None,
@@ -74,7 +87,7 @@ def _copy_frozen(
     if prepared_side(call, stores, discard, exclude, schema) is Side.POSTGRES:
         return None
     applier = Applier(stores)
-    with frozen(stores) as renew, call.render.progress("copy") as advance:
+    with telling_of_copy(moments, stores), frozen(stores) as renew, call.render.progress("copy") as advance:
         call.report("SQLite takes no writes from here on")
 
         def renewing(name: str, done: int, total: int | None) -> None:
@@ -84,11 +97,12 @@ def _copy_frozen(
         copying.backfill(call.pair(), applier, Throttle(), workers, renewing)
         applier.drain()
         result = checking.verify(applier, None, None, advance, renew)
+    tell_of_verify(moments, result)  # nobody waits any more
     if not result.clean:
         data = {"verify": checking.result_json(result)}
         return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
     done = guarded.switch(
-        applier, Side.POSTGRES, max_pause_ms=_OFFLINE_PAUSE_MS, report=call.report, moments=call.moments()
+        applier, Side.POSTGRES, max_pause_ms=_OFFLINE_PAUSE_MS, report=call.report, moments=moments
     )
     return None if isinstance(done, (Moved, guarded.Already)) else switched(stores, done, call.report)
 

@@ -14,7 +14,7 @@ from app.db.rows.catalog import names_left_out
 from app.db.sides.stores import Stores
 from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
-from app.db.switch.moments import Moment
+from app.db.switch.moments import Moment, Moments
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.state import readiness
 from app.db.switch.state.writable import strangers
@@ -271,10 +271,16 @@ def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> 
             call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
         ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
         outcome = _ended(ended, "complete", stores)
+        tell_of_end(moments, ended)
         if ended.plan is None:
             return outcome
-        moments.tell(Moment.AFTER_COMPLETE, primary=ended.plan.primary, epoch=ended.plan.epoch)
         return replace(outcome, data={**_with(outcome, left).data, "left_out": without})
+
+
+def tell_of_end(moments: Moments, ended: teardown.Ended) -> None:
+    """Tell that the move has ended, if this call ended it."""
+    if ended.plan is not None:
+        moments.tell(Moment.AFTER_COMPLETE, primary=ended.plan.primary, epoch=ended.plan.epoch)
 
 
 _COMPLETES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ from typing import Any
 import pytest
 
 from app.db.common.errors import ConfigurationError
+from app.db.common.failpoints import Failpoint, arm
 from app.db.common.settings import ShimSettings
+from app.db.session.at_start import switch_at_start
+from app.db.session.runtime import make_runtime
 from app.db.switch.moments import Moment, Moments, tell_in_background
 from tests.operator.sides import Sides, assert_no_secret
 from tests.support.pairs import wait_until
@@ -71,9 +75,10 @@ def test_a_command_that_fails_afterwards_changes_nothing(
     at_stage: AtStage, noted: Noted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ST_SHADOW_DATABASE_URL", at_stage("fresh").url)
+    sides = at_stage("verified")
     noted.at(Moment.BEFORE_FENCE)
     noted.at(Moment.AFTER_PROMOTE, code=3)
-    answer = at_stage("verified").run("cutover")
+    answer = sides.run("cutover")
     assert answer.outcome == "moved"
     assert "after-promote ended with 3" in answer.err
     (facts,) = noted.of(Moment.AFTER_PROMOTE)
@@ -84,21 +89,111 @@ def test_a_command_that_fails_afterwards_changes_nothing(
     assert not [name for name in facts if name.startswith("ST_") and not name.startswith("ST_FACT")]
 
 
-def test_gates_that_are_closed_run_no_command(at_stage: AtStage, noted: Noted) -> None:
+def test_a_rollback_is_told_like_a_cutover(at_stage: AtStage, noted: Noted) -> None:
+    sides = at_stage("moved")
+    noted.at(Moment.BEFORE_FENCE, Moment.AFTER_PROMOTE, Moment.ON_ABORT)
+    answer = sides.run("rollback")
+    assert answer.outcome == "moved"
+    ((before,), (after,)) = noted.of(Moment.BEFORE_FENCE), noted.of(Moment.AFTER_PROMOTE)
+    assert (before["ST_FACT_TO"], before["ST_FACT_EPOCH"]) == ("sqlite", str(answer.data["epoch"] - 1))
+    assert (after["ST_FACT_PRIMARY"], after["ST_FACT_EPOCH"]) == ("sqlite", str(answer.data["epoch"]))
+    assert not noted.of(Moment.ON_ABORT)
+
+
+def _past_the_fence(sides: Sides, side: str, statement: str) -> None:
+    """Write on a shadow as nobody should."""
+    if side == "postgres":
+        sides.postgres(f"BEGIN; SET LOCAL st.applying = '1'; {statement}; COMMIT")
+        return
+    connection = sqlite3.connect(sides.path)
+    around = "UPDATE st_control SET applying = {}"
+    connection.executescript(f"BEGIN; {around.format(1)}; {statement}; {around.format(0)}; COMMIT")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("stage", "verb", "to"), [("verified", "cutover", "postgres"), ("moved", "rollback", "sqlite")]
+)
+def test_a_switch_that_finds_a_difference_is_told_once_as_aborted(
+    at_stage: AtStage, noted: Noted, stage: str, verb: str, to: str
+) -> None:
+    sides = at_stage(stage)
     noted.at(*Moment)
-    assert at_stage("copied").run("cutover").data["error"] == "Refused"
+    write = sides.sqlite if to == "postgres" else sides.postgres
+    with (
+        arm(Failpoint.SWITCH_BEGUN, lambda: write("UPDATE alerts SET qty = 5 WHERE id = 1") and None),
+        arm(
+            Failpoint.SWITCH_DRAINED,
+            lambda: _past_the_fence(sides, to, "UPDATE alerts SET qty = 6 WHERE id = 1"),
+        ),
+    ):
+        assert sides.run(verb).outcome == "aborted"
+    assert [moment for moment in Moment if noted.of(moment)] == [
+        Moment.BEFORE_FENCE, Moment.ON_ABORT, Moment.ON_MISMATCH,
+    ]  # fmt: skip
+    ((aborted,), (differing,)) = noted.of(Moment.ON_ABORT), noted.of(Moment.ON_MISMATCH)
+    assert aborted["ST_FACT_TO"] == to and aborted["ST_FACT_PAUSE_MS"]
+    assert (differing["ST_FACT_MISMATCHES"], differing["ST_FACT_FOUND_BY"]) == ("1", "switch")
+
+
+def test_a_switch_that_ends_with_an_error_is_told_as_unknown(at_stage: AtStage, noted: Noted) -> None:
+    sides = at_stage("verified")
+    noted.at(*Moment)
+    with arm(Failpoint.SWITCH_FENCED, "raise"):
+        assert sides.run("cutover").code == 3
+    assert [moment for moment in Moment if noted.of(moment)] == [Moment.BEFORE_FENCE, Moment.ON_UNKNOWN]
+    assert noted.of(Moment.ON_UNKNOWN)[0]["ST_FACT_REASON"] == "FailpointError"
+
+
+@pytest.mark.parametrize("says", [0, 7])
+def test_a_start_with_auto_asks_and_tells_too(
+    at_stage: AtStage, noted: Noted, caplog: pytest.LogCaptureFixture, says: int
+) -> None:
+    sides = at_stage("verified")
+    noted.at(*Moment)
+    noted.at(Moment.BEFORE_FENCE, code=says)
+    settings = ShimSettings(shadow_database_url=f"sqlite:///{sides.path}", cutover="auto")
+    backend = make_runtime(sides.url, settings)
+    try:
+        assert switch_at_start(backend) is (says == 0)
+    finally:
+        backend.stop()
+    assert sides.writable("postgres") is (says == 0)
+    after = Moment.AFTER_PROMOTE if says == 0 else Moment.ON_ABORT
+    assert [moment for moment in Moment if noted.of(moment)] == [Moment.BEFORE_FENCE, after]
+    assert ("before-fence ended with 7" in caplog.text) is (says == 7)
+
+
+def test_gates_that_are_closed_run_no_command(at_stage: AtStage, noted: Noted) -> None:
+    sides = at_stage("copied")
+    noted.at(*Moment)
+    assert sides.run("cutover").data["error"] == "Refused"
     assert not [moment for moment in Moment if noted.of(moment)]
 
 
 def test_each_verb_tells_what_it_did(at_stage: AtStage, noted: Noted) -> None:
-    noted.at(*Moment)
     sides = at_stage("prepared")
+    noted.at(*Moment)
     for words in (("backfill",), ("verify",), ("cutover",), ("complete", "--yes")):
         assert sides.run(*words).code == 0, words
     told = [moment for moment in Moment if noted.of(moment)]
     assert told == [
         Moment.BEFORE_FENCE, Moment.AFTER_PROMOTE, Moment.AFTER_COPY, Moment.AFTER_VERIFY, Moment.AFTER_COMPLETE,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [("run", "--cutover"), ("copy",)])
+def test_verbs_that_do_several_steps_tell_of_each(
+    at_stage: AtStage, noted: Noted, words: tuple[str, ...]
+) -> None:
+    sides = at_stage("fresh")
+    noted.at(*Moment)
+    assert sides.run(*words).outcome == "moved"
+    told = [Moment.BEFORE_FENCE, Moment.AFTER_PROMOTE, Moment.AFTER_COPY, Moment.AFTER_VERIFY]
+    told += [Moment.AFTER_COMPLETE] if words == ("copy",) else []
+    assert [moment for moment in Moment if noted.of(moment)] == told
+    assert all(len(noted.of(moment)) == 1 for moment in told)
+    assert noted.of(Moment.AFTER_COPY)[0]["ST_FACT_ROWS"] == noted.of(Moment.AFTER_VERIFY)[0]["ST_FACT_ROWS"]
 
 
 def test_a_mismatch_is_told(at_stage: AtStage, noted: Noted) -> None:
