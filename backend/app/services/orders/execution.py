@@ -28,6 +28,7 @@ from app.services.orders.sending.asked import (
     AskedInVain,
     always,
     begin_asking,
+    may_begin,
     move,
     store_placed,
 )
@@ -117,13 +118,14 @@ class Execution:
         client = OUTSIDE.client_for(self.db, self.settings, order.broker_name, user_id=order.user_id)
         begin_asking(self.db, order, self.still_mine)
         failpoint(Failpoint.ORDER_ASKED)
+        asked_at = order.updated_at
         name = shown_name(order.broker_name)
         try:
             broker_order_id = _place(client, order)
+        except OutcomeUnknown as error:
+            raise AskedInVain(name, order) from error
         except BrokerError as error:
-            if isinstance(error, OutcomeUnknown):
-                raise AskedInVain(name, order) from error
-            move(self.db, order, "SENDING", "FAILED", utc_now(), error_message=str(error))
+            move(self.db, order, "SENDING", "FAILED", utc_now(), asked_by=asked_at, error_message=str(error))
             self.db.commit()
             raise HTTPException(502, f"{name} order placement failed: {error}") from error
         except Exception as error:  # the client broke in the middle: it says nothing about the broker
@@ -154,10 +156,12 @@ def _check_executable(order: Order) -> None:
 
 
 def _place(client: BrokerClient, order: Order) -> str:
-    """Place the order, once more as an after-market order when the broker suggests that."""
+    """Place the order, once more as an after-market order when the broker refuses it and suggests that."""
     try:
         return client.place_order(order)
+    except OutcomeUnknown:
+        raise  # whatever its text says, the broker may have the order
     except BrokerError as error:
-        if not any(hint in str(error) for hint in _AFTER_MARKET_HINTS):
+        if not any(hint in str(error) for hint in _AFTER_MARKET_HINTS) or not may_begin(order):
             raise
         return client.place_order(order, variety="amo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.core.config import Settings
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.models import Order, SystemEvent, User
-from app.services.brokers.clients import OutcomeUnknown, idempotency_key
+from app.services.brokers.clients import BrokerError, OutcomeUnknown, idempotency_key
 from app.services.orders.execution import execute_stored_order
 from app.services.orders.queue import check_requeue
 from app.services.orders.sending import asked
@@ -29,6 +30,7 @@ BUY: dict[str, Any] = {
     "secret": WEBHOOK_SECRET, "st_user_id": "trader1", "strategy_name": "s", "symbol": "NSE:TCS",
     "trade_details": {"order_action": "BUY", "quantity": 3},
 }  # fmt: skip
+AFTER_HOURS = "Try placing an AMO order"
 LATER = asked.UNKNOWN_AFTER + timedelta(seconds=1)
 
 
@@ -103,7 +105,9 @@ def test_of_many_that_send_an_order_one_does(
     assert len(broker.placed) == 1
 
 
-@pytest.mark.parametrize("error", [OutcomeUnknown("timed out"), ConnectionResetError("gone")])
+@pytest.mark.parametrize(
+    "error", [OutcomeUnknown("timed out"), OutcomeUnknown(AFTER_HOURS), ConnectionResetError("gone")]
+)
 def test_a_call_without_an_answer_is_told_as_such(
     logged_in: TestClient, db: Session, user: User, order: Order, broker: FakeBroker, error: Exception
 ) -> None:
@@ -212,6 +216,47 @@ def test_a_note_that_took_too_long_is_taken_back(
     with pytest.raises(asked.HTTPException, match="too long"):
         execute_stored_order(db, settings, order.id, None)
     assert (_row(db), broker.placed) == (("WAITING", "AUTO", None), [])
+
+
+def test_a_late_refusal_is_not_followed_by_a_second_call(
+    db: Session, settings: Settings, order: Order, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be under way when another process asks for the key."""
+
+    def refuse_late(_order: Order, *, variety: str = "regular") -> str:
+        calls.append(variety)
+        monkeypatch.setattr(asked, "BEGIN_WITHIN", timedelta(0))
+        raise BrokerError(AFTER_HOURS)
+
+    calls: list[str] = []
+    monkeypatch.setattr(broker, "place_order", refuse_late)
+    with pytest.raises(asked.HTTPException, match="AMO"):
+        execute_stored_order(db, settings, order.id, None)
+    assert (calls, _row(db)) == (["regular"], ("FAILED", "AUTO", None))
+
+
+def test_a_slow_look_does_not_end_a_call_that_began_meanwhile(
+    db: Session, session_factory: Callable[[], Session], settings: Settings, in_doubt: Order, broker: FakeBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """While one process asks for the key, another one has its answer, and a person executes the order anew."""
+    broker.ids.clear()
+
+    meanwhile: list[dict[int, Found]] = []
+
+    def look(_key: str) -> None:
+        if meanwhile:
+            return
+        meanwhile.append({})
+        broker.answers = [OutcomeUnknown("timed out")]
+        with session_factory() as other, suppress(asked.AskedInVain):
+            meanwhile.append(settle_unknown(other, settings))
+            execute_stored_order(other, settings, in_doubt.id, None)
+
+    monkeypatch.setattr(broker, "find_order", look)
+    assert settle_unknown(db, settings) == {in_doubt.id: Found.MOVED}
+    assert meanwhile == [{}, {in_doubt.id: Found.MISSING}]
+    assert _row(db) == ("SENDING", "MANUAL", None)
 
 
 def test_a_synthetic_order_that_its_watch_has_taken_is_sent(

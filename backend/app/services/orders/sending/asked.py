@@ -7,7 +7,7 @@
                        SENDING --missing-> WAITING       it has no such order: a person decides
 
 Safety order: SENDING is committed before the broker is called, by an update that names the state it expects, so of two
-that want to send an order one does. The call begins within `BEGIN_WITHIN` of that, or not at all. Only after `UNKNOWN_AFTER`,
+that want to send an order one does. Each call begins within `BEGIN_WITHIN` of that, or not at all. Only after `UNKNOWN_AFTER`,
 when no call can be under way, the broker is asked for the order's idempotency key; the order itself is not sent again.
 
 A synthetic GTT order comes here as SENDING already: what watches its trigger has taken it.
@@ -71,15 +71,35 @@ def begin_asking(db: Session, order: Order, still_mine: Callable[[Session], bool
         db.rollback()
         raise HTTPException(400, NOT_WAITING)
     db.commit()
-    if utc_now() - asked_at > BEGIN_WITHIN:
-        move(db, order, "SENDING", from_status, utc_now())
+    if not may_begin(order):
+        move(db, order, "SENDING", from_status, utc_now(), asked_by=asked_at)
         db.commit()
         raise HTTPException(503, TOO_SLOW)
 
 
-def move(db: Session, order: Order, start: str, end: str, now: datetime, **more: Any) -> bool:
-    """Move an order without a broker's id from one status to another; False if it is in neither."""
-    expected = (Order.status == start, Order.broker_order_id.is_(None))
+def may_begin(order: Order) -> bool:
+    """Whether a call for a SENDING order may still begin."""
+    return utc_now() - order.updated_at <= BEGIN_WITHIN
+
+
+def move(
+    db: Session,
+    order: Order,
+    start: str,
+    end: str,
+    now: datetime,
+    *,
+    asked_by: datetime | None = None,
+    **more: Any,
+) -> bool:
+    """Move an order without a broker's id from one status to another; False if it is not in the first one.
+
+    Args:
+        asked_by: the caller means the broker call of this time; False if a later one has begun.
+    """
+    expected = [Order.status == start, Order.broker_order_id.is_(None)]
+    if asked_by is not None:
+        expected.append(Order.updated_at <= asked_by)
     return _write(db, order, {"status": end, "updated_at": now, **more}, *expected)
 
 

@@ -8,7 +8,8 @@ Once no call can be under way any more, the broker is asked for the order's idem
 - it cannot say (no connection, no such call): asked again every minute; after `GIVE_UP_AFTER` the manual queue, with
   a message that says what to look for.
 
-Every process looks. Each update names the state that it expects, so one of them moves an order.
+Every process looks. Each update names the state and the call that it expects, so one of them moves an order, and none
+ends a call that began after it looked.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def settle(db: Session, settings: Settings, order: Order) -> Found:
     if found is Found.SILENT and utc_now() - asked_at < GIVE_UP_AFTER:
         return found
     message = (MISSING if found is Found.MISSING else UNKNOWN).format(name=name, key=key)
-    return found if _hand_over(db, order, message, utc_now()) else Found.MOVED
+    return found if _hand_over(db, order, message, asked_at) else Found.MOVED
 
 
 def _ask(db: Session, settings: Settings, order: Order) -> tuple[str, str | None] | Found:
@@ -100,8 +101,9 @@ def _ask(db: Session, settings: Settings, order: Order) -> tuple[str, str | None
     return (broker_order_id, client.account_id) if broker_order_id else Found.MISSING
 
 
-def _hand_over(db: Session, order: Order, message: str, now: datetime) -> bool:
-    if not move(db, order, "SENDING", "WAITING", now, mode="MANUAL", error_message=message):
+def _hand_over(db: Session, order: Order, message: str, asked_at: datetime) -> bool:
+    values = {"mode": "MANUAL", "error_message": message}
+    if not move(db, order, "SENDING", "WAITING", utc_now(), asked_by=asked_at, **values):
         db.rollback()
         return False
     details = {"order_id": order.id, "symbol": order.symbol, "reason": message}
