@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from app.db.common.errors import ConfigurationError, Fenced
@@ -16,6 +16,7 @@ from app.db.common.settings import shim_settings
 from app.db.session import runtime
 from st_migrate import install
 from tests.operator.anyapp.conftest import Stranger
+from tests.support.pairs import wait_until
 
 
 class Base(DeclarativeBase):
@@ -152,6 +153,68 @@ def test_async_sessions_follow_the_switch_too(moving: Stranger) -> None:
     assert _roles(moving) == (["before", "after"], ["before", "after"])
 
 
+@pytest.fixture(params=["off", "async", "sync", "strict"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("ST_DUAL_WRITE", request.param)
+    monkeypatch.setenv("ST_DUAL_WRITE_TIMEOUT_MS", "60000")
+    shim_settings.cache_clear()
+    yield request.param
+    shim_settings.cache_clear()
+
+
+def _plainly(maker: Callable[[], Session]) -> Callable[[int, str], str]:
+    def write(key: int, name: str) -> str:
+        with maker() as session:
+            session.add(Role(id=key, name=name))
+            session.commit()
+            return str(session.get_bind().dialect.name)
+
+    return write
+
+
+def _on_a_loop(maker: Callable[[], AsyncSession]) -> Callable[[int, str], str]:
+    async def write(key: int, name: str) -> str:
+        async with maker() as session:
+            session.add(Role(id=key, name=name))
+            await session.commit()
+            return str(session.get_bind().dialect.name)
+
+    return lambda key, name: asyncio.run(write(key, name))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_every_mode_of_dual_write_holds_with_either_side_as_primary(
+    moving: Stranger, mode: str, asynchronous: bool
+) -> None:
+    moving.done("cutover")
+    write = (
+        _on_a_loop(install(async_sessionmaker(), **_both(moving)))
+        if asynchronous
+        else _plainly(install(sessionmaker(), **_both(moving)))
+    )
+
+    def arrives(key: int, name: str, shadow: Callable[[str], list[Any]]) -> None:
+        """At once where a commit waits for the shadow, soon where a thread follows, else with the worker."""
+
+        def there() -> bool:
+            return bool(shadow(f"SELECT 1 FROM role WHERE id = {key} AND name = '{name}'"))
+
+        if mode == "async":
+            wait_until(there, seconds=60)
+            return
+        assert there() is (mode != "off")
+        if mode == "off":
+            moving.done("worker", "--until-drained")
+            assert there()
+
+    assert runtime.runtime().settings.dual_write == mode
+    assert write(10, "there") == "postgresql"
+    arrives(10, "there", moving.lite)
+    moving.done("rollback")
+    assert write(11, "back") == "sqlite"
+    arrives(11, "back", moving.pg)
+
+
 def test_the_event_loop_goes_on_while_a_session_waits_at_the_fence(moving: Stranger) -> None:
     """The task that lowers the fence runs on the loop: it never would, if the session waited there."""
     kind = install(AsyncSession, **_both(moving))
@@ -179,6 +242,38 @@ def test_an_engine_of_the_application_s_own_gets_a_clear_error(moving: Stranger,
     moving.done("cutover")
     with engine.connect() as connection, pytest.raises(Fenced, match="sqlite takes no application writes"):
         connection.execute(sa.text("UPDATE role SET name = 'x'"))
+
+
+def test_an_engine_on_the_fenced_postgres_gets_it_too(moving: Stranger) -> None:
+    url = sa.make_url(moving.url).set(drivername="postgresql+psycopg")
+    write, refused = sa.text("UPDATE role SET name = 'x'"), "postgres takes no application writes"
+    plain = install(sa.create_engine(url))
+    with plain.connect() as connection, pytest.raises(Fenced, match=refused):
+        connection.execute(write)
+    plain.dispose()
+
+    async def asynchronously() -> None:
+        engine = install(create_async_engine(url))
+        async with engine.connect() as connection:
+            with pytest.raises(Fenced, match=refused):
+                await connection.execute(write)
+        await engine.dispose()
+
+    asyncio.run(asynchronously())
+
+
+def test_what_an_async_session_of_a_pair_does_otherwise(moving: Stranger) -> None:
+    kind = install(AsyncSession, **_both(moving))
+
+    async def look() -> list[str]:
+        async with kind() as session:
+            streamed = await session.stream_scalars(sa.select(Role.name).order_by(Role.id))
+            names = [name async for name in streamed]
+            with pytest.raises(sa.exc.InvalidRequestError, match="requires an async driver"):
+                await session.connection()
+            return names
+
+    assert asyncio.run(look()) == ["admin", "reader"]
 
 
 def test_without_a_shadow_nothing_is_changed(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
