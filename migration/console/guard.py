@@ -48,9 +48,6 @@ class Guard:
         self._sessions: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
         if scope["type"] != "http":
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -66,8 +63,6 @@ class Guard:
             await _answer(send, 403, "open the URL that st-migrate console printed; it works once")
         elif scope["method"] != "GET" and not self._same_origin(headers, host):
             await _answer(send, 403, "this did not come from the page")
-        elif scope["method"] not in ("GET", "POST"):
-            await _answer(send, 405, "GET and POST only")
         else:
             await self._app(scope, receive, _with_headers(send))
 

@@ -13,8 +13,12 @@ import httpx
 import pytest
 
 from migration.common import sides as opened
+from migration.console import actions as doing
+from migration.console import server as serving
+from migration.console.actions import Actions, Job
 from migration.console.guard import COOKIE, Guard
 from migration.console.run import Settings, running
+from migration.console.server import LARGEST
 from tests.operator.console.test_watching import pair_of
 from tests.operator.sides import Sides
 from tests.support.pairs import wait_until
@@ -110,9 +114,39 @@ def test_an_action_needs_its_plan_and_the_typed_name(seen: tuple[Guard, Sides]) 
     order = {"ticket": plan["ticket"], "typed": sides.database}
     assert call(guard, "POST", "/do", headers=page, json=order).status_code == 200
     wait_until(lambda: sides.run("status").data["paused"], seconds=60)
-    assert (
-        call(guard, "POST", "/do", headers=page, json=order).status_code == 409
-    )  # a ticket is for one action
+
+
+def test_a_ticket_is_for_one_action_and_for_a_while(
+    seen: tuple[Guard, Sides], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, sides = seen
+    page = as_page(let_in(guard))
+
+    def planned() -> dict[str, str]:
+        plan = call(guard, "POST", "/plan", headers=page, json={"action": "pause"}).json()
+        return {"ticket": plan["ticket"], "typed": sides.database}
+
+    def refused(order: dict[str, str]) -> str:
+        answer = call(guard, "POST", "/do", headers=page, json=order)
+        assert answer.status_code == 409
+        return str(answer.json()["message"])
+
+    used, other = planned(), planned()
+    ended, go_on = threading.Event(), threading.Event()
+
+    def run(actions: Actions, job: Job, words: tuple[str, ...]) -> None:
+        go_on.wait(60)
+        job.outcome = {}
+        ended.set()
+
+    monkeypatch.setattr(Actions, "_run", run)
+    assert call(guard, "POST", "/do", headers=page, json=used).status_code == 200
+    assert refused(other) == "pause is running"
+    go_on.set()
+    assert ended.wait(60)
+    assert "look at the plan again" in refused(used)
+    monkeypatch.setattr(doing, "TICKET_S", 0.0)
+    assert "look at the plan again" in refused(other)
 
 
 def test_without_the_option_the_page_does_nothing(at_stage: AtStage) -> None:
@@ -124,8 +158,26 @@ def test_without_the_option_the_page_does_nothing(at_stage: AtStage) -> None:
             assert answer.status_code == 403 and "--allow-actions" in answer.text
 
 
+def test_pages_beyond_the_limit_are_told_so(
+    seen: tuple[Guard, Sides], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, _ = seen
+    cookie = let_in(guard)
+    monkeypatch.setattr(serving, "VIEWERS", 0)
+    assert call(guard, "GET", "/events", headers=cookie).status_code == 503
+
+
+def test_a_row_is_named_where_it_is_needed_and_only_there(seen: tuple[Guard, Sides]) -> None:
+    guard, _ = seen
+    page = as_page(let_in(guard))
+    for asked in ({"action": "accept"}, {"action": "cutover", "table": "alerts", "key": "1"}):
+        answer = call(guard, "POST", "/plan", headers=page, json=asked)
+        assert answer.status_code == 409 and "row" in answer.json()["message"]
+
+
 def test_a_huge_or_broken_body_is_no_action(seen: tuple[Guard, Sides]) -> None:
     guard, _ = seen
     page = as_page(let_in(guard))
-    for body in ("x" * 10_000, "[1]", "{"):
+    huge = json.dumps({"action": "pause", "padding": "x" * LARGEST})
+    for body in (huge, "[1]", "{"):
         assert call(guard, "POST", "/plan", headers=page, content=body).status_code == 409

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from app.db.common.errors import ShadowUnavailable
 from app.db.common.urls import Pair, make_pair, parse_url
+from app.db.sides.stores import Stores
 from migration.common import sides as opened
 from migration.console import collector as collecting
 from migration.console.collector import POINTS, Collector, pauses
@@ -81,6 +83,18 @@ def test_sqlite_is_shown_while_postgres_is_away(at_stage: AtStage) -> None:
 def test_a_missing_file_is_a_line_on_the_page(at_stage: AtStage, tmp_path: Path) -> None:
     _, state = looked(replace(at_stage("fresh"), path=tmp_path / "gone.db"))
     assert "no SQLite file" in state["light"]["problem"]
+
+
+def test_no_error_shows_a_password(at_stage: AtStage) -> None:
+    pair = pair_of(at_stage("fresh"))
+
+    def broken() -> Stores:
+        raise ShadowUnavailable(f"cannot open {pair.postgres.render_as_string(hide_password=False)}")
+
+    collector = Collector(pair, broken)
+    collector.look()
+    assert b"cannot open" in collector.state
+    assert_no_secret(collector.state.decode())
 
 
 def test_the_hour_is_bounded(at_stage: AtStage) -> None:
