@@ -71,7 +71,8 @@ oldest: ## The core tests on the oldest versions that pyproject.toml allows
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	.venv-oldest/bin/uv pip compile --quiet --resolution lowest-direct --all-extras pyproject.toml -o .venv-oldest/pins.txt
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python -r .venv-oldest/pins.txt
-	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --dist loadfile tests/core/session tests/core/apply tests/core/capture $(ARGS)
+	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --dist loadfile tests/core/session tests/core/apply tests/core/capture \
+		tests/operator/anyapp/test_in_process.py $(ARGS)
 
 bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS="--quick", "--only copy")
 	$(BIN)/python -m loadtests.bench $(ARGS)
