@@ -66,7 +66,7 @@ class Archive:
     def finish(self) -> Path:
         """Move a pending file to its rule's folder, its checksum behind it."""
         folder = self.path.parent.parent / self.rule
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         for path in (self.path, checksum_of(self.path)):
             path.replace(folder / path.name)
         for changed in (folder, self.path.parent, folder.parent):
@@ -83,7 +83,7 @@ class Archive:
 def write(folder: Path, rule: Rule, lines: Sequence[Line], now: datetime) -> Archive:
     """Write a batch below `pending` and see to it that it is on the disk."""
     pending = folder / PENDING
-    pending.mkdir(parents=True, exist_ok=True)
+    make_folder(pending)
     header = {
         "format": FORMAT,
         "rule": rule.name,
@@ -99,7 +99,8 @@ def write(folder: Path, rule: Rule, lines: Sequence[Line], now: datetime) -> Arc
     # The checksum first: a file without one is no archive.
     _write(checksum_of(path), f"{digest}  {name}\n".encode("ascii"))
     _write(path, content)
-    _sync(pending)
+    for changed in (pending, folder):  # the second in case that a killed run has just made `pending`
+        _sync(changed)
     return Archive(path, rule.name, rule.table.name, lines)
 
 
@@ -183,13 +184,29 @@ def only_user(folder: Path) -> Iterator[None]:
     Raises:
         FolderInUse: there is another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / ".lock").open("w") as lock:
         try:
             flock(lock, LOCK_EX | LOCK_NB)
         except OSError as error:
             raise FolderInUse(f"another retention run works in {folder}") from error
         yield
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it, so that it outlives a loss of power."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a small file that a reader finds whole at any time, after a loss of power, too."""
+    fresh = path.with_name(path.name + ".new")
+    _write(fresh, text.encode("utf-8"))
+    fresh.replace(path)
+    _sync(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:

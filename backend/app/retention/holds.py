@@ -10,16 +10,16 @@ from typing import Final
 
 from sqlalchemy import Table
 
+from app.retention.archive import make_folder, replace
+
 HOLDS: Final = "holds"
 
 
 def put(folder: Path, name: str, table: Table, ids: Sequence[int], until: datetime) -> None:
     """Keep rows from every run until a time; replaces the note of that name."""
-    holds = folder / HOLDS
-    holds.mkdir(parents=True, exist_ok=True)
-    fresh = holds / f"{name}.new"
-    fresh.write_text(json.dumps({"table": table.name, "until": until.isoformat(), "ids": list(ids)}), "utf-8")
-    fresh.replace(holds / f"{name}.json")
+    make_folder(folder / HOLDS)
+    note = {"table": table.name, "until": until.isoformat(), "ids": list(ids)}
+    replace(folder / HOLDS / f"{name}.json", json.dumps(note))
 
 
 def held(folder: Path, table: Table, now: datetime) -> frozenset[int]:

@@ -161,10 +161,7 @@ class Retention:
 
     def _note(self, result: RunResult) -> None:
         """The status file, and an event that shows in the application."""
-        path = self.folder / STATUS_FILE
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(result.as_dict(), indent=1) + "\n", encoding="utf-8")
-        fresh.replace(path)
+        archive.replace(self.folder / STATUS_FILE, json.dumps(result.as_dict(), indent=1) + "\n")
         if not (result.rows or result.error or result.damaged):
             return
         level, message = ("ERROR", "failed") if result.error or result.damaged else ("INFO", "finished")

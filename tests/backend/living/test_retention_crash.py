@@ -17,6 +17,7 @@ from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.models import Alert, Order
 from app.retention import archive
 from app.retention.archive import FolderInUse
+from app.retention.restore import restore
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import NOW, add_alert, ids
 
@@ -61,6 +62,30 @@ def test_a_run_that_fails_at_any_point_loses_nothing_and_the_next_one_finishes(
     assert archive.pending(store.folder) == []
     assert sorted(_archived(store)) == sorted(old)
     _nothing_is_lost(store, old)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_batch_is_on_the_disk_under_its_name_before_its_rows_go(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(store)
+    on_disk: set[Path] = set()
+    fsync = os.fsync
+
+    def noting(number: int) -> None:
+        fsync(number)
+        on_disk.add(Path(f"/proc/self/fd/{number}").readlink())
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with arm(Failpoint.RETENTION_ARCHIVED, "raise"), pytest.raises(FailpointError):
+        store.retention().run(NOW)
+    (path,) = archive.pending(store.folder)
+    names = {path, archive.checksum_of(path), path.parent, store.folder, store.folder.parent}
+    assert names <= on_disk
+    store.retention().run(NOW)
+    done = archive.listed(store.folder)[0]
+    restore(store.sessions, done, store.folder, NOW)
+    assert {"status.json.new", f"{done.name}.json.new"} <= {path.name for path in on_disk}
 
 
 @pytest.mark.parametrize("point", POINTS)
