@@ -91,8 +91,9 @@ def test_of_many_that_send_an_order_one_does(
 
     def send(_number: int) -> int:
         with session_factory() as session:
-            session.get(Order, order.id)  # each has seen it waiting
+            seen = session.get_one(Order, order.id)
             session.commit()
+            assert seen.status == "WAITING"  # each goes on with what it has seen
             together.wait()
             try:
                 execute_stored_order(session, settings, order.id, None)
