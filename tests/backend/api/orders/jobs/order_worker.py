@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from app.services.brokers.clients import CLIENT_FACTORIES, idempotency_key
 from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.crew import Crew
 from app.services.webhook.door.queued import OrderWork
+from tests.support.pairs import wait_until
 
 HANDS = 3
 
@@ -50,15 +50,16 @@ class FileBroker:
 
 
 def main(calls: Path) -> None:
-    CLIENT_FACTORIES["zerodha"] = lambda _settings, _connection: FileBroker(calls)  # type: ignore[assignment,return-value]
+    CLIENT_FACTORIES["zerodha"] = lambda _settings, _connection: FileBroker(calls)  # type: ignore[assignment,return-value]  # it has what orders need
     crew = Crew(ORDERS, SessionLocal, OrderWork(SessionLocal, get_settings()), HANDS)
     crew.start()
     open_jobs = select(OrderJob.id).where(OrderJob.status.in_(("PENDING", "RUNNING"))).limit(1)
-    while True:
+
+    def is_empty() -> bool:
         with SessionLocal() as db:
-            if db.scalar(open_jobs) is None:
-                break
-        time.sleep(0.02)
+            return db.scalar(open_jobs) is None
+
+    wait_until(is_empty, seconds=60)
     crew.stop()
 
 
