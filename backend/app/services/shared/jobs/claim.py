@@ -62,10 +62,11 @@ def claim(
 
 
 def _is_anything_due(db: Session, queue: Queue, now: datetime) -> bool:
-    return db.scalar(select(queue.columns.id).where(*_due(queue, now)).limit(1)) is not None
+    return db.scalar(select(queue.columns.id).where(*due(queue, now)).limit(1)) is not None
 
 
-def _due(queue: Queue, now: datetime) -> list[ColumnElement[bool]]:
+def due(queue: Queue, now: datetime) -> list[ColumnElement[bool]]:
+    """The condition of a job that could run."""
     job = queue.columns
     return [job.status == PENDING, or_(job.run_after.is_(None), job.run_after <= now)]
 
@@ -80,12 +81,12 @@ def _claim_of(
     floor: int | None,
 ) -> list[int]:
     job = queue.columns
-    due = _due(queue, now)
+    wanted = due(queue, now)
     if priority is not None:
-        due.append(job.priority == priority)
+        wanted.append(job.priority == priority)
     if floor is not None:
-        due.append(job.id >= floor)
-    first = select(job.id).where(*due).order_by(*(job[name] for name in queue.turn)).limit(at_most)
+        wanted.append(job.id >= floor)
+    first = select(job.id).where(*wanted).order_by(*(job[name] for name in queue.turn)).limit(at_most)
     values = {"status": RUNNING, "locked_by": worker_id, "locked_at": now, "updated_at": now}
     take = update(queue.table).values(values).returning(job.id)
     if db.connection().dialect.name == "postgresql":

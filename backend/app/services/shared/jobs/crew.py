@@ -82,7 +82,7 @@ class Crew:
                 if not self._claim():
                     self.wake.wait()
                 pause = 0.0
-            except Exception as error:
+            except Exception as error:  # the jobs stay where they are, and the next look finds them
                 logger.warning("jobs of %s could not be claimed: %s", self.queue.name, error)
                 pause = min(max(pause, 0.1) * 2, LONGEST_PAUSE_S)
 

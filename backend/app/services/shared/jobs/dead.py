@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, func, or_, select, update
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
 from app.services.shared.bulk import changed_rows
 from app.services.shared.jobs import metrics
-from app.services.shared.jobs.claim import FAILED, PENDING, RUNNING
+from app.services.shared.jobs.claim import FAILED, PENDING, RUNNING, due
 from app.services.shared.jobs.queue import Queue
 
 
@@ -36,10 +36,7 @@ def state(db: Session, queue: Queue, now: datetime | None = None) -> State:
     def count(status: Any) -> int:
         return db.scalar(select(func.count()).select_from(queue.table).where(job.status == status)) or 0
 
-    due = (job.status == PENDING, or_(job.run_after.is_(None), job.run_after <= now))
-    oldest = db.scalar(select(func.min(func.coalesce(job.run_after, job.created_at))).where(*due))
-    if isinstance(oldest, datetime) and oldest.tzinfo is None:
-        oldest = oldest.replace(tzinfo=now.tzinfo)
+    oldest = db.scalar(select(func.min(func.coalesce(job.run_after, job.created_at))).where(*due(queue, now)))
     age = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
     found = State(queue.name, count(PENDING), count(RUNNING), count(FAILED), age)
     metrics.OPEN.labels(queue.name).set(found.pending + found.running)

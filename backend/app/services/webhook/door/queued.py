@@ -73,7 +73,7 @@ class OrderWork:
                 ended = _Job(db, self._settings, job_id, worker_id).do()
         except NotMine:
             ended = "lost"
-        except Exception as error:
+        except Exception as error:  # a fault of one job ends no worker; the order says how far it came
             logger.exception("the job %s of an order failed", job_id)
             with self._sessions() as db:
                 ended = _Job(db, self._settings, job_id, worker_id).fail(f"{type(error).__name__}: {error}")
