@@ -7,7 +7,7 @@ from sqlalchemy import URL
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import database_url, load_settings
 from app.db.common.url_options import bare
-from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
+from app.db.common.urls import Pair, Side, as_text, make_pair, parse_url, side_of
 from app.db.sides.stores import Stores
 
 APPLICATION_NAME = "st-migrate"
@@ -65,6 +65,14 @@ def find_sides(sqlite: str | None, postgres: str | None) -> dict[Side, URL]:
     for url in filter(None, (ours, theirs)):
         found.setdefault(side_of(url), url)
     return found
+
+
+def named_for_commands(pair: Pair, side: Side) -> dict[str, str]:
+    """The environment by which an application's own command finds a side; it may hold a password."""
+    if side is Side.SQLITE:
+        path = str(pair.path.absolute())
+        return {"ST_DATABASE_URL": f"sqlite:///{path}", "ST_SQLITE_FILE": path}
+    return {"ST_DATABASE_URL": as_text(pair.postgres.set(drivername="postgresql"))}
 
 
 def find_pair(sqlite: str | None, postgres: str | None) -> Pair:

@@ -23,11 +23,11 @@ from app.db.common.urls import Pair, Side
 from app.db.sides.stores import Stores
 from app.db.switch.state.checks import Check
 from migration.common.failures import redact, secrets_of
-from migration.common.pace import Pace
 from migration.console.door import door
 from migration.console.health import postgres_health, sqlite_health
 from migration.watch import status
 from migration.watch.history import last_events
+from migration.watch.moving import Watched
 
 EVERY_S = 1.0
 POINTS = 3_600  # an hour of seconds
@@ -69,8 +69,7 @@ class Collector:
         self._signed: tuple[object, ...] = ()
         self._next_full = 0.0
         self._last_log: tuple[float, int, int, Side | None] | None = None
-        self._pace = Pace()
-        self._stage: str | None = None
+        self._watched = Watched()
         self._secrets = secrets_of(pair.postgres)
         self._seen_pauses: set[float] = set()
         self.points: deque[tuple[Any, ...]] = deque(maxlen=POINTS)
@@ -114,8 +113,9 @@ class Collector:
                 self._rest = self._look_at_the_rest(stores, found)
                 took = time.monotonic() - began
                 self._next_full = time.monotonic() + min(MOST_REST_S, max(LEAST_REST_S, SHARE * took))
+            # The rate of the work under way as the last half minute shows it.
+            found.moving = self._watched.at(found.moving)
             self._full = {**self._rest, "status": found.as_json(), "gates": [asdict(g) for g in found.gates]}
-            self._measure(found)
             light = self._rates(stores, found)
         except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
             self._close()
@@ -146,18 +146,6 @@ class Collector:
             if found.postgres.control is not None:
                 rest["history"] = last_events(stores.postgres, EVENTS)
         return rest
-
-    def _measure(self, found: status.Status) -> None:
-        """The rate of the work under way, as the last half minute shows it."""
-        moving = found.moving
-        if moving is None:
-            self._stage = None
-            return
-        if moving.stage != self._stage:
-            self._pace, self._stage = Pace(), moving.stage
-        measured = self._pace.at(moving.progress.done, moving.progress.expected)
-        if measured.rate:
-            self._full["status"]["moving"] = {"stage": moving.stage, **measured.as_json()}
 
     def _rates(self, stores: Stores, found: status.Status) -> dict[str, Any]:
         """Lag and rates; nothing where nothing is replicated or PostgreSQL is away."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Pair, Side
 from app.db.sides.stores import Stores
+from migration.common.sides import named_for_commands
 
 T = TypeVar("T")
 Report = Callable[[str], None]
@@ -35,33 +36,23 @@ class Hooks:
         return bool(self.stop or self.start)
 
 
-@dataclass
-class Away:
-    """For how long the application was away, from the beginning of its stop to the end of its start."""
-
-    seconds: float = 0.0
-    started: bool = False
-
-
 def facts(pair: Pair, side: Side) -> dict[str, str]:
     """What a command is told: the side that is primary, and how to connect to it."""
-    if side is Side.SQLITE:
-        path = str(pair.path.absolute())
-        return {"ST_PRIMARY": str(side), "ST_DATABASE_URL": f"sqlite:///{path}", "ST_SQLITE_FILE": path}
-    url = pair.postgres.set(drivername="postgresql")
-    return {"ST_PRIMARY": str(side), "ST_DATABASE_URL": url.render_as_string(hide_password=False)}
+    return {"ST_PRIMARY": str(side), **named_for_commands(pair, side)}
 
 
 def while_away(
     hooks: Hooks, pair: Pair, stores: Stores, report: Report, switch: Callable[[], T]
-) -> tuple[T, Away]:
+) -> tuple[T, float]:
     """Stop the application, switch, start it.
+
+    Returns:
+        What the switch returned, and the seconds from the beginning of the stop to the end of the start.
 
     Raises:
         Refused: the stop command failed; nothing was switched, and the application was started again.
         SwitchError: the switch was made, or not, and the start command failed; says which side is primary.
     """
-    away = Away()
     began = time.monotonic()
     try:
         if hooks.stop and (failed := _run(hooks.stop, facts(pair, _primary(stores)), hooks.limit_s, report)):
@@ -74,13 +65,13 @@ def while_away(
         _start(hooks, pair, stores, report)
         raise
     failed = _start(hooks, pair, stores, report)
-    away.seconds, away.started = time.monotonic() - began, not failed
+    away_s = time.monotonic() - began
     if failed:
         raise SwitchError(
             f"{_primary(stores)} is primary, and the application was not started: {failed}",
             hint="start it by hand on that side; st-migrate status shows the pair",
         )
-    return done, away
+    return done, away_s
 
 
 def _start(hooks: Hooks, pair: Pair, stores: Stores, report: Report) -> str:

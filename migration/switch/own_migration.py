@@ -36,7 +36,7 @@ from app.db.sides.postgres import deferred
 from app.db.sides.postgres.sequences import advance_sequences
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.stores import Stores
-from migration.common.sides import open_stores
+from migration.common.sides import named_for_commands, open_stores
 
 Report = Callable[[str], None]
 # A round of many rows takes seconds, and the command as long as it likes.
@@ -125,11 +125,9 @@ def environment(pair: Pair, control: Control, side: Side) -> Mapping[str, str]:
         "ST_SIDE_ROLE": "shadow" if shadow else "primary",
         "ST_EPOCH": str(control.epoch),
     }
+    facts |= named_for_commands(pair, side)
     if side is Side.SQLITE:
-        path = str(pair.path.absolute())
-        return facts | {"ST_DATABASE_URL": f"sqlite:///{path}", "ST_SQLITE_FILE": path}
-    url = pair.postgres.set(drivername="postgresql")
-    facts["ST_DATABASE_URL"] = url.render_as_string(hide_password=False)
+        return facts
     arguments = connect_arguments(pair.postgres)
     names = {
         "host": "PGHOST",

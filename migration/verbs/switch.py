@@ -134,11 +134,11 @@ def _switch(
         if isinstance(found, guarded.Already):
             return _already(found, [])
         gates.require(found)
-        done, away = while_away(hooks, call.pair(), stores, call.report, switch)
+        done, away_s = while_away(hooks, call.pair(), stores, call.report, switch)
         outcome = switched(stores, done, call.report)
         outcome = _with(outcome, left) if isinstance(done, Moved) else outcome
-    message = f"{outcome.message}; the application was away for {away.seconds:.1f} s"
-    return replace(outcome, message=message, data={**outcome.data, "away_s": round(away.seconds, 3)})
+    message = f"{outcome.message}; the application was away for {away_s:.1f} s"
+    return replace(outcome, message=message, data={**outcome.data, "away_s": round(away_s, 3)})
 
 
 def _with(outcome: Outcome, left: list[dict[str, str]]) -> Outcome:

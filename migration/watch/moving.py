@@ -9,7 +9,7 @@ from typing import Any
 from app.db.sides.phase import Phase
 from app.db.sides.stores import Stores
 from app.db.switch.state.readiness import LastVerify
-from migration.common.pace import Progress
+from migration.common.pace import Pace, Progress
 from migration.fill.run import CopyProgress
 from migration.verify.state import expected
 
@@ -26,6 +26,24 @@ class Moving:
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.progress}"
+
+
+class Watched:
+    """Measures the work under way between looks, which shows its pace of the last half minute."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._stage: str | None = None
+
+    def at(self, now: Moving | None) -> Moving | None:
+        """The work at this look, with its measured rate as soon as there is one."""
+        if now is None:
+            self._stage = None
+            return None
+        if now.stage != self._stage:
+            self._pace, self._stage = Pace(), now.stage
+        measured = self._pace.at(now.progress.done, now.progress.expected)
+        return Moving(now.stage, measured) if measured.rate else now
 
 
 def moving(stores: Stores, copy: CopyProgress | None, verify: LastVerify | None) -> Moving | None:

@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from migration.common.pace import Pace, Progress, duration
+from migration.common.pace import Progress, duration
 from migration.common.plain import plain
+from migration.watch.moving import Watched
 from migration.watch.status import Status
 
 LINE = ("not prepared", "copying", "replicating", "completed")
@@ -23,19 +24,14 @@ class Screen:
     """Draws one status after the other; the rate of what is under way is measured between them."""
 
     def __init__(self) -> None:
-        self._pace = Pace()
-        self._stage: str | None = None
+        self._watched = Watched()
 
     def draw(self, status: Status) -> RenderableType:
         """All of the screen."""
         data = status.as_json()
         parts: list[RenderableType] = [_head(data), _figures(data)]
-        if status.moving is not None:
-            if self._stage != status.moving.stage:
-                self._pace, self._stage = Pace(), status.moving.stage
-            measured = self._pace.at(status.moving.progress.done, status.moving.progress.expected)
-            known = measured if measured.rate else status.moving.progress
-            parts.append(_bar(status.moving.stage, known))
+        if (moving := self._watched.at(status.moving)) is not None:
+            parts.append(_bar(moving.stage, moving.progress))
         if status.copy is not None and not status.copy.done:
             parts.append(_tables(data["copy"]["tables"]))
         if data["blocks"]:
