@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from app.db.common.errors import ConfigurationError, SwitchError
 from app.db.common.settings import shim_settings
 from app.db.common.url_options import bare
-from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
+from app.db.common.urls import Pair, Side, as_text, make_pair, parse_url, side_of
 from app.db.session.application.threads import threaded
 from app.db.session.at_start import begin_with_first_session
 from app.db.session.engines import name_the_fence
@@ -135,7 +135,7 @@ def _made(url: str, settings: Any, on_engine: Callable[[Engine], None] | None) -
 
 
 def _text(url: str | URL) -> str:
-    return url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    return url if isinstance(url, str) else as_text(url)
 
 
 def _unbind(options: dict[str, Any], runtime: Runtime) -> None:
