@@ -70,7 +70,8 @@ class Collector:
         self._next_full = 0.0
         self._last_log: tuple[float, int, int, Side | None] | None = None
         self._watched = Watched()
-        self._secrets = secrets_of(pair.postgres)
+        known = secrets_of(pair.postgres)
+        self._secrets = known | {json.dumps(secret)[1:-1] for secret in known}  # as the state spells them
         self._seen_pauses: set[float] = set()
         self.points: deque[tuple[Any, ...]] = deque(maxlen=POINTS)
         self.state = b"{}"

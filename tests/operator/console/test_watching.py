@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
 from app.db.common.errors import ShadowUnavailable
 from app.db.common.urls import Pair, make_pair, parse_url
 from app.db.sides.stores import Stores
+from loadtests.stage.embedded import PASSWORD
 from migration.common import sides as opened
 from migration.console import collector as collecting
 from migration.console.collector import POINTS, Collector, pauses
@@ -89,7 +91,7 @@ def test_no_error_shows_a_password(at_stage: AtStage) -> None:
     pair = pair_of(at_stage("fresh"))
 
     def broken() -> Stores:
-        raise ShadowUnavailable(f"cannot open {pair.postgres.render_as_string(hide_password=False)}")
+        raise ShadowUnavailable(f"cannot open with {pair.postgres.password} and {quote_plus(PASSWORD)}")
 
     collector = Collector(pair, broken)
     collector.look()
