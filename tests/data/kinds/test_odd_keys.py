@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from app.db.common.settings import load_settings
 from app.db.common.urls import Side
+from app.db.session.strict import StrictWriter
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
 from migration.verify.run import Verify
 from tests.data.dirty.dirty_stage import Stage, staged
@@ -67,3 +71,53 @@ def test_an_address_in_capitals_is_no_mismatch_for_the_check_of_the_changed_keys
     outcome = Coordinator(stage.applier, max_pause_ms=10_000).move(Side.SQLITE)
     assert isinstance(outcome, Moved), outcome
     assert rows(stage, "hosts") == [("10.0.0.1", "y"), ("2001:DB8::A", "newer")]
+
+
+SPELT_ANEW = [
+    ("DATETIME", "timestamp", "'2026-01-05 10:00:00'", "'2026-01-05T10:00:00'"),
+    ("VARCHAR", "uuid", "'0000000000000000000000000000000a'", "x'0000000000000000000000000000000a'"),
+    ("VARCHAR", "numeric", "'1.5'", "'1.50'"),
+]
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["async", "strict"])
+@pytest.mark.parametrize("key", ["k", "id, k"])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "before", "after"), SPELT_ANEW, ids=["timestamp", "uuid", "numeric"]
+)
+def test_a_key_that_is_only_spelt_anew_is_one_row(
+    tmp_path: Path, pg_url: str, ours: str, theirs: str, before: str, after: str, key: str, strict: bool
+) -> None:
+    """The log names the row by both spellings, and only one of them stands."""
+    with staged(
+        tmp_path,
+        pg_url,
+        [f"CREATE TABLE t (id INTEGER, k {ours}, v TEXT, PRIMARY KEY ({key}))"],
+        [f"CREATE TABLE t (id bigint, k {theirs}, v text, PRIMARY KEY ({key}))"],
+    ) as stage:
+        stage.write(f"INSERT INTO t VALUES (1, {before}, 'x')")
+        stage.fill()
+        again = f"UPDATE t SET k = {after}, v = 'new'"
+        if strict:
+            in_strict_mode(stage, again)
+            assert stage.on_postgres("t")[1]["v"] == "new"
+        else:
+            stage.write(again)
+        assert stage.round().refused == 0
+        assert stage.mismatches("t") == []
+        assert stage.on_postgres("t")[1]["v"] == "new"
+
+
+def in_strict_mode(stage: Stage, statement: str) -> None:
+    """Write on SQLite as a session does that lets the shadow go first."""
+    writer = StrictWriter(lambda name: Stores.open(stage.pair, load_settings()))
+    engine = sa.create_engine(f"sqlite:///{stage.path}", isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as session:
+            session.exec_driver_sql("BEGIN IMMEDIATE")
+            session.exec_driver_sql(statement)
+            writer.announce(session)
+            session.exec_driver_sql("COMMIT")
+    finally:
+        writer.close()
+        engine.dispose()

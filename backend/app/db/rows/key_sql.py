@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.rows.catalog import Column, Table, quote, quote_with_parameters
-from app.db.rows.keys import part_on_postgres
+from app.db.rows.keys import is_exact_in_json, part_on_postgres
 from app.db.rows.kinds import IN_JSON, KEY_TYPES, SPELLINGS, Kind
 from app.db.rows.kinds import printed as value_printed
 from app.db.rows.spelling import looked_for_count
 
 Values = Sequence[Any]  # one value per key column
+PART = "st_key_part"  # the function of our own connections to SQLite that takes a logged key apart
 
 
 def names(table: Table) -> str:
@@ -87,10 +88,12 @@ def needs_settings(table: Table) -> bool:
 
 
 def logged_on_sqlite(table: Table) -> str:
-    """The columns of a key that SQLite logged, out of the log's column."""
+    """The columns of a key that SQLite logged, out of the log's column; `PART` is `keys.part_of`."""
     if len(table.key) == 1:
         return "k"
-    return ", ".join(f"json_extract(k, '$[{n}]')" for n in range(len(table.key)))
+    if is_exact_in_json(table):
+        return ", ".join(f"json_extract(k, '$[{n}]')" for n in range(len(table.key)))
+    return ", ".join(f"{PART}(k, {n})" for n in range(len(table.key)))
 
 
 def logged_on_postgres(table: Table) -> str:

@@ -41,6 +41,11 @@ def split(table: Table, raw: RawKey) -> tuple[Any, ...]:
     return tuple(map(_from_json, json.loads(raw))) if len(table.key) > 1 else (raw,)
 
 
+def part_of(raw: str | None, n: int) -> Any:
+    """The value of one column of a key that SQLite logged for several columns; None for the whole table."""
+    return None if raw is None else _from_json(json.loads(raw)[n])
+
+
 def join(values: Sequence[Any]) -> RawKey:
     """One value per key column as a logged key."""
     return values[0] if len(values) == 1 else to_bound(values)
@@ -127,11 +132,23 @@ def identity(table: Table, raw: RawKey) -> Key | str:
     return canonical_of(table, raw) or announced(raw)
 
 
+# Their values with a canonical form are texts and integers on SQLite.
+_EXACT_IN_JSON = (
+    Kind.INTEGER,
+    Kind.BOOLEAN,
+    Kind.TEXT,
+    Kind.TIMESTAMP,
+    Kind.DATE,
+    Kind.TIME,
+    Kind.INSTANT,
+    Kind.INTERVAL,
+    Kind.ADDRESS,
+)
+
+
 def is_exact_in_json(table: Table) -> bool:
-    """Whether SQL finds the rows of logged keys by itself: no part is a real, nor bytes."""
-    return len(table.key) == 1 or all(
-        column.kind in (Kind.INTEGER, Kind.TEXT, Kind.DATE) for column in table.key
-    )
+    """Whether SQLite's JSON has the values of logged keys as they are: no part is a real, nor bytes."""
+    return len(table.key) == 1 or all(column.kind in _EXACT_IN_JSON for column in table.key)
 
 
 def logged(table: Table, key: Key) -> RawKey:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.db.common.errors import ConfigurationError
+from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row
 from app.db.sides.contract import FETCH
 
@@ -39,6 +40,7 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         cached_statements=512,
     )
     try:
+        connection.create_function(key_sql.PART, 2, keys.part_of, deterministic=True)
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -81,19 +81,16 @@ class SqliteSource:
             yield [keys.findable(table, row[0]) for row in rows]
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
-        if keys.is_exact_in_json(table):
-            yield from self._stream(_select_changed(table), (int(after), table.name))
-            return
-        for raws in self.changed_keys(table, after):
-            if rows := self.rows_of(table, [raw for raw in raws if raw is not None]):
-                yield rows
+        yield from self._stream(_select_changed(table), (int(after), table.name))
 
     def rows_of(self, table: Table, raws: Sequence[RawKey], *, thorough: bool = False) -> list[Row]:
         statement = f"{_select(table)} WHERE {key_sql.match_on_sqlite(table)}"
         if thorough and any(SPELLINGS[column.kind] for column in table.key):
             return self._rows_of_any_spelling(table, raws)
         found = (self._stream(statement, keys.matching_on_sqlite(table, raw)) for raw in raws)
-        return [row for of_key in found for rows in of_key for row in rows]
+        every = (row for of_key in found for rows in of_key for row in rows)
+        # An update that only spells a key anew logs both spellings, and either finds the one row.
+        return list({tuple(row[n] for n in table.key_positions): row for row in every}.values())
 
     def _rows_of_any_spelling(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
         found: list[Row] = []
