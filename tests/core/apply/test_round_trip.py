@@ -134,6 +134,28 @@ def test_a_report_over_several_tables_outlives_the_drop_of_foreign_keys(promoted
     promoted.assert_same()
 
 
+def test_only_a_round_gives_way(promoted: TestPair) -> None:
+    """Nobody repeats prepare or a migration for its caller: the drop waits as long as its own limit allows."""
+    report, writer = promoted.new_pg(), promoted.new_pg()
+    report.execute("BEGIN")
+    report.execute("SELECT count(*) FROM loan")
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND clock_timestamp() - query_start > interval '500 ms'"
+    )
+
+    def drop() -> int:
+        with writer.transaction():
+            return deferred.drop_foreign_keys(writer)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(drop)
+        wait_until(lambda: done.done() or promoted.pg.execute(waits).fetchone() != (0,))
+        report.execute("COMMIT")
+        assert done.result(60) == 6
+    assert _foreign_keys(promoted) == {}
+
+
 def test_switching_to_the_primary_is_refused(pair: TestPair, primary: Side) -> None:
     outcome = pair.move(primary)
     assert isinstance(outcome, Aborted)

@@ -78,13 +78,12 @@ def drop_indexes(connection: Connection) -> int:
 
 def _drop(connection: Connection, query: str) -> int:
     found = _remember(connection, query)
-    with giving_way(connection):
-        for name, table, kind in found:
-            connection.execute(
-                f"DROP INDEX {quote(name)}".encode()
-                if kind == "index"
-                else f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}".encode()
-            )
+    for name, table, kind in found:
+        connection.execute(
+            f"DROP INDEX {quote(name)}".encode()
+            if kind == "index"
+            else f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}".encode()
+        )
     return len(found)
 
 

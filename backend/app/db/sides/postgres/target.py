@@ -25,7 +25,7 @@ from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_
 from app.db.sides.control import Control
 from app.db.sides.postgres.aside import Quarantine
 from app.db.sides.postgres.connection import ROW_ERRORS, Connection
-from app.db.sides.postgres.deferred import drop_foreign_keys
+from app.db.sides.postgres.deferred import drop_foreign_keys, giving_way
 
 COPY_FROM = 500  # rows from which COPY is faster than one INSERT with array parameters
 FEW = 4  # rows up to which looking at each value by itself is cheaper than at a column
@@ -131,7 +131,8 @@ class PostgresTarget:
         Replacing a row deletes it first, and a key that cascades would take its children along, which
         nothing brings back: they did not change on the primary, so no log names them.
         """
-        return drop_foreign_keys(self.connection)
+        with giving_way(self.connection):
+            return drop_foreign_keys(self.connection)
 
     def covers(self, position: str, end: str) -> bool:
         """Whether the shadow has everything up to a position of SQLite's log, which has this end, and nothing is left to settle."""
