@@ -78,9 +78,9 @@ def encode_binary(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytearray,
 
 def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     """A column all of whose values are ordinary; None if any needs a closer look."""
-    if column.kind is Kind.TEXT and _has_place(column):
+    if column.kind is Kind.TEXT and not column.is_limited:
         return _texts(column, values)
-    if column.kind is Kind.TIMESTAMP and _has_place(column):
+    if column.kind is Kind.TIMESTAMP and not column.is_limited:
         return _times_seen(column, values)
     types = set(map(type, values))
     nullable = type(None) in types
@@ -88,17 +88,12 @@ def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
     if nullable and not column.nullable:
         return None
     present = [value for value in values if value is not None] if nullable else values
-    if types and not (is_plain(column.kind, types, present) and _has_place(column)):
+    if types and not (is_plain(column.kind, types, present) and not column.is_limited):
         return None
     if not types:
         return repeat(NULL, len(values))
     numbers = PLAIN[column.kind]
     return None if numbers is None else _pack(column, values, present, numbers)
-
-
-def _has_place(column: Column) -> bool:
-    """Whether the type takes every value of its kind; if not, each is asked for."""
-    return not (column.limit or column.cast == "bpchar")
 
 
 def _times_seen(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:

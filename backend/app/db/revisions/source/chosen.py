@@ -37,11 +37,7 @@ def make_source(name: str | None = None) -> SchemaSource:
 
 def source_of(postgres: psycopg.Connection[Any]) -> SchemaSource:
     """The source that a prepared pair has on record; the usual one where the pair has none."""
-    recorded = postgres.execute("SELECT to_regclass('st_found') IS NOT NULL").fetchone() == (True,)
-    row = postgres.execute(_RECORD).fetchone() if recorded else None
-    if row is None:  # an earlier version prepared the pair, or the chain makes its tables
-        return make_source()
-    return make_source(row[0])
+    return make_source(recorded_source(postgres))
 
 
 def recorded_source(postgres: psycopg.Connection[Any]) -> str | None:

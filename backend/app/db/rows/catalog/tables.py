@@ -111,13 +111,18 @@ class Column:
     @property
     def is_narrow(self) -> bool:
         """Whether the type takes fewer values than the kind: an enum, a small integer, a limited length."""
-        return bool(self.labels) or self.cast in NARROW or bool(self.limit)
+        return bool(self.labels) or self.cast in NARROW or self.is_limited
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the type would cut or round values; a `char` cuts blanks at the end, whatever its length."""
+        return bool(self.limit) or self.cast == "bpchar"
 
     def takes(self, texts: Iterable[str | None]) -> bool:
         """Whether the type has a place for all these canonical texts of its kind, without changing one."""
         if self.labels:
             return all(text is None or text in self.labels for text in texts)
-        if self.limit or self.cast == "bpchar":
+        if self.is_limited:
             return all(text is None or self._fits(text) for text in texts)
         narrow = NARROW.get(self.cast)
         return narrow is None or all(text is None or int(text) in narrow for text in texts)
