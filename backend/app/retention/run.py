@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import BACKEND_DIR, Settings
 from app.core.time_utils import utc_now
-from app.db.common.errors import SwitchError
+from app.db.common.errors import SwitchError, first_line
 from app.db.session.runtime import runtime
 from app.retention import archive
 from app.retention.batch import settle, take_out
@@ -120,7 +120,7 @@ class Retention:
                 for rule in wanted:
                     self._apply(rule, now, result)
             except (SQLAlchemyError, SwitchError, TooFarBehind, OSError) as error:
-                result.error = str(getattr(error, "orig", None) or error).splitlines()[0]
+                result.error = first_line(error)
                 FAILED.inc()
             else:
                 LAST_SUCCESS.set(time.time())

@@ -20,7 +20,7 @@ from typing import Final, Protocol, TextIO
 import psycopg
 from sqlalchemy import URL
 
-from app.db.common.errors import SwitchError
+from app.db.common.errors import SwitchError, first_line
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.session.runtime import Runtime
@@ -85,7 +85,7 @@ class AdvisoryLock:
                 return True
             return self._begin()
         except (psycopg.Error, SwitchError) as error:
-            logger.warning("the scheduler's lock cannot be had now: %s", str(error).splitlines()[0])
+            logger.warning("the scheduler's lock cannot be had now: %s", first_line(error))
             self.let_go()
             return False
 
@@ -155,7 +155,7 @@ class Leadership:
         asked = time.monotonic()
         try:
             taken = self._lock.take()
-        except Exception:
+        except Exception:  # the lead is lost, the next beat asks again
             logger.exception("the scheduler's lock could not be asked for")
             taken = False
         if taken and self._proved_at is None:

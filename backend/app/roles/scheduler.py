@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.time_utils import utc_now
+from app.db.common.errors import first_line
 from app.retention.run import Retention, last_run
 from app.roles.leader import Leadership
 from app.roles.metrics import FAILED_TURNS
 from app.services.deployments.scheduler import enqueue_due_jobs_once
-from app.services.orders.stranded import LOOK_EVERY_SECONDS, StrandedOrdersWatch
+from app.services.orders.stranded import LOOK_EVERY_SECONDS, look_for_stranded_orders
 
 logger = logging.getLogger(__name__)
 Sessions = Callable[[], Session]
@@ -74,9 +75,9 @@ class Scheduler:
             due = time.monotonic() + task.every_s
             try:
                 task.run()
-            except Exception as error:
+            except Exception as error:  # whatever it is, the next turn comes
                 FAILED_TURNS.labels(task.name).inc()
-                logger.warning("%s could not take its turn: %s", task.name, str(error).splitlines()[0])
+                logger.warning("%s could not take its turn: %s", task.name, first_line(error))
 
 
 def due_jobs(sessions: Sessions, settings: Settings) -> Task:
@@ -93,7 +94,7 @@ def due_jobs(sessions: Sessions, settings: Settings) -> Task:
 def stranded_orders(sessions: Sessions) -> Task:
     """Orders whose dispatch never ended are settled or shown to a person."""
 
-    return Task("stranded-orders", LOOK_EVERY_SECONDS, StrandedOrdersWatch(sessions).look)
+    return Task("stranded-orders", LOOK_EVERY_SECONDS, lambda: look_for_stranded_orders(sessions))
 
 
 def retention(sessions: Sessions, settings: Settings, lag_seconds: Callable[[], float | None]) -> Task:

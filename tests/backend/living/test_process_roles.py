@@ -253,14 +253,15 @@ class _Switch:
         pass
 
 
-def test_tasks_run_only_while_the_process_leads_and_survive_errors() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("first turn"), TimeoutError()], ids=["says", "silent"])
+def test_tasks_run_only_while_the_process_leads_and_survive_errors(error: Exception) -> None:
     lock, runs, failed = _Switch(), threading.Semaphore(0), threading.Event()
 
     def work() -> None:
         runs.release()
         if not failed.is_set():
             failed.set()
-            raise RuntimeError("first turn")
+            raise error
 
     scheduler = Scheduler(Leadership(lock, beat_s=0.01), [Task("t", 0.0, work)], tick_s=0.01)
     scheduler.start()

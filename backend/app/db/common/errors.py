@@ -20,6 +20,12 @@ else:
 RETRY_AFTER_S = 2  # when a sender that was refused may come again
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without statement and details; its kind if it says nothing."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class SwitchError(Exception):
     """Base of all errors of the session layer.
 

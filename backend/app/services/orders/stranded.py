@@ -6,15 +6,14 @@ list it. An earlier release may have sent it, so it is never dispatched again by
 `STRANDED_AFTER` it moves to the manual queue with a message that says what to look for.
 
 An order of which a broker was asked is SENDING, not WAITING: `app.services.orders.sending.unknown` settles those,
-and the watch here looks for them too.
+and the look here settles them, too.
 
-Every worker looks; the update names the state it expects, so only one of them moves an order.
+The scheduler looks once a minute. If two look, the update names the state it expects, so only one moves an order.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -71,41 +70,12 @@ def move_stranded_orders(db: Session) -> list[int]:
     return moved
 
 
-class StrandedOrdersWatch:
-    """Looks for stranded orders once a minute, in a thread of its own.
-
-    Args:
-        sessions: makes a new session.
-    """
-
-    def __init__(self, sessions: Callable[[], Session]) -> None:
-        self._sessions = sessions
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="stranded-orders", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_seconds: float = 10.0) -> None:
-        """End the thread; does nothing when it was not started."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_seconds)
-
-    def _run(self) -> None:
-        while not self._stop.wait(LOOK_EVERY_SECONDS):
-            try:
-                self.look()
-            except Exception as error:
-                # Nothing is lost: the orders are found again in a minute.
-                logger.warning("stranded orders could not be looked for: %s", error)
-
-    def look(self) -> None:
-        """Look once, in the caller's thread; database errors are raised."""
-        with self._sessions() as db:
-            moved = move_stranded_orders(db)
-            settled = settle_unknown(db, get_settings())
-        if moved:
-            logger.warning("stranded AUTO orders moved to the waiting queue: %s", moved)
-        if settled:
-            logger.warning("orders of unknown outcome: %s", settled)
+def look_for_stranded_orders(sessions: Callable[[], Session]) -> None:
+    """Look once, and settle orders of unknown outcome; database errors are raised."""
+    with sessions() as db:
+        moved = move_stranded_orders(db)
+        settled = settle_unknown(db, get_settings())
+    if moved:
+        logger.warning("stranded AUTO orders moved to the waiting queue: %s", moved)
+    if settled:
+        logger.warning("orders of unknown outcome: %s", settled)

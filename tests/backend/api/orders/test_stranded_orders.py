@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,11 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.models import Order, SystemEvent, User
+from app.roles.leader import FileLock, Leadership
+from app.roles.scheduler import Scheduler
+from app.roles.scheduler import stranded_orders as scheduled_look
 from app.services.orders import stranded as stranded_orders
-from app.services.orders.stranded import STRANDED, StrandedOrdersWatch, move_stranded_orders
+from app.services.orders.stranded import STRANDED, move_stranded_orders
 from app.services.webhook import dispatch as webhook_dispatch
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
@@ -114,10 +119,9 @@ def test_a_dispatch_that_ended_leaves_its_reason(
 
 
 def test_the_watch_outlives_a_failure(
-    session_factory: Any, db: Session, stranded: int, monkeypatch: pytest.MonkeyPatch
+    session_factory: Any, db: Session, stranded: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _age(db, minutes=3)
-    monkeypatch.setattr(stranded_orders, "LOOK_EVERY_SECONDS", 0.001)
     moved, looks = threading.Event(), []
 
     def look(session: Session) -> list[int]:
@@ -129,12 +133,9 @@ def test_the_watch_outlives_a_failure(
         return found
 
     monkeypatch.setattr(stranded_orders, "move_stranded_orders", look)
-    watch = StrandedOrdersWatch(session_factory)
-    watch.start()
+    task = replace(scheduled_look(session_factory), every_s=0.0)
+    scheduler = Scheduler(Leadership(FileLock(tmp_path / "lock")), [task], tick_s=0.001)
+    scheduler.start()
     assert moved.wait(20)
-    watch.stop()
+    scheduler.stop()
     assert db.scalars(select(Order.mode)).one() == "MANUAL"
-
-
-def test_a_watch_that_never_started_can_be_stopped(session_factory: Any) -> None:
-    StrandedOrdersWatch(session_factory).stop()

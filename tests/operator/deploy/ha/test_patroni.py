@@ -120,8 +120,8 @@ class Deliveries:
         while not self._stop.is_set():
             number += 1
             order = f"{self._name}-{number}"
-            while not self._stop.is_set() and not self._send(order):
-                time.sleep(0.1)
+            while not self._send(order) and not self._stop.wait(0.1):
+                pass
 
     def _send(self, order: str) -> bool:
         body = {
