@@ -39,7 +39,7 @@ def upgrade(runtime: Runtime, revision: str = f"{LABEL}@head", *, keep: bool = F
         Refused: the branch may not run, or rows stand against it; says which.
     """
     require_alone(runtime)
-    with _connect(runtime) as connection:
+    with connect(runtime) as connection:
         require_ready(connection)
         _require_clean(connection, keep)
         return _run(connection, lambda scripts, at: scripts._upgrade_revs(revision, at))
@@ -52,7 +52,7 @@ def downgrade(runtime: Runtime, revision: str = "base") -> list[str]:
         Refused: the settings do not name PostgreSQL alone.
     """
     require_alone(runtime)
-    with _connect(runtime) as connection:
+    with connect(runtime) as connection:
         return _run(connection, lambda scripts, at: scripts._downgrade_revs(revision, at))
 
 
@@ -86,7 +86,7 @@ def _require_clean(connection: sa.Connection, keep: bool) -> None:
         )
 
 
-def _connect(runtime: Runtime) -> sa.Connection:
+def connect(runtime: Runtime) -> sa.Connection:
     """A session of our own in autocommit mode."""
     arguments: dict[str, Any] = {**connect_arguments(runtime.url), "application_name": "sigmatrader-native"}
     # st-lint: allow engine-outside-seam - schema changes commit statement by statement, and no pair may exist

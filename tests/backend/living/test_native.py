@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from app.db.common.settings import ShimSettings
 from app.db.revisions.chain import upgrade_head
 from app.db.session.runtime import Runtime, make_runtime
 from app.models import BrokerSecret, Order, Strategy, SystemEvent
+from app.native import __main__ as native_command
 from app.native import branch, online, wanted
 from app.native.report import stand_against
 from app.services.shared.documents import number_in
@@ -119,6 +121,28 @@ def test_it_is_refused_on_sqlite_with_a_shadow_and_behind_a_pooler(
     ):
         with pytest.raises(Refused, match=reason):
             branch.upgrade(refused)
+
+
+def test_the_command_answers_in_json_with_its_exit_code(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(command: str, of: Runtime) -> tuple[int, Any]:
+        monkeypatch.setattr(native_command, "runtime", lambda: of)
+        code = native_command.main(["--json", command])
+        return code, json.loads(capsys.readouterr().out.splitlines()[-1])  # other tests may have turned on a log
+
+    assert asked("report", runtime) == (0, [])
+    assert asked("upgrade", runtime) == (0, {"run": REVISIONS})
+    assert asked("status", runtime) == (0, {"revision": "n003", "newest": "n003"})
+    sqlite = make_runtime(f"sqlite:///{tmp_path / 'a.db'}", ShimSettings())
+    code, answer = asked("upgrade", sqlite)
+    assert (code, set(answer)) == (1, {"refused", "hint"})
+    monkeypatch.setattr(branch, "upgrade", lambda *_args, **_named: _busy())
+    assert asked("upgrade", runtime) == (3, {"error": "others kept a lock for too long"})
+
+
+def _busy() -> None:
+    raise online.NeverFree("others kept a lock for too long")
 
 
 def test_it_is_refused_on_a_prepared_pair_whatever_the_settings_say(copying: TestPair) -> None:
