@@ -129,7 +129,8 @@ def test_the_command_answers_in_json_with_its_exit_code(
     def asked(command: str, of: Runtime) -> tuple[int, Any]:
         monkeypatch.setattr(native_command, "runtime", lambda: of)
         code = native_command.main(["--json", command])
-        return code, json.loads(capsys.readouterr().out.splitlines()[-1])  # other tests may have turned on a log
+        answer = capsys.readouterr().out.splitlines()[-1]  # behind a log that other tests may have turned on
+        return code, json.loads(answer)
 
     assert asked("report", runtime) == (0, [])
     assert asked("upgrade", runtime) == (0, {"run": REVISIONS})

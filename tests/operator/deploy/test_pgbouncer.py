@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.session.at_start import switch_at_start
+from app.roles.leader import AdvisoryLock
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import pgbouncer
-from tests.support.pairs import connect
+from tests.support.pairs import connect, wait_until
 from tests.support.programs import find
 
 pytestmark = pytest.mark.needs_program("pgbouncer")
@@ -117,6 +120,21 @@ def test_a_start_up_option_is_what_the_pooler_refuses(
     answer = migrate(url, "prepare")
     assert answer.code != 0
     assert "unsupported startup parameter" in str(answer.data)
+
+
+def test_one_scheduler_acts_through_the_pooler(pooled: tuple[str, Path]) -> None:
+    """The lock belongs to an open transaction, which the pooler leaves in one session of the server."""
+    url, _ = pooled
+    settings = ShimSettings(pg_pooler="transaction")
+    first, second = (AdvisoryLock(make_url(url), settings) for _ in range(2))
+    try:
+        assert (first.take(), second.take(), first.take()) == (True, False, True)
+        first.let_go()
+        wait_until(second.take, seconds=60)
+        assert not first.take()
+    finally:
+        first.let_go()
+        second.let_go()
 
 
 def test_flipping_the_url_switches_through_the_pooler(
