@@ -64,6 +64,8 @@ def encode_in(column: Column, value: Any) -> str | None:
         UnsupportedValue: as `encode`; or it is no label of the enum, or too large for the integer type.
     """
     text = encode(column.kind, value, column.name)
+    if column.keeps_documents and isinstance(value, str):
+        text = value
     if not column.takes((text,)):
         raise UnsupportedValue(column.name, f"{describe(value)} is outside of the type {column.cast}")
     return text

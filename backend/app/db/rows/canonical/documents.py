@@ -2,7 +2,7 @@
 
 A `json` column keeps its text byte for byte, and so does SQLite: the text itself is the form. Only a number on
 its own is not safe on SQLite, where a column declared JSON turns `1.50` into 1.5. Numbers alone are therefore
-compared by their value.
+compared by their value, except in a column that keeps every text (`Column.keeps_documents`).
 
 A `jsonb` column keeps the meaning. Its form is the parsed document, written without blanks, with sorted names
 and every digit of its numbers. Of a name that occurs twice the last value counts, as on PostgreSQL.

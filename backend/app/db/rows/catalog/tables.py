@@ -118,6 +118,11 @@ class Column:
         """Whether the type would cut or round values; a `char` cuts blanks at the end, whatever its length."""
         return bool(self.limit) or self.cast == "bpchar"
 
+    @property
+    def keeps_documents(self) -> bool:
+        """Whether SQLite keeps a json text byte for byte; a column of numeric affinity makes 1.5 of `1.50`."""
+        return self.kind is Kind.JSON and self.affinity in ("text", "blob")
+
     def takes(self, texts: Iterable[str | None]) -> bool:
         """Whether the type has a place for all these canonical texts of its kind, without changing one."""
         if self.labels:
