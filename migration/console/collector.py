@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import SwitchError
+from app.db.common.errors import SwitchError, first_line
 from app.db.common.urls import Pair, Side
 from app.db.sides.stores import Stores
 from app.db.switch.state.checks import Check
@@ -120,7 +120,7 @@ class Collector:
             light = self._rates(stores, found)
         except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
             self._close()
-            light["problem"] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            light["problem"] = first_line(error)
         self._publish(light)
 
     def _status(self, stores: Stores, known: list[Check] | None) -> status.Status:

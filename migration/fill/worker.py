@@ -28,7 +28,7 @@ from tenacity import (
 from app.db.apply.outcome import Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
-from app.db.common.errors import NotPrepared, Refused, SchemaDrift, ShadowUnavailable, SwitchError
+from app.db.common.errors import NotPrepared, Refused, SchemaDrift, ShadowUnavailable, SwitchError, first_line
 from app.db.common.urls import Side
 from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
@@ -204,7 +204,7 @@ class Worker:
         if state.attempt_number == 1:
             self.worked.outages += 1
             error = state.outcome.exception() if state.outcome else None
-            self.report(f"waiting for a database: {str(error).splitlines()[0] if error else ''}")
+            self.report(f"waiting for a database: {first_line(error) if error else ''}")
 
 
 def _may_pass(error: BaseException) -> bool:

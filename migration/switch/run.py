@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import psycopg
 
+from app.db.common.errors import first_line
 from app.db.common.urls import Side
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
@@ -33,7 +34,5 @@ def validate_keys(stores: Stores, report: Callable[[str], None]) -> list[str]:
     try:
         return deferred.validate_foreign_keys(stores.postgres.connection)
     except psycopg.Error as error:
-        report(
-            f"foreign keys were not validated ({str(error).splitlines()[0]}); run st-migrate cutover again"
-        )
+        report(f"foreign keys were not validated ({first_line(error)}); run st-migrate cutover again")
         return []

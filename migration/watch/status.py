@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import NotPrepared, SwitchError
+from app.db.common.errors import NotPrepared, SwitchError, first_line
 from app.db.common.urls import Pair, Side, shown
 from app.db.revisions.source import SchemaSource, source_of
 from app.db.rows.catalog import names_left_out
@@ -204,7 +204,7 @@ def gather(
             if count_orphans:
                 status.foreign_keys = unvalidated_keys(stores)
     except (SwitchError, psycopg.Error) as error:
-        status.problem = str(error).splitlines()[0]
+        status.problem = first_line(error)
     return status
 
 
@@ -224,7 +224,7 @@ def _read_postgres(store: PostgresStore, side: SideStatus) -> None:
         side.control = None
     except (SwitchError, psycopg.Error) as error:
         side.reachable = False
-        side.error = str(error).splitlines()[0]
+        side.error = first_line(error)
 
 
 def blocks(status: Status) -> list[str]:

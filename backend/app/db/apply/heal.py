@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg_errors
 
-from app.db.common.errors import SchemaDrift
+from app.db.common.errors import SchemaDrift, first_line
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.logs import logger
 from app.db.common.urls import Side
@@ -67,7 +67,7 @@ def heal(stores: Stores) -> bool:
         _heal(stores, lost)
     except pg_errors.InsufficientPrivilege as error:
         raise SchemaDrift(
-            f"capture is lost ({_named(lost)}), and this role may not put it back: {str(error).splitlines()[0]}",
+            f"capture is lost ({_named(lost)}), and this role may not put it back: {first_line(error)}",
             hint="run st-migrate schema upgrade as the owner of the tables",
         ) from error
     log.warning("capture was lost and has been put back (%s); verify again", _named(lost))

@@ -29,7 +29,7 @@ from app.db.apply.carry import announced_keys, carry_few, carry_table, recall, s
 from app.db.apply.heal import heal, lost_capture
 from app.db.apply.outcome import TOO_MUCH, Round, Skipped
 from app.db.apply.small import ResumePoint, age, small_round
-from app.db.common.errors import ApplyFailed, CaptureLost, SchemaDrift
+from app.db.common.errors import ApplyFailed, CaptureLost, SchemaDrift, first_line
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, read_schema
@@ -261,7 +261,7 @@ class Applier:
             if not isinstance(error, pg_errors.ForeignKeyViolation) and not target.careful:
                 raise
             raise ApplyFailed(
-                str(error).splitlines()[0],
+                first_line(error),
                 op=op,
                 table=table_name,
                 log_range=f"{position}, {backlog.upto}",

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from app.db.apply.round import Applier
 from app.db.common.deadline import at_most
-from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError
+from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError, first_line
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table
@@ -70,7 +70,7 @@ class StrictWriter:
             except (psycopg.Error, sqlite3.Error) as error:
                 self.close()
                 raise ShadowUnavailable(
-                    f"strict mode: the shadow did not take the transaction ({str(error).splitlines()[0]})",
+                    f"strict mode: the shadow did not take the transaction ({first_line(error)})",
                     hint="it was rolled back; ST_DUAL_WRITE=sync would have gone on without the shadow",
                 ) from error
             finally:

@@ -27,7 +27,7 @@ from app.db.apply.changed import ChangedKeys
 from app.db.apply.compare import Mismatch
 from app.db.apply.outcome import Round
 from app.db.apply.round import Applier
-from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError
+from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError, first_line
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.sides.control import (
@@ -136,7 +136,7 @@ class Coordinator:
         except _Abort as abort:
             return self._aborted(abort.reason, abort.retryable, abort.mismatches)
         except (psycopg.Error, sqlite3.Error, ShadowUnavailable, ApplyFailed, OSError) as error:
-            return self._aborted(str(error).splitlines()[0], True, ())
+            return self._aborted(first_line(error), True, ())
         except BaseException as error:
             # Guarded by the token: after the commit, or if somebody else ended it, this only follows.
             with suppress(psycopg.Error, sqlite3.Error, SwitchError):
@@ -249,7 +249,7 @@ class Coordinator:
             follow(self._stores)
         except (psycopg.Error, sqlite3.Error, ShadowUnavailable) as error:
             raise SwitchError(
-                f"{to} is primary at epoch {epoch}, but SQLite does not know yet ({str(error).splitlines()[0]})",
+                f"{to} is primary at epoch {epoch}, but SQLite does not know yet ({first_line(error)})",
                 hint="any backend or st-migrate recover tells it as soon as both databases answer",
             ) from error
 
@@ -306,12 +306,12 @@ class Coordinator:
             except (psycopg.OperationalError, ShadowUnavailable):
                 if time.monotonic() > deadline:
                     raise SwitchError(
-                        f"PostgreSQL went away during the commit ({str(error).splitlines()[0]}), its outcome is unknown",
+                        f"PostgreSQL went away during the commit ({first_line(error)}), its outcome is unknown",
                         hint="writers stay held until PostgreSQL is back; then any backend or st-migrate recover decides",
                     ) from error
                 time.sleep(0.02)
         if moved is None:
-            raise _Abort(f"the commit failed: {str(error).splitlines()[0]}", retryable=True) from error
+            raise _Abort(f"the commit failed: {first_line(error)}", retryable=True) from error
 
     def _aborted(self, reason: str, retryable: bool, mismatches: tuple[Mismatch, ...]) -> Aborted:
         end_attempt(self._stores, self._token, reason)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from app.db.common.errors import first_line
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Schema, Table, quote, quote_with_parameters
@@ -179,7 +180,7 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
             target.delete(table, [probe.key])
             refused = target.insert(table, [[probe.row]])
         except psycopg.IntegrityError as error:
-            return f"failed: {str(error).splitlines()[0]}"
+            return f"failed: {first_line(error)}"
         if refused:
             return "was refused: PostgreSQL cannot hold the row"
         leaked = _logged_here(connection)

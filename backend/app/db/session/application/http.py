@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.common import metrics as measured
 from app.db.common.deadline import requests_are_known, serving
-from app.db.common.errors import RETRY_AFTER_S, SwitchError
+from app.db.common.errors import RETRY_AFTER_S, SwitchError, first_line
 from app.db.common.logs import logger
 from app.db.common.settings import shim_settings
 from app.db.common.urls import Side
@@ -153,7 +153,7 @@ def _answers(current: Runtime) -> str | None:
         with current.engine(current.primary()).connect() as connection:
             connection.execute(text("SELECT 1"))
     except Exception as error:  # whatever it is, it is the answer to "are you ready"
-        return f"the primary does not answer: {str(error).splitlines()[0]}"
+        return f"the primary does not answer: {first_line(error)}"
     return None
 
 

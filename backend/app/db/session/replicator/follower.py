@@ -26,7 +26,7 @@ from app.db.apply.outcome import TOO_MUCH, Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
-from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError
+from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError, first_line
 from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
@@ -244,7 +244,7 @@ class Follower:
                 metrics.PHASE.labels(phase).set(int(applier.phase == phase))
 
     def _failed(self, error: Exception) -> None:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = first_line(error)
         if isinstance(error, NotPrepared):
             self._next_recover = 0.0
         elif text != self._error:

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import psycopg
 
-from app.db.common.errors import Refused, SwitchError
+from app.db.common.errors import Refused, SwitchError, first_line
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import SchemaSource
@@ -259,7 +259,7 @@ def make(name: str, verdict: Callable[[], Verdict], remedy: str, command: str | 
     except SwitchError as error:
         return Check(name, False, error.message, error.hint or remedy, command)
     except (psycopg.Error, sqlite3.Error, TimeoutError) as error:
-        return Check(name, False, f"could not be evaluated: {str(error).splitlines()[0]}", remedy, command)
+        return Check(name, False, f"could not be evaluated: {first_line(error)}", remedy, command)
     return Check(name, ok, detail, "" if ok else remedy, None if ok else command)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import psycopg
 
 from app.db.common import metrics
-from app.db.common.errors import SwitchError
+from app.db.common.errors import SwitchError, first_line
 from app.db.common.urls import Side
 from app.db.revisions.source import source_of
 from app.db.sides.stores import Stores
@@ -72,7 +72,7 @@ class Observer:
             return found
         except (psycopg.Error, sqlite3.Error, SwitchError, OSError) as error:
             self._next = time.monotonic() + REST_S
-            return Observed(ApplyState.UNKNOWN, self._alone(), (str(error).splitlines()[0],))
+            return Observed(ApplyState.UNKNOWN, self._alone(), (first_line(error),))
 
     def _both(self, stores: Stores) -> Observed:
         found = lag(stores)
