@@ -87,7 +87,7 @@ def _answer_times(
     name: str, outcome: Outcome, marks: Sequence[Mark] = (), *, until: float | None = None
 ) -> str:
     ended, drawn_until = _attempts(outcome)
-    kinds = {"taken": range(200, 300), "503, sent again": range(500, 600)}
+    kinds = {"taken": range(200, 300), "5xx, sent again": range(500, 600)}
     series = [
         Series(kind, [(end, a.ms) for a, (_, end) in ended if a.status in statuses], dots=True)
         for kind, statuses in kinds.items()
