@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import uuid
 from collections.abc import Generator, Iterator
@@ -14,6 +15,9 @@ from loadtests.stage import sample
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.programs import skip_without_programs
 from tests.support.quiet import shorten_report
+
+# Nothing is lost with a test's file; the tests of the copies switch them on.
+os.environ.setdefault("ST_SQLITE_BACKUP", "off")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": (f"verify {_SIDES}", "verify --table person --repair"),
     "run": (f"run {_SIDES}", "run --cutover"),
     "copy": (f"copy {_SIDES}",),
+    "backup": ("backup --sqlite app.db", "backup --to /mnt/backups"),
     "cutover": ("cutover --dry-run", "cutover --stop 'systemctl stop shop' --start 'systemctl start shop'"),
     "rollback": ("rollback --dry-run", f"rollback {_SIDES}"),
     "recover": (f"recover {_SIDES}",),

@@ -51,7 +51,7 @@ from app.db.sides.postgres import deferred, folds
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
-from migration.fill.before import origin, paired
+from migration.fill.before import backup, origin, paired
 from migration.fill.ranges import plan_ranges
 from migration.preflight import rules
 from migration.preflight.findings import left_out
@@ -114,6 +114,8 @@ def prepare(
         )[1],
         discard_target=discard_target,
     )
+    if ours is None and theirs is None:
+        backup.before("prepare", pair.path, report)
     steps: list[str] = []
 
     def step(text: str) -> None:

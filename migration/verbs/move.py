@@ -23,6 +23,7 @@ from migration.common import sides
 from migration.common.outcome import Exit, Outcome
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
+from migration.fill.before.backup import before_first_cutover
 from migration.fill.prepare import Prepared, prepare
 from migration.fill.worker import Worked, Worker, stop_on_signal, wait_until_prepared
 from migration.preflight import run as preflight
@@ -311,6 +312,7 @@ def run(
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
         if not cutover:
             return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
+        before_first_cutover(stores, call.pair().path, Side.POSTGRES, call.report)
         done = guarded.switch(
             applier, Side.POSTGRES, max_pause_ms=max_pause_ms, report=call.report, moments=moments
         )

@@ -1,13 +1,15 @@
-"""The verb that moves offline: copy."""
+"""Verbs that copy in one go: copy, which moves offline, and backup, which keeps SQLite's file as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.db.apply.round import Applier
+from app.db.common.errors import ConfigurationError
 from app.db.common.urls import Side
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
@@ -15,9 +17,11 @@ from app.db.sides.stores import Stores
 from app.db.switch import guarded
 from app.db.switch.coordinator import Moved
 from app.db.switch.moments import Moments
+from migration.common import sides
 from migration.common.outcome import Exit, Outcome
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
+from migration.fill.before import backup
 from migration.switch import retired, teardown
 from migration.switch.freeze import frozen
 from migration.verbs.frame import Call, verb
@@ -36,8 +40,27 @@ from migration.verify import checking
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb to the command line."""
+    """Add these verbs to the command line."""
     verb(app, "copy")(copy)
+    verb(app, "backup")(backup_verb)
+
+
+def backup_verb(
+    call: Call,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Where to, instead of ST_SQLITE_BACKUP.")
+    ] = None,
+) -> Outcome:
+    """Copy the SQLite file while the application writes, check the copy, and bring it to the disk."""
+    found = sides.find_sides(call.sqlite, call.postgres)
+    if Side.SQLITE not in found:
+        raise ConfigurationError("no sqlite database is named", hint="give --sqlite FILE")
+    file = Path(str(found[Side.SQLITE].database))
+    folder = to or backup.place(file) or file.absolute().parent / backup.FOLDER
+    with call.render.progress("backup") as advance:
+        made = backup.take(file, folder, advance=advance)
+    data = {"path": str(made.path), "bytes": made.bytes, "seconds": round(made.seconds, 3)}
+    return Outcome("copied", f"{made.path} is a whole copy, checked and on the disk", data=data)
 
 
 def copy(

@@ -19,6 +19,7 @@ from app.db.switch.recover import Recovered, recover
 from app.db.switch.state import readiness
 from app.db.switch.state.writable import strangers
 from migration.common.outcome import Exit, Outcome
+from migration.fill.before.backup import before_first_cutover
 from migration.switch import ending, forced, teardown
 from migration.switch import run as switching
 from migration.switch.away import Hooks, while_away
@@ -119,6 +120,7 @@ def _switch(
             call.report(_loss(left, to))
         if dry_run:
             return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to, left)
+        before_first_cutover(stores, call.pair().path, to, call.report)
 
         def switch() -> Moved | Aborted | guarded.Already:
             return guarded.switch(

@@ -82,6 +82,7 @@ class ShimSettings(BaseSettings):
     pg_lock_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
     pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
     sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
+    sqlite_backup: str = ""  # folder for copies of the file; empty: `backups` beside the file; off: none
 
     # Commands at named moments, see app.db.switch.moments; empty: none.
     hook_before_fence: str = ""

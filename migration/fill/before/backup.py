@@ -1,0 +1,204 @@
+"""A copy of the SQLite file before the move changes it, while the application goes on writing.
+
+`prepare` and the first `cutover` take one by themselves; `st-migrate backup` takes one at any time. Order: room on the
+disk is checked, the pages are copied through SQLite's own backup interface into a file named `.partial`, that file is
+checked and brought to the disk, and only then does it get its name. A file with its name is therefore a whole copy.
+
+In WAL mode the copy reads one snapshot and nobody waits. In another mode writers go between two pieces and each
+of their commits begins the copy anew; after some beginnings the lock is kept, and writers wait until the copy ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.db.common.errors import ConfigurationError, Refused, SwitchError
+from app.db.common.settings import load_settings
+from app.db.common.urls import Side
+from app.db.sides.sqlite.connection import open_sqlite
+from app.db.sides.stores import Stores
+
+OFF = "off"
+FOLDER = "backups"  # beside the SQLite file, unless ST_SQLITE_BACKUP says another place
+FRESH_S = 3600.0  # a command that is repeated within this takes no second copy
+PIECE = 2_000  # pages
+BEGINNINGS = 5
+ROOM = 1.05  # of the file's size
+
+Report = Callable[[str], None]
+Advance = Callable[[str, int, int | None], None]
+
+
+class BackupFailed(SwitchError):
+    """The copy was not made, or is not whole; nothing was changed, and no file has its name."""
+
+
+class _BegunAnew(Exception):
+    """Others write so often that the copy does not come to its end."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A whole copy. `path`: the file; `bytes`: its size; `seconds`: how long copy and check took."""
+
+    path: Path
+    bytes: int
+    seconds: float
+
+
+def place(file: Path) -> Path | None:
+    """The folder for copies of this file; None where they are switched off. Raises ConfigurationError."""
+    said = load_settings().sqlite_backup.strip()
+    if said.lower() == OFF:
+        return None
+    return Path(said) if said else file.absolute().parent / FOLDER
+
+
+def before(moment: str, file: Path, report: Report) -> Backup | None:
+    """Take the copy that belongs to a moment of the move, unless it is switched off or was just taken.
+
+    Raises:
+        Refused: there is no room for it.
+        BackupFailed, ConfigurationError: see `take`.
+    """
+    folder = place(file)
+    if folder is None:
+        report(f"no copy of SQLite is taken before {moment}: ST_SQLITE_BACKUP is off")
+        return None
+    if fresh := _fresh(folder, f"{_stem(file, moment)}-", file.suffix):
+        report(f"the copy of SQLite before {moment} is {fresh}")
+        return None
+    made = take(file, folder, moment)
+    report(f"SQLite is copied to {made.path}, {made.bytes / 1e6:.0f} MB in {made.seconds:.1f} s, and checked")
+    return made
+
+
+def before_first_cutover(stores: Stores, file: Path, to: Side, report: Report) -> None:
+    """`before`, where PostgreSQL becomes primary for the first time."""
+    if to is Side.POSTGRES and stores.sqlite.read_control().epoch == 1:
+        before("cutover", file, report)
+
+
+def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None = None) -> Backup:
+    """Copy the file into the folder, which is made if it is missing.
+
+    Args:
+        moment: a word for the copy's name.
+        advance: called with what is done, pages so far, and pages in all.
+
+    Raises:
+        Refused: the disk has no room.
+        ConfigurationError: no such file, or the folder cannot be used.
+        BackupFailed: the copy was not made, or it is damaged, as the file then is, too.
+    """
+    started = time.monotonic()
+    partial: Path | None = None
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_room(file, folder)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        target = folder / f"{_stem(file, moment)}-{stamp}{file.suffix}"
+        partial = target.with_name(f"{target.name}.partial")
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(open_sqlite(file, busy_timeout_ms=30_000, read_only=True)) as source:
+            _copy(source, partial, advance)
+        _check(partial)
+        _to_disk(partial)
+        partial.rename(target)
+        _to_disk(folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"SQLite cannot be copied to {folder}: {error.strerror or error}",
+            hint="name a folder in ST_SQLITE_BACKUP, or set it to off",
+        ) from None
+    except sqlite3.Error as error:
+        raise BackupFailed(f"SQLite was not copied: {error}", hint="repeat the command") from error
+    finally:
+        if partial is not None:
+            with suppress(FileNotFoundError):
+                partial.unlink()
+    return Backup(target, target.stat().st_size, time.monotonic() - started)
+
+
+def _stem(file: Path, moment: str) -> str:
+    return f"{file.stem}-before-{moment}" if moment in ("prepare", "cutover") else f"{file.stem}-{moment}"
+
+
+def _fresh(folder: Path, begins: str, ends: str) -> Path | None:
+    """The newest copy with this name, if it is not old."""
+    named = [path for path in (folder.iterdir() if folder.is_dir() else ()) if path.name.startswith(begins)]
+    times = {path: path.stat().st_mtime for path in named if path.suffix == ends}
+    newest = max(times, key=times.__getitem__, default=None)
+    return newest if newest is not None and time.time() - times[newest] < FRESH_S else None
+
+
+def _require_room(file: Path, folder: Path) -> None:
+    wal = file.with_name(f"{file.name}-wal")
+    needed = int((file.stat().st_size + (wal.stat().st_size if wal.exists() else 0)) * ROOM)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise Refused(
+            f"the copy of SQLite needs {needed / 1e6:.0f} MB in {folder}, and {free / 1e6:.0f} MB are free",
+            hint="make room, name another folder in ST_SQLITE_BACKUP, or set it to off",
+        )
+
+
+def _copy(source: sqlite3.Connection, partial: Path, advance: Advance | None) -> None:
+    holding = str(source.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
+    try:
+        _copy_once(source, partial, advance, holding=holding)
+    except _BegunAnew:
+        _copy_once(source, partial, advance, holding=True)
+
+
+def _copy_once(source: sqlite3.Connection, partial: Path, advance: Advance | None, *, holding: bool) -> None:
+    beginnings, left_before = 1, -1
+
+    def piece_done(status: int, left: int, total: int) -> None:
+        nonlocal beginnings, left_before
+        if 0 <= left_before < left:
+            beginnings += 1
+            if beginnings > BEGINNINGS and not holding:
+                raise _BegunAnew
+        left_before = left
+        if advance is not None:
+            advance("pages", total - left, total)
+
+    with closing(sqlite3.connect(partial, isolation_level=None)) as target:
+        target.execute("PRAGMA journal_mode = OFF")
+        target.execute("PRAGMA synchronous = OFF")  # `_to_disk` does it, when no reader's lock is held
+        if holding:
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        try:
+            source.backup(target, pages=PIECE, progress=piece_done, sleep=0.001)
+        finally:
+            if source.in_transaction:
+                source.execute("COMMIT")
+
+
+def _check(partial: Path) -> None:
+    """The copy alone, without the files that SQLite would put beside it."""
+    with closing(sqlite3.connect(f"{partial.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
+        found = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(5)")]
+    if found != ["ok"]:
+        raise BackupFailed(
+            f"the copy of SQLite is damaged, as the file itself is: {'; '.join(found)}",
+            hint="repair the file (sqlite3's .recover) before the move",
+        )
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

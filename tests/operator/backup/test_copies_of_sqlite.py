@@ -1,0 +1,145 @@
+"""The copy of SQLite: whole while others write, taken by itself before what changes the file, and put back as documented."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migration.fill.before import backup
+from tests.operator.sides import ALERTS, Cli, Sides
+
+AtStage = Callable[[str], Sides]
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "backup.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Copies are taken by themselves, as they are where nothing is set; returns their folder."""
+    monkeypatch.setenv("ST_SQLITE_BACKUP", "")
+    return tmp_path / backup.FOLDER
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(re.sub(r"^t_\w{12}-|-\d{8}T.*Z", "", path.name) for path in folder.glob("*"))
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_copy_is_whole_while_others_write(
+    tmp_path: Path, cli: Cli, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "PIECE", 8)  # many pieces, and a commit between any two of them
+    file = tmp_path / "shop.db"
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute("CREATE TABLE pair (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER, pad TEXT)")
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) "
+        "INSERT INTO pair SELECT i, 0, 0, printf('%200d', i) FROM n"
+    )
+    connection.close()
+    over, written = threading.Event(), threading.Event()
+
+    def write() -> None:
+        own = sqlite3.connect(file, isolation_level=None, timeout=30)
+        step = 0
+        while not over.is_set():
+            step += 1
+            own.execute("UPDATE pair SET a = ?, b = ? WHERE id IN (1, 2000, 4000)", (step, step))
+            written.set()
+        own.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert written.wait(60)
+        answer = cli("backup", "--sqlite", str(file), "--to", str(tmp_path / "kept"))
+    finally:
+        over.set()
+        writer.join()
+    assert (answer.code, answer.outcome) == (0, "copied"), answer
+    copy = sqlite3.connect(answer.data["path"])
+    assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    rows = copy.execute("SELECT a, b FROM pair WHERE id IN (1, 2000, 4000)").fetchall()
+    assert len(set(rows)) == 1 and rows[0][0] > 0  # one transaction, not parts of two
+    copy.close()
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".db"]
+    assert Path(answer.data["path"]).stat().st_mode & 0o077 == 0
+
+
+def test_copies_are_taken_before_prepare_and_before_the_first_cutover_only(
+    at_stage: AtStage, by_itself: Path
+) -> None:
+    sides = at_stage("fresh")
+    assert sides.run("prepare").outcome == "prepared"
+    assert names(by_itself) == ["before-prepare.db"]
+    for verb in ("prepare", "backfill", "verify"):
+        assert sides.run(verb).code == 0
+    assert sides.run("cutover", "--dry-run").code == 0
+    assert names(by_itself) == ["before-prepare.db"]
+    sides.sqlite("UPDATE alerts SET qty = 77 WHERE id = 9")
+    for verb in ("cutover", "rollback", "cutover"):
+        assert sides.run(verb).outcome == "moved"
+    assert names(by_itself) == ["before-cutover.db", "before-prepare.db"]
+    kept = sqlite3.connect(next(by_itself.glob("*before-cutover*")))
+    assert kept.execute("SELECT qty FROM alerts WHERE id = 9").fetchone() == (77,)
+    kept.close()
+
+
+def test_a_disk_without_room_stops_prepare_before_anything_is_changed(
+    at_stage: AtStage, by_itself: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = at_stage("fresh")
+
+    class Full:
+        free = 1000
+
+    monkeypatch.setattr("migration.fill.before.backup.shutil.disk_usage", lambda _: Full)
+    answer = sides.run("prepare")
+    assert (answer.code, answer.data["error"]) == (1, "Refused")
+    assert "ST_SQLITE_BACKUP" in answer.data["hint"]
+    assert sides.traces() == ([], []) and names(by_itself) == []
+    monkeypatch.setenv("ST_SQLITE_BACKUP", "off")
+    assert sides.run("prepare").outcome == "prepared"
+
+
+def test_a_damaged_file_gives_no_copy(tmp_path: Path, cli: Cli) -> None:
+    file = tmp_path / "shop.db"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT UNIQUE)")
+    connection.executemany("INSERT INTO t VALUES (?, ?)", [(n, f"{n:0200d}") for n in range(500)])
+    connection.commit()
+    connection.close()
+    with file.open("r+b") as raw:
+        raw.seek(4096 * 5)
+        raw.write(b"\xff" * 512)
+    answer = cli("backup", "--sqlite", str(file), "--to", str(tmp_path / "kept"))
+    assert (answer.code, answer.data["error"]) == (3, "BackupFailed"), answer
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def restore(sides: Sides, kept: Path) -> None:
+    """The commands of docs/backup.md, with these files in them."""
+    (block,) = re.findall(r"```\n(rm -f .*?)```", PAGE, re.DOTALL)
+    block = re.sub(r"\S+/backups/\S+\.db", str(kept), block).replace("/data/sigma_trader.db", str(sides.path))
+    subprocess.run(["/bin/sh", "-euc", block], check=True)
+
+
+@pytest.mark.parametrize("moment", ["prepare", "cutover"])
+def test_a_copy_is_put_back_as_documented(at_stage: AtStage, by_itself: Path, moment: str) -> None:
+    sides = at_stage("fresh")
+    before: list[Any] = sides.sqlite("SELECT * FROM alerts ORDER BY id")
+    assert sides.run("run", "--cutover").outcome == "moved"
+    sides.postgres("UPDATE alerts SET qty = 0")
+    restore(sides, next(by_itself.glob(f"*before-{moment}*")))
+    if moment == "cutover":  # it carries the marks of a move that nobody goes on with
+        gone = ("--postgres", "postgresql://sigma@127.0.0.1:1/gone")
+        assert sides.cli("abort", "--without-postgres", "--sqlite", str(sides.path), *gone).code == 0
+    assert sides.sqlite("SELECT * FROM alerts ORDER BY id") == before and len(before) == ALERTS
+    assert sides.writable("sqlite") and sides.traces()[0] == []
