@@ -6,18 +6,23 @@ holds them together. Whatever the move left in a session would turn up in somebo
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.orm import sessionmaker
 
-from app.db.common.settings import ShimSettings
+from app.db.common.settings import ShimSettings, shim_settings
 from app.db.common.urls import Side
+from app.db.session import runtime
 from app.db.session.at_start import switch_at_start
 from app.roles.leader import AdvisoryLock
 from loadtests.stage.embedded import EmbeddedPostgres
+from st_migrate import install
 from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import pgbouncer
 from tests.support.pairs import connect, wait_until
@@ -156,3 +161,46 @@ def test_flipping_the_url_switches_through_the_pooler(
     write_alert("FLIPPED")
     with connect(url, prepare_threshold=None) as connection:
         assert connection.execute("SELECT count(*) FROM alerts WHERE symbol = 'FLIPPED'").fetchone() == (1,)
+
+
+def test_sessions_of_any_application_follow_through_the_pooler(
+    pooled: tuple[str, Path],
+    roles: EmbeddedPostgres,
+    migrate: Migrate,
+    sqlite_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Plain and asynchronous ones, with each side as primary; each commit waits for the shadow."""
+    url, log = pooled
+    monkeypatch.setenv("ST_DUAL_WRITE_TIMEOUT_MS", "60000")
+    shim_settings.cache_clear()
+    former = runtime.use(None)
+    assert migrate(url, "run").outcome == (0, "ready")
+    engine, direct = create_engine(f"sqlite:///{sqlite_path}"), create_engine(make_url(roles.url("sigma")))
+    both = {"sqlite": str(engine.url), "postgres": url}
+    plainly, on_a_loop = install(sessionmaker(engine), **both), install(async_sessionmaker(), **both)
+    add = text("INSERT INTO system_events (level, category, message) VALUES ('INFO', 'x', :said)")
+    seen = "SELECT count(*) FROM system_events WHERE message LIKE 'pooled%'"
+
+    async def write(said: str) -> None:
+        async with on_a_loop.begin() as session:
+            await session.execute(add, {"said": said})
+
+    try:
+        for number, verb in enumerate(("", "cutover", "rollback"), 1):
+            if verb:
+                assert migrate(url, verb, "--max-pause-ms", "20000").outcome == (0, "moved")
+            with plainly.begin() as session:
+                session.execute(add, {"said": f"pooled {number}"})
+                assert session.get_bind().dialect.name == ("postgresql" if verb == "cutover" else "sqlite")
+            asyncio.run(write(f"pooled on a loop {number}"))
+            for side in (engine, direct):
+                with side.connect() as connection:
+                    assert connection.scalar(text(seen)) == 2 * number
+    finally:
+        runtime.runtime().stop()
+        runtime.use(former)
+        engine.dispose()
+        direct.dispose()
+        shim_settings.cache_clear()
+    assert [line for line in log.read_text().splitlines() if "ERROR" in line or "unsupported" in line] == []

@@ -123,6 +123,14 @@ def _with_plain_host(url: URL) -> URL:
     )
 
 
+def path_of(name: str) -> str:
+    """The path in a `file:` URI; any other name as it is."""
+    if not name.startswith("file:"):
+        return name
+    path = unquote(name.removeprefix("file:").partition("?")[0])
+    return "/" + path.removeprefix("//").partition("/")[2] if path.startswith("//") else path
+
+
 def translate_sqlite(url: URL, name: str) -> URL:
     """A SQLite URL that holds nothing but the path of the file.
 
@@ -137,10 +145,7 @@ def translate_sqlite(url: URL, name: str) -> URL:
     if url.host:
         whole = "/".join(filter(None, (url.host, path)))
         raise ConfigurationError(f"{name} names a host", hint=f"write sqlite:///{whole}, with three slashes")
-    if path.startswith("file:"):
-        path = unquote(path.removeprefix("file:"))
-        if path.startswith("//"):
-            path = "/" + path.removeprefix("//").partition("/")[2]
+    path = path_of(path)
     if path in ("", ":memory:") or url.query.get("mode") == "memory":
         raise ConfigurationError(f"{name} names no SQLite file", hint="write sqlite:////path/to/file.db")
     for option, value in url.query.items():

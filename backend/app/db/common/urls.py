@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -13,7 +17,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError
 
 from app.db.common.errors import ConfigurationError
-from app.db.common.url_options import bare, translate_postgres, translate_sqlite
+from app.db.common.url_options import bare, path_of, translate_postgres, translate_sqlite
 
 
 class Side(StrEnum):
@@ -115,6 +119,53 @@ def make_pair(first: URL, second: URL) -> Pair:
             hint="ST_DATABASE_URL and ST_SHADOW_DATABASE_URL must name one SQLite file and one PostgreSQL database",
         )
     return Pair(first, second) if side_of(first) is Side.SQLITE else Pair(second, first)
+
+
+def same_database(one: URL, other: URL) -> bool:
+    """Whether two URLs name one database, in whatever words, of whatever driver.
+
+    Of SQLite the file counts, as SQLite itself finds it: through links, from the current folder, out of a `file:` URI.
+    Of PostgreSQL the name, and a server's address in common; a socket is an address of this machine.
+    """
+    if one.get_backend_name() != other.get_backend_name():
+        return False
+    if side_of(one) is Side.SQLITE:
+        names = [path_of(str(url.database or "")) for url in (one, other)]
+        return not {"", ":memory:"} & {*names} and len({os.path.realpath(name) for name in names}) == 1
+    named, servers = zip(*(_servers(url) for url in (one, other)), strict=True)
+    return named[0] == named[1] and not servers[0].isdisjoint(servers[1])
+
+
+def _servers(url: URL) -> tuple[str, frozenset[tuple[str, str]]]:
+    """The database's name, and address and port of each server that a URL of PostgreSQL names."""
+    given = connect_arguments(url.set(drivername="postgresql+psycopg"))
+    hosts = str(given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")).split(",")
+    ports = str(given.get("port") or os.environ.get("PGPORT") or 5432).split(",")
+    ports = ports if len(ports) == len(hosts) else ports[:1] * len(hosts)
+    name = given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user", "")
+    return str(name), frozenset(
+        (address, port or "5432")
+        for host, port in zip(hosts, ports, strict=True)
+        for address in _addresses(unquote(host))
+    )
+
+
+@cache
+def _addresses(host: str) -> frozenset[str]:
+    if not host or host.startswith(("/", "@")):
+        return frozenset({"this machine"})
+    try:
+        found = {str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        found = {host.lower()}
+    return frozenset("this machine" if _is_loopback(address) else address for address in found)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, QueuePool
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,7 +27,7 @@ from app.db.common.errors import ConfigurationError, ForkedInUse
 from app.db.common.logs import logger
 from app.db.common.settings import ShimSettings, database_echo, database_url, shim_settings
 from app.db.common.url_options import bare
-from app.db.common.urls import Pair, Side, make_pair, parse_url, side_of
+from app.db.common.urls import Pair, Side, make_pair, parse_url, same_database, side_of
 from app.db.session.engines import make_engine
 from app.db.session.hold import Router
 from app.db.session.replicator import Replicator
@@ -56,7 +57,7 @@ class Runtime:
     settings: ShimSettings
     pair: Pair | None = None
     echo: bool = False
-    on_engine: Callable[[Engine], None] | None = None  # the application's own listeners
+    on_engine: list[Callable[[Engine], None]] = field(default_factory=list)  # the application's own listeners
     begun: threading.Lock = field(default_factory=threading.Lock)  # taken for good by `at_start.begin`
     _engines: dict[Side, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -77,10 +78,18 @@ class Runtime:
             if side not in self._engines:
                 url = self.pair.url(side) if self.pair else self.url
                 engine = make_engine(url, self.settings, echo=self.echo)
-                if self.on_engine is not None:
-                    self.on_engine(engine)
+                for listener in self.on_engine:
+                    listener(engine)
                 self._engines[side] = engine
             return self._engines[side]
+
+    def tell(self, listener: Callable[[Engine], None]) -> None:
+        """Have a function called with each engine, those of before included, once."""
+        with self._lock:
+            if listener not in self.on_engine:
+                self.on_engine.append(listener)
+                for engine in self._engines.values():
+                    listener(engine)
 
     @cached_property
     def router(self) -> Router:
@@ -218,7 +227,6 @@ def make_runtime(
     settings: ShimSettings,
     *,
     echo: bool = False,
-    on_engine: Callable[[Engine], None] | None = None,
 ) -> Runtime:
     """The runtime for a database URL and the shim's settings.
 
@@ -229,7 +237,9 @@ def make_runtime(
     pair = None
     if shadow := bare(settings.shadow_database_url):
         pair = make_pair(url, parse_url(shadow, name="ST_SHADOW_DATABASE_URL"))
-    return Runtime(url, settings, pair, echo, on_engine)
+        # A relative path means the folder of now, as it does to an engine.
+        pair = replace(pair, sqlite=pair.sqlite.set(database=str(pair.path.absolute())))
+    return Runtime(url, settings, pair, echo)
 
 
 _runtime: Runtime | None = None
@@ -263,6 +273,42 @@ def runtime() -> Runtime:
                 hint="fork before sessions are used, or start processes with spawn or forkserver",
             )
         return _runtime
+
+
+_shared: WeakSet[Runtime] = WeakSet()
+
+
+def share(wanted: Runtime) -> Runtime:
+    """The runtime that this process has for the same databases and settings already, or `wanted` from now on.
+
+    A process has one background thread and one pool for a pair, however many kinds of session it has.
+
+    Raises:
+        ConfigurationError: the one it has wants the other side as primary.
+    """
+    global _runtime
+    with _making:
+        known = {*_shared, *([_runtime] if _runtime else [])}
+        found = next((one for one in known if _alike(one, wanted)), wanted)
+        if found.desired is not wanted.desired:
+            raise ConfigurationError(
+                f"sessions of one process would begin on {found.desired} and on {wanted.desired}",
+                hint="bind all of them to the same side of the pair",
+            )
+        _shared.add(found)
+        _runtime = found
+        return found
+
+
+def _alike(one: Runtime, other: Runtime) -> bool:
+    if one.pair is None or other.pair is None:
+        return False
+    worded = {"shadow_database_url": ""}
+    return (
+        same_database(one.pair.sqlite, other.pair.sqlite)
+        and same_database(one.pair.postgres, other.pair.postgres)
+        and one.settings.model_copy(update=worded) == other.settings.model_copy(update=worded)
+    )
 
 
 def use(replacement: Runtime | None) -> Runtime | None:

@@ -17,22 +17,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from app.db.common.errors import ConfigurationError, SwitchError
-from app.db.common.settings import shim_settings
+from app.db.common.errors import ConfigurationError
+from app.db.common.settings import ShimSettings, database_url, shim_settings
 from app.db.common.url_options import bare
-from app.db.common.urls import Pair, Side, as_text, make_pair, parse_url, side_of
+from app.db.common.urls import Side, as_text, make_pair, parse_url, same_database, shown, side_of
 from app.db.session.application.threads import threaded
 from app.db.session.at_start import begin_with_first_session
 from app.db.session.engines import name_the_fence
 from app.db.session.routed import RoutedSession
-from app.db.session.runtime import Runtime, make_runtime, use
+from app.db.session.runtime import Runtime, make_runtime, share
 
 T = TypeVar("T")
+_of_pair: WeakKeyDictionary[Runtime, WeakKeyDictionary[Engine, bool]] = WeakKeyDictionary()
 _KINDS = "give a sessionmaker, an async_sessionmaker, a scoped_session, a Session class or an engine"
 
 
@@ -106,12 +109,18 @@ def _runtime(
     """What this process holds of the pair; None where no shadow is configured."""
     settings = shim_settings()
     given = [_text(url) for url in (sqlite, postgres) if url is not None]
-    own = _text(bound) if bound is not None else None
     shadow = bare(settings.shadow_database_url)
     if len(given) == 2:
         pair = make_pair(*(parse_url(text, name="install") for text in given))
         # The side that the application was made for is the one that it wants as primary.
-        desired = pair.url(side_of(parse_url(own, name="bind"))) if own else pair.sqlite
+        sides = [side for side in Side if bound is None or same_database(bound, pair.url(side))]
+        if not sides:
+            assert bound is not None
+            raise ConfigurationError(
+                f"{shown(bound)} is neither side of the pair",
+                hint="give install the databases under the addresses that the application has",
+            )
+        desired = pair.url(sides[0])
         settings = settings.model_copy(
             update={"shadow_database_url": _text(pair.url(side_of(desired).other))}
         )
@@ -120,17 +129,19 @@ def _runtime(
         raise ConfigurationError("install was given one side", hint="give both, or neither")
     if not shadow:
         return None
+    own = _text(bound) if bound is not None else database_url()
     if own is None:
         raise ConfigurationError(
             "install does not know the application's database",
-            hint="give sqlite= and postgres=, or a maker that has a bind",
+            hint="give sqlite= and postgres=, or a maker that has a bind, or set ST_DATABASE_URL",
         )
     return _made(own, settings, on_engine)
 
 
-def _made(url: str, settings: Any, on_engine: Callable[[Engine], None] | None) -> Runtime:
-    runtime = make_runtime(url, settings, on_engine=on_engine)
-    use(runtime)
+def _made(url: str, settings: ShimSettings, on_engine: Callable[[Engine], None] | None) -> Runtime:
+    runtime = share(make_runtime(url, settings))
+    if on_engine is not None:
+        runtime.tell(on_engine)
     return runtime
 
 
@@ -149,23 +160,20 @@ def is_of_pair(bind: Any, runtime: Runtime) -> bool:
     engine = bind.sync_engine if isinstance(bind, AsyncEngine) else bind
     if runtime.pair is None or not isinstance(engine, Engine):
         return False
-    try:
-        url = parse_url(_text(engine.url), name="bind")
-    except SwitchError:
-        return False
-    return _same(url, runtime.pair)
+    known = _of_pair.setdefault(runtime, WeakKeyDictionary())
+    if engine not in known:
+        known[engine] = any(same_database(engine.url, runtime.pair.url(side)) for side in Side)
+    return known[engine]
 
 
-def _same(url: URL, pair: Pair) -> bool:
-    if side_of(url) is Side.SQLITE:
-        same = Pair(url, pair.postgres).path.absolute() == pair.path.absolute()
-        return same and url.database not in (None, "", ":memory:")
-    theirs = pair.postgres
-    return (url.database, url.host, url.port or 5432) == (theirs.database, theirs.host, theirs.port or 5432)
+def _binds_of(session: Session) -> Any:
+    """The databases that a session has for single models, under SQLAlchemy 2.1's name and 2.0's."""
+    return getattr(session, "binds", None) or session.__dict__.get("_Session__binds")
 
 
 def _routed(kind: type[Session], runtime: Runtime) -> type[Session]:
     """A subclass of a Session class whose sessions follow the pair."""
+    own_choice = kind.get_bind is not Session.get_bind
 
     class Routed(RoutedSession, kind):  # type: ignore[misc,valid-type]
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -183,11 +191,15 @@ def _routed(kind: type[Session], runtime: Runtime) -> type[Session]:
                 begin_with_first_session(runtime)
 
         def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
-            # A model that the application keeps in another database of its own, as Flask-SQLAlchemy names it.
-            clause = options.get("clause")
-            tables = getattr(mapper, "local_table", None), getattr(clause, "table", clause)
-            if any(getattr(getattr(t, "metadata", None), "info", {}).get("bind_key") for t in tables):
-                return kind.get_bind(self, mapper, **options)
+            if own_choice or options.get("bind") is not None or _binds_of(self):
+                # The application may keep a model, or have a statement, in another database.
+                try:
+                    chosen = kind.get_bind(self, mapper, **options)
+                except UnboundExecutionError:
+                    chosen = None
+                if chosen is not None and not is_of_pair(chosen, runtime):
+                    return chosen
+            options.pop("bind", None)
             return super().get_bind(mapper, **options)
 
     Routed.__name__ = Routed.__qualname__ = kind.__name__

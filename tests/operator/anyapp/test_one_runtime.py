@@ -1,0 +1,132 @@
+"""All kinds of session of a process share what it holds of a pair, in whatever words each names its database."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.db.common.errors import ConfigurationError
+from app.db.common.urls import parse_url, same_database
+from app.db.session import runtime
+from st_migrate import install
+from tests.operator.anyapp.conftest import Stranger
+from tests.operator.anyapp.test_in_process import Role, _both, _write_on_both_sides
+from tests.operator.anyapp.test_in_process import engine as engine
+from tests.operator.anyapp.test_in_process import moving as moving
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("st-repl")]
+
+
+def _link(path: Path) -> str:
+    link = path.parent / "link.db"
+    link.symlink_to(path)
+    return f"sqlite:///{link}"
+
+
+IN_OTHER_WORDS: dict[str, Callable[[Path], str]] = {
+    "a link": _link,
+    "a relative path": lambda path: f"sqlite:///{os.path.relpath(path)}",
+    "a URI": lambda path: f"sqlite:///file:{path}?mode=rwc&uri=true",
+    "a way round": lambda path: f"sqlite:///{path.parent}/../{path.parent.name}/{path.name}",
+    "an option": lambda path: f"sqlite:///{path}?timeout=7",
+}
+
+
+def test_two_makers_share_one_runtime_and_one_thread(moving: Stranger, engine: sa.Engine) -> None:
+    seen: dict[str, list[str]] = {"first": [], "second": []}
+    makers = [
+        install(sessionmaker(engine), **_both(moving), on_engine=lambda e, s=said: s.append(e.dialect.name))  # type: ignore[misc]
+        for said in seen.values()
+    ]
+    first, second = (maker() for maker in makers)
+    with first, second:
+        assert first.get_bind() is second.get_bind() is runtime.runtime().engine(runtime.Side.SQLITE)
+    assert len(_threads()) == 1
+    _write_on_both_sides(moving, makers[1])
+    assert [sorted(names) for names in seen.values()] == [["postgresql", "sqlite"]] * 2
+
+
+@pytest.mark.parametrize("worded", IN_OTHER_WORDS.values(), ids=IN_OTHER_WORDS)
+def test_a_session_is_routed_whatever_its_file_is_called(
+    moving: Stranger, monkeypatch: pytest.MonkeyPatch, worded: Callable[[Path], str]
+) -> None:
+    monkeypatch.chdir(moving.path.parent.parent)
+    engine = sa.create_engine(worded(moving.path))
+    routed = install(Session, **_both(moving))
+    maker = install(sessionmaker(engine), **_both(moving))
+    monkeypatch.chdir("/")
+    with routed(engine) as one, maker() as other:
+        assert one.get_bind() is other.get_bind() is runtime.runtime().engine(runtime.Side.SQLITE)
+        assert one.scalars(sa.select(Role.name).order_by(Role.id)).all() == ["admin", "reader"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("postgresql://u@localhost/d", "postgresql+asyncpg://v:w@127.0.0.1:5432/d?ssl=require", True),
+        ("postgresql://u@[::1]/d", "postgresql://u@/d", True),
+        ("postgresql://u@%2Frun%2Fpg/d", "postgresql://u@/d?host=/run/pg", True),
+        (
+            "postgresql://u@/d?host=127.0.0.1:1&host=nowhere.invalid:2",
+            "postgresql://Nowhere.invalid:2/d",
+            True,
+        ),
+        ("postgresql://u@localhost/d", "postgresql://u@localhost:5433/d", False),
+        ("postgresql://u@localhost/d", "postgresql://u@localhost/e", False),
+        ("postgresql://u@localhost/d", "postgresql://u@nowhere.invalid/d", False),
+        ("postgresql://u@localhost:5432/d", "mysql://u@localhost:5432/d", False),
+        ("sqlite://", "sqlite://", False),
+        ("sqlite:////a/b.db", "sqlite:////a/c.db", False),
+    ],
+)
+def test_what_counts_as_the_same_database(one: str, other: str, same: bool) -> None:
+    assert same_database(sa.make_url(one), sa.make_url(other)) is same
+    assert same_database(sa.make_url(other), sa.make_url(one)) is same
+
+
+def test_a_relative_file_is_that_of_the_folder_it_was_named_in(
+    moving: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(moving.path.parent)
+    routed = install(Session, sqlite=f"sqlite:///{moving.path.name}", postgres=moving.url)
+    monkeypatch.chdir("/")
+    _write_on_both_sides(moving, routed)
+
+
+def test_a_maker_of_another_database_or_of_the_other_side_is_refused(
+    moving: Stranger, engine: sa.Engine
+) -> None:
+    elsewhere = sa.create_engine("sqlite:////elsewhere.db")
+    with pytest.raises(ConfigurationError, match=r"elsewhere\.db is neither side"):
+        install(sessionmaker(elsewhere), **_both(moving))
+    install(sessionmaker(engine), **_both(moving))
+    there = sa.create_engine(parse_url(moving.url, name="url"))
+    with pytest.raises(ConfigurationError, match="would begin on sqlite and on postgres"):
+        install(sessionmaker(there), **_both(moving))
+
+
+def test_models_and_statements_of_another_database_stay_there(
+    moving: Stranger, engine: sa.Engine, tmp_path: Path
+) -> None:
+    """By `binds` of a session, and by the bind of one statement; a bind of the pair follows it."""
+    other = sa.create_engine(f"sqlite:///{tmp_path}/other.db")
+    note = sa.Table("note", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
+    note.create(other)
+    maker = install(sessionmaker(binds={note: other, Role: engine}), **_both(moving))
+    _write_on_both_sides(moving, maker)
+    with maker() as session:
+        session.execute(sa.insert(note).values(id=1))
+        count: Any = sa.text("SELECT count(*) FROM note")
+        assert session.scalar(count, bind_arguments={"bind": other}) == 1
+        assert session.get_bind(bind=engine).dialect.name == "postgresql"
+    other.dispose()
