@@ -38,6 +38,7 @@ from loadtests.burst.send.plan import (
 from loadtests.burst.tables import BEFORE, NOW, as_table, ratios, told
 from loadtests.burst.verdict import checks
 from loadtests.burst.world import World
+from loadtests.show import published
 from loadtests.show.lines import Lines
 from loadtests.stage.embedded import EmbeddedPostgres
 from loadtests.stage.machine import machine
@@ -142,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         path.write_text(text, encoding="utf-8")
     if options.json and shown:
         options.json.with_suffix(".svg").write_text(picture(sorted(shown.items())), encoding="utf-8")
+    if options.json and options.json.resolve() == published.FIGURES / "burst.json":
+        published.main()  # README and docs/load.md show these figures
     (options.out / f"{profile.name}.html").write_text(page(rows, table, drawn), encoding="utf-8")
     lines.step(f"report: {options.out / profile.name}.html")
     return 0 if all(row["held"] for row in rows if row["code"] == NOW) else 1

@@ -1,4 +1,4 @@
-"""What the benchmark says in a few lines: the table of README."""
+"""What the benchmark says in a few lines: the first table of docs/performance.md."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
     python -m loadtests.show.published
 
 renews the tables of README, docs/performance.md, docs/load.md and docs/scaling.md from docs/figures. A table
-whose figures are not there says so. A full `make load` and a full `make bench` call this.
+whose figures are not there says so. A full `make load`, a full `make bench` and a `make burst` that writes
+docs/figures/burst.json call this.
 """
 
 from __future__ import annotations
@@ -164,8 +165,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "figures:load_async": ("load.md", partial(load_table, mode="async")),
     "figures:burst": ("load.md", burst_table),
     "figures:capacity": ("scaling.md", capacity_table),
-    "figures:headline": ("../README.md", headline_table),
-    "figures:demo": ("../README.md", demo_table),
+    "figures:burst_brief": ("../README.md", partial(burst_table, brief=True)),
+    "figures:headline": ("performance.md", headline_table),
+    "figures:demo": ("load.md", demo_table),
     **{f"bench:{part}": ("performance.md", partial(bench_table, part=part)) for part in PARTS},
 }
 

@@ -113,29 +113,51 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def burst_table(figures: Path) -> str:
-    """A row for each burst and each code that it hit: medians over the repeats of one run."""
+def burst_table(figures: Path, *, brief: bool = False) -> str:
+    """A row for each burst and each code that it hit: medians over the repeats of one run.
+
+    Args:
+        figures: the folder of the committed figures.
+        brief: what a reader of README asks first; only the code of this checkout.
+    """
     result = committed(figures, "burst")
     if result is None:
         return NOTHING
     played: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in result["bursts"]:
-        if "answers" in row:
+        if "answers" in row and not (brief and row["code"] != "now"):
             played.setdefault((row["name"], row["code"]), []).append(row)
+    rows = [_burst_cells(name, code, repeats) for (name, code), repeats in played.items()]
+    kept = [column for column in BURST_COLUMNS if not brief or column not in LONG_ONLY]
     lines = [
-        "| deliveries within a second | code | taken in time | p99, ms | longest, ms | 503, sent again | late or unanswered | lost, doubled | processor, ms each |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {' | '.join(kept)} |",
+        f"|{'|'.join('---' if column in BURST_NAMES else '---:' for column in kept)}|",
+        *(f"| {' | '.join(cells[column] for column in kept)} |" for cells in rows),
     ]
-    for (name, code), rows in played.items():
-
-        def middle(*keys: str, rows: list[dict[str, Any]] = rows) -> float:
-            return median(sum(row["answers"][key] for key in keys) for row in rows)
-
-        wrong = sum(row["oracle"]["lost"] + row["oracle"]["doubled"] for row in rows)
-        cost = median(row["processor_ms_per_delivery"] for row in rows)
-        in_time = 100 * middle("in_time") / middle("deliveries")
-        lines.append(
-            f"| {name} | {code} | {number(in_time)} % | {number(middle('p99'))} | {number(middle('worst'))} "
-            f"| {middle('refused'):,.0f} | {middle('late', 'unanswered'):,.0f} | {wrong} | {cost:.2f} |"
-        )
     return "\n".join([*lines, "", f"From `{result['command']}`, {result['date']}: {machine_line(result)}."])
+
+
+BURST_NAMES = ("deliveries within a second", "code")
+LONG_ONLY = ("code", "processor, ms each")
+BURST_COLUMNS = (
+    *BURST_NAMES, "taken in time", "p99, ms", "longest, ms", "503, sent again", "late or unanswered", "lost, doubled",
+    "processor, ms each",
+)  # fmt: skip
+
+
+def _burst_cells(name: str, code: str, rows: list[dict[str, Any]]) -> dict[str, str]:
+    def middle(*keys: str) -> float:
+        return median(sum(row["answers"][key] for key in keys) for row in rows)
+
+    wrong = sum(row["oracle"]["lost"] + row["oracle"]["doubled"] for row in rows)
+    return {
+        "deliveries within a second": name,
+        "code": code,
+        "taken in time": f"{number(100 * middle('in_time') / middle('deliveries'))} %",
+        "p99, ms": number(middle("p99")),
+        "longest, ms": number(middle("worst")),
+        "503, sent again": f"{middle('refused'):,.0f}",
+        "late or unanswered": f"{middle('late', 'unanswered'):,.0f}",
+        "lost, doubled": str(wrong),
+        "processor, ms each": f"{median(row['processor_ms_per_delivery'] for row in rows):.2f}",
+    }
