@@ -56,6 +56,12 @@ lint: setup  ## ruff, mypy, and the lint for dialect traps on our own code
 apps: setup  ## Real applications from PyPI, moved there and back, each in an environment of its own (downloads)
 	$(BIN)/python -m pytest -m long tests/operator/apps $(ARGS)
 
+docs: setup  ## Build the site of the documents in .site, with search (python3 -m http.server -d .site shows it)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+postgres: setup  ## A PostgreSQL server on 127.0.0.1:5433 for the tutorial, until Ctrl-C (PORT=5433)
+	$(BIN)/python -m loadtests.stage.embedded $(PORT)
+
 man: setup  ## Renew docs/st-migrate.1, the page for man, from the help texts
 	$(BIN)/python -c "from importlib import metadata; from typer.main import get_command; \
 		from migration.common.examples import manual; from migration.verbs.cli import app; \
@@ -83,7 +89,7 @@ load: setup  ## Whole moves under every load profile, with verdict and reports (
 burst: setup  ## All alerts of a bar within a second, in every mode (ARGS="--quick", "--before PATH", "--json FILE")
 	$(BIN)/python -m loadtests.burst $(ARGS)
 
-.PHONY: help setup env demo apps test modes fault race property model ha lint man lock oldest bench load burst
+.PHONY: help setup env demo apps test modes fault race property model ha lint docs postgres man lock oldest bench load burst
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

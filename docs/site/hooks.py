@@ -73,7 +73,9 @@ def from_above(text: str) -> str:
 def decided(pages: list[Path]) -> str:
     """The list of decisions, by their headings."""
     lines = [f"- [{page.read_text('utf-8').splitlines()[0].lstrip('# ')}]({page.name})" for page in pages]
-    return "\n".join(["# Decisions", "", "Each page says what was decided, why, and what was given up.", "", *lines])
+    return "\n".join(
+        ["# Decisions", "", "Each page says what was decided, why, and what was given up.", "", *lines]
+    )
 
 
 def options() -> Iterator[str]:
@@ -111,7 +113,13 @@ def settings() -> Iterator[str]:
     headed = False
     for line in (ROOT / ".env.example").read_text("utf-8").splitlines():
         if line.startswith("# ---"):
-            yield from ("", f"## {line.strip('# -').capitalize()}", "", "| variable | default | meaning |", "|---|---|---|")
+            yield from (
+                "",
+                f"## {line.strip('# -').capitalize()}",
+                "",
+                "| variable | default | meaning |",
+                "|---|---|---|",
+            )
             said, headed = [], True
         elif found := _SETTING.fullmatch(line):
             default = f"`{found[2]}`" if found[2] and not line.startswith("#") else ""
@@ -125,7 +133,12 @@ def settings() -> Iterator[str]:
 
 def metrics() -> Iterator[str]:
     """Every metric, by the help text that a scrape shows."""
-    yield from ("# Metrics", "", "`/metrics` shows them. The [runbook](../runbook.md) says when to worry.", "")
+    yield from (
+        "# Metrics",
+        "",
+        "`/metrics` shows them. The [runbook](../runbook.md) says when to worry.",
+        "",
+    )
     yield from ("| metric | kind | labels | meaning |", "|---|---|---|---|")
     rows = {}
     for collector in (value for module in METRICS for value in vars(module).values()):
@@ -155,10 +168,16 @@ def errors_page() -> Iterator[str]:
     for code in Exit:
         comment = re.search(rf"{code.name} = {int(code)}  # (.*)", source)
         yield f"| {int(code)} | {_cell(comment[1] if comment else code.name)} |"
-    yield from ("", "| error | a command exits with | the same call may succeed soon | meaning |", "|---|---|---|---|")
+    yield from (
+        "",
+        "| error | a command exits with | the same call may succeed soon | meaning |",
+        "|---|---|---|---|",
+    )
     for kind in vars(errors).values():
         if inspect.isclass(kind) and issubclass(kind, errors.SwitchError) and kind is not errors.SwitchError:
-            exits = next((int(code) for base, code in failures._EXITS if issubclass(kind, base)), int(Exit.FAILED))
+            exits = next(
+                (int(code) for base, code in failures._EXITS if issubclass(kind, base)), int(Exit.FAILED)
+            )
             said = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
             yield f"| `{kind.__name__}` | {exits} | {'yes' if kind.retryable else 'no'} | {_cell(said)} |"
 

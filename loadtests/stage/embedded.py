@@ -1,5 +1,9 @@
 """A PostgreSQL server from a wheel, for the demo, the tests and the benchmarks.
 
+    python -m loadtests.stage.embedded [PORT]
+
+keeps one up until Ctrl-C, for trying things: `make postgres`.
+
 The server listens on a free port of 127.0.0.1, keeps everything in one directory and is configured
 like the `postgres` service of compose.yaml (byte-order collation, UTC). PostgreSQL refuses to run as
 root, so under root it runs as the system user `nobody`.
@@ -13,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -67,12 +72,17 @@ class EmbeddedPostgres:
         base: directory to keep the data in; made if missing. None: a temporary one, removed on `close`.
         settings: server settings (postgresql.conf names) on top of `DEFAULT_SETTINGS`.
         port: TCP port on 127.0.0.1; None picks a free one.
+        password: of the superuser.
     """
 
     superuser = "postgres"
 
     def __init__(
-        self, base: Path | None = None, settings: Mapping[str, str] | None = None, port: int | None = None
+        self,
+        base: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        port: int | None = None,
+        password: str = PASSWORD,
     ) -> None:
         self._temporary = base is None
         self.base = Path(tempfile.mkdtemp(prefix="st-pg-")) if base is None else base
@@ -80,6 +90,7 @@ class EmbeddedPostgres:
         self.data = self.base / "data"
         self.log = self.base / "postgres.log"
         self.port = port or free_port()
+        self.password = password
         self.settings = {**DEFAULT_SETTINGS, **(settings or {})}
         self._user = "nobody" if os.geteuid() == 0 else None
         self._bin = self._reachable_binaries()
@@ -109,20 +120,23 @@ class EmbeddedPostgres:
     def _may_enter(path: Path) -> bool:
         return all(parent.stat().st_mode & 0o001 for parent in path.parents)
 
-    def url(
-        self, database: str = "postgres", *, user: str | None = None, password: str | None = PASSWORD
-    ) -> str:
+    def url(self, database: str = "postgres", *, user: str | None = None, password: str | None = None) -> str:
         """A `postgresql+psycopg://` URL for SQLAlchemy, with everything in it percent-encoded."""
         from sqlalchemy import URL
 
         return URL.create(
-            "postgresql+psycopg", user or self.superuser, password, "127.0.0.1", self.port, database
+            "postgresql+psycopg",
+            user or self.superuser,
+            password or self.password,
+            "127.0.0.1",
+            self.port,
+            database,
         ).render_as_string(hide_password=False)
 
     def dsn(self, database: str = "postgres") -> str:
         """A libpq connection string for psycopg."""
         return psycopg.conninfo.make_conninfo(
-            host="127.0.0.1", port=self.port, user=self.superuser, password=PASSWORD, dbname=database
+            host="127.0.0.1", port=self.port, user=self.superuser, password=self.password, dbname=database
         )
 
     def start(self) -> EmbeddedPostgres:
@@ -143,7 +157,7 @@ class EmbeddedPostgres:
 
     def _initdb(self) -> None:
         password_file = self.base / "password"
-        password_file.write_text(PASSWORD, encoding="utf-8")
+        password_file.write_text(self.password, encoding="utf-8")
         if self._user:
             shutil.chown(password_file, self._user)
         subprocess.run(
@@ -217,3 +231,20 @@ class EmbeddedPostgres:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def main() -> int:
+    """A server with an empty database `shop`, until Ctrl-C."""
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 5433
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with EmbeddedPostgres(port=port, password="try") as server:
+        server.create_database("shop")
+        print(f"postgresql://{server.superuser}:try@127.0.0.1:{port}/shop", flush=True)
+        print("Ctrl-C ends the server and removes its data.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Callable
 from importlib import metadata
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from loadtests.stage.embedded import free_port
 from migration.common.examples import EXAMPLES, manual
 from migration.verbs.cli import app
 from tests.operator.anyapp.conftest import Stranger
@@ -101,6 +103,68 @@ def test_an_unknown_application_moves_from_an_empty_folder(
     for verb in (["worker", "--until-drained"], ["verify"], ["complete", "--yes"]):
         _run(installed, empty, *verb, *sides)
     assert application.lite("SELECT name FROM person ORDER BY id") == [("Ada",), (None,), ("Grace",)]
+
+
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+_BLOCK = re.compile(r"```(sh)?\n(.*?)```", re.DOTALL)
+
+
+def _shape(text: str) -> str:
+    """A text without what differs from run to run."""
+    return re.sub(r"/\S*/|[\dTZ.]*\d[\dTZ.]*", "~", text)
+
+
+def test_the_tutorial_goes_word_by_word(installed: Path, tmp_path: Path) -> None:
+    port = free_port()
+    # The first two blocks need the network and a second terminal: the wheel is installed, the server started here.
+    (_, install), (_, server), *blocks = _BLOCK.findall(TUTORIAL)
+    assert "pip install '.[console]'" in install and server == "make postgres\n"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtests.stage.embedded", str(port)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    console = tmp_path / "console.log"
+    lines = ["set -eu", "trap 'kill $(jobs -p) $(cat shop.pid) 2>/dev/null || true' EXIT"]
+    shown: list[str] = []
+    for is_command, text in blocks:
+        if text == "st-migrate console\n":
+            lines += [
+                f"st-migrate console 2>{console} >&2 & tab=$!",
+                f"until grep -q token= {console}; do sleep 0.1; done",
+            ]
+            lines += ["kill -INT $tab", "wait $tab"]
+        elif is_command:
+            lines += [text.replace(":5433/", f":{port}/").replace("~/shop", str(tmp_path))]
+        else:
+            shown += text.splitlines()
+    try:
+        assert process.stdout is not None
+        assert f":{port}/shop" in process.stdout.readline().decode()
+        # What the extra `console` brings comes from here.
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("ST_")}
+        mine |= {
+            "PATH": f"{installed.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": sysconfig.get_path("purelib"),
+        }
+        done = subprocess.run(
+            ["bash", "-mc", "\n".join(lines)], cwd=tmp_path, env=mine, capture_output=True, text=True,
+            timeout=110,
+        )  # fmt: skip
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = {_shape(line) for line in (done.stdout + done.stderr).splitlines()}
+    assert [line for line in shown if _shape(line) not in said] == []
+
+
+def test_readme_shows_what_the_tutorial_does() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("<!-- first run -->")[2].partition("<!-- /first run -->")[0]
+    calls = re.findall(r"^st-migrate ([a-z]+) --sqlite app.db --postgres URL(.*)$", block, re.MULTILINE)
+    assert len(calls) == 4
+    for verb, rest in calls:
+        words = [f"st-migrate {verb}", *re.findall(r"--[a-z-]+", rest)]
+        assert any(all(word in line for word in words) for line in TUTORIAL.splitlines()), words
 
 
 def test_it_says_what_is_missing_in_one_line(installed: Path, tmp_path: Path) -> None:
