@@ -1,4 +1,4 @@
-"""docs/protocol.md names every failpoint of the code and every action of the models."""
+"""docs/protocol.md names every failpoint of the code and every action of the models, docs/gates.md every gate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.db.common.failpoints import Failpoint
+from app.db.switch import gates
 from app.db.switch.recover import Recovered
 from tests.model.copy_model import copy_model
 from tests.model.explorer import explore
@@ -15,8 +16,8 @@ from tests.model.strict_model import strict_model
 from tests.model.switch.switch_model import switch_model
 from tests.model.switch.switch_state import Bounds
 
-DOC = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
-TEXT = re.sub(r"\s+", " ", DOC.read_text(encoding="utf-8"))
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TEXT = re.sub(r"\s+", " ", (DOCS / "protocol.md").read_text(encoding="utf-8"))
 # Dotted names that are not failpoints: files, and calls.
 _NOT_POINTS = re.compile(r"\.(py|md|move|round)$")
 
@@ -45,3 +46,8 @@ def test_every_action_of_the_models_is_named() -> None:
     )
     named = {re.sub(r"^coordinator killed at .*", "coordinator killed at", action) for action in actions}
     assert sorted(action for action in named if action not in TEXT) == []
+
+
+def test_every_gate_has_its_row_in_the_order_in_which_it_is_asked() -> None:
+    page = (DOCS / "gates.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)`", page, re.MULTILINE) == list(gates.NAMES)
