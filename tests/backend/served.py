@@ -1,4 +1,4 @@
-"""The application's own schema on a pair of databases, as a backend process serves it in one mode."""
+"""The application's own schema on a pair of databases, as a backend process serves it in one mode after another."""
 
 from __future__ import annotations
 
@@ -25,11 +25,35 @@ from tests.support.pairs import TestPair, wait_until
 class Served:
     """One process on a pair, without rows; made once and emptied between tests."""
 
-    def __init__(self, pair: TestPair, runtime: Runtime, primary: Side) -> None:
+    runtime: Runtime
+    engine: Engine
+
+    def __init__(self, pair: TestPair, primary: Side) -> None:
         self.pair = pair
-        self.runtime = runtime
-        self.engine: Engine = runtime.engine(primary)
         self.primary = primary
+        self._mode: DualWrite | None = None
+
+    def serve(self, mode: DualWrite) -> None:
+        """Be a process in this mode from now on; one of another mode ends."""
+        if mode is self._mode:
+            return
+        self.stop()
+        urls = {Side.SQLITE: f"sqlite:///{self.pair.path}", Side.POSTGRES: self.pair.url}
+        settings = ShimSettings(
+            shadow_database_url=urls[self.primary.other], dual_write=mode, dual_write_timeout_ms=20_000
+        )
+        self.runtime = make_runtime(urls[self.primary], settings)
+        self._mode = mode
+        begin(self.runtime)
+        if mode is not DualWrite.OFF:
+            wait_until(lambda: self.runtime.replicator.health().phase is not None, seconds=60)
+        self.engine = self.runtime.engine(self.primary)
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        if self._mode is not None:
+            self._mode = None
+            self.runtime.stop()
 
     def session(self) -> Session:
         return RoutedSession(pair=self.runtime, autoflush=False, expire_on_commit=False)
@@ -64,12 +88,10 @@ class Served:
 
 
 @contextmanager
-def served(
-    folder: Path, server: EmbeddedPostgres, mode: DualWrite, primary: Side, prefix: str = "served"
-) -> Iterator[Served]:
-    """A pair at the schema's head in one mode, with either side as primary; `prefix` begins its database's name."""
-    path = folder / f"{mode}-{primary}.db"
-    name = f"{prefix}_{mode}_{primary}"
+def served(folder: Path, server: EmbeddedPostgres, primary: Side) -> Iterator[Served]:
+    """A pair at the schema's head with either side as primary, served in no mode yet."""
+    path = folder / f"{primary}.db"
+    name = f"served_{primary}"
     upgrade_head(f"sqlite:///{path}")
     pair = TestPair(path, server.create_database(name))
     pair.pg.execute(f"ALTER DATABASE {name} SET synchronous_commit = off".encode())
@@ -77,19 +99,12 @@ def served(
     pair.backfill()
     if primary is Side.POSTGRES:
         pair.moved(Side.POSTGRES)
-    urls = {Side.SQLITE: f"sqlite:///{path}", Side.POSTGRES: pair.url}
-    settings = ShimSettings(
-        shadow_database_url=urls[primary.other], dual_write=mode, dual_write_timeout_ms=20_000
-    )
-    runtime = make_runtime(urls[primary], settings)
-    begin(runtime)
-    if mode is not DualWrite.OFF:
-        wait_until(lambda: runtime.replicator.health().phase is not None)
-    found = Served(pair, runtime, primary)
+    found = Served(pair, primary)
     try:
+        found.serve(DualWrite.SYNC)
         found.empty()
         yield found
     finally:
-        runtime.stop()
+        found.stop()
         pair.close()
         server.drop_database(name)

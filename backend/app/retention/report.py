@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
@@ -14,8 +13,11 @@ from app.retention import archive
 from app.retention.holds import held
 from app.retention.old.needs import needs
 from app.retention.old.parts import Part, parts
-from app.retention.old.rules import Rule, dedupe_window, rules
+from app.retention.old.rules import dedupe_window, rules
 from app.retention.run import archive_folder, last_run
+
+RESTORED: Final = "restored"  # why a row stays that came out of an archive
+_AT_A_TIME: Final = 500
 
 
 def dry_run(db: Session, settings: Settings, now: datetime) -> dict[str, dict[str, Any]]:
@@ -28,12 +30,13 @@ def dry_run(db: Session, settings: Settings, now: datetime) -> dict[str, dict[st
     found = {}
     for rule in rules(settings):
         cutoff = rule.cutoff(now, dedupe_window(settings))
-        counts = [_count(db, part) for part in parts(db, rule, cutoff)]
+        restored = held(folder, rule.table, now)
+        counts = [_count(db, part, restored) for part in parts(db, rule, cutoff)]
         found[rule.name] = {
             "days": rule.days,
             "cutoff": cutoff.isoformat(),
             "would_go": sum(goes for goes, _ in counts),
-            "stay": _added([stay for _, stay in counts]) | _held_note(folder, rule, now),
+            "stay": _added([stay for _, stay in counts]),
         }
     return found
 
@@ -61,7 +64,7 @@ def status(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _count(db: Session, part: Part) -> tuple[int, dict[str, int]]:
+def _count(db: Session, part: Part, restored: frozenset[int]) -> tuple[int, dict[str, int]]:
     table = part.rule.table
     if part.series is None:
         old = part.rule.time < part.cutoff
@@ -77,14 +80,19 @@ def _count(db: Session, part: Part) -> tuple[int, dict[str, int]]:
     goes = db.scalar(select(func.count()).select_from(table).where(part.condition(db))) or 0
     if part.series is not None:
         stay["bars"] = total - int(needed or 0) - goes
-    return goes, stay
+    stay[RESTORED] = _count_of(db, part, restored)
+    return goes - stay[RESTORED], stay
+
+
+def _count_of(db: Session, part: Part, restored: frozenset[int]) -> int:
+    """How many restored rows would go if they were not held."""
+    table, ids, found = part.rule.table, sorted(restored), 0
+    for start in range(0, len(ids), _AT_A_TIME):
+        some = table.c.id.in_(ids[start : start + _AT_A_TIME])
+        found += db.scalar(select(func.count()).select_from(table).where(some, part.condition(db))) or 0
+    return found
 
 
 def _added(counts: list[dict[str, int]]) -> dict[str, int]:
     names = {name for count in counts for name in count}
     return {name: total for name in sorted(names) if (total := sum(count.get(name, 0) for count in counts))}
-
-
-def _held_note(folder: Path, rule: Rule, now: datetime) -> dict[str, int]:
-    ids = held(folder, rule.table, now)
-    return {"restored": len(ids)} if ids else {}

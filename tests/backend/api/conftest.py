@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,7 @@ from app.core.attempts import Attempts
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings, get_settings
 from app.db import Base, get_db
-from app.db.common.settings import DualWrite, ShimSettings
-from app.db.common.urls import Side
+from app.db.common.settings import ShimSettings
 from app.db.revisions.ddl import normalise_postgres
 from app.db.session.engines import make_engine
 from app.main import app
@@ -26,7 +24,7 @@ from app.services.brokers.clients import CLIENT_FACTORIES
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
-from tests.backend.served import Served, served
+from tests.backend.served import Served
 from tests.core.modes.chosen import PAIRS
 
 with warnings.catch_warnings():
@@ -74,25 +72,6 @@ def _empty_every_table(engine: Engine) -> None:
             return
         for table in reversed(Base.metadata.sorted_tables):
             connection.execute(table.delete())
-
-
-@pytest.fixture(scope="session")
-def pairs(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres
-) -> Iterator[Callable[[str], Served]]:
-    """The application on a pair, by mode and primary; each made when it is first asked for."""
-    made: dict[str, Served] = {}
-    folder = tmp_path_factory.mktemp("pairs")
-    with ExitStack() as stack:
-
-        def find(kind: str) -> Served:
-            if kind not in made:
-                mode, primary = kind.split("-")
-                opened = served(folder, postgres_server, DualWrite(mode), Side(primary))
-                made[kind] = stack.enter_context(opened)
-            return made[kind]
-
-        yield find
 
 
 @pytest.fixture(params=["sqlite", "postgres", *(f"{mode}-{primary}" for mode, primary in PAIRS)])

@@ -14,16 +14,17 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.config import Settings
 from app.db import Base
-from app.db.common.settings import DualWrite, ShimSettings
-from app.db.common.urls import Side
+from app.db.common.settings import ShimSettings
 from app.db.revisions.chain import upgrade_head
 from app.db.session.engines import make_engine
 from app.retention.run import Retention
 from loadtests.stage.embedded import EmbeddedPostgres
-from tests.backend.served import served
+from tests.backend.served import Served
+from tests.core.modes.chosen import ALL, PAIRS
 from tests.support.fixtures import clone, copying, templates  # noqa: F401 - fixtures
 
-KINDS = ("sqlite", "postgres", "sync-sqlite", "sync-postgres")
+MODES = [f"{mode}-{primary}" for mode, primary in PAIRS] if ALL else ["sync-sqlite", "sync-postgres"]
+KINDS = ("sqlite", "postgres", *MODES)
 
 
 @dataclass
@@ -68,7 +69,9 @@ def _plain(url: str, folder: Path) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def living(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_server: EmbeddedPostgres,
+    pairs: Callable[[str], Served],
 ) -> Iterator[Callable[[str], Store]]:
     """Finds the database of a kind; each is made when it is first asked for."""
     made: dict[str, Store] = {}
@@ -76,19 +79,14 @@ def living(
     with ExitStack() as stack:
 
         def find(kind: str) -> Store:
+            if "-" in kind:
+                pair = pairs(kind)
+                return Store("", pair.engine, pair.session, folder, pair.settle)
             if kind not in made:
-                if kind == "sqlite":
-                    opened = _plain(f"sqlite:///{folder / 'living.db'}", folder)
-                elif kind == "postgres":
-                    opened = _plain(postgres_server.create_database("living"), folder)
-                else:
-                    primary = Side(kind.partition("-")[2])
-                    pair = stack.enter_context(
-                        served(folder, postgres_server, DualWrite.SYNC, primary, prefix="living")
-                    )
-                    made[kind] = Store("", pair.engine, pair.session, folder, pair.settle)
-                    return made[kind]
-                made[kind] = stack.enter_context(opened)
+                url = f"sqlite:///{folder / 'living.db'}"
+                if kind == "postgres":
+                    url = postgres_server.create_database("living")
+                made[kind] = stack.enter_context(_plain(url, folder))
             return made[kind]
 
         yield find

@@ -15,6 +15,7 @@ from app.models import (
     Candle,
     ManagedRiskPosition,
     Order,
+    OrderJob,
     Position,
     StrategyDeployment,
     StrategyDeploymentBarCursor,
@@ -26,10 +27,12 @@ from app.retention.old import candles
 from app.retention.old.needs import OVER
 from app.retention.old.rules import DEFAULT_DAYS, BadRule, rules
 from app.retention.report import dry_run, status
+from app.retention.restore import restore
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import NOW, add_alert, add_bars, add_definition, add_user, days_ago, ids
 
 OPEN = ("WAITING", "VALIDATED", "SENDING", "SENT", "PARTIALLY_EXECUTED", "OPEN", "ASKED", "A_STATE_TO_COME")
+UNFINISHED_JOBS = ("PENDING", "RUNNING", "FAILED")
 
 
 def test_alerts_of_closed_orders_go_and_their_orders_stay(store: Store) -> None:
@@ -109,6 +112,30 @@ def test_no_alert_goes_while_its_delivery_may_be_repeated(store: Store) -> None:
     assert store.retention().run(NOW).rows == 1
     with store.sessions() as db:
         assert alert not in ids(db, Alert)
+
+
+def test_jobs_that_are_open_dead_or_young_stay(store: Store) -> None:
+    with store.sessions() as db:
+        made = {}
+        for age, status_ in ((90, "DONE"), (31, "DONE"), (29, "DONE"), *((90, s) for s in UNFINISHED_JOBS)):
+            _, order = add_alert(db, age, "EXECUTED")
+            job = OrderJob(order_id=order, status=status_, updated_at=days_ago(age))
+            db.add(job)
+            db.flush()
+            made[age, status_] = job.id
+        _, order = add_alert(db, 0, "EXECUTED")
+        db.add(OrderJob(order_id=order, status="DONE", updated_at=days_ago(90)))  # the newest row
+        db.commit()
+        told = dry_run(db, store.settings(), NOW)["order_jobs"]
+        assert (told["would_go"], told["stay"]) == (2, {"open job": 2, "dead letter": 1, "newest row": 1})
+    window = int(timedelta(days=32).total_seconds())
+    assert store.retention(webhook_dedupe_window_s=window).run(NOW).rules["order_jobs"].rows == 1
+    with store.sessions() as db:
+        assert made[31, "DONE"] in ids(db, OrderJob)
+    assert store.retention().run(NOW).rules["order_jobs"].rows == 1
+    with store.sessions() as db:
+        assert {made[90, "DONE"], made[31, "DONE"]}.isdisjoint(ids(db, OrderJob))
+        assert set(made.values()) - ids(db, OrderJob) == {made[90, "DONE"], made[31, "DONE"]}
 
 
 def test_the_newest_firing_of_a_definition_and_the_newest_row_stay(store: Store) -> None:
@@ -202,6 +229,32 @@ def test_a_dry_run_counts_what_a_run_does_and_changes_nothing(store: Store) -> N
     assert found["archives"]["alerts"]["files"] == 1
     assert found["last_run"]["rules"]["alerts"]["rows"] == 2
     assert store.retention().run(NOW).rows == 0
+
+
+def test_a_dry_run_does_not_count_restored_rows_among_those_that_go(store: Store) -> None:
+    """Rows that are held, of a table with several rules, and one that something else needs meanwhile."""
+    with store.sessions() as db:
+        alerts = [add_alert(db, 100, "EXECUTED") for _ in range(3)]
+        add_bars(db, "1m", days_ago(100).replace(tzinfo=None), 502, timedelta(minutes=1))
+        add_bars(db, "5m", days_ago(200).replace(tzinfo=None), 501, timedelta(minutes=5))
+        add_alert(db, 1)
+        db.commit()
+    assert store.retention().run(NOW).rows == 3 + 2 + 1
+    for path in archive.listed(store.folder):
+        restore(store.sessions, path, store.folder, NOW)
+    with store.sessions() as db:
+        db.get_one(Order, alerts[0][1]).status = "WAITING"
+        add_alert(db, 100, "EXECUTED")
+        add_alert(db, 1)
+        db.commit()
+        told = dry_run(db, store.settings(), NOW)
+    found = {name: (rule["would_go"], rule["stay"].get("restored", 0)) for name, rule in told.items()}
+    assert (found["alerts"], found["candles.1m"], found["candles.5m"]) == ((1, 2), (0, 2), (0, 1))
+    assert told["alerts"]["stay"]["open order"] == 1
+    run = store.retention().run(NOW)
+    assert {name: rule.rows for name, rule in run.rules.items()} == {
+        name: n for name, (n, _) in found.items()
+    }
 
 
 def test_a_run_of_many_batches_reaches_every_row(store: Store) -> None:

@@ -5,6 +5,7 @@ Lists of states name those that are over. A state that this release does not kno
 - alert: one of its orders is open; an order of it opened or closes a managed position; its symbol is held at
   the broker of an order that got there; its deployment is not at rest.
 - firing of an alert definition: it is the newest one, by which a condition that fires once is known.
+- job of an order: it is not done. A dead letter can be repeated by a person.
 - any table: the row with the highest id stays, because SQLite would give that id to the next row.
 """
 
@@ -21,6 +22,7 @@ from app.models import (
     AlertEvent,
     ManagedRiskPosition,
     Order,
+    OrderJob,
     Position,
     StrategyDeployment,
     StrategyDeploymentState,
@@ -30,6 +32,8 @@ from app.retention.old.rules import Rule
 NEVER_WENT: Final = ("FAILED", "CANCELLED", "REJECTED", "REJECTED_RISK")
 OVER: Final = ("EXECUTED", *NEVER_WENT)
 POSITION_OVER: Final = ("EXITED",)
+JOB_DONE: Final = "DONE"
+JOB_DEAD: Final = "FAILED"
 DEPLOYMENT_AT_REST: Final = "STOPPED"
 NEWEST: Final = "newest row"
 
@@ -93,4 +97,8 @@ _OF_TABLES: Final[Mapping[str, Mapping[str, Condition]]] = {
         "deployment": _order_of_alert(_deployed),
     },
     "alert_events": {"newest firing": _newest_firing},
+    "order_jobs": {
+        "open job": OrderJob.status.not_in((JOB_DONE, JOB_DEAD)),
+        "dead letter": OrderJob.status == JOB_DEAD,
+    },
 }

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Table
 
 from app.core.config import Settings
 from app.core.time_utils import to_ist_naive
-from app.models import Alert, AlertEvent, Candle, SystemEvent
+from app.models import Alert, AlertEvent, Candle, OrderJob, SystemEvent
 
 FOR_EVER: Final = 0
 # The name of a rule: a table, or candles of one time frame. Candles of another time frame have no rule.
@@ -20,6 +20,7 @@ DEFAULT_DAYS: Final[Mapping[str, int]] = {
     "alerts": 90,
     "alert_events": 90,
     "system_events": 90,
+    "order_jobs": 30,
     "candles.1m": 30,
     "candles.5m": 90,
     "candles.15m": 180,
@@ -27,6 +28,8 @@ DEFAULT_DAYS: Final[Mapping[str, int]] = {
     "candles.1h": 730,
     "candles.1d": FOR_EVER,
 }
+# What recognises a repeated delivery, or was made by one, stays as long as a delivery may be repeated.
+_OF_DELIVERIES: Final = ("alerts", "order_jobs")
 _ENTRY: Final = re.compile(r"\s*([a-z_]+(?:\.\w+)?)\s*=\s*(\d{1,5})\s*")
 
 
@@ -48,12 +51,12 @@ class Rule:
         """The time before which rows are old, in the form of the column.
 
         Args:
-            now: aware. window: how long a webhook delivery may be repeated; no alert goes before that.
+            now: aware. window: how long a webhook delivery may be repeated; no alert or job goes before that.
         """
         if self.timeframe is not None:
             return to_ist_naive(now) - timedelta(days=self.days)  # candles carry the exchange's wall time
         kept = timedelta(days=self.days)
-        return now - (max(kept, window) if self.name == "alerts" else kept)
+        return now - (max(kept, window) if self.name in _OF_DELIVERIES else kept)
 
 
 def rules(settings: Settings) -> list[Rule]:
@@ -89,6 +92,7 @@ def _rule(name: str, days: int) -> Rule:
         "alerts": (Alert, "received_at"),
         "alert_events": (AlertEvent, "triggered_at"),
         "system_events": (SystemEvent, "created_at"),
+        "order_jobs": (OrderJob, "updated_at"),
         "candles": (Candle, "ts"),
     }[table]
     made: Table = model.__table__  # type: ignore[assignment]
