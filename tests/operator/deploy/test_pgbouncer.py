@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, make_url, select, text, update
 from sqlalchemy.ext.asyncio import async_sessionmaker
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
+from app.db import Base
 from app.db.common.settings import ShimSettings, shim_settings
 from app.db.common.urls import Side
 from app.db.session import runtime
 from app.db.session.at_start import switch_at_start
+from app.db.session.engines import make_engine
+from app.models import StrategyDeployment, StrategyDeploymentJob, StrategyDeploymentLock, User
 from app.roles.leader import AdvisoryLock
+from app.services.deployments.jobs import enqueue_job
+from app.services.deployments.worker import DeploymentWorker
 from loadtests.stage.embedded import EmbeddedPostgres
 from st_migrate import install
 from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
@@ -140,6 +146,69 @@ def test_one_scheduler_acts_through_the_pooler(pooled: tuple[str, Path]) -> None
     finally:
         first.let_go()
         second.let_go()
+
+
+@pytest.fixture
+def deployment(roles: EmbeddedPostgres) -> Iterator[Callable[[], Session]]:
+    """Sessions to the server itself, where one deployment has two jobs."""
+    engine = make_engine(make_url(roles.url("sigma", user="sigma_owner")), ShimSettings())
+    Base.metadata.create_all(engine)
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    with sessions() as db:
+        db.add(User(id=1, username="u", password_hash="x", role="TRADER", display_name="U"))
+        db.flush()
+        db.add(
+            StrategyDeployment(
+                id=1, owner_id=1, name="d", kind="STRATEGY", symbol="X", exchange="NSE", config_json="{}"
+            )
+        )
+        db.flush()
+        for key in ("first", "second"):
+            fixed: dict[str, Any] = {"kind": "WINDOW", "scheduled_for": None, "payload": {}}
+            enqueue_job(db, deployment_id=1, owner_id=1, dedupe_key=key, **fixed)
+        db.commit()
+    yield sessions
+    engine.dispose()
+
+
+@pytest.mark.parametrize("holder_is_pooled", [True, False])
+def test_one_worker_at_a_time_is_with_a_deployment(
+    pooled: tuple[str, Path], deployment: Callable[[], Session], holder_is_pooled: bool
+) -> None:
+    """One worker through the pooler, one without: the section is an advisory lock of a transaction."""
+    through = make_engine(make_url(pooled[0]), ShimSettings(pg_pooler="transaction"))
+    sessions: list[Callable[[], Session]] = [deployment, sessionmaker(through, expire_on_commit=False)]
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay(db: Session, job: StrategyDeploymentJob) -> None:
+        inside.set()
+        assert leave.wait(60)
+
+    def jobs() -> list[tuple[str, int]]:
+        job = StrategyDeploymentJob
+        with deployment() as db:
+            return [tuple(row) for row in db.execute(select(job.status, job.attempts).order_by(job.id))]
+
+    holder = DeploymentWorker(sessions[holder_is_pooled], "holder", stay)
+    other = DeploymentWorker(sessions[not holder_is_pooled], "other")
+    thread = threading.Thread(target=holder.run_once)
+    thread.start()
+    try:
+        assert inside.wait(60)
+        assert other.run_once()  # it claims the second job, and gives the job back
+        assert jobs() == [("RUNNING", 0), ("PENDING", 0)]
+    finally:
+        leave.set()
+        thread.join()
+    assert jobs() == [("DONE", 0), ("PENDING", 0)]
+    with deployment() as db:
+        db.execute(update(StrategyDeploymentJob).values(run_after=None))
+        db.commit()
+    assert other.run_once()  # nothing of the first section is left in any session of the server
+    assert jobs() == [("DONE", 0), ("DONE", 0)]
+    with deployment() as db:
+        assert db.scalars(select(StrategyDeploymentLock)).all() == []
+    through.dispose()
 
 
 def test_flipping_the_url_switches_through_the_pooler(

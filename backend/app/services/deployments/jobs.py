@@ -1,7 +1,8 @@
 """The queue of deployment jobs, kept in the database. No function here commits: the caller does.
 
 Claims are those of `app.services.shared.jobs`: of two workers one gets a job, on either database, and the job
-returns to the queue when its worker has not finished within a time limit.
+returns to the queue when its worker has not finished within a time limit. Workers are told of a new job when the
+transaction that made it commits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Table
+from sqlalchemy import Table, case
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -23,7 +24,7 @@ from app.services.deployments.locks import (
     release_deployment_lock,
     sweep_stale_locks,
 )
-from app.services.shared.jobs.claim import MAX_ERROR_CHARS, claim, pause_after, take_over
+from app.services.shared.jobs.claim import MAX_ERROR_CHARS, announce, claim, pause_after, take_over
 from app.services.shared.jobs.queue import Queue
 
 __all__ = [
@@ -42,8 +43,15 @@ __all__ = [
 DEFAULT_MAX_ATTEMPTS: Final = 5
 _TABLE = StrategyDeploymentJob.__table__
 assert isinstance(_TABLE, Table)
+AT_ITS_TIME, WHEN_CLOSED = 0, 10
 DEPLOYMENTS: Final = Queue(
-    name="deployments", table=_TABLE, turn=("created_at", "id"), lease=timedelta(seconds=60)
+    name="deployments",
+    table=_TABLE,
+    turn=("created_at", "id"),
+    lease=timedelta(seconds=60),
+    priorities=(AT_ITS_TIME, WHEN_CLOSED),
+    # A window is bound to a time of the day, and must not wait behind bars that are made up for.
+    rank=case((_TABLE.c.kind == "WINDOW", AT_ITS_TIME), else_=WHEN_CLOSED),
 )
 
 
@@ -72,7 +80,7 @@ def enqueue_job(
     run_after: datetime | None = None,
     max_attempts: int = DEFAULT_MAX_ATTEMPTS,
 ) -> StrategyDeploymentJob | None:
-    """Insert a PENDING job; None when its key exists already or a constraint refuses it."""
+    """Insert a PENDING job and announce it; None when its key exists already or a constraint refuses it."""
     job = StrategyDeploymentJob(
         deployment_id=deployment_id,
         owner_id=owner_id,
@@ -91,11 +99,15 @@ def enqueue_job(
             db.flush()
     except IntegrityError:
         return None
+    announce(db, DEPLOYMENTS)
     return job
 
 
 def claim_next_job(db: Session, *, worker_id: str, now: datetime | None = None) -> JobClaim | None:
-    """Set the oldest runnable job to RUNNING for the worker; None when there is none that nobody else takes."""
+    """Set the first runnable job to RUNNING for the worker; None when there is none that nobody else takes.
+
+    Windows come before bars, and within each the oldest is first.
+    """
     now = now or utc_now()
     ids = claim(db, DEPLOYMENTS, worker_id, 1, now=now)
     if not ids:

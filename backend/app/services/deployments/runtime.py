@@ -42,6 +42,7 @@ class DeploymentRuntime:
         if os.environ.get("ST_DEPLOYMENTS_RUNTIME_MODE", "").strip().lower() == "once":
             self._worker.run_once()
             return
+        self._worker.wake.start()
         self._thread = threading.Thread(
             target=self._worker.run, args=(self._stop,), name="deployments", daemon=True
         )
@@ -50,6 +51,7 @@ class DeploymentRuntime:
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """Let the worker finish its job and end."""
         self._stop.set()
+        self._worker.wake.stop()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
 

@@ -32,10 +32,12 @@ from app.services.deployments.jobs import (
 from app.services.deployments.locks import enter_section, takes_row
 from app.services.shared.jobs.claim import put_back, renew
 from app.services.shared.jobs.dead import state
+from app.services.shared.jobs.wake import Wake
 
 logger = logging.getLogger(__name__)
 JobHandler = Callable[[Session, StrategyDeploymentJob], None]
-IDLE_SECONDS: Final = 1.0
+FIRST_PAUSE_SECONDS: Final = 1.0
+PREPARE_EVERY_SECONDS: Final = 1.0
 MAX_PAUSE_SECONDS: Final = 30.0
 TIDY_EVERY_SECONDS: Final = 15.0
 BUSY_DELAY: Final = timedelta(seconds=1)
@@ -52,13 +54,13 @@ def record_execution(db: Session, job: StrategyDeploymentJob) -> None:
 
 
 class DeploymentWorker:
-    """One worker of the job queue.
+    """One worker of the job queue; `wake` wakes it when there is a new job.
 
     Args:
         sessions: makes a new session; every step uses its own.
         worker_id: name that claimed jobs and locks carry, at most 64 characters.
         handler: does the work of a job within the given session; raises to have the job tried again.
-        before_claim: called with a session before each claim, for example to enqueue what is due.
+        before_claim: called with a session before a claim, once a second at most, for example to enqueue what is due.
     """
 
     def __init__(
@@ -72,26 +74,26 @@ class DeploymentWorker:
         self._worker_id = worker_id
         self._handler = handler
         self._before_claim = before_claim
-        self._tidied_at = float("-inf")
+        self._tidied_at = self._prepared_at = float("-inf")
+        self.wake = Wake(DEPLOYMENTS, sessions)
 
-    def run(self, stop: threading.Event, idle_seconds: float = IDLE_SECONDS) -> None:
-        """Work until `stop` is set; errors make the pauses longer, up to half a minute."""
-        pause = idle_seconds
-        while not stop.is_set():
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set and `wake` is stopped; errors make the pauses longer, up to half a minute."""
+        pause = 0.0
+        while not stop.wait(pause):
             try:
-                worked = self.run_once()
-                pause = 0.0 if worked else idle_seconds
+                if not self.run_once():
+                    self.wake.wait()
+                pause = 0.0
             except Exception:
                 logger.exception("deployment worker %s could not take its turn", self._worker_id)
-                pause = min(max(pause, idle_seconds) * 2, MAX_PAUSE_SECONDS)
-            stop.wait(pause)
+                pause = min(max(pause, FIRST_PAUSE_SECONDS) * 2, MAX_PAUSE_SECONDS)
 
     def run_once(self) -> bool:
         """Tidy up, claim one job and run it; False when there was none. Database errors are raised."""
         with self._sessions() as db:
             self._tidy(db)
-            if self._before_claim is not None:
-                self._before_claim(db)
+            self._prepare(db)
             db.commit()
             claim = claim_next_job(db, worker_id=self._worker_id)
             db.commit()
@@ -99,6 +101,12 @@ class DeploymentWorker:
             return False
         self._run_claimed(claim.job.id, claim.job.deployment_id)
         return True
+
+    def _prepare(self, db: Session) -> None:
+        if self._before_claim is None or time.monotonic() - self._prepared_at < PREPARE_EVERY_SECONDS:
+            return
+        self._prepared_at = time.monotonic()
+        self._before_claim(db)
 
     def _tidy(self, db: Session) -> None:
         """Free what dead workers left behind, now and then: it writes, so not on every turn."""

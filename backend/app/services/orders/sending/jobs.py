@@ -31,6 +31,7 @@ ORDERS: Final = Queue(
     # When it is over, no call that began in time can be under way.
     lease=UNKNOWN_AFTER,
     priorities=(EXIT, ENTRY),
+    rank=_TABLE.c.priority,
 )
 HAS_OPEN_JOB = exists().where(OrderJob.order_id == Order.id, OrderJob.status.in_(("PENDING", "RUNNING")))
 

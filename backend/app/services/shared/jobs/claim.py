@@ -83,7 +83,7 @@ def _claim_of(
     job = queue.columns
     wanted = due(queue, now)
     if priority is not None:
-        wanted.append(job.priority == priority)
+        wanted.append(queue.rank == priority)
     if floor is not None:
         wanted.append(job.id >= floor)
     first = select(job.id).where(*wanted).order_by(*(job[name] for name in queue.turn)).limit(at_most)

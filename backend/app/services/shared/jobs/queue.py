@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Table
+from sqlalchemy import ColumnElement, Table
 
 WHOLE_EVERY_S: Final = 1.0
 
@@ -24,8 +24,8 @@ class Queue:
             `updated_at`, and partial indexes on the open and on the running jobs.
         turn: the columns that say which job is first.
         lease: how long a claim holds unless it is renewed.
-        priorities: the values of `priority`, the first ones first; empty for a table without that column. Such a
-            table's turn within a priority is its id.
+        priorities: the values of `rank`, the first ones first; empty for a queue without priorities.
+        rank: what says which priority a job has. With `Floors` the turn within a priority is the id.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Queue:
     turn: tuple[str, ...]
     lease: timedelta
     priorities: Sequence[int] = ()
+    rank: ColumnElement[int] | None = None
 
     @property
     def channel(self) -> str:

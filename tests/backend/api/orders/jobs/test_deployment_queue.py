@@ -34,6 +34,7 @@ from app.services.deployments.jobs import (
 )
 from app.services.deployments.scheduler import enqueue_due_jobs_once, latest_closed_bar_end_ist
 from app.services.deployments.worker import DeploymentWorker
+from tests.support.pairs import wait_until
 
 NOW = datetime(2026, 1, 5, 5, 0, 30, tzinfo=UTC)  # a Monday, 10:30:30 IST
 
@@ -82,6 +83,59 @@ def test_claim_takes_the_oldest_runnable_job(db: Session, enqueue: Callable[...,
     assert claim.job.attempts == 0
     assert claim_next_job(db, worker_id="w", now=NOW).job.id == second.id
     assert claim_next_job(db, worker_id="w", now=NOW) is None
+
+
+def test_a_window_comes_before_bars(db: Session, enqueue: Callable[..., Any]) -> None:
+    """A window is bound to a time of the day; the bars of a long break are made up for afterwards."""
+    bars = [enqueue(f"bar{number}", kind="BAR_CLOSED") for number in range(2)]
+    windows = [enqueue(f"window{number}") for number in range(2)]
+    db.commit()
+    claimed = []
+    while (claim := claim_next_job(db, worker_id="w")) is not None:
+        claimed.append(claim.job.id)
+    assert claimed == [job.id for job in (*windows, *bars)]
+
+
+def _no_polls(worker: DeploymentWorker, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Only a bell wakes the worker from now on; whether it listened, by wait."""
+    for name in ("POLL_S", "LISTENING_POLL_S"):
+        monkeypatch.setattr(f"app.services.shared.jobs.wake.{name}", 60.0)
+    waits: list[bool] = []
+    wait = worker.wake.wait
+
+    def note() -> None:
+        waits.append(worker.wake.listening)
+        wait()
+
+    monkeypatch.setattr(worker.wake, "wait", note)
+    return waits
+
+
+@pytest.mark.parametrize("served_by", ["postgres"], indirect=True)
+def test_a_new_job_wakes_the_worker_of_another_process(
+    db: Session, session_factory: Callable[[], Session], enqueue: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Nothing rings in this process: PostgreSQL tells of the job when its transaction commits."""
+    worker, stop = DeploymentWorker(session_factory, "w"), threading.Event()
+    waits = _no_polls(worker, monkeypatch)
+    worker.wake.start()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        wait_until(lambda: worker.wake.listening and len(waits) >= 2 and waits[-1], seconds=60)
+        enqueue("k")
+        db.commit()
+
+        def status() -> str | None:
+            db.rollback()
+            return db.scalar(select(StrategyDeploymentJob.status))
+
+        wait_until(lambda: status() == "DONE", seconds=60)
+    finally:
+        stop.set()
+        worker.wake.stop()
+        thread.join()
 
 
 def test_simultaneous_claims_give_a_job_to_one_worker(
@@ -218,9 +272,13 @@ def test_worker_outlives_errors(
         return claim(*args, **kwargs)
 
     monkeypatch.setattr(deployment_worker, "claim_next_job", flaky)
-    stop = _Stopping(turns=4)
-    DeploymentWorker(session_factory, "w").run(stop, idle_seconds=1.0)
-    assert stop.pauses == [2.0, 4.0, 0.0, 1.0]  # two errors, one job, nothing more to do
+    stop = _Stopping(turns=5)
+    worker = DeploymentWorker(session_factory, "w")
+    waits: list[bool] = []
+    monkeypatch.setattr(worker.wake, "wait", lambda: waits.append(True))
+    worker.run(stop)
+    assert stop.pauses == [0.0, 2.0, 4.0, 0.0, 0.0]  # two errors, one job, nothing more to do
+    assert waits == [True]
     db.expire_all()
     assert db.scalars(select(StrategyDeploymentJob.status)).all() == ["DONE"]
     assert db.scalars(select(StrategyDeploymentAction.kind)).all() == ["JOB_EXECUTED"]
