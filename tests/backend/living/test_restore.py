@@ -1,9 +1,10 @@
-"""What went into an archive comes back as it was, and stays for a while."""
+"""What went into an archive comes back as it was, and stays for a while; in every dual-write mode on both sides."""
 
 from __future__ import annotations
 
 import gzip
 import subprocess
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from app.models import Alert, AlertDefinition, AlertEvent, Candle, Order, Strategy, SystemEvent
+from app.db.common.settings import DualWrite
+from app.db.common.urls import Side
+from app.models import Alert, AlertDefinition, AlertEvent, Candle, Order, OrderJob, Strategy, SystemEvent
 from app.retention import archive
 from app.retention.__main__ import main
 from app.retention.archive import BadArchive
@@ -27,6 +30,7 @@ from tests.backend.living.rows import (
     days_ago,
     ids,
 )
+from tests.backend.served import Served
 
 Contents = dict[str, list[tuple[Any, ...]]]
 
@@ -176,3 +180,48 @@ def test_what_left_sqlite_comes_back_to_postgres(store: Store, living: Any, tmp_
 def test_the_command_refuses_what_is_no_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json", "restore", str(tmp_path / "nothing-1-2.jsonl.gz")]) == 2
     assert "not named after a table" in capsys.readouterr().out
+
+
+KINDS = [f"{mode}-{primary}" for mode in DualWrite for primary in Side]
+ROWS = 60
+
+
+def _on(pair: Served, side: Side) -> list[list[tuple[Any, ...]]]:
+    """What a side holds of the rows that go, and of the links to them."""
+    questions = (
+        "SELECT id, alert_id FROM orders ORDER BY id",
+        "SELECT id, symbol, price FROM alerts ORDER BY id",
+        "SELECT id, message FROM system_events WHERE category <> 'retention' ORDER BY id",
+        "SELECT id, order_id, status FROM order_jobs ORDER BY id",
+    )
+    return [[tuple(row) for row in pair.pair.app(side).execute(one).fetchall()] for one in questions]
+
+
+def _on_both(pair: Served) -> list[list[tuple[Any, ...]]]:
+    pair.pair.drain()
+    found = [_on(pair, side) for side in Side]
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_go_and_come_back_on_both_sides(
+    kind: str, pairs: Callable[[str], Served], tmp_path: Path
+) -> None:
+    pair = pairs(kind)
+    store = Store("", pair.engine, pair.session, tmp_path / "archive", pair.settle)
+    with store.sessions() as db:
+        for number in range(ROWS):
+            _, order = add_alert(db, 400, "EXECUTED")
+            event = {"level": "INFO", "category": "c", "message": f"{number} तेजी"}
+            db.add(SystemEvent(**event, created_at=days_ago(200)))
+            db.add(OrderJob(order_id=order, status="DONE", updated_at=days_ago(200)))
+        db.commit()
+    before = _on_both(pair)
+    run = store.retention().run(NOW)
+    assert (run.error, run.rows) == (None, 3 * (ROWS - 1))
+    assert [len(rows) for rows in _on_both(pair)] == [ROWS, 1, 1, 1]
+    for path in archive.listed(store.folder):
+        restore(store.sessions, path, store.folder, NOW, timedelta(days=30))
+    assert _on_both(pair) == before
+    pair.settle()
