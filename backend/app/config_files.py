@@ -1,13 +1,14 @@
 """The JSON files of the config folder: brokers, symbol map, market holidays.
 
-Brokers and symbol map are asked for by every webhook delivery. A file is parsed again as soon as its path,
-inode, size or time of change differs, so an edit counts from the next request on, in every process.
+Brokers and symbol map are asked for by every webhook delivery. A file is parsed again when its path, inode,
+size or time of change differs. A file is looked at every `LOOK_AGAIN_S`, so an edit counts that soon in every process.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,8 @@ def _read_json(name: str) -> Any:
 
 
 Value = TypeVar("Value")
-_State = tuple[str, int, int, int]
+_State = tuple[int, int, int]
+LOOK_AGAIN_S = 0.1  # a burst asks some thousand times in that time
 
 
 class _Kept(Generic[Value]):
@@ -56,20 +58,30 @@ class _Kept(Generic[Value]):
     def __init__(self, name: str, parse: Callable[[Any], Value]) -> None:
         self._name = name
         self._parse = parse
-        self._kept: tuple[_State, Value] | None = None
+        self._kept: tuple[str, _State, Value] | None = None
+        self._looked: tuple[str, float] = ("", 0.0)  # the folder, and when
 
     def get(self) -> Value:
-        """The value; OSError without the file, ValueError when it is not JSON."""
-        state = self._state()
+        """The value; FileNotFoundError without the file, ValueError when it is not JSON."""
+        folder, now = _config_folder(), time.monotonic()
+        path, looked = self._looked
+        if path != folder or not now - looked < LOOK_AGAIN_S:
+            self._look(folder)
+            self._looked = folder, now
         kept = self._kept
-        if kept is None or kept[0] != state:
-            kept = self._kept = (state, self._parse(_read_json(self._name)))
-        return kept[1]
+        if kept is None:
+            raise FileNotFoundError(f"{self._name} is not in {folder}")
+        return kept[2]
 
-    def _state(self) -> _State:
-        path = os.path.join(_config_folder(), self._name)  # noqa: PTH118 - a Path costs more than the look
-        found = os.stat(path)  # noqa: PTH116 - likewise
-        return path, found.st_ino, found.st_size, found.st_mtime_ns
+    def _look(self, folder: str) -> None:
+        try:
+            found = os.stat(f"{folder}/{self._name}")  # noqa: PTH116 - a Path costs more than the look
+        except FileNotFoundError:
+            self._kept = None
+            return
+        state = found.st_ino, found.st_size, found.st_mtime_ns
+        if self._kept is None or self._kept[:2] != (folder, state):
+            self._kept = folder, state, self._parse(_read_json(self._name))
 
 
 def load_app_config() -> AppConfig:

@@ -11,7 +11,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, FastAPI, Request, Response
@@ -31,11 +32,12 @@ from app.core.logging import (
     log_answer,
 )
 from app.core.market_hours import is_market_open_now
-from app.core.request_guard import ARRIVED, ClientGone, Replay, read_body, refusal
+from app.core.request_guard import ARRIVED, ClientGone, Replay, read_body, refusal, text_refusal
 from app.core.sessions import AppSettings, Db
 from app.db.session import get_db
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.services.orders import create_order_from_alert
+from app.services.webhook.door.parcel import Parcel
 from app.services.webhook.door.pulse import Pulse
 from app.services.webhook.door.waiting import Answer, Call, Waiting
 from app.services.webhook.door.writer import WRITER
@@ -47,11 +49,22 @@ WebhookBody = Annotated[
     Body(openapi_examples=DELIVERIES),
 ]
 _PATHS: Final = frozenset({"/webhook", "/webhook/tradingview"})
-_UTF8: Final = ("", "; charset=utf-8", ";charset=utf-8")
-_JSON: Final = frozenset(f"application/json{charset}" for charset in _UTF8)
-_TEXT: Final = frozenset(f"text/plain{charset}" for charset in _UTF8)
-_ERROR: Final = "webhook_error"
+_UTF8: Final = (b"", b"; charset=utf-8", b";charset=utf-8")
+_JSON: Final = frozenset(b"application/json" + charset for charset in _UTF8)
+_TEXT: Final = frozenset(b"text/plain" + charset for charset in _UTF8)
+ERROR: Final = "webhook_error"  # in a request's state: what ended its delivery at the door
 _RETRY: Final = (b"retry-after", RETRY_AFTER_S.encode())
+_as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+Unusual = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer on the wire: status, headers, content."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
 
 
 class _Unusual(APIRoute):
@@ -64,7 +77,7 @@ class _Unusual(APIRoute):
         unusual = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            error = request.scope.get("state", {}).pop(_ERROR, None)
+            error = request.scope.get("state", {}).pop(ERROR, None)
             if error is not None:
                 raise error
             return await unusual(request)
@@ -96,12 +109,15 @@ async def tradingview_webhook(
         header_secret=request.headers.get("x-sigmatrader-secret", ""),
         correlation_id=correlation_id_of(request),
     )
-    answer = await _answer(payload, arrival, _call(lambda: db, settings), time.monotonic())
+    begun = _begin(payload, arrival, _call(lambda: db, settings), time.monotonic())
+    answer = begun if isinstance(begun, Answer) else await begun.answer()
     return JSONResponse(answer.body, answer.status)
 
 
 class Door:
     """Takes deliveries before any middleware and any route: a burst leaves no time for either.
+
+    It takes them as a request of any ASGI server, or from a listener of this application as bytes in one piece.
 
     The usual bodies are a JSON object and a text. Every other request, and every error, goes on to the
     application, which answers it as it answers any request.
@@ -122,47 +138,107 @@ class Door:
         return scope["type"] == "http" and scope["path"] in _PATHS and scope["method"] == "POST"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        now = time.monotonic()
-        arrived: float = scope.get("state", {}).get(ARRIVED) or now - self._pulse.lateness_s()
+        state = scope.setdefault("state", {})
         headers = dict(reversed(scope["headers"]))  # of equal names the first counts
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
-        kind = content_type.lower()
-        if kind not in _JSON and kind not in _TEXT:
+        kind = _kind(headers)
+        if ERROR in state or kind is None:
             await self._go_on(scope, receive, send)
             return
-        overrides = self._app.dependency_overrides
-        settings: Settings = overrides.get(get_settings, get_settings)()
+        now = time.monotonic()
+        arrived: float = state.get(ARRIVED) or now - self._pulse.lateness_s()
+        settings = self._settings()
         content = b""
         try:
             WRITER.line.check(settings.webhook_queue, settings.webhook_max_wait_ms / 1000, now - arrived)
             content = await read_body(scope, receive, settings.webhook_body_timeout_ms / 1000)
-            body = None if refusal(scope, content) else _usual_body(content, is_json=kind in _JSON)
+            body = None if refusal(scope, content) else _usual_body(content, kind)
             if body is None:
                 await self._go_on(scope, Replay(content, receive), send)
                 return
-            correlation_id = correlation_id_in(scope)
-            scope.setdefault("state", {})[CORRELATION_ID] = correlation_id
-            secret = headers.get(b"x-sigmatrader-secret", b"").decode("latin-1")
-            call = _call(overrides.get(get_db, get_db), settings)
-            answer = await _answer(body, Arrival(content_type, secret, correlation_id), call, arrived)
+            state[CORRELATION_ID] = correlation_id_in(headers)
+            begun = _begin(body, _arrival(headers, state), self._call(settings), arrived)
+            answer = begun if isinstance(begun, Answer) else await begun.answer()
         except ClientGone:
             return
         except Busy as busy:
-            await _send(Answer(503, {"detail": str(busy)}), send, _RETRY)
+            await _send(_refused(busy), send)
             return
         except Exception as error:
-            scope.setdefault("state", {})[_ERROR] = error
+            state[ERROR] = error
             await self._go_on(scope, Replay(content, receive), send)
             return
-        await _send(answer, send)
+        await _send(_reply(answer), send)
+        self._log(scope["path"], state, answer.status, arrived)
+
+    def take(self, parcel: Parcel, arrived: float, tell: Callable[[Reply], None], unusual: Unusual) -> None:
+        """Take a delivery that came in one piece, for which there is room; on the event loop.
+
+        Args:
+            arrived: when it came, as `time.monotonic` tells it.
+            tell: gets the answer, at once or later.
+            unusual: called instead of `tell` when the application has to answer, with what its scope's state must hold.
+        """
+        kind = _kind(parcel.headers)
+        body = None
+        if kind is not None and text_refusal(parcel.content) is None:
+            body = _usual_body(parcel.content, kind)
+        if body is None:
+            unusual({})
+            return
+        state: dict[str, Any] = {CORRELATION_ID: correlation_id_in(parcel.headers)}
+        try:
+            begun = _begin(body, _arrival(parcel.headers, state), self._call(self._settings()), arrived)
+        except Exception as error:
+            unusual(state | {ERROR: error})
+            return
+
+        def told(future: asyncio.Future[Answer]) -> None:
+            error = future.exception()
+            if error is None:
+                answer = future.result()
+                tell(_reply(answer))
+                self._log(parcel.path, state, answer.status, arrived)
+            elif isinstance(error, Busy):
+                tell(_refused(error))
+            else:
+                unusual(state | {ERROR: error})
+
+        if isinstance(begun, Answer):
+            tell(_reply(begun))
+            self._log(parcel.path, state, begun.status, arrived)
+        else:
+            begun.watch()
+            begun.future.add_done_callback(told)
+
+    def _settings(self) -> Settings:
+        settings: Settings = self._app.dependency_overrides.get(get_settings, get_settings)()
+        return settings
+
+    def _call(self, settings: Settings) -> Call:
+        return _call(self._app.dependency_overrides.get(get_db, get_db), settings)
+
+    def _log(self, path: str, state: dict[str, Any], status: int, arrived: float) -> None:
         if self._logger.isEnabledFor(logging.DEBUG):
-            log_answer(self._logger, logging.DEBUG, scope, correlation_id, answer.status, arrived)
+            scope = {"method": "POST", "path": path}
+            log_answer(self._logger, logging.DEBUG, scope, state[CORRELATION_ID], status, arrived)
 
 
-def _usual_body(content: bytes, *, is_json: bool) -> dict[str, Any] | str | None:
+def _kind(headers: Mapping[bytes, bytes]) -> str | None:
+    """What the body is by its content type: `json` or `text`; None for anything else."""
+    kind = headers.get(b"content-type", b"").lower()
+    return "json" if kind in _JSON else "text" if kind in _TEXT else None
+
+
+def _arrival(headers: Mapping[bytes, bytes], state: Mapping[str, Any]) -> Arrival:
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    secret = headers.get(b"x-sigmatrader-secret", b"").decode("latin-1")
+    return Arrival(content_type, secret, state[CORRELATION_ID])
+
+
+def _usual_body(content: bytes, kind: str) -> dict[str, Any] | str | None:
     """The object or the text; None for anything else."""
     try:
-        if not is_json:
+        if kind == "text":
             return content.decode() or None
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -175,10 +251,10 @@ def _call(sessions: Callable[[], Any], settings: Settings) -> Call:
     return Call(sessions, settings, create_order_from_alert, is_market_open_now)
 
 
-async def _answer(
+def _begin(
     body: TradingViewWebhookPayload | dict[str, Any] | str, arrival: Arrival, call: Call, arrived: float
-) -> Answer:
-    """Check a delivery and put it in line; its answer. Raises `Busy`, or what the database raises."""
+) -> Answer | Waiting:
+    """Check a delivery and put it in line, or answer it at once; on the event loop."""
     received = receive_object(body, arrival) if isinstance(body, dict) else receive(body, arrival)
     if isinstance(received, Ended) and received.event is None:
         return Answer(received.status, {"detail": received.answer})
@@ -186,11 +262,19 @@ async def _answer(
     deadline = arrived + call.settings.webhook_max_wait_ms / 1000
     waiting = Waiting(received, arrival, call, arrived, deadline, loop, loop.create_future())
     WRITER.join(waiting)
-    return await waiting.answer()
+    return waiting
 
 
-async def _send(answer: Answer, send: Send, *more: tuple[bytes, bytes]) -> None:
-    content = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
-    headers = [(b"content-length", str(len(content)).encode()), (b"content-type", b"application/json"), *more]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+def _reply(answer: Answer, *more: tuple[bytes, bytes]) -> Reply:
+    content = _as_json(answer.body).encode()
+    headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json"), *more]
+    return Reply(answer.status, headers, content)
+
+
+def _refused(busy: Busy) -> Reply:
+    return _reply(Answer(503, {"detail": str(busy)}), _RETRY)
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.content})

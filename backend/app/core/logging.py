@@ -8,6 +8,7 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -69,15 +70,10 @@ def log_with_correlation(
     logger.log(level, message, extra={"correlation_id": correlation_id_of(request), **fields})
 
 
-def correlation_id_in(scope: Scope) -> str:
+def correlation_id_in(headers: Mapping[bytes, bytes]) -> str:
     """The client's X-Request-ID if it is 1 to 64 printable ASCII characters, else a new UUID."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given = value.decode("latin-1")
-            if _PRINTABLE_ID.fullmatch(given):
-                return given
-            break
-    return str(uuid.uuid4())
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _PRINTABLE_ID.fullmatch(given) else str(uuid.uuid4())
 
 
 class RequestContextMiddleware:
@@ -92,7 +88,7 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        correlation_id = state.get(CORRELATION_ID) or correlation_id_in(scope)
+        correlation_id = state.get(CORRELATION_ID) or correlation_id_in(dict(reversed(scope["headers"])))
         state[CORRELATION_ID] = correlation_id
         started = time.monotonic()
         status = 0
@@ -109,7 +105,12 @@ class RequestContextMiddleware:
 
 
 def log_answer(
-    logger: logging.Logger, level: int, scope: Scope, correlation_id: str, status: int, started: float
+    logger: logging.Logger,
+    level: int,
+    scope: Mapping[str, Any],
+    correlation_id: str,
+    status: int,
+    started: float,
 ) -> None:
     """One line about an answered request; `started` is a time of `time.monotonic`."""
     fields = {

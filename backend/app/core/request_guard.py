@@ -121,6 +121,11 @@ def refusal(scope: Scope, body: bytes) -> str | None:
     """The reason to refuse the request, or None."""
     if "\x00" in scope["path"] or b"\x00" in unquote_to_bytes(scope.get("query_string", b"")):
         return UNSTORABLE_TEXT
+    return text_refusal(body)
+
+
+def text_refusal(body: bytes) -> str | None:
+    """The reason to refuse a body, or None."""
     if not escapes_are_storable(body):
         return UNSTORABLE_TEXT
     return TOO_DEEP if is_too_deep(body) else None

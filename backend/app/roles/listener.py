@@ -1,91 +1,151 @@
-"""The connections of a web process: what cannot be served in time is refused before it is a request.
+"""The connections of a web process: whole deliveries go to the door at once, everything else to the parser.
 
-A flood brings more deliveries in a second than the processor can parse. Each of them must hear 503 within three
-seconds all the same. Its sender would otherwise give up in silence and never send it again. So a delivery that the
-line has no room for is answered from its first bytes: no parser, no task, no application.
+A burst brings more deliveries in a second than a general HTTP server can turn into requests. Nearly all of them come
+in one piece. Such a delivery takes no parser, no task and no application: its bytes go to the door, and the
+door's answer goes back. In a flood each sender must hear 503 within three seconds. Otherwise it gives up in silence
+and never sends again. So a delivery that the line has no room for is refused right here.
 
 How long the bytes have waited for this process, the kernel knows (TCP_INFO); a deadline counts from there.
 """
 
 from __future__ import annotations
 
-import re
-import socket
-import struct
+import asyncio
 import sys
 import time
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from app.core.config import get_settings
-from app.core.errors import RETRY_AFTER_S, Busy
-from app.core.request_guard import ARRIVED
-from app.services.webhook.door.line import TOO_MANY
-from app.services.webhook.door.writer import WRITER
+from app.roles.requests import REFUSAL, Requests, has_no_room, waited_s
+from app.services.webhook.door.parcel import unpack
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+    from app.api.webhook import Door, Reply
 
 BACKLOG: Final = 4096  # at most so many connections wait in the kernel until they are accepted
 SWITCH_S: Final = 0.0002  # after so long a thread hands the interpreter over to another that waits for it
-_DELIVERY: Final = re.compile(rb"POST /webhook(?:/tradingview)? HTTP/1\.1\r\n")
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,7})[ \t]*\r\n", re.IGNORECASE)
-_REFUSAL_BODY: Final = b'{"detail":"%s"}' % TOO_MANY.encode()
-_REFUSAL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-    b"retry-after: %s\r\nconnection: close\r\n\r\n%s"
-    % (len(_REFUSAL_BODY), RETRY_AFTER_S.encode(), _REFUSAL_BODY)
-)
-# struct tcp_info of Linux: eight bytes, then numbers of four; the twelfth says how many ms ago data came.
-_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
-_LAST_DATA: Final = struct.Struct("@52xI")
 
 
-def waited_s(connection: Any) -> float:
-    """For how long the last data of a connection have been there, in seconds; 0 where nobody knows."""
-    if _TCP_INFO is None or connection is None:
-        return 0.0
-    try:
-        found = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST_DATA.size)
-        (milliseconds,) = _LAST_DATA.unpack(found)
-    except (OSError, struct.error):
-        return 0.0  # not TCP
-    return float(milliseconds) / 1000
+@lru_cache(maxsize=8)
+def door_of(application: Any) -> Door | None:
+    """The door of an application, None if it has none. Uvicorn's own layer is taken off, no other."""
+    while isinstance(application, ProxyHeadersMiddleware):
+        application = application.app
+    return getattr(application, "door", None)
 
 
-def is_whole_delivery(data: bytes) -> bool:
-    """Whether these bytes are one delivery and all of it: its sender then hears an answer that comes at once."""
-    if not _DELIVERY.match(data):
-        return False
-    head, end, body = data.partition(b"\r\n\r\n")
-    length = _LENGTH.search(head + b"\r\n")
-    return bool(end) and length is not None and int(length[1]) == len(body)
+class Listener(asyncio.Protocol):
+    """One connection. With the first bytes that are no whole delivery it changes over to `Requests`."""
 
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
+    ) -> None:
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+        self._door = door_of(config.loaded_app)
+        self._transport: asyncio.Transport | None = None
+        self._delivery: tuple[bytes, float, bool] | None = (
+            None  # its bytes, their waiting, whether to keep on
+        )
+        self._later = b""  # what came before the answer
+        self._ends = False
+        self._idle: asyncio.TimerHandle | None = None
 
-class Listener(HttpToolsProtocol):
-    """One connection to a web process of this application."""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A sender is there."""
+        self._transport = transport  # type: ignore[assignment]  # the one of a stream
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # it has `shutdown`, as the others
 
-    _waited_s = 0.0
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The sender is gone; an answer that is still to come has no place to go."""
+        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._transport = None
+        self._is_busy()
+
+    def shutdown(self) -> None:
+        """The process ends: close the connection, after the answer if one is due."""
+        self._ends = True
+        if self._delivery is None and self._transport is not None:
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a delivery that could not be served in time, or hand the bytes to the parser."""
-        self._waited_s = waited_s(self.transport.get_extra_info("socket"))
-        if self.cycle is None and is_whole_delivery(data) and self._is_refused(self._waited_s):
+        """Take a whole delivery, refuse it, or hand the connection over."""
+        transport = self._transport
+        if transport is None:
             return
-        super().data_received(data)
+        if self._delivery is not None:
+            self._later += data
+            transport.pause_reading()
+            return
+        self._is_busy()
+        waited = waited_s(transport.get_extra_info("socket"))
+        parcel = unpack(data)
+        if parcel is not None and has_no_room(waited):
+            transport.write(REFUSAL)
+            transport.close()
+        elif parcel is None or self._door is None:
+            self._hand_over(transport, data, waited, {})
+        else:
+            self._delivery = data, waited, parcel.keeps
+            self._door.take(parcel, time.monotonic() - waited, self._answer, self._is_unusual)
 
-    def on_message_begin(self) -> None:
-        """A request begins: the application is told when its first bytes came."""
-        super().on_message_begin()
-        self.scope["state"][ARRIVED] = time.monotonic() - self._waited_s
+    def _answer(self, reply: Reply) -> None:
+        assert self._delivery is not None
+        _, _, keeps = self._delivery
+        self._delivery = None
+        self._server_state.total_requests += 1
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        keeps = keeps and not self._ends
+        headers = [*self._server_state.default_headers, *reply.headers]
+        if not keeps:
+            headers.append((b"connection", b"close"))
+        lines = [b"%s: %s\r\n" % header for header in headers]
+        transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.content]))
+        if not keeps:
+            transport.close()
+        elif self._later:
+            later, self._later = self._later, b""
+            transport.resume_reading()
+            self.data_received(later)
+        else:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.call_later(self._config.timeout_keep_alive, transport.close)
 
-    def _is_refused(self, waited: float) -> bool:
-        settings = get_settings()
-        try:
-            WRITER.line.check(settings.webhook_queue, settings.webhook_max_wait_ms / 1000, waited)
-        except Busy:
-            self.transport.write(_REFUSAL)
-            self.transport.close()
-            return True
-        return False
+    def _is_unusual(self, noted: dict[str, Any]) -> None:
+        """The application has to answer what waits here."""
+        assert self._delivery is not None
+        data, waited, _ = self._delivery
+        self._delivery = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._hand_over(self._transport, data, waited, noted)
+
+    def _hand_over(
+        self, transport: asyncio.Transport, data: bytes, waited: float, noted: dict[str, Any]
+    ) -> None:
+        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        requests = Requests(self._config, self._server_state, self._app_state)
+        transport.set_protocol(requests)
+        requests.connection_made(transport)
+        requests.begin(data, waited, noted)
+        if self._ends:
+            requests.shutdown()
+        if self._later:
+            transport.resume_reading()
+            requests.data_received(self._later)
+
+    def _is_busy(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
 
 # The event loop asks for the interpreter at every read. While the writer's thread computes, the loop waits until that

@@ -20,9 +20,11 @@ from app.api.webhook import Door
 from app.core.config import get_settings
 from app.core.errors import Busy
 from app.core.request_guard import ARRIVED
-from app.roles import listener
-from app.roles.listener import BACKLOG, Listener, is_whole_delivery, waited_s
+from app.roles import listener, requests
+from app.roles.listener import BACKLOG, Listener
+from app.roles.requests import waited_s
 from app.services.webhook.door.line import TOO_MANY, Line
+from app.services.webhook.door.parcel import unpack
 from tests.support.pairs import wait_until
 
 BODY = b'{"symbol":"TCS"}'
@@ -152,6 +154,7 @@ def test_each_request_of_a_connection_has_its_own_beginning(
         return 0.0
 
     monkeypatch.setattr(listener, "waited_s", read)
+    monkeypatch.setattr(requests, "waited_s", read)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(WHOLE)
         assert heard_on(connection).endswith(SERVED)
@@ -195,7 +198,7 @@ def test_the_door_counts_from_the_moment_that_the_listener_tells() -> None:
     ],
 )
 def test_whole_deliveries(data: bytes, whole: bool) -> None:
-    assert is_whole_delivery(data) is whole
+    assert (unpack(data) is not None) is whole
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the kernel does not tell")

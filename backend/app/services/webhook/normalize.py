@@ -94,27 +94,28 @@ def client_order_id(payload: TradingViewWebhookPayload, text: str | None = None)
 
 
 def order_id_key(payload: TradingViewWebhookPayload) -> str | None:
-    """The key made of user, strategy, side, symbol, order id and bar time; None when one of the last two lacks.
+    """The key made of user, strategy, side, symbol, order id and bar time; None when one of the last two lacks."""
+    return order_id_keys(payload)[0]
 
-    What a person reads in it may be cut; the digest at its end stands for all of it.
+
+def order_id_keys(payload: TradingViewWebhookPayload) -> tuple[str, str] | tuple[None, None]:
+    """The key of `order_id_key`, and that of the same signal in earlier releases; None when order id or bar time lacks.
+
+    What a person reads in the key may be cut; the digest at its end stands for all of it. The key of earlier
+    releases was the readable part alone, and may be that of other signals too.
     """
-    readable = older_order_id_text(payload)
+    readable = _readable(payload)
     if readable is None:
-        return None
+        return None, None
     parts = [
         (payload.st_user_id or "").strip(), payload.strategy_key, payload.trade_details.order_action, readable,
     ]  # fmt: skip
     digest = hashlib.sha256(to_json(parts)).hexdigest()[:DIGEST_CHARS]
-    return f"{readable[: MAX_CLIENT_ORDER_ID - DIGEST_CHARS - 1]}:{digest}"
+    key = f"{readable[: MAX_CLIENT_ORDER_ID - DIGEST_CHARS - 1]}:{digest}"
+    return key, readable[:MAX_CLIENT_ORDER_ID]
 
 
-def older_order_id_key(payload: TradingViewWebhookPayload) -> str | None:
-    """The key of the same signal in earlier releases, which may be that of other signals too."""
-    text = older_order_id_text(payload)
-    return None if text is None else text[:MAX_CLIENT_ORDER_ID]
-
-
-def older_order_id_text(payload: TradingViewWebhookPayload) -> str | None:
+def _readable(payload: TradingViewWebhookPayload) -> str | None:
     """Symbol, order id and bar time, whatever their length; None when order id or bar time lacks."""
     order_id = (payload.order_id or "").strip()
     if not order_id or "{{" in order_id or payload.bar_time is None:

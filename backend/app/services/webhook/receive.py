@@ -18,8 +18,7 @@ from app.services.webhook.body import InvalidBody, RefusedBody, body_preview, pa
 from app.services.webhook.lookup import Asked
 from app.services.webhook.normalize import (
     content_key,
-    older_order_id_key,
-    order_id_key,
+    order_id_keys,
     position_symbol,
 )
 
@@ -193,14 +192,14 @@ def _delivery(
     if isinstance(alert, Misfit):
         return Delivery(arrival, body, secret, alert, Asked())
     text = alert.model_dump_json()
-    key = order_id_key(alert)
+    key, older_key = order_id_keys(alert)
     username = username_in(alert)
     asked = Asked(
         username=username or None,
         default_user=goes_to_default(alert),
         strategy=alert.strategy_key,
         key=content_key(alert, text) if key is None and username else key,
-        older_key=older_order_id_key(alert),
+        older_key=older_key,
         sold=position_symbol(alert) if alert.trade_details.order_action == "SELL" else None,
     )
     return Delivery(arrival, body, secret, alert, asked, text)

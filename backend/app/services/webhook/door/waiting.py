@@ -67,7 +67,7 @@ class Call:
         return (id(self.sessions), id(self.settings), id(self.create_order), id(self.market_is_open))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Waiting:
     """A delivery that waits for its answer; times are those of `time.monotonic`."""
 
@@ -97,11 +97,13 @@ class Waiting:
 
         Raises whatever ended the delivery, `Busy` when time ran out.
         """
+        self.watch()
+        return await self.future
+
+    def watch(self) -> None:
+        """See to it that the future has a result or an exception in time."""
         timer = self.loop.call_at(self._at(self.deadline), self._time_is_up)
-        try:
-            return await self.future
-        finally:
-            timer.cancel()
+        self.future.add_done_callback(lambda _: timer.cancel())
 
     def _at(self, moment: float) -> float:
         return self.loop.time() + moment - time.monotonic()

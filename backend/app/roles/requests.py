@@ -1,0 +1,80 @@
+"""The connections that carry anything but whole deliveries: Uvicorn's parser, and what the door must know.
+
+Here too a delivery that cannot be served in time is refused before it is a request.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.core.config import get_settings
+from app.core.errors import RETRY_AFTER_S, Busy
+from app.core.request_guard import ARRIVED
+from app.services.webhook.door.line import TOO_MANY
+from app.services.webhook.door.parcel import unpack
+from app.services.webhook.door.writer import WRITER
+
+_BODY: Final = b'{"detail":"%s"}' % TOO_MANY.encode()
+REFUSAL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+    b"retry-after: %s\r\nconnection: close\r\n\r\n%s" % (len(_BODY), RETRY_AFTER_S.encode(), _BODY)
+)
+# struct tcp_info of Linux: eight bytes, then numbers of four; the twelfth says how many ms ago data came.
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
+_LAST_DATA: Final = struct.Struct("@52xI")
+
+
+def waited_s(connection: Any) -> float:
+    """For how long the last data of a connection have been there, in seconds; 0 where nobody knows."""
+    if _TCP_INFO is None or connection is None:
+        return 0.0
+    try:
+        found = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST_DATA.size)
+        (milliseconds,) = _LAST_DATA.unpack(found)
+    except (OSError, struct.error):
+        return 0.0  # not TCP
+    return float(milliseconds) / 1000
+
+
+def has_no_room(waited: float) -> bool:
+    """Whether another delivery, which has waited so many seconds already, could not be served in time."""
+    settings = get_settings()
+    try:
+        WRITER.line.check(settings.webhook_queue, settings.webhook_max_wait_ms / 1000, waited)
+    except Busy:
+        return True
+    return False
+
+
+class Requests(HttpToolsProtocol):
+    """One connection whose bytes go to the parser."""
+
+    _waited_s = 0.0
+    _noted: dict[str, Any] | None = None
+
+    def begin(self, data: bytes, waited: float, noted: dict[str, Any]) -> None:
+        """The first bytes, which have waited so many seconds; `noted` is what the first request's state holds."""
+        self._waited_s, self._noted = waited, noted
+        super().data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a delivery that could not be served in time, or hand the bytes to the parser."""
+        self._waited_s = waited_s(self.transport.get_extra_info("socket"))
+        if self.cycle is None and unpack(data) and has_no_room(self._waited_s):
+            self.transport.write(REFUSAL)
+            self.transport.close()
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins: the application is told when its first bytes came."""
+        super().on_message_begin()
+        self.scope["state"][ARRIVED] = time.monotonic() - self._waited_s
+        if self._noted:
+            self.scope["state"].update(self._noted)
+            self._noted = None
