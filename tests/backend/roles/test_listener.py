@@ -236,3 +236,31 @@ def test_web_processes_are_served_by_the_listener(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(run.uvicorn, "run", lambda application, **more: given.update(more, name=application))
     assert run.main(["web", "--workers", "2"]) == 0
     assert (given["name"], given["http"], given["backlog"]) == ("app.main:app", Listener, BACKLOG)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        WHOLE.replace(b"Host: x", b"Host : x"),
+        WHOLE.replace(b"Host: x", b"Host: x\r\n folded"),
+        WHOLE.replace(b"Host: x", b"Host: x\x01"),
+        WHOLE.replace(b"Host: x", b"Content-Length: 16"),
+        WHOLE.replace(b"Host: x", b"Expect: 100-continue"),
+        WHOLE.replace(b"Host: x", b"Transfer-Encoding: chunked"),
+        WHOLE.replace(b"Host: x", b"Connection: upgrade\r\nUpgrade: h2c"),
+        WHOLE.replace(b": 16", b": 016x"),
+        WHOLE.replace(b": 16", b": " + b"0" * 5000 + b"16"),
+        WHOLE.replace(b"\r\n", b"\n"),
+        WHOLE.replace(b"/tradingview", b"/tradingview?a=1"),
+    ],
+)
+def test_an_unusual_request_is_left_to_the_parser(data: bytes) -> None:
+    assert unpack(data) is None
+
+
+def test_of_equal_headers_the_first_counts() -> None:
+    parcel = unpack(
+        WHOLE.replace(b"Host: x", b"X-Request-ID:  one \r\nx-request-id: two\r\nConnection: Close")
+    )
+    assert parcel is not None
+    assert (parcel.headers[b"x-request-id"], parcel.keeps) == (b"one", False)

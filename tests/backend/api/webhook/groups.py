@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from app.main import app
 from app.services.webhook.door.line import Line
 from app.services.webhook.door.writer import WRITER
+from tests.backend.pieces import InOnePiece
 
 Delivery = dict[str, Any]  # keyword arguments of a request
 
@@ -24,6 +25,7 @@ class Together:
         self._app = app
         WRITER.stop()  # a writer that waits already would take the first one alone
         self.sizes: list[int] = []
+        self.unpacked = 0  # deliveries that took no parser
         self._sent = self._answered = 0
         together, take = self, Line.take
 
@@ -46,7 +48,7 @@ class Together:
 
     async def _send(self, deliveries: Sequence[Delivery]) -> list[httpx.Response]:
         self._sent, self._answered = len(deliveries), 0
-        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        transport = InOnePiece(self._app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
 
             async def send(delivery: Delivery) -> httpx.Response:
@@ -56,4 +58,6 @@ class Together:
                     WRITER.line._arrived.notify_all()
                 return answer
 
-            return list(await asyncio.gather(*map(send, deliveries)))
+            answers = list(await asyncio.gather(*map(send, deliveries)))
+        self.unpacked += transport.unpacked
+        return answers

@@ -179,6 +179,7 @@ def test_recorded_case_in_a_group(
     together = Together(monkeypatch)
     answers = together([_as_delivery(request) if "path" in request else request for request in mixed])
     assert max(together.sizes, default=0) >= 8
+    assert together.unpacked >= 8
     theirs = [a.status_code for r, a in zip(mixed, answers, strict=True) if "path" not in r]
     assert sorted(theirs) == [201] * 4 + [401] * 4
     ours_answered = [a for r, a in zip(mixed, answers, strict=True) if "path" in r]
