@@ -94,10 +94,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @every_page
-def test_files_of_the_project_exist(page: Path) -> None:
+def test_files_and_folders_of_the_project_exist(page: Path) -> None:
     folders = "backend|deploy|docs|loadtests|migration|tests"
     for piece in code(page):
-        for path in re.findall(rf"(?<![\w/.:-])((?:{folders})/[\w./-]+\.\w+)", piece):
+        for path in re.findall(rf"(?<![\w/.:-])((?:{folders})/[\w./-]*\w)", piece):
             assert (ROOT / path).exists() or path in MADE_AT_START, path
 
 
