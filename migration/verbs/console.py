@@ -27,7 +27,9 @@ def console(
     call: Call,
     allow_actions: Annotated[
         bool,
-        typer.Option("--allow-actions", help="Let the page do things, each after a plan and a typed name."),
+        typer.Option(
+            "--allow-actions", help="Let the page act: each action shows a plan and asks for a typed name."
+        ),
     ] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0 takes a free one.")] = 0,
     listen: Annotated[
@@ -41,10 +43,11 @@ def console(
         ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", metavar="URL", help="A backend's metrics, for the door.")
+        str | None,
+        typer.Option("--metrics", metavar="URL", help="URL of a backend's metrics, for the webhook door."),
     ] = None,
 ) -> Outcome:
-    """Show the move on a web page of this host; prints a URL that opens it once."""
+    """Show the move on a web page of this host. The command prints a URL that opens the page once."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ConfigurationError(
             f"the console needs {' and '.join(missing)}", hint="install st-migrate[console]"

@@ -53,8 +53,8 @@ SchemaName = Annotated[
     typer.Option(
         "--schema",
         metavar="SOURCE",
-        help="What makes the tables on PostgreSQL: `alembic`, the chain of the backend around this program; "
-        "`existing`, the application's own installer, which has run. A pair remembers it.",
+        help="What makes the tables on PostgreSQL: `alembic` is the chain of the backend around this program; "
+        "`existing` means the application's own installer, which has run. The pair keeps the choice.",
     ),
 ]
 MaxLag = Annotated[
@@ -173,7 +173,7 @@ def _prepared(done: Prepared) -> Outcome:
 
 
 def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = None) -> Outcome:
-    """Copy every row while the application goes on writing; goes on where an earlier call stopped."""
+    """Copy every row while the application writes. A repeated call goes on where the last one stopped."""
     moments = call.moments()
     with (
         call.prepared() as stores,
@@ -207,7 +207,7 @@ def worker(
         bool, typer.Option("--until-drained", help="End when nothing is left to apply.")
     ] = False,
 ) -> Outcome:
-    """Apply changes continuously: waits for prepare, ends with complete or abort, and cleanly on SIGTERM."""
+    """Carry changes to the shadow, from prepare until complete or abort. SIGTERM ends it cleanly."""
     worked = Worked()
     with call.stores() as stores, stop_on_signal() as stop:
 

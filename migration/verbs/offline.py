@@ -48,7 +48,8 @@ def register(app: typer.Typer) -> None:
 def backup_verb(
     call: Call,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FOLDER", help="Where to, instead of ST_SQLITE_BACKUP.")
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="Folder for the copy, instead of ST_SQLITE_BACKUP."),
     ] = None,
 ) -> Outcome:
     """Copy the SQLite file while the application writes, check the copy, and bring it to the disk."""

@@ -50,7 +50,8 @@ def run_own(
         list[str], typer.Argument(metavar="-- COMMAND", help="The application's own migration.")
     ],
     only: Annotated[
-        Side | None, typer.Option("--only", help="Run it on this side alone, to mend what went wrong there.")
+        Side | None,
+        typer.Option("--only", help="Run the command on this side alone, to mend what went wrong there."),
     ] = None,
 ) -> Outcome:
     """Run the application's own migration on the shadow, then on the primary of a pair; `schema -- COMMAND` is the same.

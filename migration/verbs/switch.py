@@ -36,14 +36,16 @@ MaxPause = Annotated[
 ]
 MaxSeconds = Annotated[
     int,
-    typer.Option("--max-seconds", min=1, max=86_400, help="Give up when no switch was made within this."),
+    typer.Option(
+        "--max-seconds", min=1, max=86_400, help="Give up when the switch is not made within this time."
+    ),
 ]
 Stop = Annotated[
     str,
     typer.Option(
         "--stop",
         metavar="COMMAND",
-        help="Stop the application by this command, once the gates agree, and switch then.",
+        help="Stop the application by this command once the gates agree, then switch.",
     ),
 ]
 Start = Annotated[
@@ -51,14 +53,16 @@ Start = Annotated[
     typer.Option(
         "--start",
         metavar="COMMAND",
-        help="Start it again afterwards, switched or not: ST_PRIMARY and ST_DATABASE_URL name the side.",
+        help="Start the application by this command, switched or not. ST_PRIMARY and ST_DATABASE_URL name its side.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show gates and steps, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 YesName = Annotated[
     str | None,
-    typer.Option("--yes", metavar="NAME", help="Do not ask: the name of the PostgreSQL database."),
+    typer.Option(
+        "--yes", metavar="NAME", help="The name of the PostgreSQL database, so that nothing is asked."
+    ),
 ]
 Unfence = Annotated[
     bool,
@@ -86,7 +90,7 @@ def cutover(
     stop: Stop = "",
     start: Start = "",
 ) -> Outcome:
-    """Make PostgreSQL the primary, in the running processes, without restart; or with one, see --stop and --start."""
+    """Make PostgreSQL the primary. Running processes follow; --stop and --start restart an application that cannot."""
     return _switch(call, Side.POSTGRES, dry_run, max_pause_ms, max_seconds, Hooks(stop, start))
 
 

@@ -39,11 +39,11 @@ def register(app: typer.Typer) -> None:
 def show_status(
     call: Call,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again and again until interrupted.")
+        bool, typer.Option("--watch", help="Show the state again and again until interrupted.")
     ] = False,
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 2.0,
 ) -> Outcome:
-    """Where the move stands, what blocks it and which command is next."""
+    """Say where the move is, what blocks it and which command is next."""
     pair = call.pair()
 
     def look() -> status.Status:
