@@ -40,6 +40,7 @@ METRICS = (
 )  # fmt: skip
 ABOVE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 ONE_COMMAND = ("--sqlite", "--postgres", "--json", "--progress", "--debug", "--help")
+_PAGE = re.compile(r"docs/([\w-]+)\.md")
 _SETTING = re.compile(r"#?([A-Z][A-Z0-9_]+)=(.*)")
 
 
@@ -110,25 +111,18 @@ def settings() -> Iterator[str]:
     """Every variable of .env.example, which a test compares with the code."""
     yield from ("# Settings", "", "Variables of the environment, or of `.env`. The environment wins.")
     said: list[str] = []
-    headed = False
     for line in (ROOT / ".env.example").read_text("utf-8").splitlines():
         if line.startswith("# ---"):
-            yield from (
-                "",
-                f"## {line.strip('# -').capitalize()}",
-                "",
-                "| variable | default | meaning |",
-                "|---|---|---|",
-            )
-            said, headed = [], True
+            heading = re.sub(r" \(.*\)", "", line.strip("# -")).capitalize()
+            yield from ("", f"## {heading}", "", "| variable | default | meaning |", "|---|---|---|")
+            said = []
         elif found := _SETTING.fullmatch(line):
+            meaning = _PAGE.sub(r"[\1](../\1.md)", _cell(" ".join(said)))
             default = f"`{found[2]}`" if found[2] and not line.startswith("#") else ""
-            yield f"| `{found[1]}` | {default} | {_cell(' '.join(said))} |"
+            yield f"| `{found[1]}` | {default} | {meaning} |"
             said = []
-        elif headed and line.startswith("#"):
+        elif line.startswith("#"):
             said.append(line.lstrip("# "))
-        else:
-            said = []
 
 
 def metrics() -> Iterator[str]:

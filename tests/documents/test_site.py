@@ -66,7 +66,7 @@ def _below(kind: type[Exception]) -> set[str]:
 
 
 def test_no_cell_of_the_reference_is_empty(site: Path) -> None:
-    for name, columns in (("metrics", 4), ("failpoints", 2), ("errors", 2)):
+    for name, columns in (("settings", 3), ("metrics", 4), ("failpoints", 2), ("errors", 2)):
         for row in re.findall(r"<tr>(.*?)</tr>", _page(site, name), re.DOTALL):
             cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
             assert not cells or (len(cells) >= columns and cells[-1].strip()), row
