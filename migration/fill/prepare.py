@@ -51,6 +51,7 @@ from app.db.sides.postgres import deferred, folds
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
+from migration.common.plain import counted
 from migration.fill.before import backup, origin, paired
 from migration.fill.ranges import plan_ranges
 from migration.preflight import rules
@@ -163,7 +164,7 @@ def _build(
         capture.install_postgres(connection, schema, inserts=False)  # the end of the copy adds them
     failpoint(Failpoint.PREPARE_CAPTURE)
     _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair, mode, without)
-    step(f"capture on for {len(schema)} tables")
+    step(f"capture on for {counted(len(schema), 'table')}")
     _clear_orphans(sqlite, step)
     with postgres.write() as connection:
         plan_ranges(connection, sqlite.connection, schema)
@@ -257,7 +258,8 @@ def _set_aside(postgres: PostgresStore, schema: Schema, step: Report, *, keep_ro
         if names and not keep_rows:
             connection.execute(f"TRUNCATE {', '.join(map(quote, names))} RESTART IDENTITY".encode())
     did = "found" if keep_rows else "made"
-    step(f"{len(names)} tables {did} on PostgreSQL, {indexes} indexes and {keys} foreign keys set aside")
+    taken = f"{counted(keys, 'foreign key')} and {indexes} {'index' if indexes == 1 else 'indexes'}"
+    step(f"{counted(len(names), 'table')} {did} on PostgreSQL, {taken} set aside")
 
 
 def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str, mode: str, without: LeftOut) -> None:

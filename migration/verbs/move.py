@@ -21,6 +21,7 @@ from app.db.switch import guarded
 from app.db.switch.moments import Moment, Moments
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
+from migration.common.plain import counted
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
 from migration.fill.before.backup import before_first_cutover
@@ -167,9 +168,10 @@ def _prepared(done: Prepared) -> Outcome:
     data = {"tables": done.tables, "steps": done.steps}
     if done.repaired:
         return Outcome("repaired", "lost capture triggers were put back; verify again", data=data)
+    message = f"{counted(done.tables, 'table')} {'is' if done.tables == 1 else 'are'} prepared"
     if done.already:
-        return Outcome("already_prepared", f"{done.tables} tables are prepared", data=data)
-    return Outcome("prepared", f"{done.tables} tables are prepared; next: st-migrate backfill", data=data)
+        return Outcome("already_prepared", message, data=data)
+    return Outcome("prepared", f"{message}; next: st-migrate backfill", data=data)
 
 
 def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers: Workers = None) -> Outcome:
@@ -266,7 +268,8 @@ def verify(
     name = "repaired" if done.keys else "clean"
     aside = f"; {result.set_aside} more are in quarantine" if result.set_aside else ""
     without = f"; left out: {', '.join(left_out)}" if left_out else ""
-    message = f"{result.rows} rows in {len(result.tables)} tables are equal{aside}{without}"
+    rows = f"{counted(result.rows, 'row')} in {counted(len(result.tables), 'table')}"
+    message = f"{rows} {'is' if result.rows == 1 else 'are'} equal{aside}{without}"
     return Outcome(name, message, data=data)
 
 
