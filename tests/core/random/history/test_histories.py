@@ -18,7 +18,7 @@ from tests.core.random.history.judge import START, State, judge
 from tests.core.random.history.ledger import Op, Outcome
 
 SEED = int(os.environ.get("HISTORY_SEED", "0")) or random.randrange(10**6)
-SECONDS = os.environ.get("HISTORY_SECONDS", "20")
+SECONDS = os.environ.get("HISTORY_SECONDS", "10")
 
 
 @pytest.mark.timeout(600)
