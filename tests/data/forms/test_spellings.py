@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from app.db.common.urls import Side
 from app.db.rows.canonical import encode
 from app.db.rows.catalog import Column, Table
 from app.db.rows.kinds import Kind
+from app.db.rows.policy import active_policy, encode_cell
 from app.db.rows.spelling import Spelling, spell_uuid, to_sqlite
 from app.db.sides.sqlite.spellings import of_column
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -148,6 +150,12 @@ SEEN = [
     (Kind.TIMESTAMP, ["2026-01-05T07:00:00", "2026-01-05T07:00:00.000001"], Spelling("T0")),
     (Kind.TIMESTAMP, ["2026-01-05 07:00:00.000000"], Spelling(" 6")),
     (Kind.TIMESTAMP, ["2026-01-05 07:00:00"] * 2 + ["2026-01-05T07:00:00"], Spelling(" 0", True)),
+    (
+        Kind.INSTANT,
+        ["2026-01-05 07:00:00.500 +00:00", "2026-01-05 07:00:00.000 +00:00"],
+        Spelling(" 3 +00:00"),
+    ),
+    (Kind.INSTANT, ["2026-01-05T07:00:00+05:30"], Spelling("T0+05:30")),
     (Kind.UUID, [DOCS[0]], Spelling("hyphens")),
     (Kind.UUID, [spell_uuid(DOCS[9], "HEX")], Spelling("HEX")),
     (Kind.UUID, [spell_uuid(DOCS[9], "braces"), spell_uuid(DOCS[8], "braces")], Spelling("braces")),
@@ -169,5 +177,43 @@ def test_a_spelling_is_learnt_from_what_a_column_holds(
     assert learnt == expected
     if learnt is not None and not learnt.mixed:
         canonical = [encode(kind, value) for value in values]
-        printed = [text.rstrip("0").rstrip(".") if text and "." in text else text for text in canonical]
+        whole = [(text or "").removesuffix("+00") for text in canonical]
+        printed = [text.rstrip("0").rstrip(".") if "." in text else text for text in whole]
         assert [to_sqlite(kind, value, learnt) for value in printed] == values
+
+
+COUNTED = [
+    ("epoch_millis", Kind.INSTANT, [1767596400123, 1767596400000], Spelling("millis")),
+    ("epoch_millis", Kind.TIMESTAMP, [1767596400123.25, "2026-01-05 07:00:00"], Spelling("millis", True)),
+    ("epoch_seconds", Kind.INSTANT, [1767596400, -1], Spelling("seconds")),
+    ("epoch_seconds", Kind.TIMESTAMP, [], Spelling("seconds")),
+    ("epoch_seconds", Kind.TIMESTAMP, ["2026-01-05 07:00:00"], Spelling(" 0")),
+]
+
+
+@pytest.mark.parametrize(("policy", "kind", "values", "expected"), COUNTED)
+def test_numbers_since_1970_come_back_as_numbers(
+    policy: str,
+    kind: Kind,
+    values: list[object],
+    expected: Spelling,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = tmp_path / "migration.toml"
+    chosen.write_text(f"[tables.t]\nc = '{policy}'\n")
+    monkeypatch.setenv("ST_MIGRATION_CONFIG", str(chosen))
+    active_policy.cache_clear()
+    try:
+        connection = sqlite3.connect(":memory:")
+        connection.execute("CREATE TABLE t (id, c)")
+        connection.executemany("INSERT INTO t VALUES (1, ?)", [(value,) for value in values])
+        key, column = Column("id", Kind.INTEGER, "", False), Column("c", kind, "", True)
+        table = Table("t", (key, column), (key,))
+        assert of_column(connection, table, column) == expected
+        for number in (value for value in values if type(value) is not str):
+            canonical = encode_cell(table, column, number)
+            assert to_sqlite(kind, canonical, expected) == number
+        connection.close()
+    finally:
+        active_policy.cache_clear()

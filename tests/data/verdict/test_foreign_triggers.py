@@ -92,6 +92,20 @@ def test_one_on_sqlite_is_named_and_the_remedy_works(pair: SmallPair) -> None:
     assert sqlite.execute("SELECT count(*) FROM children").fetchall() == [(0,)]
 
 
+def test_one_that_logs_into_another_table_does_not_close_the_gate_of_the_way_back(pair: SmallPair) -> None:
+    when = f"WHEN ({QUIET[Side.POSTGRES]})"
+    postgres = pair.applier.stores.postgres.connection
+    postgres.execute(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN UPDATE parents SET name = name; RETURN NULL; END $$"
+    )
+    postgres.execute(
+        f"CREATE TRIGGER note AFTER UPDATE ON bars FOR EACH ROW {when} EXECUTE FUNCTION note()".encode()
+    )
+    gates = {gate.name: gate for gate in evaluate(pair.applier, Side.POSTGRES, max_pause_ms=60_000)}
+    assert gates["reverse"].ok, gates["reverse"].detail
+
+
 def test_one_that_is_named_like_ours_is_still_the_applications(pair: SmallPair) -> None:
     postgres = pair.applier.stores.postgres.connection
     postgres.execute(FUNCTION)

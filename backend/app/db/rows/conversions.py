@@ -18,7 +18,7 @@ from app.db.rows.kinds import Kind
 _EPOCH = datetime(1970, 1, 1)
 _TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))
 _FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
-_OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?)$")
+_OFFSET = re.compile(r" ?((?:Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?))$")
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -69,7 +69,7 @@ def _epoch_millis(value: Any) -> Any:
 def _iso_with_offset(value: Any) -> Any:
     if type(value) is not str or not _OFFSET.search(value):
         return value
-    moment = datetime.fromisoformat(value)
+    moment = datetime.fromisoformat(_OFFSET.sub(r"\1", value))
     return value if moment.tzinfo is None else _instant(moment.astimezone(UTC).replace(tzinfo=None))
 
 
@@ -131,7 +131,9 @@ def _kinds(*kinds: Kind) -> frozenset[Kind]:
     return frozenset(kinds)
 
 
-_TIMES = _kinds(Kind.TIMESTAMP)
+# Policies under which a column holds numbers that count from 1970; its values come back as such numbers.
+COUNTED = {"epoch_seconds": "seconds", "epoch_millis": "millis"}
+_TIMES = _kinds(Kind.TIMESTAMP, Kind.INSTANT)
 CONVERSIONS: dict[str, Conversion] = {
     item.name: item
     for item in (
@@ -140,11 +142,15 @@ CONVERSIONS: dict[str, Conversion] = {
             "epoch_millis", _TIMES, True, "a number counts milliseconds since 1970, UTC", _epoch_millis
         ),
         Conversion(
-            "iso_with_offset", _TIMES, False, "a time with an offset or Z becomes UTC", _iso_with_offset
+            "iso_with_offset",
+            _kinds(Kind.TIMESTAMP),
+            False,
+            "a time with an offset or Z becomes UTC",
+            _iso_with_offset,
         ),
         Conversion(
             "cut_fraction",
-            _kinds(Kind.TIMESTAMP, Kind.TIME),
+            _kinds(Kind.TIMESTAMP, Kind.INSTANT, Kind.TIME),
             False,
             "digits beyond the microsecond are cut",
             _cut_fraction,

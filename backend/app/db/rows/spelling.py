@@ -38,6 +38,7 @@ class Spelling:
       needed; `m` without seconds where there are none;
     - time: the digits alone;
     - instant: as a timestamp, then the offset as it is written, if there is one;
+    - timestamp and instant, where a policy says that numbers count from 1970: `seconds` or `millis`;
     - interval: `micros` for a number, else `@` and the form of the timestamp that lies so far from 1970;
     - numeric in a text column: how many digits stand behind the point, at least;
     - address: `whole` if a single host has the length of its prefix, too;
@@ -83,7 +84,7 @@ FORMS: dict[Kind, tuple[str, ...]] = {
     Kind.BLOB: (),
     Kind.NUMERIC: ("0", "1", "2", "4", "6", "8"),
     Kind.UUID: UUID_FORMS,
-    Kind.INSTANT: tuple(form + zone for form in _STAMP_FORMS for zone in ("", "Z", "+00:00")),
+    Kind.INSTANT: tuple(form + zone for form in _STAMP_FORMS for zone in ("", "Z", "+00:00", " +00:00")),
     Kind.INTERVAL: ("micros", "@ 6", "@ 0", "@T6"),
     Kind.JSON: (),
     Kind.JSONB: (),
@@ -175,7 +176,7 @@ def looked_for(kind: Kind, value: Any, spelling: Spelling | None, affinity: str)
     except UnsupportedValue:
         canonical = None
     forms = FORMS[kind]
-    if kind is Kind.INSTANT and spelling is not None and spelling.form[2:]:
+    if kind is Kind.INSTANT and spelling is not None and spelling.form not in _UNITS and spelling.form[2:]:
         forms = tuple(form[:2] + spelling.form[2:] if form[2:] == "Z" else form for form in forms)
     for form in (spelling, *map(Spelling, forms)) if canonical is not None else ():
         try:
@@ -203,6 +204,8 @@ def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[An
             return int
         case Kind.UUID:
             return lambda value: spell_uuid(str(value), form or "hex")
+        case Kind.TIMESTAMP | Kind.INSTANT if form in _UNITS:
+            return _counted(_UNITS[form])
         case Kind.TIMESTAMP | Kind.INSTANT:
             return _stamp(form or " 6")
         case Kind.TIME:
@@ -227,9 +230,9 @@ def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[An
 def _stamp(form: str) -> Callable[[str], str]:
     """A timestamp or an instant, as PostgreSQL prints it in UTC or canonical, in the form of `Spelling`."""
     separator, digits, zone = form[0], form[1], form[2:]
-    if zone in ("", "Z", "+00:00", "+00", "+0000"):
+    if zone.strip() in ("", "Z", "+00:00", "+00", "+0000"):
         return lambda value: f"{value[:10]}{separator}{_clock(value[11:].removesuffix('+00'), digits)}{zone}"
-    away = datetime.strptime(zone, "%z").tzinfo
+    away = datetime.strptime(zone.strip(), "%z").tzinfo
 
     def moved(value: str) -> str:
         moment = datetime.fromisoformat(value.removesuffix("+00")).replace(tzinfo=UTC).astimezone(away)
@@ -237,6 +240,19 @@ def _stamp(form: str) -> Callable[[str], str]:
         return f"{local[:11]}{_clock(local[11:], digits)}{zone}"
 
     return moved
+
+
+_UNITS = {"seconds": 1_000_000, "millis": 1_000}  # microseconds in one
+
+
+def _counted(unit: int) -> Callable[[str], int | float]:
+    """A timestamp or an instant as a number of such units since 1970; a part of one makes it a float."""
+
+    def number(value: str) -> int | float:
+        micros = (datetime.fromisoformat(value.removesuffix("+00")) - EPOCH) // timedelta(microseconds=1)
+        return micros / unit if micros % unit else micros // unit
+
+    return number
 
 
 def _clock(value: str, digits: str) -> str:

@@ -56,11 +56,8 @@ def rehearse(stores: Stores, schema: Schema, to: Side) -> tuple[bool, str]:
         logged = _captured_sqlite(stores.sqlite, probe)
         leaked = _applied_postgres(stores.postgres, probe)
     what = f"{probe.table.name} {probe.key}"
-    if logged != [(probe.table.name, probe.key)]:
-        return (
-            False,
-            f"an update of {what} on {to} left {len(logged)} log entries ({logged[:3]}), not its own one",
-        )
+    if probe.key not in logged:
+        return False, f"an update of {what} on {to} left {len(logged)} log entries ({logged[:3]}), not its own"
     if leaked is not None:
         return False, f"applying {what} to {to.other} {leaked}"
     return True, f"{what}: logged on {to}, applied to {to.other}"
@@ -135,7 +132,7 @@ def _no_change(table: Table, quoted: Callable[[str], str] = quote) -> str:
     return f"UPDATE {quoted(table.name)} SET {name} = {name}"
 
 
-def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
+def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> list[RawKey]:
     table = probe.table
     with _tried(postgres) as connection:
         open_fence_postgres(connection, postgres_control(connection).epoch, writable=True)
@@ -144,8 +141,8 @@ def _captured_postgres(postgres: PostgresStore, probe: _Probe) -> Logged:
             keys.canonical_of(table, probe.key),
         )
         logged = _logged_here(connection)
-    typed = keys.typed(table, [key for _, key in logged])
-    return [(name, key) for (name, _), key in zip(logged, typed, strict=True)]
+    # Triggers of the application's own may have written more, to any table.
+    return keys.typed(table, [key for name, key in logged if name == table.name])
 
 
 def _logged_here(connection: Connection) -> Logged:
@@ -154,7 +151,7 @@ def _logged_here(connection: Connection) -> Logged:
     ).fetchall()
 
 
-def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
+def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> list[RawKey]:
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
         open_fence_sqlite(connection, sqlite.read_control().epoch, writable=True)
@@ -163,9 +160,10 @@ def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> Logged:
             f"{_no_change(table)} WHERE {key_sql.match_on_sqlite(table)}",
             keys.matching_on_sqlite(table, probe.key),
         )
-        return connection.execute(
-            "SELECT tbl, k FROM st_change_log WHERE seq > ? ORDER BY seq", (before,)
-        ).fetchall()
+        logged = connection.execute(
+            "SELECT k FROM st_change_log WHERE seq > ? AND tbl = ? ORDER BY seq", (before, table.name)
+        )
+        return [key for (key,) in logged]
 
 
 def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:

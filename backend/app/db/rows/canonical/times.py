@@ -1,7 +1,7 @@
 """The canonical forms of the kinds of time.
 
-An instant is kept in UTC. SQLite's text may name an offset; without one it is UTC, as SQLAlchemy and Django
-store it. An interval is a number of microseconds. SQLite holds the number itself, as Django does, or the
+An instant is kept in UTC. SQLite's text may name an offset, after a blank as Sequelize writes it; without one
+it is UTC, as SQLAlchemy and Django store it. An interval is a number of microseconds. SQLite holds the number itself, as Django does, or the
 moment that lies so far from 1970, as SQLAlchemy does. Months and years have no length and no form.
 """
 
@@ -17,7 +17,7 @@ _CLOCK = r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
 _TIMESTAMP = re.compile(rf"\d{{4}}-\d\d-\d\d[ T]{_CLOCK}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(_CLOCK, re.ASCII)
-_OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)$", re.ASCII)
+_OFFSET = re.compile(r" ?(Z|[+-]\d\d(?::?\d\d)?)$", re.ASCII)
 _MICROSECONDS = re.compile(r"(-?\d{1,19}) microseconds", re.ASCII)
 EPOCH = datetime(1970, 1, 1)
 _ONE = timedelta(microseconds=1)
@@ -43,8 +43,8 @@ def instant(value: Any) -> str:
     if _TIMESTAMP.fullmatch(local):
         try:
             moment = datetime.fromisoformat(local)
-            if offset and offset.group() not in ("Z", "+00", "+00:00"):
-                zone = datetime.fromisoformat(f"2000-01-01 00:00:00{_whole(offset.group())}").tzinfo
+            if offset and offset[1] not in ("Z", "+00", "+00:00"):
+                zone = datetime.fromisoformat(f"2000-01-01 00:00:00{_whole(offset[1])}").tzinfo
                 moment = moment.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
             return moment.isoformat(" ", "microseconds") + "+00"
         except (ValueError, OverflowError):

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from app.db.rows.catalog import Column, Schema, Table, quote
+from app.db.rows.conversions import COUNTED
 from app.db.rows.kinds import Kind
+from app.db.rows.policy import active_policy
 from app.db.rows.spelling import Spelling
 
 
@@ -38,10 +40,26 @@ def learn_keys(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str
 
 def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
     """The spelling of a column's values; None if there are none, or only one form."""
+    if (counted := _counted(sqlite, table, column)) is not None:
+        return counted
     look = _LOOKS[column.kind]
     if column.kind is Kind.NUMERIC and column.affinity != "text":
         return None
     return None if look is None else look(sqlite, quote(table.name), quote(column.name))
+
+
+def _counted(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
+    """Numbers that count from 1970, where a policy says so and no more of the values are texts."""
+    conversions = active_policy().conversions(table, column)
+    unit = next((COUNTED[item.name] for item in conversions if item.name in COUNTED), None)
+    if unit is None:
+        return None
+    name = quote(column.name)
+    texts, numbers = sqlite.execute(
+        f"SELECT count(*) FILTER (WHERE typeof({name}) = 'text'), "
+        f"count(*) FILTER (WHERE typeof({name}) IN ('integer', 'real')) FROM {quote(table.name)}"
+    ).fetchone()
+    return Spelling(unit, texts > 0) if numbers >= texts else None
 
 
 def _uuid(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
@@ -155,7 +173,9 @@ def _read(value: Any, kind: str) -> Any:
     return value.decode("utf-8", "replace") if kind == "text" else value
 
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d(:\d\d(?:\.(\d{1,6}))?)?(Z|[+-][\d:]+)?", re.ASCII)
+_INSTANT = re.compile(
+    r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d(:\d\d(?:\.(\d{1,6}))?)?( ?(?:Z|[+-][\d:]+))?", re.ASCII
+)
 
 
 def _instant_form(value: Any) -> str | None:
