@@ -33,6 +33,7 @@ from app.db.rows.catalog import (
     quote,
     read_schema,
     sqlite_columns,
+    virtual_tables,
 )
 from app.db.rows.policy import active_policy
 from app.db.sides import tables
@@ -125,7 +126,10 @@ def prepare(
 
     mode = str(sqlite.connection.execute("PRAGMA journal_mode").fetchone()[0])
     without = left_out.resolve(
-        exclude, left_out.sqlite_needs(sqlite.connection), left_out.postgres_needs(postgres.connection)
+        exclude,
+        left_out.sqlite_needs(sqlite.connection),
+        left_out.postgres_needs(postgres.connection),
+        virtual_tables(sqlite.connection),
     )
     _claim(postgres, source, discard_target, without, fence)
     try:

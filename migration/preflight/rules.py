@@ -19,7 +19,7 @@ from app.db.common.errors import Refused
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side
 from app.db.revisions.source import SchemaSource
-from app.db.rows.catalog import postgres_columns, quote
+from app.db.rows.catalog import postgres_columns, quote, sqlite_left_out, virtual_tables
 from app.db.rows.policy import Policy
 from app.db.sides.capture.foreign import foreign_on_postgres, foreign_on_sqlite
 from app.db.sides.control import is_prepared_postgres, is_prepared_sqlite
@@ -57,15 +57,18 @@ def structure(
         found += server.server_findings(postgres, load_settings(), 2 * path.stat().st_size)
     reachable = postgres if postgres is not None and server.has_schema(postgres) else None
     ours, theirs = left_out.sqlite_needs(sqlite), left_out.postgres_needs(reachable)
-    without = left_out.resolve(excluded, ours, theirs)
+    on_record = sqlite_left_out(sqlite)
+    virtual = {name: parts for name, parts in virtual_tables(sqlite).items() if name not in on_record}
+    without = left_out.resolve(excluded, ours, theirs, virtual)
+    inside = {part for table, parts in virtual.items() for part in (table, *parts)}
     shapes = {
         name: shape.without({column for table, column in without.columns if table == name})
         for name, shape in read_shapes(sqlite, postgres, models(), limits=source.installed).items()
-        if name not in without.tables
+        if name not in without.tables | inside
     }
-    found += schema.database_findings(sqlite)
+    found += schema.database_findings(sqlite, virtual, installed=source.installed)
     found += schema.policy_findings(shapes, policy)
-    found += _triggers(sqlite, postgres)
+    found += _triggers(sqlite, postgres, without.tables)
     if reachable is not None:
         found += _against(sqlite, reachable, shapes, source, without.tables)
     for shape in shapes.values():
@@ -202,8 +205,10 @@ def _reason(item: Finding) -> str:
     return " ".join(filter(None, (item.code, f"{item.place}:" if item.place else "", item.reason)))
 
 
-def _triggers(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None) -> Iterator[Finding]:
-    for trigger in foreign_on_sqlite(sqlite):
+def _triggers(
+    sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None, without: Collection[str]
+) -> Iterator[Finding]:
+    for trigger in foreign_on_sqlite(sqlite, without):
         drop = f"DROP TRIGGER {quote(trigger.name)} (on SQLite)"
         yield Finding(
             "schema.trigger",

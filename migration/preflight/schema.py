@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -60,7 +60,9 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
         yield _blocks(
             "schema.type",
             f"type {kind} of PostgreSQL has no canonical form",
-            "use a type that both databases have, such as text or JSON",
+            f"leave the column out: --leave-out {table.name}.{column_name}, or use a type that both databases have"
+            if installed
+            else "use a type that both databases have, such as text or JSON",
             table.name,
             column_name,
         )
@@ -118,7 +120,8 @@ def _index_findings(shape: Shape, installed: bool) -> Iterator[Finding]:
             yield _blocks(
                 "schema.expression_index",
                 f"unique index {index.name} covers an expression, whose collisions capture cannot see",
-                "make it a unique index over columns",
+                f"DROP INDEX {quote(index.name)} (on SQLite) for the time of the move: what it refused is then "
+                "set aside by PostgreSQL's own, and closes the cutover; or make it a unique index over columns",
                 name,
                 columns,
             )
@@ -187,11 +190,18 @@ def _generated(sqlite: sqlite3.Connection, table: str) -> Iterator[Finding]:
             )
 
 
-def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
-    """Views, virtual and reserved tables, and names that PostgreSQL would cut."""
+def database_findings(
+    sqlite: sqlite3.Connection, virtual: Mapping[str, Collection[str]], *, installed: bool
+) -> Iterator[Finding]:
+    """Views, virtual and reserved tables, and names that PostgreSQL would cut.
+
+    Args:
+        virtual: see `virtual_tables`.
+        installed: PostgreSQL's tables stand there already, with indexes of whatever names.
+    """
     objects = sqlite.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
     ours = set(tables.names(Side.SQLITE)) if is_prepared_sqlite(sqlite) else set()
-    for kind, name, _, sql in objects:
+    for kind, name, _, _ in objects:
         if kind == "view":
             yield Finding(
                 "schema.view",
@@ -200,9 +210,12 @@ def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
                 "if it is used, let the Alembic chain make it on both sides",
                 table=name,
             )
-        elif kind == "table" and (sql or "").upper().startswith("CREATE VIRTUAL"):
+        elif name in virtual:
             yield _blocks(
-                "schema.virtual_table", "a virtual table cannot be moved", "drop it or replace it", name
+                "schema.virtual_table",
+                f"a virtual table cannot be moved, nor the {len(virtual[name])} tables that it is made of",
+                f"leave it out with them: --leave-out {name}",
+                name,
             )
         elif kind == "table" and name in BOOKKEEPING and name not in ours:
             yield _blocks(
@@ -211,7 +224,8 @@ def database_findings(sqlite: sqlite3.Connection) -> Iterator[Finding]:
                 "rename it in a migration",
                 name,
             )
-    yield from _names(sqlite, [(kind, name) for kind, name, _, _ in objects if kind in ("table", "index")])
+    named = ("table",) if installed else ("table", "index")
+    yield from _names(sqlite, [(kind, name) for kind, name, _, _ in objects if kind in named])
 
 
 def _names(sqlite: sqlite3.Connection, names: list[tuple[str, str]]) -> Iterator[Finding]:

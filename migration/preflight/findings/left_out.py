@@ -6,7 +6,7 @@ A name is a table's, or TABLE.COLUMN. A table of exactly that name comes first, 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,10 @@ class LeftOut:
         return sorted([*self.tables, *(f"{table}.{column}" for table, column in self.columns)])
 
 
-def resolve(names: Collection[str], ours: Needed, theirs: Needed) -> LeftOut:
-    """What some names stand for on either side."""
+def resolve(
+    names: Collection[str], ours: Needed, theirs: Needed, virtual: Mapping[str, Collection[str]]
+) -> LeftOut:
+    """What some names stand for on either side; the tables that a virtual table is made of go with it."""
     tables: set[str] = set()
     columns: set[tuple[str, str]] = set()
     unknown: list[str] = []
@@ -47,7 +49,7 @@ def resolve(names: Collection[str], ours: Needed, theirs: Needed) -> LeftOut:
         if name in BOOKKEEPING:
             unknown.append(name)
         elif name in ours or name in theirs:
-            tables.add(name)
+            tables.update((name, *virtual.get(name, ())))
         elif found := [split for split in _splits(name) if _has(ours, split) or _has(theirs, split)]:
             columns.add(found[0])
         else:

@@ -37,7 +37,6 @@ _ALIASES = {
     "varchar": "text",
     "char": "character",
     "float": "double precision",
-    "real": "double precision",
     "timestamp": "timestamp without time zone",
     "time": "time without time zone",
     "decimal": "numeric",

@@ -40,11 +40,5 @@ def test_schema(tmp_path: Path, case: SchemaCase) -> None:
 def case_companions(case: SchemaCase) -> set[str]:
     """What else is wrong with a schema of which one thing is being looked at."""
     return {
-        "virtual_table": {
-            "schema.no_primary_key",
-            "schema.key_type",
-            "value.storage_class",
-            "value.not_blob",
-        },
         "fail_names_that_collide_when_cut": {"schema.long_name"},
     }.get(case.name, set())

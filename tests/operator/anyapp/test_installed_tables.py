@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
 
+from app.db.common.urls import Side
+from app.db.sides.locks import QUIET
 from tests.operator.anyapp.conftest import Stranger
 
 Make = Callable[..., Stranger]
@@ -157,6 +160,65 @@ def test_a_key_or_a_needed_column_cannot_be_left_out(stranger: Make) -> None:
         ("schema.excluded_needed", "person.role_id"),
         ("schema.unknown_exclude", ""),
     }
+
+
+_LONG = "person_name_and_visits_as_an_installer_names_it_that_spells_all_columns"
+_SEARCH = (
+    "CREATE VIRTUAL TABLE found USING fts5 (name, content='person', content_rowid='id')",
+    "CREATE TRIGGER found_i AFTER INSERT ON person BEGIN INSERT INTO found (rowid, name) VALUES (new.id, new.name); END",
+    "CREATE TRIGGER found_d AFTER DELETE ON person BEGIN "
+    "INSERT INTO found (found, rowid, name) VALUES ('delete', old.id, old.name); END",
+    "CREATE TABLE visit_log (id INTEGER PRIMARY KEY, person INTEGER)",
+    f"CREATE INDEX {_LONG}_1 ON person (name, visits)",
+    f"CREATE INDEX {_LONG}_2 ON person (visits, name)",
+)
+
+
+def test_a_full_text_index_is_left_out_whole_and_follows_its_table_on_the_way_back(stranger: Make) -> None:
+    app = stranger(on_postgres="; CREATE TABLE visit_log (id integer PRIMARY KEY, person integer)")
+    connection = sqlite3.connect(app.path)
+    for statement in _SEARCH:
+        connection.execute(statement)
+    connection.execute("INSERT INTO found (found) VALUES ('rebuild')")
+    connection.commit()
+    connection.close()
+    found = app.run("preflight", *EXISTING).blocking()
+    assert found.keys() == {("schema.virtual_table", "found"), ("schema.trigger", "person")}
+    out = (*EXISTING, "--leave-out", "found")
+    assert app.done("preflight", *out).outcome == "clean"
+    app.done("run", *out)
+    assert app.done("preflight", *EXISTING).outcome == "clean"
+    app.done("cutover")
+    app.pg("INSERT INTO person (role_id, name) VALUES (2, 'Grace'); DELETE FROM person WHERE name = 'Ada'")
+    app.done("worker", "--until-drained")
+    app.done("verify")
+    app.done("rollback")
+    assert app.lite("SELECT name FROM found WHERE found MATCH 'grace OR ada'") == [("Grace",)]
+
+
+def test_a_guarded_trigger_outlives_the_move(stranger: Make) -> None:
+    app = stranger(
+        "CREATE TABLE visit_log (id INTEGER PRIMARY KEY, person INTEGER);",
+        "; CREATE TABLE visit_log (id integer PRIMARY KEY, person integer)",
+    )
+    app.done("prepare", *EXISTING)
+    connection = sqlite3.connect(app.path)
+    connection.execute(
+        f"CREATE TRIGGER logs AFTER UPDATE ON person WHEN ({QUIET[Side.SQLITE]}) AND new.visits > 1 "
+        "BEGIN INSERT INTO visit_log (person) VALUES (new.id); END"
+    )
+    connection.close()
+    app.done("abort", "--yes", app.url.rpartition("/")[2].partition("?")[0])
+    app.lite("UPDATE person SET visits = 9 WHERE id = 1; UPDATE person SET visits = 0 WHERE id = 2")
+    assert app.lite("SELECT person FROM visit_log") == [(1,)]
+
+
+def test_a_type_without_a_form_is_named_by_preflight_with_the_column_to_leave_out(stranger: Make) -> None:
+    app = stranger("ALTER TABLE person ADD COLUMN mark FLOAT;", "; ALTER TABLE person ADD COLUMN mark real")
+    answer = app.run("preflight", *EXISTING)
+    assert answer.blocking().keys() == {("schema.type", "person.mark")}
+    assert "--leave-out person.mark" in answer.text
+    app.done("prepare", *EXISTING, "--leave-out", "person.mark")
 
 
 def test_the_pair_remembers_its_source(stranger: Make) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from app.db.common.errors import UnsupportedValue
 from app.db.rows.canonical import describe, encode
 from app.db.rows.canonical.documents import respaced
-from app.db.rows.canonical.times import EPOCH, microseconds
+from app.db.rows.canonical.times import COUNTS, EPOCH, microseconds, since_epoch
 from app.db.rows.kinds import Kind
 
 
@@ -176,7 +176,7 @@ def looked_for(kind: Kind, value: Any, spelling: Spelling | None, affinity: str)
     except UnsupportedValue:
         canonical = None
     forms = FORMS[kind]
-    if kind is Kind.INSTANT and spelling is not None and spelling.form not in _UNITS and spelling.form[2:]:
+    if kind is Kind.INSTANT and spelling is not None and spelling.form not in COUNTS and spelling.form[2:]:
         forms = tuple(form[:2] + spelling.form[2:] if form[2:] == "Z" else form for form in forms)
     for form in (spelling, *map(Spelling, forms)) if canonical is not None else ():
         try:
@@ -204,8 +204,8 @@ def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[An
             return int
         case Kind.UUID:
             return lambda value: spell_uuid(str(value), form or "hex")
-        case Kind.TIMESTAMP | Kind.INSTANT if form in _UNITS:
-            return _counted(_UNITS[form])
+        case Kind.TIMESTAMP | Kind.INSTANT if form in COUNTS:
+            return since_epoch(form)
         case Kind.TIMESTAMP | Kind.INSTANT:
             return _stamp(form or " 6")
         case Kind.TIME:
@@ -240,19 +240,6 @@ def _stamp(form: str) -> Callable[[str], str]:
         return f"{local[:11]}{_clock(local[11:], digits)}{zone}"
 
     return moved
-
-
-_UNITS = {"seconds": 1_000_000, "millis": 1_000}  # microseconds in one
-
-
-def _counted(unit: int) -> Callable[[str], int | float]:
-    """A timestamp or an instant as a number of such units since 1970; a part of one makes it a float."""
-
-    def number(value: str) -> int | float:
-        micros = (datetime.fromisoformat(value.removesuffix("+00")) - EPOCH) // timedelta(microseconds=1)
-        return micros / unit if micros % unit else micros // unit
-
-    return number
 
 
 def _clock(value: str, digits: str) -> str:

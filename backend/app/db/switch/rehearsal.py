@@ -57,7 +57,10 @@ def rehearse(stores: Stores, schema: Schema, to: Side) -> tuple[bool, str]:
         leaked = _applied_postgres(stores.postgres, probe)
     what = f"{probe.table.name} {probe.key}"
     if probe.key not in logged:
-        return False, f"an update of {what} on {to} left {len(logged)} log entries ({logged[:3]}), not its own"
+        return (
+            False,
+            f"an update of {what} on {to} left {len(logged)} log entries ({logged[:3]}), not its own",
+        )
     if leaked is not None:
         return False, f"applying {what} to {to.other} {leaked}"
     return True, f"{what}: logged on {to}, applied to {to.other}"

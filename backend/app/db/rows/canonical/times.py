@@ -8,6 +8,7 @@ moment that lies so far from 1970, as SQLAlchemy does. Months and years have no 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -103,3 +104,17 @@ def microseconds(canonical: str) -> int:
     if found is None:
         raise ValueError(canonical)
     return int(found[1])
+
+
+COUNTS = {"seconds": 1_000_000, "millis": 1_000}  # microseconds in one
+
+
+def since_epoch(unit: str) -> Callable[[str], int | float]:
+    """What turns a timestamp or an instant into a number of such units since 1970; a part of one makes a float."""
+    length = COUNTS[unit]
+
+    def number(value: str) -> int | float:
+        micros = (datetime.fromisoformat(value.removesuffix("+00")) - EPOCH) // _ONE
+        return micros / length if micros % length else micros // length
+
+    return number

@@ -1,4 +1,7 @@
-"""Tables and columns (`tables`), their declared types (`declared`), and how both sides' catalogs are read (`reading`)."""
+"""Tables and columns (`tables`), their declared types (`declared`), how both sides' catalogs are read (`reading`).
+
+`virtual`: which tables of the file are parts of a virtual one.
+"""
 
 from app.db.rows.catalog.declared import affinity, limit_of, normal_declared
 from app.db.rows.catalog.reading import (
@@ -34,6 +37,7 @@ from app.db.rows.catalog.tables import (
     quote_with_parameters,
     takes_part,
 )
+from app.db.rows.catalog.virtual import virtual_tables
 
 __all__ = [
     "BOOKKEEPING",
@@ -68,4 +72,5 @@ __all__ = [
     "sqlite_left_out",
     "sqlite_uniques",
     "takes_part",
+    "virtual_tables",
 ]

@@ -6,6 +6,7 @@ one of ours.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import psycopg
 
 from app.db.common.urls import Side
-from app.db.rows.catalog import takes_part
+from app.db.rows.catalog import quote, sqlite_left_out, takes_part
 from app.db.sides.locks import QUIET
 
 # Every SQLite trigger of ours writes the log, guards it, or is the permanent fence of a retired file.
@@ -30,7 +31,7 @@ OURS_ON_POSTGRES = (
 )
 # Those that fire, rules included. A condition on what apply sets keeps one still while apply writes.
 _ON_SQLITE = f"""
-SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' AND NOT {OURS_ON_SQLITE} AND sql NOT LIKE '%applying%'
+SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' AND NOT {OURS_ON_SQLITE} AND sql NOT LIKE '%applying%'
 AND tbl_name NOT IN (SELECT name FROM sqlite_master WHERE type = 'view') ORDER BY 1, 2
 """
 _ON_POSTGRES = f"""
@@ -42,6 +43,12 @@ SELECT c.relname, r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_c
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled IN ('O', 'A')
 ORDER BY 1, 2
 """
+
+
+_APPLYING = re.compile(
+    r"\(\s*SELECT\s+applying\s+FROM\s+(?:main\s*\.\s*)?st_control\b[^()]*\)", re.IGNORECASE
+)
+_WRITES = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,65 @@ def foreign_triggers(
     return [item for item in found if item.table in tables]
 
 
-def foreign_on_sqlite(connection: sqlite3.Connection) -> list[ForeignTrigger]:
-    """Those of SQLite, on all tables that take part."""
-    return [ForeignTrigger(Side.SQLITE, *row) for row in connection.execute(_ON_SQLITE) if takes_part(row[0])]
+def foreign_on_sqlite(connection: sqlite3.Connection, without: Collection[str] = ()) -> list[ForeignTrigger]:
+    """Those of SQLite, on all tables that take part.
+
+    One that writes only to tables that are left out is none of them: it keeps a full text index, say, and has
+    to fire for what apply writes, too.
+
+    Args:
+        without: tables that are going to be left out, besides those that are on record.
+    """
+    left_out = sqlite_left_out(connection) | set(without)
+    return [
+        ForeignTrigger(Side.SQLITE, table, name)
+        for table, name, sql in connection.execute(_ON_SQLITE).fetchall()
+        if takes_part(table)
+        and table not in left_out
+        and not _stays_outside(connection, table, sql, left_out)
+    ]
+
+
+def _stays_outside(connection: sqlite3.Connection, table: str, sql: str, left_out: Collection[str]) -> bool:
+    """Whether all that the triggers of a table write are tables that are left out; one that may refuse does not."""
+    if not left_out or "RAISE" in sql.upper():
+        return False
+    written: set[str] = set()
+
+    def note(action: int, target: str | None, _column: Any, _schema: Any, trigger: str | None) -> int:
+        if action in _WRITES and trigger is not None and not trigger.startswith("st_") and target is not None:
+            written.add(target)
+        return sqlite3.SQLITE_OK
+
+    columns = [
+        name
+        for _, name, *_, hidden in connection.execute(f"PRAGMA table_xinfo({quote(table)})")
+        if not hidden
+    ]
+    same = ", ".join(f"{quote(name)} = {quote(name)}" for name in columns)
+    connection.set_authorizer(note)
+    try:  # compiling a statement compiles what it sets off; none is run
+        connection.execute(f"EXPLAIN INSERT INTO {quote(table)} DEFAULT VALUES")
+        connection.execute(f"EXPLAIN UPDATE {quote(table)} SET {same}")
+        connection.execute(f"EXPLAIN DELETE FROM {quote(table)}")
+    except sqlite3.Error:
+        return False
+    finally:
+        connection.set_authorizer(None)
+    return bool(written) and written <= set(left_out)
+
+
+def release_sqlite(connection: sqlite3.Connection) -> None:
+    """Take the condition on `applying` from triggers of the application's own, in the caller's write transaction.
+
+    It reads a table of ours: without it every write that sets such a trigger off would fail.
+    """
+    for name, sql in connection.execute(
+        f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND NOT {OURS_ON_SQLITE} ORDER BY name"
+    ).fetchall():
+        if (released := _APPLYING.sub("0", sql)) != sql:
+            connection.execute(f"DROP TRIGGER {quote(name)}")
+            connection.execute(released)
 
 
 def foreign_on_postgres(connection: psycopg.Connection[Any]) -> list[ForeignTrigger]:

@@ -20,7 +20,7 @@ from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, quote
 from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
-from app.db.sides.capture.foreign import OURS_ON_SQLITE
+from app.db.sides.capture.foreign import OURS_ON_SQLITE, release_sqlite
 from app.db.sides.locks import WRITER_LOCK
 
 # Class 55, "not in the state that this takes": every driver makes an operational error of it.
@@ -148,6 +148,7 @@ def remove_sqlite(connection: sqlite3.Connection) -> None:
     """Remove every trigger and bookkeeping table, in the caller's write transaction."""
     for name in _existing(connection):
         connection.execute(f"DROP TRIGGER {quote(name)}")
+    release_sqlite(connection)
     for name in tables.names(Side.SQLITE):
         connection.execute(f"DROP TABLE IF EXISTS {quote(name)}")
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'st_change_log'")
