@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -23,15 +24,22 @@ class Stage:
     Args:
         workers: worker processes of a backend.
         seed: for the database that is made.
+        postgres: makes the server in a folder; None: the embedded one, in a folder of its own.
     """
 
-    def __init__(self, *, workers: int = 2, seed: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int = 2,
+        seed: int = 1,
+        postgres: Callable[[Path], EmbeddedPostgres] | None = None,
+    ) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="st-load-"))
         self.sqlite_path = self.base / "sigma_trader.db"
         self.ledger_path = self.base / "ledger.jsonl"
         self.backend_log = self.base / "backend.log"
         self.migrate_log = self.base / "st-migrate.log"
-        self.postgres = EmbeddedPostgres()
+        self.postgres = postgres(self.base) if postgres else EmbeddedPostgres()
         self.postgres_url = ""
         self.origin = f"the database made with seed {seed}"
         self.users: list[str] = []

@@ -39,7 +39,7 @@ def test_the_server_starts_with_our_configuration(tmp_path: Path) -> None:
             "SELECT f.name, f.applied, s.setting "
             "FROM pg_file_settings f LEFT JOIN pg_settings s ON lower(s.name) = lower(f.name)"
         ).fetchall()
-    assert len(rows) == len(re.findall(r"^\w+ = ", config_text(), re.MULTILINE))
+    assert len(rows) == len(re.findall(r"^[\w.]+ = ", config_text(), re.MULTILINE))
     assert [name for name, applied, _ in rows if not applied] == ["listen_addresses"]
     settings = {name: setting for name, _, setting in rows}
     assert settings["timezone"] == "UTC"

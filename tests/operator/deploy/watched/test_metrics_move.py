@@ -16,7 +16,7 @@ from app.db.session.runtime import runtime
 from app.db.switch.state.readiness import ApplyState
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, write_alert
-from tests.operator.deploy.servers import execute
+from tests.operator.deploy.servers import DEPLOY, execute
 from tests.support.pairs import connect, wait_until
 
 
@@ -117,7 +117,7 @@ def test_apply_that_stands_still_shows_with_the_reason(
 
 
 def test_every_alert_asks_for_a_metric_that_exists() -> None:
-    rules = (Path(__file__).resolve().parents[3] / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8")
+    rules = (DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
     asked = set(re.findall(r"\bst_[a-z_]+", rules))
     exported = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
     families = {metric.name for metric in REGISTRY.collect()}
