@@ -47,6 +47,9 @@ model: setup  ## Explore the protocol's model completely, broken variants includ
 ha: setup  ## Patroni, etcd and HAProxy: leaders die, freeze and hand over under webhooks (docs/ha.md says what it needs)
 	$(BIN)/python -m pytest tests/operator/deploy/ha -m "long or not long" -rs -s $(ARGS)
 
+image:  ## The steps of the Dockerfile in an empty folder, without a container engine, until the backend is ready
+	$(PYTHON) deploy/rehearse.py
+
 drill: setup  ## Back PostgreSQL up under webhooks, lose a table, restore the moment before (Debian: postgresql, pgbackrest)
 	$(BIN)/python -m loadtests.run.drill $(ARGS)
 
@@ -92,7 +95,7 @@ load: setup  ## Whole moves under every load profile, with verdict and reports (
 burst: setup  ## All alerts of a bar within a second, in every mode (ARGS="--quick", "--before PATH", "--json FILE")
 	$(BIN)/python -m loadtests.burst $(ARGS)
 
-.PHONY: help setup env demo apps test modes fault race property model ha drill lint docs postgres man lock oldest bench load burst
+.PHONY: help setup env demo apps test modes fault race property model ha drill image lint docs postgres man lock oldest bench load burst
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-GENERATED = ("POSTGRES_PASSWORD", "ST_CRYPTO_KEY", "ST_TRADINGVIEW_WEBHOOK_SECRET", "ST_ADMIN_PASSWORD")
+GENERATED = (
+    "POSTGRES_PASSWORD", "BACKUP_PASS", "GRAFANA_PASSWORD",
+    "ST_CRYPTO_KEY", "ST_TRADINGVIEW_WEBHOOK_SECRET", "ST_ADMIN_PASSWORD",
+)  # fmt: skip
 
 
 def filled(example: str) -> str:

@@ -26,7 +26,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encod
 EXAMPLE = ROOT / ".env.example"
 _LITERAL = re.compile(r"[\"'](ST_[A-Z][A-Z0-9_]*[A-Z0-9])[\"']")
 _EXAMPLE_LINE = re.compile(r"^#?([A-Z][A-Z0-9_]+)=", re.MULTILINE)
-FOR_COMPOSE = {"POSTGRES_PASSWORD"}
+FOR_COMPOSE = {"POSTGRES_PASSWORD", "POSTGRES_ARCHIVE_MODE", "BACKUP_PASS", "GRAFANA_PASSWORD"}
 # Facts that commands of the operator's find in their environment: told, and never read.
 TOLD = {"ST_PRIMARY", "ST_SIDE", "ST_SIDE_ROLE", "ST_EPOCH", "ST_SQLITE_FILE"}
 
@@ -66,6 +66,7 @@ def test_what_the_example_shows_is_the_default(monkeypatch: pytest.MonkeyPatch) 
 def test_compose_uses_only_settings_that_exist() -> None:
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     used = set(re.findall(r"\$\{([A-Z_]+)", text)) | set(re.findall(r"\b(ST_[A-Z_]+):", text))
+    used |= {secret["environment"] for secret in COMPOSE["secrets"].values()}
     assert used
     assert used <= settings_that_exist() | FOR_COMPOSE
     assert used <= set(dotenv_values(EXAMPLE))
@@ -75,7 +76,7 @@ def commands() -> list[list[str]]:
     found = [
         shlex.split(service["command"])
         for service in COMPOSE["services"].values()
-        if isinstance(service.get("command"), str)
+        if isinstance(service.get("command"), str) and not service["command"].startswith("--")
     ]
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     return [*found, yaml.safe_load(dockerfile.rpartition("CMD ")[2])]
@@ -90,6 +91,10 @@ def test_its_commands_exist(command: list[str]) -> None:
         assert (
             (ROOT / rest[rest.index("--app-dir") + 1] / module.replace(".", "/")).with_suffix(".py").is_file()
         )
+    elif program == "python3":
+        keeper = ROOT / "deploy" / "backup" / Path(first).name
+        named = set(re.findall(r'add_argument\("(--\w+)"', keeper.read_text(encoding="utf-8")))
+        assert {word for word in rest if word.startswith("--")} <= named
     elif program == "python":
         assert (first, rest[0]) == ("-m", "app.run")
         assert Role(rest[1])
@@ -116,6 +121,32 @@ def test_nothing_is_open_to_the_network_by_default() -> None:
     for service in COMPOSE["services"].values():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_service_is_closed_limited_and_watched(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert (
+        service["mem_limit"]
+        and service["pids_limit"]
+        and service["restart"] in ("unless-stopped", "on-failure")
+    )
+    assert service["healthcheck"].get("test") or name == "worker"
+    ours = str(service.get("image", "")).startswith("sigmatrader-")
+    assert service.get("user") == (
+        "postgres" if ours else None
+    )  # the other images name their user themselves
+
+
+def test_a_secret_is_a_file_and_every_one_is_made() -> None:
+    text = (ROOT / "deploy" / "make_env.py").read_text(encoding="utf-8")
+    for name, secret in COMPOSE["secrets"].items():
+        assert f'"{secret["environment"]}"' in text
+        users = [service for service in COMPOSE["services"].values() if name in service.get("secrets", ())]
+        assert users
+        assert not [s for s in users if secret["environment"] in (s.get("environment") or {})]
 
 
 def test_backends_and_workers_share_the_file_and_differ_in_the_command_only() -> None:

@@ -57,7 +57,7 @@ FIRES: dict[str, dict[str, str]] = {
     "TransactionOpenForLong": {'pg_connections_oldest_transaction_seconds{state="idle"}': "301x120"},
     "LockWaits": {"pg_lock_waits_longest_seconds": "6x120"},
     "Deadlocks": {"pg_db_deadlocks_total": GROWS},
-    "CheckpointsTooOften": {"pg_checkpoints_requested_total": GROWS},
+    "CheckpointsTooOften": {"pg_log_checkpoint_at_seconds": GROWS},
     "SortsOnDisk": {"pg_db_temp_bytes_total": "0+1000000000x120"},
     "DeadRows": {'pg_tables_dead_rows{name="orders"}': "20000x120"},
     "TransactionIdsRunOut": {"pg_db_frozen_age": "1100000000x120"},

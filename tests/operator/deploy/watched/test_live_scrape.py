@@ -92,7 +92,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         stage.postgres.settings |= {"shared_preload_libraries": PRELOADED}
         stage.set_up()
         sql = (DEPLOY / "postgres" / "monitoring.sql").read_text(encoding="utf-8")
-        execute(stage.postgres_url, [line for line in sql.split(";") if line.strip()])
+        execute(
+            stage.postgres_url,
+            [*filter(str.strip, sql.split(";")), "ALTER ROLE sigma_monitor PASSWORD 'monitor'"],
+        )
         assert stage.migrate().run("run").exit == 0
 
         def start(command: list[str], **env: str) -> None:
@@ -106,7 +109,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         options = _exporter_options()
         start(
             [str(find("prometheus-postgres-exporter")), *options, f"--web.listen-address=127.0.0.1:{targets['postgresql']}"],
-            DATA_SOURCE_NAME=f"{stage.postgres.dsn(DATABASE)} sslmode=disable",
+            DATA_SOURCE_NAME=f"host=127.0.0.1 port={stage.postgres.port} user=sigma_monitor password=monitor "
+            f"dbname={DATABASE} sslmode=disable",
         )  # fmt: skip
         start(
             [
@@ -119,7 +123,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         backend = stage.backend().start()
         targets["sigmatrader"] = backend.port
         signals = Signals(fresh_run(), stage.users, seed=1)
-        sender = Sender(signals, WEBHOOK_SECRET, Ledger(stage.ledger_path), target=backend.port, rate=20)
+        ledger = Ledger(stage.ledger_path)
+        open_.callback(ledger.close)
+        sender = Sender(signals, WEBHOOK_SECRET, ledger, target=backend.port, rate=20)
         sender.start()
         open_.callback(sender.stop)
         watching = Prometheus(folder, targets)
