@@ -146,7 +146,7 @@ def test_a_secret_is_a_file_and_every_one_is_made() -> None:
         assert f'"{secret["environment"]}"' in text
         users = [service for service in COMPOSE["services"].values() if name in service.get("secrets", ())]
         assert users
-        assert not [s for s in users if secret["environment"] in (s.get("environment") or {})]
+        assert not [s for s in users if (s.get("environment") or {}).get(secret["environment"])]
 
 
 def test_backends_and_workers_share_the_file_and_differ_in_the_command_only() -> None:

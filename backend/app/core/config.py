@@ -23,6 +23,7 @@ TRUTHY = frozenset({"1", "true", "yes", "on"})
 
 # An exported but empty variable means "none" for these, even where a .env file has a value.
 _BLANK_IS_NONE = ("crypto_key", "tradingview_webhook_secret", "admin_username", "admin_password")
+_SECRETS = ("crypto_key", "tradingview_webhook_secret", "admin_password")
 
 
 class Role(StrEnum):
@@ -113,6 +114,15 @@ def _apply_process_variables(settings: Settings) -> None:
         settings.risk_engine_v2_enabled = is_truthy(flag)
 
 
+def _apply_secret_files(settings: Settings) -> None:
+    """What is still missing comes from the file of its name in ST_SECRETS_DIR: a container's secret, a credential."""
+    folder = os.environ.get("ST_SECRETS_DIR", "").strip()
+    for name in _SECRETS if folder else ():
+        file = Path(folder) / f"st_{name}"
+        if not getattr(settings, name) and file.is_file():
+            setattr(settings, name, file.read_text(encoding="utf-8").strip() or None)
+
+
 def _apply_test_overrides(settings: Settings) -> None:
     """Keep a test run away from the real database and from the real administrator."""
     settings.admin_username = None
@@ -136,6 +146,7 @@ def get_settings() -> Settings:
     kept: dict[str, Any] = {} if flag is None else {"risk_engine_v2_enabled": is_truthy(flag)}
     settings = Settings(_env_file=_env_files(), **kept)  # type: ignore[call-arg]
     _apply_process_variables(settings)
+    _apply_secret_files(settings)
     if running_under_pytest():
         _apply_test_overrides(settings)
     return settings

@@ -64,7 +64,8 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "Outside of development no answer": (f"{ANSWERS}::test_only_development_shows_a_stack_trace",),
     "`PYTEST_CURRENT_TEST`": (f"{START}::test_a_variable_of_a_test_run_opens_nothing_in_a_deployment",),
     "`make env` writes a `.env`": (f"{START}::test_make_env_writes_secrets_once",),
-    "`compose.yaml` does not start": (f"{START}::test_compose_asks_for_every_secret",),
+    "`compose.yaml` hands": (f"{START}::test_compose_hands_every_secret_over_as_a_file",),
+    "A secret may be a file": (f"{START}::test_a_secret_may_be_a_file",),
 }
 # The threat in the table's first column: the tests of its cell "what holds".
 CELLS: dict[str, tuple[str, ...]] = {

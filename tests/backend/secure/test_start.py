@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.core import config
 from app.core import secrets as start_secrets
 from app.core.config import Settings
 from app.core.secrets import MissingSecrets, missing_secrets, require_secrets, say_what_is_open
@@ -158,12 +159,28 @@ def test_make_env_writes_secrets_once(tmp_path: Path) -> None:
     assert "\tpython3 deploy/make_env.py" in (ROOT / "Makefile").read_text().replace("$(PYTHON)", "python3")
 
 
-def test_compose_asks_for_every_secret() -> None:
+def test_a_secret_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, "")
+        (tmp_path / name.lower()).write_text(f"{value}\n", encoding="utf-8")
+    monkeypatch.setenv("ST_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("ST_CRYPTO_KEY", "the variable wins")
+    monkeypatch.setattr(config, "running_under_pytest", lambda: False)
+    settings = config.get_settings.__wrapped__()
+    assert settings.crypto_key == "the variable wins"
+    assert settings.admin_password == SECRETS["ST_ADMIN_PASSWORD"]
+    assert settings.tradingview_webhook_secret == SECRETS["ST_TRADINGVIEW_WEBHOOK_SECRET"]
+
+
+def test_compose_hands_every_secret_over_as_a_file() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    for service in ("backend", "worker"):
+    for service in ("backend", "worker", "jobs", "scheduler"):
         environment = compose["services"][service]["environment"]
-        assert all(environment[name].startswith(f"${{{name}:?") for name in SECRETS)
+        assert environment["ST_SECRETS_DIR"] == "/run/secrets"
+        for name in SECRETS:
+            assert environment[name] == "" and name.lower() in compose["services"][service]["secrets"]
+            assert compose["secrets"][name.lower()] == {"environment": name}
         assert environment["ST_ENVIRONMENT"] == "${ST_ENVIRONMENT:-prod}"
-    assert compose["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"].startswith(
-        "${POSTGRES_PASSWORD:?"
-    )
+        assert "${POSTGRES_PASSWORD:?" in environment["ST_SHADOW_DATABASE_URL"]
+    file = compose["services"]["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"]
+    assert compose["secrets"][Path(file).name] == {"environment": "POSTGRES_PASSWORD"}

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -79,6 +80,8 @@ class Prometheus:
                 return list(json.load(answer)["data"]["result"])
         except urllib.error.HTTPError as error:
             with error:
+                if error.code == 503:  # it is starting
+                    return []
                 raise AssertionError(f"{expression}: {error.read().decode()}") from None
         except OSError:
             return []
