@@ -24,6 +24,8 @@ LAG_SECONDS = Gauge(
 )
 APPLIED = Counter("st_applied_changes", "Log entries applied to the shadow by this process")
 ROUNDS = Counter("st_apply_rounds", "Rounds of apply by this process", ["outcome"])
+for _outcome in ("applied", "empty", "standing", "failed"):
+    ROUNDS.labels(_outcome)  # a series that begins with its first event is never seen to grow by it
 ROUND_SECONDS = Histogram(
     "st_apply_round_seconds",
     "Duration of a round that had something to do",

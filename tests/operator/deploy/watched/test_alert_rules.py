@@ -59,7 +59,7 @@ FIRES: dict[str, dict[str, str]] = {
     "Deadlocks": {"pg_db_deadlocks_total": GROWS},
     "CheckpointsTooOften": {"pg_log_checkpoint_at_seconds": GROWS},
     "SortsOnDisk": {"pg_db_temp_bytes_total": "0+1000000000x120"},
-    "DeadRows": {'pg_tables_dead_rows{name="orders"}': "20000x120"},
+    "DeadRows": {'pg_tables_dead_rows{name="orders"}': "16001x120"},
     "TransactionIdsRunOut": {"pg_db_frozen_age": "1100000000x120"},
     "StandbyBehind": {"pg_standbys_behind_bytes": "65000000x120"},
     "LogNotArchived": {"pg_archiver_waiting": "9x120"},

@@ -31,7 +31,8 @@ from tests.support.pairs import wait_until
 from tests.support.programs import find
 
 PRELOADED = "pg_stat_statements,auto_explain"
-COMPARISON = re.compile(r"\s*(?:==|[<>]=?)\s*[\d.e* +]+$")
+COMPARED = re.compile(r"\s+(?:and on\(\)|==|[<>]=?)\s+")
+NUMBER = re.compile(r"[\d.e* +]+")
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 pytestmark = [
     pytest.mark.needs_program("prometheus"),
@@ -43,8 +44,8 @@ def asked() -> dict[str, str]:
     """Every expression by where it stands; of an alert what is compared, since a quiet alert answers nothing."""
     found = {}
     for name, rule in RULES.items():
-        for number, part in enumerate(re.split(r"\s+and on\(\)\s+", rule["expr"])):
-            found[f"{name} {number}"] = COMPARISON.sub("", part)
+        parts = [part for part in COMPARED.split(rule["expr"]) if not NUMBER.fullmatch(part)]
+        found |= {f"{name} {number}": part for number, part in enumerate(parts)}
     for file in DASHBOARDS:
         for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
             for target in panel.get("targets", ()):
@@ -91,7 +92,7 @@ class Prometheus:
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A pair in sync mode under webhooks, the exporter, the keeper, and Prometheus, all running."""
     folder = tmp_path_factory.mktemp("watched")
-    with ExitStack() as open_, Stage(workers=1) as stage:
+    with Stage(workers=1) as stage, ExitStack() as open_:
         stage.postgres.settings |= {"shared_preload_libraries": PRELOADED}
         stage.set_up()
         sql = (DEPLOY / "postgres" / "monitoring.sql").read_text(encoding="utf-8")
@@ -123,7 +124,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 f"127.0.0.1:{targets['backup']}",
             ]
         )
-        backend = stage.backend().start()
+        backend = stage.backend(stage.env(ST_WEBHOOK_DISPATCH="queue")).start()
         targets["sigmatrader"] = backend.port
         signals = Signals(fresh_run(), stage.users, seed=1)
         ledger = Ledger(stage.ledger_path)
