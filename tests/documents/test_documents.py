@@ -22,6 +22,12 @@ PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
 ]
 MADE_AT_START = ("backend/.env.generated",)  # by the application, never in the repository
+MODULES = [
+    f"/{path.relative_to(ROOT).as_posix()}"
+    for folder in ("backend", "deploy", "docs", "loadtests", "migration", "st_migrate", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+]
+OF_OTHERS = ("manage.py", "shop.py", "setup.py", "app/report.py")  # examples; setup.py is ours, at the top
 _FENCED = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
 _CALL = re.compile(r"(?:st-migrate|python -m migration) +([^#|;&]*)")
@@ -99,6 +105,8 @@ def test_files_and_folders_of_the_project_exist(page: Path) -> None:
     for piece in code(page):
         for path in re.findall(rf"(?<![\w/.:-])((?:{folders})/[\w./-]*\w)", piece):
             assert (ROOT / path).exists() or path in MADE_AT_START, path
+        for path in re.findall(r"(?<![\w/.:-])(?:app/)?[\w/]*\w\.py\b", piece):
+            assert any(known.endswith(f"/{path}") for known in MODULES) or path in OF_OTHERS, path
 
 
 def test_the_tests_that_limits_names_exist() -> None:

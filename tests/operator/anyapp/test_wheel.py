@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
+import psycopg
 import pytest
 from typer.main import get_command
 
 from loadtests.stage.embedded import free_port
 from migration.common.examples import EXAMPLES, manual
 from migration.verbs.cli import app
-from tests.operator.anyapp.conftest import Stranger
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -87,24 +88,6 @@ def _run(program: Path, folder: Path, *arguments: str, code: int = 0) -> str:
     return done.stdout
 
 
-def test_an_unknown_application_moves_from_an_empty_folder(
-    installed: Path, stranger: Callable[..., Stranger], tmp_path: Path
-) -> None:
-    application = stranger()
-    empty = tmp_path / "empty"
-    (empty / "app").mkdir(parents=True)  # an application's own packages of these names do not count
-    (empty / "app" / "__init__.py").write_text("raise RuntimeError('not ours')")
-    (empty / "migration.py").write_text("raise RuntimeError('not ours')")
-    sides = ("--sqlite", str(application.path), "--postgres", application.url, "--json")
-    for verb in ("preflight", "run", "status", "cutover"):
-        answer = json.loads(_run(installed, empty, verb, *sides))
-        assert answer["exit_code"] == 0
-    application.pg("INSERT INTO person (role_id, name) VALUES (2, 'Grace')")
-    for verb in (["worker", "--until-drained"], ["verify"], ["complete", "--yes"]):
-        _run(installed, empty, *verb, *sides)
-    assert application.lite("SELECT name FROM person ORDER BY id") == [("Ada",), (None,), ("Grace",)]
-
-
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"```(sh)?\n(.*?)```", re.DOTALL)
 
@@ -114,47 +97,58 @@ def _shape(text: str) -> str:
     return re.sub(r"/\S*/|[\dTZ.]*\d[\dTZ.]*", "~", text)
 
 
-def test_the_tutorial_goes_word_by_word(installed: Path, tmp_path: Path) -> None:
-    port = free_port()
-    # The first two blocks need the network and a second terminal: the wheel is installed, the server started here.
-    (_, install), (_, server), *blocks = _BLOCK.findall(TUTORIAL)
-    assert "pip install '.[console]'" in install and server == "make postgres\n"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loadtests.stage.embedded", str(port)], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    console = tmp_path / "console.log"
+def _as_script(blocks: list[tuple[str, str]], port: int) -> tuple[str, list[str]]:
+    """The blocks of commands, with this server's port, and the lines of output that the tutorial shows."""
+    # What the extra `console` brings comes from here; all else needs only what the wheel declares.
+    console = f"PYTHONPATH={sysconfig.get_path('purelib')} st-migrate console 2>console.log >&2 & tab=$!"
     lines = ["set -eu", "trap 'kill $(jobs -p) $(cat shop.pid) 2>/dev/null || true' EXIT"]
     shown: list[str] = []
     for is_command, text in blocks:
         if text == "st-migrate console\n":
             lines += [
-                f"st-migrate console 2>{console} >&2 & tab=$!",
-                f"until grep -q token= {console}; do sleep 0.1; done",
+                console,
+                "until grep -q token= console.log; do sleep 0.1; done",
+                "kill -INT $tab; wait $tab",
             ]
-            lines += ["kill -INT $tab", "wait $tab"]
         elif is_command:
-            lines += [text.replace(":5433/", f":{port}/").replace("~/shop", str(tmp_path))]
+            lines.append(text.replace(":5433/", f":{port}/").replace("~/shop", "."))
         else:
             shown += text.splitlines()
+    return "\n".join(lines), shown
+
+
+def test_the_tutorial_goes_word_by_word_with_the_installed_tool(installed: Path, tmp_path: Path) -> None:
+    port = free_port()
+    # The first two blocks need the network and a second terminal: the wheel is installed, the server started here.
+    (_, install), (_, server), *blocks = _BLOCK.findall(TUTORIAL)
+    assert "pip install '.[console]'" in install and server == "make postgres\n"
+    script, shown = _as_script(blocks, port)
+    (tmp_path / "app").mkdir()  # an application's own packages of these names do not count
+    (tmp_path / "app" / "__init__.py").write_text("raise RuntimeError('not ours')")
+    (tmp_path / "migration.py").write_text("raise RuntimeError('not ours')")
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("ST_", "PYTHON"))}
+    mine["PATH"] = f"{installed.parent}:{mine['PATH']}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtests.stage.embedded", str(port)], cwd=ROOT, stdout=subprocess.PIPE
+    )
     try:
         assert process.stdout is not None
-        assert f":{port}/shop" in process.stdout.readline().decode()
-        # What the extra `console` brings comes from here.
-        mine = {name: value for name, value in os.environ.items() if not name.startswith("ST_")}
-        mine |= {
-            "PATH": f"{installed.parent}:{os.environ['PATH']}",
-            "PYTHONPATH": sysconfig.get_path("purelib"),
-        }
+        url = process.stdout.readline().decode().strip()
+        assert url.endswith(f":{port}/shop")
         done = subprocess.run(
-            ["bash", "-mc", "\n".join(lines)], cwd=tmp_path, env=mine, capture_output=True, text=True,
-            timeout=110,
-        )  # fmt: skip
+            ["bash", "-mc", script], cwd=tmp_path, env=mine, capture_output=True, text=True, timeout=110
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        with closing(sqlite3.connect(tmp_path / "app.db")) as file, psycopg.connect(url) as postgres:
+            query = "SELECT id, item, cents FROM sale ORDER BY id"
+            on_sqlite, on_postgres = file.execute(query).fetchall(), postgres.execute(query).fetchall()
     finally:
         process.terminate()
         process.communicate(timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
     said = {_shape(line) for line in (done.stdout + done.stderr).splitlines()}
     assert [line for line in shown if _shape(line) not in said] == []
+    assert len(on_sqlite) > 20  # sold on both sides; the shop went on after `complete`
+    assert on_postgres[: len(on_sqlite)] == on_sqlite
 
 
 def test_readme_shows_what_the_tutorial_does() -> None:
