@@ -22,6 +22,7 @@ from typing import Any
 
 from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Pair
+from migration.common.trail import CALLED_BY
 
 LINES = 60
 TICKET_S = 300.0
@@ -193,7 +194,12 @@ class Actions:
             f"ST_{_DATABASE}": f"sqlite:///{self._pair.path}",
             f"ST_{_SHADOW}": self._pair.postgres.render_as_string(hide_password=False),
         }
-        return {**os.environ, **urls, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        return {
+            **os.environ,
+            **urls,
+            CALLED_BY: "console",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -144,8 +144,7 @@ class Collector:
         }
         if found.postgres.reachable:
             rest["health"]["postgres"] = postgres_health(stores)
-            if found.postgres.control is not None:
-                rest["history"] = last_events(stores.postgres, EVENTS)
+        rest["history"] = last_events(stores, EVENTS, ask_postgres=found.postgres.reachable)
         return rest
 
     def _rates(self, stores: Stores, found: status.Status) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.state.readiness import open_points
+from migration.common.trail import keep_events
 from migration.fill.before import origin
 from migration.switch import retired
 
@@ -73,6 +74,7 @@ def end(stores: Stores, verb: str, *, unfence: bool, report: Report) -> Ended:
     Raises:
         Refused: for complete: the shadow is not equal, or not known to be; for both: a switch is under way.
         NotPrepared: only one side carries a control row, or they belong to different pairs.
+        SwitchError: the history cannot be kept; nothing of PostgreSQL's bookkeeping is gone.
     """
     ours, theirs = controls(stores)
     if ours is None and theirs is None:
@@ -87,6 +89,7 @@ def end(stores: Stores, verb: str, *, unfence: bool, report: Report) -> Ended:
     mode = clean_sqlite(stores.sqlite, plan)
     report("SQLite is clean")
     failpoint(Failpoint.COMPLETE_SQLITE)
+    keep_events(stores)
     not_standing = _clean_postgres(stores, plan)
     report("PostgreSQL is clean")
     return Ended(plan, mode, not_standing)

@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 
 from migration.verbs import console as verbs_console
+from migration.verbs import ends as verbs_ends
 from migration.verbs import frame
 from migration.verbs import lint as verbs_lint
 from migration.verbs import move as verbs_move
-from migration.verbs import offline as verbs_offline
 from migration.verbs import schema as verbs_schema
 from migration.verbs import switch as verbs_switch
 from migration.verbs import watch as verbs_watch
@@ -45,8 +45,8 @@ def common(
 
 
 verbs_move.register(app)
-verbs_offline.register(app)
 verbs_switch.register(app)
+verbs_ends.register(app)
 verbs_watch.register(app)
 verbs_schema.register(app)
 verbs_lint.register(app)

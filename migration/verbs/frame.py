@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import inspect
 import os
+import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +22,7 @@ from pydantic import ValidationError
 
 from app.db.common.errors import ConfigurationError, NotPrepared, SwitchError
 from app.db.common.settings import database_url, load_settings
-from app.db.common.urls import Pair, parse_url
+from app.db.common.urls import Pair, Side, parse_url
 from app.db.sides.stores import Stores
 from app.db.switch.moments import Moments
 from migration.common import sides
@@ -28,6 +31,7 @@ from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit, Outcome
 from migration.common.plain import any_encoding, argument, plain
 from migration.common.render import Renderer
+from migration.common.trail import READ_ONLY, Recorded
 
 SqliteOption = Annotated[
     str | None,
@@ -44,6 +48,7 @@ ProgressOption = Annotated[
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 
+_WORDS: ContextVar[Sequence[str]] = ContextVar("words", default=())
 _COMMON = [
     inspect.Parameter("sqlite", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SqliteOption),
     inspect.Parameter("postgres", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PostgresOption),
@@ -135,7 +140,10 @@ class Call:
         self.render.line(redact(line, self._secrets()))
 
     def run(self, body: Callable[[], Outcome]) -> int:
-        """Do the work; whatever happens, print one result and return the exit code."""
+        """Do the work; whatever happens, record it, print one result and return the exit code."""
+        kept = self._recorded()
+        if kept is not None and (why := kept.begin()):
+            self.report(why)
         try:
             outcome = body()
         except (Exception, KeyboardInterrupt) as error:
@@ -143,8 +151,26 @@ class Call:
             if self.debug:
                 for line in redact(traceback.format_exc(), self._secrets()).splitlines():
                     print(plain(line), file=sys.stderr)
+        if kept is not None:
+            self._end(kept, outcome)
         self.render.result(self.command, outcome)
         return int(outcome.exit)
+
+    def _recorded(self) -> Recorded | None:
+        """The record of this call; none for a call that only reads, or that names no SQLite file."""
+        if self.command in READ_ONLY:
+            return None
+        with suppress(SwitchError, ValidationError):  # the call itself reports it
+            url = sides.find_sides(self.sqlite, self.postgres).get(Side.SQLITE)
+            if url is not None and (path := Path(str(url.database))).is_file():
+                return Recorded(path, self.command, _WORDS.get(), self._secrets())
+        return None
+
+    def _end(self, kept: Recorded, outcome: Outcome) -> None:
+        with suppress(SwitchError, ValidationError, OSError, sqlite3.Error), self.stores() as stores:
+            kept.tell_postgres(stores, outcome)
+        if why := kept.end(outcome):
+            self.report(why)
 
     def _secrets(self) -> set[str]:
         """Passwords of every URL that is in play, used or not, and the webhook's URL."""
@@ -202,6 +228,7 @@ def main(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run one command line; a wrong one is a result like any other."""
     for stream in (sys.stdout, sys.stderr):
         any_encoding(stream)
+    _WORDS.set([argument(word) for word in arguments])
     try:
         code = app(args=list(arguments), prog_name="st-migrate", standalone_mode=False)
     except typer.Abort:

@@ -24,7 +24,6 @@ from migration.common.outcome import Exit, Outcome
 from migration.common.plain import counted
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
-from migration.fill.before.backup import before_first_cutover
 from migration.fill.prepare import Prepared, prepare
 from migration.fill.worker import Worked, Worker, stop_on_signal, wait_until_prepared
 from migration.preflight import run as preflight
@@ -32,7 +31,7 @@ from migration.preflight.findings.report import Finding, Severity
 from migration.switch import retired, teardown
 from migration.switch.holdings import holdings
 from migration.verbs.frame import Call, verb
-from migration.verbs.switch import MaxPause, YesName, switched
+from migration.verbs.switch import At, Limits, MaxPause, Within, YesName, make_switch, switched, window_of
 from migration.verify import checking
 from migration.verify.repair import Repaired
 from migration.verify.run import VerifyResult
@@ -292,9 +291,16 @@ def run(
     rate: Rate = None,
     workers: Workers = None,
     max_pause_ms: MaxPause = 1500,
+    at: At = "",
+    within: Within = "",
 ) -> Outcome:
     """Prepare, backfill, drain and verify in one go, stopping before the cutover."""
     moments = call.moments()
+    window = window_of(at, within, round(guarded.LIMIT_S))
+    if window and not cutover:
+        raise ConfigurationError(
+            "--at and --within are for --cutover", hint="add --cutover, or leave them out"
+        )
     with call.stores() as stores:
         confirm_discard(call, stores, discard_target, exclude or (), yes)
         primary = prepared_side(call, stores, discard_target, exclude or (), schema)
@@ -315,10 +321,7 @@ def run(
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
         if not cutover:
             return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
-        before_first_cutover(stores, call.pair().path, Side.POSTGRES, call.report)
-        done = guarded.switch(
-            applier, Side.POSTGRES, max_pause_ms=max_pause_ms, report=call.report, moments=moments
-        )
+        done, _ = make_switch(call, applier, Side.POSTGRES, Limits(max_pause_ms, window=window), moments)
         return switched(stores, done, call.report)
 
 

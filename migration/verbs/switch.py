@@ -1,26 +1,28 @@
-"""Verbs that decide who is primary: cutover, rollback, recover, complete, abort."""
+"""Verbs that decide who is primary: cutover, rollback, recover."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from app.db.apply.round import Applier
+from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Side
-from app.db.rows.catalog import names_left_out
 from app.db.sides.stores import Stores
 from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
-from app.db.switch.moments import Moment, Moments
+from app.db.switch.moments import Moments
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.state import readiness
 from app.db.switch.state.writable import strangers
 from migration.common.outcome import Exit, Outcome
 from migration.fill.before.backup import before_first_cutover
-from migration.switch import ending, forced, teardown
+from migration.switch import forced
 from migration.switch import run as switching
 from migration.switch.away import Hooks, while_away
 from migration.verbs.frame import Call, verb
@@ -40,6 +42,20 @@ MaxSeconds = Annotated[
         "--max-seconds", min=1, max=86_400, help="Give up when the switch is not made within this time."
     ),
 ]
+At = Annotated[
+    str,
+    typer.Option(
+        "--at", metavar="TIME", help="Begin at this time: 22:30, or 2026-11-28T22:30 with or without offset."
+    ),
+]
+Within = Annotated[
+    str,
+    typer.Option(
+        "--within",
+        metavar="DURATION|WINDOW",
+        help="Wait for the gates for as long (90m, 1h30m), or from when to when (22:00-23:30), then give up.",
+    ),
+]
 Stop = Annotated[
     str,
     typer.Option(
@@ -57,16 +73,11 @@ Start = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show gates and steps, change nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 YesName = Annotated[
     str | None,
     typer.Option(
         "--yes", metavar="NAME", help="The name of the PostgreSQL database, so that nothing is asked."
     ),
-]
-Unfence = Annotated[
-    bool,
-    typer.Option("--unfence-retired", help="Leave the side that is left behind writable. Dangerous."),
 ]
 
 
@@ -76,8 +87,6 @@ def register(app: typer.Typer) -> None:
         ("cutover", cutover),
         ("rollback", rollback),
         ("recover", recover_verb),
-        ("complete", complete),
-        ("abort", abort),
     ):
         verb(app, name)(function)
 
@@ -87,11 +96,16 @@ def cutover(
     dry_run: DryRun = False,
     max_pause_ms: MaxPause = 1500,
     max_seconds: MaxSeconds = 60,
+    at: At = "",
+    within: Within = "",
     stop: Stop = "",
     start: Start = "",
 ) -> Outcome:
     """Make PostgreSQL the primary. Running processes follow; --stop and --start restart an application that cannot."""
-    return _switch(call, Side.POSTGRES, dry_run, max_pause_ms, max_seconds, Hooks(stop, start))
+    window = window_of(at, within, max_seconds)
+    return _switch(
+        call, Side.POSTGRES, dry_run, Limits(max_pause_ms, max_seconds, window), Hooks(stop, start)
+    )
 
 
 def rollback(
@@ -99,6 +113,8 @@ def rollback(
     dry_run: DryRun = False,
     max_pause_ms: MaxPause = 1500,
     max_seconds: MaxSeconds = 60,
+    at: At = "",
+    within: Within = "",
     stop: Stop = "",
     start: Start = "",
     force: Annotated[
@@ -109,55 +125,107 @@ def rollback(
     ] = False,
 ) -> Outcome:
     """Make SQLite the primary again, by the same protocol mirrored."""
+    window = window_of(at, within, max_seconds)
     if force:
+        if window:
+            raise ConfigurationError("--force does not wait", hint="leave --at and --within out")
         return _force(call, accept_loss and not dry_run)
-    return _switch(call, Side.SQLITE, dry_run, max_pause_ms, max_seconds, Hooks(stop, start))
+    return _switch(call, Side.SQLITE, dry_run, Limits(max_pause_ms, max_seconds, window), Hooks(stop, start))
 
 
-def _switch(
-    call: Call, to: Side, dry_run: bool, max_pause_ms: int, max_seconds: int, hooks: Hooks
-) -> Outcome:
+@dataclass(frozen=True)
+class Limits:
+    """How long writers may wait, how long attempts may be made, and when; `window` is None for at once."""
+
+    max_pause_ms: int
+    max_seconds: float = guarded.LIMIT_S
+    window: switching.Window | None = None
+
+
+def window_of(at: str, within: str, max_seconds: int) -> switching.Window | None:
+    """The window that the options name; raises ConfigurationError."""
+    return switching.window(at, within, max_seconds, datetime.now().astimezone())
+
+
+Done = Moved | Aborted | guarded.Already
+
+
+def make_switch(
+    call: Call, applier: Applier, to: Side, limits: Limits, moments: Moments, hooks: Hooks | None = None
+) -> tuple[Done | switching.GaveUp, float | None]:
+    """Switch, at once or within a window; returns how it ended, and how long the application was away.
+
+    Raises:
+        Refused, SwitchError: see `guarded.switch` and `while_away`.
+    """
+
+    def switch(limit_s: float) -> Done:
+        return guarded.switch(
+            applier,
+            to,
+            max_pause_ms=limits.max_pause_ms,
+            report=call.report,
+            limit_s=limit_s,
+            moments=moments,
+        )
+
+    def ask() -> list[gates.Gate] | guarded.Already:
+        return guarded.evaluate(applier, to, limits.max_pause_ms)
+
+    def attempt(left_s: float) -> tuple[Done, float | None]:
+        began = time.monotonic()
+        before_first_cutover(applier.stores, call.pair().path, to, call.report)
+        limit_s = min(limits.max_seconds, left_s - (time.monotonic() - began)) if limits.window else left_s
+        if limit_s <= 0:
+            raise Refused(
+                "the window closed while SQLite's file was copied", hint="repeat within another window"
+            )
+        if not hooks:
+            return switch(limit_s), None
+        if isinstance(found := ask(), guarded.Already):
+            return found, None
+        gates.require(found)
+        return while_away(hooks, call.pair(), applier.stores, call.report, lambda: switch(limit_s))
+
+    def again(ended: tuple[Done, float | None]) -> str | None:
+        done, away_s = ended
+        return done.reason if isinstance(done, Aborted) and done.retryable and away_s is None else None
+
+    if limits.window is None:
+        return attempt(limits.max_seconds)
+    ended = switching.in_window(limits.window, ask, attempt, again, call.report)
+    return (ended, None) if isinstance(ended, switching.GaveUp) else ended
+
+
+def _switch(call: Call, to: Side, dry_run: bool, limits: Limits, hooks: Hooks) -> Outcome:
     moments = call.moments()
     with call.prepared() as stores:
-        left = _left_behind(stores, to)
+        left = left_behind_by(stores, to)
         if left:
-            call.report(_loss(left, to))
+            call.report(loss_of(left, to))
+        applier = Applier(stores)
         if dry_run:
-            return _planned(guarded.evaluate(Applier(stores), to, max_pause_ms), to, left)
-        before_first_cutover(stores, call.pair().path, to, call.report)
-
-        def switch() -> Moved | Aborted | guarded.Already:
-            return guarded.switch(
-                Applier(stores), to, max_pause_ms=max_pause_ms, report=call.report, limit_s=max_seconds,
-                moments=moments,
-            )  # fmt: skip
-
-        if not hooks:
-            done = switch()
-            outcome = switched(stores, done, call.report)
-            return _with(outcome, left) if isinstance(done, Moved) else outcome
-        found = guarded.evaluate(Applier(stores), to, max_pause_ms)
-        if isinstance(found, guarded.Already):
-            return _already(found, [])
-        gates.require(found)
-        done, away_s = while_away(hooks, call.pair(), stores, call.report, switch)
+            return _planned(guarded.evaluate(applier, to, limits.max_pause_ms), to, left)
+        done, away_s = make_switch(call, applier, to, limits, moments, hooks)
         outcome = switched(stores, done, call.report)
-        outcome = _with(outcome, left) if isinstance(done, Moved) else outcome
+        outcome = with_left_behind(outcome, left) if isinstance(done, Moved) else outcome
+    if away_s is None:
+        return outcome
     message = f"{outcome.message}; the application was away for {away_s:.1f} s"
     return replace(outcome, message=message, data={**outcome.data, "away_s": round(away_s, 3)})
 
 
-def _with(outcome: Outcome, left: list[dict[str, str]]) -> Outcome:
+def with_left_behind(outcome: Outcome, left: list[dict[str, str]]) -> Outcome:
     return replace(outcome, data={**outcome.data, "left_behind": left})
 
 
-def _left_behind(stores: Stores, primary: Side) -> list[dict[str, str]]:
+def left_behind_by(stores: Stores, primary: Side) -> list[dict[str, str]]:
     """Rows that only the other side holds, once this one is primary."""
     found = readiness.left_behind(stores.postgres.connection, primary.other)
     return [{"table": table, "key": key} for table, key in found]
 
 
-def _loss(left: list[dict[str, str]], primary: Side) -> str:
+def loss_of(left: list[dict[str, str]], primary: Side) -> str:
     named = ", ".join(f"{row['table']} {row['key']}" for row in left[:SHOWN])
     more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
     return f"{len(left)} rows of {primary.other} that {primary} cannot hold stay behind there: {named}{more}"
@@ -179,10 +247,12 @@ def _already(found: guarded.Already, not_valid: list[str]) -> Outcome:
     return Outcome("already_primary", f"{found.primary} is primary at epoch {found.epoch}", data=data)
 
 
-def switched(
-    stores: Stores, done: Moved | Aborted | guarded.Already, report: Callable[[str], None]
-) -> Outcome:
+def switched(stores: Stores, done: Done | switching.GaveUp, report: Callable[[str], None]) -> Outcome:
     """The outcome of a switch; validates PostgreSQL's foreign keys where it is primary."""
+    if isinstance(done, switching.GaveUp):
+        data = {**asdict(done.window), "reasons": list(done.reasons)}
+        message = f"not switched within {done.window}, the old primary takes writes: {done.reasons[0]}"
+        return Outcome("gave_up", message, Exit.FINDINGS, data)
     if isinstance(done, Aborted):
         return _aborted(done)
     on_postgres = done.primary is Side.POSTGRES
@@ -259,75 +329,3 @@ def recover_verb(call: Call) -> Outcome:
         },
     }
     return Outcome(str(found), message, exit_code, data)
-
-
-def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
-    """End dual-write on the current primary. There is no way back after it."""
-    moments = call.moments()
-    with call.stores() as stores:
-        _, arbiter = teardown.controls(stores)
-        left = _left_behind(stores, arbiter.primary) if arbiter else []
-        without = names_left_out(stores.sqlite.connection)
-        if arbiter and without and arbiter.primary is Side.POSTGRES:
-            call.report(f"left out of the move, and only on SQLite: {', '.join(without)}")
-        if arbiter and left:
-            call.report(f"{_loss(left, arbiter.primary)}; nothing names them any more after this")
-        if ending.asks(stores):
-            name = stores.postgres.connection.info.dbname
-            call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
-        ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
-        outcome = _ended(ended, "complete", stores)
-        tell_of_end(moments, ended)
-        if ended.plan is None:
-            return outcome
-        return replace(outcome, data={**_with(outcome, left).data, "left_out": without})
-
-
-def tell_of_end(moments: Moments, ended: teardown.Ended) -> None:
-    """Tell that the move has ended, if this call ended it."""
-    if ended.plan is not None:
-        moments.tell(Moment.AFTER_COMPLETE, primary=ended.plan.primary, epoch=ended.plan.epoch)
-
-
-_COMPLETES = (
-    "This ends dual-write and gives up the way back; does ST_DATABASE_URL name the primary everywhere?"
-)
-_ABORTS = "This gives the move up."
-
-
-def abort(
-    call: Call,
-    yes: YesName = None,
-    unfence_retired: Unfence = False,
-    without_postgres: Annotated[
-        bool, typer.Option("--without-postgres", help="PostgreSQL is lost: clean SQLite alone.")
-    ] = False,
-) -> Outcome:
-    """Give the move up: back to single mode on the current primary."""
-    with call.stores() as stores:
-        if without_postgres:
-            return _ended(teardown.end_without_postgres(stores), "abort", stores)
-        if ending.asks(stores):
-            name = stores.postgres.connection.info.dbname
-            call.confirm_name(_ABORTS, ending.goes(stores, "abort"), name, yes)
-        ended = teardown.end(stores, "abort", unfence=unfence_retired, report=call.report)
-        return _ended(ended, "abort", stores)
-
-
-def _ended(ended: teardown.Ended, verb_name: str, stores: Stores) -> Outcome:
-    plan = ended.plan
-    if plan is None:
-        name = "already_complete" if verb_name == "complete" else "already_single"
-        return Outcome(name, "neither side carries anything of a move")
-    data = {
-        "primary": str(plan.primary),
-        "epoch": plan.epoch,
-        "retired": str(plan.primary.other),
-        "fenced": plan.fence,
-        "copy_dropped": plan.drop_copy,
-        "journal_mode": ended.journal_mode,
-        "not_standing": list(ended.not_standing),
-    }
-    name = "completed" if verb_name == "complete" else "aborted"
-    message = f"{plan.primary} is alone; restart everything with its URL and without ST_SHADOW_DATABASE_URL"
-    return Outcome(name, message, data=data)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.db.apply.round import Applier
 from migration.common.outcome import Outcome
-from migration.common.plain import label, measured, plain, stored
+from migration.common.plain import counted, label, measured, plain, stored
+from migration.common.trail import trail_of
 from migration.verbs.frame import Call, verb
 from migration.watch import quarantine, status
-from migration.watch.history import last_events
+from migration.watch.history import export, read_history
 from migration.watch.orphans_of import orphans_of
 from migration.watch.pausing import set_paused
 from migration.watch.screen import Screen
@@ -76,12 +78,30 @@ def _headline(found: status.Status) -> str:
 
 
 def history(
-    call: Call, limit: Annotated[int, typer.Option("--limit", min=1, help="Newest events to show.")] = 50
+    call: Call,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Newest events to show.")] = 50,
+    export_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", metavar="FILE", help="Write all events to a new file, one JSON object per line."
+        ),
+    ] = None,
 ) -> Outcome:
-    """What happened so far: who, when, what, with what evidence."""
-    with call.prepared() as stores:
-        events = last_events(stores.postgres, limit)
-    return Outcome("history", f"{len(events)} events", data={"events": events})
+    """What happened so far: who, when, which command or event, how it ended. Also without PostgreSQL."""
+    with call.stores() as stores:
+        found = read_history(stores, None if export_to else limit)
+        where = trail_of(stores.sqlite.path)
+    for line in found.missing:
+        call.report(line)
+    if export_to is not None:
+        export(found, export_to)
+    data = {
+        "events": [event.as_json() for event in found.events[-limit:]],
+        "missing": found.missing,
+        "file": str(where),
+    }
+    told = counted(len(found.events), "event") + (f", all written to {export_to}" if export_to else "")
+    return Outcome("history", told, data=data)
 
 
 def pause(call: Call) -> Outcome:

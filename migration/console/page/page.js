@@ -111,7 +111,7 @@ function health(found) {
 function history(events) {
   if (!events || !events.length) { $("history").replaceChildren(make("p", { class: "quiet" }, "Nothing has happened yet.")); return; }
   $("history").replaceChildren(table([["when"], ["what"], ["epoch", "n"], ["who"]], [...events].reverse().map((event) => ({
-    cells: [new Date(event.at * 1000).toLocaleString("en-GB"), event.event, number(event.epoch), event.actor] })), "History"));
+    cells: [new Date(event.at * 1000).toLocaleString("en-GB"), event.evidence.outcome ? `${event.event}: ${event.evidence.outcome}` : event.event, number(event.epoch), event.actor] })), "History"));
 }
 
 function job(found) {

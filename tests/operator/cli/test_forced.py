@@ -119,7 +119,7 @@ def test_abort_without_postgres_is_refused_where_postgres_is_primary(at_stage: A
 def test_verbs_that_need_postgres_say_so_and_change_nothing(at_stage: AtStage) -> None:
     sides = at_stage("verified")
     lost = gone(sides)
-    for verb in ("prepare", "backfill", "verify", "cutover", "pause", "history", "abort"):
+    for verb in ("prepare", "backfill", "verify", "cutover", "pause", "abort"):
         answer = lost.run(verb)
         assert (answer.code, answer.data["error"]) == (3, "ShadowUnavailable"), verb
         assert "cannot be reached" in answer.data["message"] and answer.data["hint"]

@@ -158,7 +158,9 @@ def test_a_switch_to_the_primary_is_done_already(at_stage: AtStage, stage: str, 
 
 def test_history_tells_who_did_what(at_stage: AtStage) -> None:
     events = at_stage("moved").run("history").data["events"]
-    assert [event["event"] for event in events][-2:] == ["switch to postgres begun", "primary postgres"]
+    assert [event["event"] for event in events][-3:] == [
+        "switch to postgres begun", "primary postgres", "command cutover",
+    ]  # fmt: skip
     assert at_stage("moved").run("history", "--limit", "1").data["events"][0]["epoch"] == 2
 
 

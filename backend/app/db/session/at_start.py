@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from contextlib import suppress
 
 import psycopg
 
@@ -23,7 +24,9 @@ from app.db.common.logs import logger
 from app.db.common.settings import Cutover
 from app.db.common.urls import Side
 from app.db.session.runtime import Runtime
+from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
+from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Aborted
 from app.db.switch.guarded import Already, switch
 from app.db.switch.moments import Moments
@@ -78,13 +81,30 @@ def switch_at_start(current: Runtime) -> bool:
         return True
     try:
         with current.stores("st-autoswitch") as stores:
-            return _switch(current, Applier(stores))
+            try:
+                return _switch(current, Applier(stores))
+            except Refused as refused:
+                _record_refusal(stores, current.desired, refused)
+                raise
     except Refused as refused:
         for reason in refused.reasons or (str(refused),):
             log.warning("not switching to %s: %s", current.desired, reason)
     except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
         log.warning("not switching to %s: %s", current.desired, error)
     return current.primary() is current.desired
+
+
+def _record_refusal(stores: Stores, to: Side, refused: Refused) -> None:
+    """Put it into the history, as a command's refusal is; where that cannot be, the log has it."""
+    with suppress(SwitchError, psycopg.Error):
+        epoch = stores.postgres.read_control().epoch
+        with stores.postgres.write() as connection:
+            record(
+                connection,
+                f"refused to switch to {to}",
+                epoch,
+                {"reasons": refused.reasons or [str(refused)]},
+            )
 
 
 def _switch(current: Runtime, applier: Applier) -> bool:

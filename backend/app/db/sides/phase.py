@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
 import time
 from collections.abc import Mapping
@@ -31,9 +32,17 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
 APPLYING_PHASES = frozenset({Phase.COPYING, Phase.REPLICATING})
 
 
+def os_user() -> str:
+    """The user that this process runs as, by the operating system and not by its environment."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
 def actor() -> str:
-    """Who is doing this: host and process, for the history and for refusals."""
-    return f"{socket.gethostname()}/{os.getpid()}"
+    """Who is doing this: user, host and process, for the history and for refusals."""
+    return f"{os_user()}@{socket.gethostname()}/{os.getpid()}"
 
 
 def record(

@@ -25,6 +25,7 @@ class SqliteStore:
     side = Side.SQLITE
 
     def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+        self.path = path
         self.watch = FileWatch(path)
         self.watch.begin()
         self.connection = open_sqlite(path, busy_timeout_ms=busy_timeout_ms)

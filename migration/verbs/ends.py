@@ -1,8 +1,9 @@
-"""Verbs that copy in one go: copy, which moves offline, and backup, which keeps SQLite's file as it is."""
+"""Verbs at the two ends of a move: backup before it, complete and abort after it, and copy, which moves offline."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +12,19 @@ import typer
 from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError
 from app.db.common.urls import Side
+from app.db.rows.catalog import names_left_out
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
 from app.db.switch import guarded
 from app.db.switch.coordinator import Moved
-from app.db.switch.moments import Moments
+from app.db.switch.moments import Moment, Moments
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
 from migration.fill.before import backup
-from migration.switch import retired, teardown
+from migration.switch import ending, retired, teardown
 from migration.switch.freeze import frozen
 from migration.verbs.frame import Call, verb
 from migration.verbs.move import (
@@ -35,14 +37,20 @@ from migration.verbs.move import (
     tell_of_verify,
     telling_of_copy,
 )
-from migration.verbs.switch import YesName, switched, tell_of_end
+from migration.verbs.switch import YesName, left_behind_by, loss_of, switched, with_left_behind
 from migration.verify import checking
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Unfence = Annotated[
+    bool,
+    typer.Option("--unfence-retired", help="Leave the side that is left behind writable. Dangerous."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    verb(app, "copy")(copy)
-    verb(app, "backup")(backup_verb)
+    for name, function in (("backup", backup_verb), ("copy", copy), ("complete", complete), ("abort", abort)):
+        verb(app, name)(function)
 
 
 def backup_verb(
@@ -132,3 +140,75 @@ def _copy_frozen(
 
 
 _OFFLINE_PAUSE_MS = 60_000
+
+
+def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> Outcome:
+    """End dual-write on the current primary. There is no way back after it."""
+    moments = call.moments()
+    with call.stores() as stores:
+        _, arbiter = teardown.controls(stores)
+        left = left_behind_by(stores, arbiter.primary) if arbiter else []
+        without = names_left_out(stores.sqlite.connection)
+        if arbiter and without and arbiter.primary is Side.POSTGRES:
+            call.report(f"left out of the move, and only on SQLite: {', '.join(without)}")
+        if arbiter and left:
+            call.report(f"{loss_of(left, arbiter.primary)}; nothing names them any more after this")
+        if ending.asks(stores):
+            name = stores.postgres.connection.info.dbname
+            call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
+        ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
+        outcome = _ended(ended, "complete", stores)
+        tell_of_end(moments, ended)
+        if ended.plan is None:
+            return outcome
+        return replace(outcome, data={**with_left_behind(outcome, left).data, "left_out": without})
+
+
+def tell_of_end(moments: Moments, ended: teardown.Ended) -> None:
+    """Tell that the move has ended, if this call ended it."""
+    if ended.plan is not None:
+        moments.tell(Moment.AFTER_COMPLETE, primary=ended.plan.primary, epoch=ended.plan.epoch)
+
+
+_COMPLETES = (
+    "This ends dual-write and gives up the way back; does ST_DATABASE_URL name the primary everywhere?"
+)
+_ABORTS = "This gives the move up."
+
+
+def abort(
+    call: Call,
+    yes: YesName = None,
+    unfence_retired: Unfence = False,
+    without_postgres: Annotated[
+        bool, typer.Option("--without-postgres", help="PostgreSQL is lost: clean SQLite alone.")
+    ] = False,
+) -> Outcome:
+    """Give the move up: back to single mode on the current primary."""
+    with call.stores() as stores:
+        if without_postgres:
+            return _ended(teardown.end_without_postgres(stores), "abort", stores)
+        if ending.asks(stores):
+            name = stores.postgres.connection.info.dbname
+            call.confirm_name(_ABORTS, ending.goes(stores, "abort"), name, yes)
+        ended = teardown.end(stores, "abort", unfence=unfence_retired, report=call.report)
+        return _ended(ended, "abort", stores)
+
+
+def _ended(ended: teardown.Ended, verb_name: str, stores: Stores) -> Outcome:
+    plan = ended.plan
+    if plan is None:
+        name = "already_complete" if verb_name == "complete" else "already_single"
+        return Outcome(name, "neither side carries anything of a move")
+    data = {
+        "primary": str(plan.primary),
+        "epoch": plan.epoch,
+        "retired": str(plan.primary.other),
+        "fenced": plan.fence,
+        "copy_dropped": plan.drop_copy,
+        "journal_mode": ended.journal_mode,
+        "not_standing": list(ended.not_standing),
+    }
+    name = "completed" if verb_name == "complete" else "aborted"
+    message = f"{plan.primary} is alone; restart everything with its URL and without ST_SHADOW_DATABASE_URL"
+    return Outcome(name, message, data=data)

@@ -1,0 +1,111 @@
+"""A switch within a window of time: it waits for gates without a fence, begins when they agree, and gives up in the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from app.db.common.errors import ConfigurationError
+from migration.switch import run as switching
+from tests.operator.sides import Sides
+
+AtStage = Callable[[str], Sides]
+NOW = datetime(2026, 11, 28, 21, 0, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+
+
+def rows(sides: Sides) -> list[object]:
+    """All that either side keeps of a switch."""
+    return [
+        read(f"SELECT * FROM {table}")
+        for read in (sides.sqlite, sides.postgres)
+        for table in ("st_control", "st_change_log")
+    ]
+
+
+def test_a_switch_waits_for_its_gates_and_leaves_no_trace_while_it_waits(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = at_stage("verified")
+    sides.postgres("UPDATE st_verify SET mismatches = 1")
+    before, waits = rows(sides), 0
+
+    def waiting(seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        assert 0 <= seconds <= switching.ASK_S
+        assert rows(sides) == before and sides.writable("sqlite")
+        if waits == 2:
+            sides.postgres("UPDATE st_verify SET mismatches = 0")
+
+    monkeypatch.setattr(switching, "sleep", waiting)
+    answer = sides.run("cutover", "--within", "1h")
+    assert (answer.outcome, waits) == ("moved", 2)
+    assert answer.err.count("not yet: verify") == 1
+
+
+def test_a_switch_gives_up_at_the_end_of_its_window(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = at_stage("copied")
+    monkeypatch.setattr(switching, "sleep", lambda seconds: None)
+    before = rows(sides)
+    answer = sides.run("cutover", "--within", "2s")
+    assert (answer.code, answer.outcome) == (1, "gave_up")
+    assert (
+        answer.data["reasons"][0].startswith("verify: ")
+        and "the old primary takes writes" in answer.data["message"]
+    )
+    assert rows(sides) == before and sides.writable("sqlite")
+    assert sides.run("run", "--within", "2s").code == 2
+    # PostgreSQL that is away is waited for, too.
+    sides.url = sides.url.replace("127.0.0.1", "127.0.0.9")
+    assert sides.run("cutover", "--at", "2020-01-01T00:00").code == 2
+
+
+@pytest.fixture
+def _in_india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "IST-5:30")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_india")
+@pytest.mark.parametrize(
+    ("at", "within", "opens", "closes"),
+    [
+        ("22:30", "", "2026-11-28T17:00", "2026-11-28T17:01"),
+        ("03:00", "1h30m", "2026-11-28T21:30", "2026-11-28T23:00"),
+        ("2026-12-01T10:00+00:00", "45s", "2026-12-01T10:00", "2026-12-01T10:00:45"),
+        ("", "90m", "2026-11-28T15:30", "2026-11-28T17:00"),
+        ("", "22:00-23:30", "2026-11-28T16:30", "2026-11-28T18:00"),
+        ("", "20:00-22:00", "2026-11-28T15:30", "2026-11-28T16:30"),
+        ("", "23:00-02:00", "2026-11-28T17:30", "2026-11-28T20:30"),
+    ],
+)
+def test_what_a_window_means(at: str, within: str, opens: str, closes: str) -> None:
+    found = switching.window(at, within, 60, NOW)
+    assert found is not None
+    told = [datetime.fromtimestamp(moment, UTC) for moment in (found.opens, found.closes)]
+    assert told == [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opens, closes)]
+
+
+@pytest.mark.parametrize(
+    ("at", "within"),
+    [
+        ("noon", ""),
+        ("", "soon"),
+        ("", "0"),
+        ("25:00", ""),
+        ("22:00", "22:00-23:00"),
+        ("2026-11-28T20:59+05:30", ""),
+        ("", "1h-2h"),
+    ],
+)
+def test_a_window_that_cannot_be_meant(at: str, within: str) -> None:
+    with pytest.raises(ConfigurationError):
+        switching.window(at, within, 60, NOW)
