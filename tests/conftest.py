@@ -35,7 +35,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL server; with pytest-xdist each worker has its own."""
-    with EmbeddedPostgres() as server:
+    with EmbeddedPostgres(light=True) as server:
         yield server
 
 

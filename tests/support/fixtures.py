@@ -76,7 +76,7 @@ _ZYGOTE = pytest.StashKey[Any]()
 @pytest.fixture(scope="session")
 def templates(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Templates:
     """Clones come from a server of their own that does not wait for the disk: only processes die here."""
-    server = _once(pytestconfig, _SERVER, lambda: EmbeddedPostgres(settings={"fsync": "off"}))
+    server = _once(pytestconfig, _SERVER, lambda: EmbeddedPostgres(light=True))
     made: Templates = _once(
         pytestconfig,
         _TEMPLATES,

@@ -70,7 +70,7 @@ def _planted(url: str) -> int:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """plain: seeded by hand on each side; pair: the seeded SQLite file moved to a PostgreSQL beside it."""
     folder = tmp_path_factory.mktemp("made")
-    with EmbeddedPostgres(settings={"fsync": "off"}) as server, pytest.MonkeyPatch.context() as patch:
+    with EmbeddedPostgres(light=True) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(auth, "_ITERATIONS", 1_000)
         urls = [f"sqlite:///{folder / 'plain.db'}", server.create_database("tpl_plain")]
         ids = []

@@ -134,7 +134,7 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
     made: list[EmbeddedPostgres] = []
 
     def make(base: Path | None = None, **settings: str) -> EmbeddedPostgres:
-        made.append(EmbeddedPostgres(base, settings={"fsync": "off", **settings}))
+        made.append(EmbeddedPostgres(base, settings=settings, light=True))
         return made[-1].start()
 
     yield make

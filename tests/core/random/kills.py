@@ -157,7 +157,7 @@ def main() -> int:
     runs: list[Run] = []
     with (
         tempfile.TemporaryDirectory(prefix="st-kills-") as folder,
-        EmbeddedPostgres(settings={"fsync": "off"}) as server,
+        EmbeddedPostgres(light=True) as server,
     ):
         template = Path(folder) / "template.db"
         make_template(template)

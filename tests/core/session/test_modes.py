@@ -93,7 +93,7 @@ def test_strict_does_not_cascade_on_a_shadow_that_was_primary(
 
 @pytest.fixture
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres() as server:
+    with EmbeddedPostgres(light=True) as server:
         yield server
 
 

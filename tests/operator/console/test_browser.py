@@ -21,7 +21,7 @@ WAIT_MS = 60_000
 @pytest.fixture
 def server() -> Iterator[EmbeddedPostgres]:
     """A server of this test's own, because it is killed."""
-    with EmbeddedPostgres() as started:
+    with EmbeddedPostgres(light=True) as started:
         yield started
 
 

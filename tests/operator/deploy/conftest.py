@@ -31,7 +31,7 @@ ALERTS = 40
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A server of its own: roles belong to the whole cluster."""
-    with EmbeddedPostgres() as server:
+    with EmbeddedPostgres(light=True) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ from tests.support.pairs import TestPair, new_sqlite
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[EmbeddedPostgres]:
     """A server of the module's own, which may be stopped or killed."""
-    with EmbeddedPostgres(settings={"fsync": "off"}) as server:
+    with EmbeddedPostgres(light=True) as server:
         yield server
 
 

@@ -137,7 +137,7 @@ def main() -> int:
     until = time.monotonic() + given.minutes * 60
     seed = given.seed if given.seed is not None else int(time.time())
     played = 0
-    with EmbeddedPostgres() as server:
+    with EmbeddedPostgres(light=True) as server:
         while given.seed is None or not played:
             if time.monotonic() > until:
                 break

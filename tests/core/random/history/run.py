@@ -103,7 +103,7 @@ def history(seed: int, seconds: float, mode: str | None = None) -> tuple[Verdict
     dual_write = mode or dual_write
     answers: Counter[str] = Counter()
     switches = 0
-    with EmbeddedPostgres(settings={"fsync": "off"}) as server:
+    with EmbeddedPostgres(light=True) as server:
         make_template(base / "template.db")
         proxy = Proxy(server.port, delay_s=0.02)
         (base / "world").mkdir()
