@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from loadtests.stage import sample
 from loadtests.stage.embedded import free_port
 from loadtests.stage.processes import WEBHOOK_SECRET, kill_group
 from loadtests.stage.stage import DATABASE, Stage
@@ -89,12 +91,14 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def prometheus(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Prometheus]:
     """A pair in sync mode under webhooks, the exporter, the keeper, and Prometheus, all running."""
     folder = tmp_path_factory.mktemp("watched")
     with Stage(workers=1) as stage, ExitStack() as open_:
         stage.postgres.settings |= {"shared_preload_libraries": PRELOADED}
-        stage.set_up()
+        with pytest.MonkeyPatch.context() as patch:  # a small database is enough here
+            patch.setattr(sample, "make", lambda path, seed: shutil.copy(sqlite_template, path))
+            stage.set_up()
         sql = (DEPLOY / "postgres" / "monitoring.sql").read_text(encoding="utf-8")
         execute(
             stage.postgres_url,
