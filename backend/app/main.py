@@ -19,6 +19,7 @@ from app.core.attempts import Attempts
 from app.core.config import Settings, get_settings, is_truthy, running_under_pytest
 from app.core.errors import install_error_handlers
 from app.core.logging import RequestContextMiddleware, configure_logging
+from app.core.replica import replica_of
 from app.core.request_guard import RequestGuardMiddleware
 from app.core.response_headers import SecurityHeadersMiddleware
 from app.core.secrets import require_secrets, say_what_is_open
@@ -63,7 +64,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(_prepare_database, get_settings())
     background = Background(get_settings().role, SessionLocal, get_settings())
     await run_in_threadpool(background.start)
+    app.state.replica = replica_of(get_settings(), SessionLocal)
+    if app.state.replica is not None:
+        app.state.replica.start()
     yield
+    if app.state.replica is not None:
+        await run_in_threadpool(app.state.replica.stop)
     await run_in_threadpool(WRITER.stop)
     await run_in_threadpool(background.stop)
 

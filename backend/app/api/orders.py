@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 from app.core.config import Settings
 from app.core.logging import correlation_id_of
 from app.core.market_hours import is_market_open_now
-from app.core.sessions import AppSettings, CurrentUser, Db, OptionalUser
+from app.core.sessions import AppSettings, CurrentUser, Db, ListingDb, OptionalUser
 from app.models import Alert, Order, User
 from app.schemas.orders import OrderCreate, OrderRead, OrderStatusUpdate, OrderUpdate, SyncResult
 from app.schemas.types import PathId, QueryId
@@ -75,7 +75,7 @@ def _filters(user: User | None, strategy_id: int | None, broker: str | None) -> 
 
 @router.get("/", response_model=list[OrderRead])
 def list_orders(
-    db: Db,
+    db: ListingDb,
     user: OptionalUser,
     status: str | None = None,
     strategy_id: QueryId = None,

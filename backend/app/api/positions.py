@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
-from app.core.sessions import AppSettings, Db, OptionalUser
+from app.core.sessions import AppSettings, Db, ListingDb, OptionalUser
 from app.models import Position
 from app.schemas.positions import PositionDay, PositionRead, PositionsSynced
 from app.services.brokers.clients import BrokerClient
@@ -29,7 +29,7 @@ def _get_zerodha_client_for_positions(
 
 
 @router.get("/", response_model=list[PositionRead])
-def list_positions(db: Db, broker_name: str | None = None) -> list[Position]:
+def list_positions(db: ListingDb, broker_name: str | None = None) -> list[Position]:
     """Cached positions by symbol, exchange and product."""
     query = select(Position).order_by(Position.symbol, Position.exchange, Position.product, Position.id)
     if broker_name is not None:

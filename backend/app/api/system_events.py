@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import delete, func, select
 
-from app.core.sessions import Db
+from app.core.sessions import Db, ListingDb
 from app.core.time_utils import utc_now
 from app.models import SystemEvent
 from app.schemas.types import INT64_MAX, Answer
@@ -48,7 +48,7 @@ class CleanupResult(BaseModel):
 
 @router.get("/", response_model=list[SystemEventRead])
 def list_system_events(
-    db: Db,
+    db: ListingDb,
     level: str | None = None,
     category: str | None = None,
     order_id: Annotated[int | None, Query(ge=1, le=INT64_MAX)] = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
-from app.core.sessions import Db, OptionalUser
+from app.core.sessions import ListingDb, OptionalUser
 from app.models import Alert, Strategy
 from app.schemas.alerts import AlertRead
 from app.services.shared.listing import visible_to
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/tv-alerts", tags=["alerts"])
 
 @router.get("", response_model=list[AlertRead])
 def list_tv_alerts(
-    db: Db, user: OptionalUser, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+    db: ListingDb, user: OptionalUser, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> list[dict[str, Any]]:
     """Alerts from TradingView, newest first."""
     query = (

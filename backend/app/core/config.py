@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     retention_batch_rows: Annotated[int, Field(ge=1, le=10_000)] = 500
     retention_max_lag_s: Annotated[int, Field(ge=1, le=86_400)] = 10
     retention_every_h: Annotated[float, Field(gt=0, le=8_760)] = 24.0
+    replica_database_url: str = Field("", repr=False)
+    replica_max_staleness_ms: Annotated[int, Field(ge=50, le=600_000)] = 2000
     zerodha_api_key: str | None = Field(None, repr=False)
     enable_legacy_alerts: bool = False
     canonical_market_data_broker: str = "zerodha"

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.core.auth import SESSION_COOKIE_NAME, decode_session_token
 from app.core.config import Settings, get_settings
+from app.core.replica import Replica
 from app.db.session import get_db
 from app.models import User
 
@@ -56,6 +57,23 @@ async def request_settings(request: Request) -> Settings:
 
 Db = Annotated[Session, Depends(request_session)]
 AppSettings = Annotated[Settings, Depends(request_settings)]
+
+
+async def listing_session(request: Request, db: Db) -> AsyncIterator[Session]:
+    """A session for a listing: on the replica while that is young enough, otherwise the request's own."""
+    replica: Replica | None = getattr(request.app.state, "replica", None)
+    if replica is None:
+        yield db
+        return
+    session = replica.session()
+    found = await to_thread.run_sync(session.__enter__)
+    try:
+        yield found or db
+    finally:
+        await to_thread.run_sync(session.__exit__, *sys.exc_info(), limiter=CapacityLimiter(1))
+
+
+ListingDb = Annotated[Session, Depends(listing_session)]
 
 
 def get_current_user(request: Request, db: Db, settings: AppSettings) -> User:

@@ -118,9 +118,11 @@ ONLY_ONES: Final = (
         "user_id",
     ),
 )
-# The pages of the newest alerts and events, and the walk of retention's counts, go by time.
+# The pages of the newest alerts and events, and the walk of retention's counts, go by time. A person with few alerts
+# would have everybody's walked over: theirs are found by the person.
 NEW_INDEXES: Final = (
     Index("ix_alerts_received_at", "alerts", ("received_at", "id")),
+    Index("ix_alerts_user_time", "alerts", ("user_id", "received_at", "id")),
     Index("ix_system_events_created_at", "system_events", ("created_at", "id")),
 )
 # Each has the columns of a unique key in the same order, so every query that could use it uses that key.

@@ -27,7 +27,7 @@ _TIMES = {
 _BOOLEANS = {"postgresql": ("true", "false"), "sqlite": ("1", "0")}
 _STATEMENTS = (
     """INSERT INTO users (id, username, password_hash, role, created_at, updated_at)
-       SELECT 1000 + i, 'trader' || i, 'x', 'TRADER', {time}, {time} FROM n WHERE i <= 20""",
+       SELECT 1000 + i, 'trader' || i, 'x', 'TRADER', {time}, {time} FROM n WHERE i <= 21""",
     """INSERT INTO strategies (id, name, execution_mode, execution_target, enabled, created_at, updated_at)
        SELECT 1000 + i, 'strategy' || i, 'MANUAL', 'LIVE', {true}, {time}, {time} FROM n WHERE i <= 50""",
     """INSERT INTO alerts (id, user_id, strategy_id, symbol, exchange, action, qty, platform, source,

@@ -30,11 +30,11 @@ from app.services.deployments.scheduler import enqueue_due_jobs_once
 from app.services.deployments.worker import DeploymentWorker
 from app.services.orders.sending.unknown import settle_unknown
 from app.services.orders.stranded import move_stranded_orders
+from loadtests.judge.plans import Sent, findings
 from loadtests.stage.embedded import EmbeddedPostgres
 from loadtests.traffic.payloads import SHAPES
 from loadtests.traffic.signals import Signals
 from tests.backend.api.hot_rows import LARGE, fill
-from tests.backend.api.plans import Sent, findings
 
 with warnings.catch_warnings():
     # Starlette's client works with httpx but announces that it will want httpx2.
@@ -45,6 +45,7 @@ with warnings.catch_warnings():
 INDEXES = Path(__file__).resolve().parents[3] / "deploy" / "postgres" / "indexes.sql"
 SECRET = "hot-queries-secret"
 USER_ID, USERNAME = 1001, "trader1"
+NEWCOMER_ID = 1021  # has no alert
 SESSION_TIME = datetime(2026, 1, 5, 5, 0, 30, tzinfo=UTC)  # a Monday, 10:30:30 IST
 NEWEST = ("/api/tv-alerts?limit=20", "/api/system-events/?limit=20")
 _EXPLAINED = re.compile(r"\s*(SELECT|UPDATE|DELETE|WITH)\b")
@@ -62,7 +63,7 @@ def postgres_hot(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def native_hot(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
-    """PostgreSQL with the native branch: two indexes more, and none that repeats a unique key."""
+    """PostgreSQL with the native branch: three indexes more, and none that repeats a unique key."""
     url = postgres_server.create_database("hot_native")
     for engine in _filled(url):
         branch.upgrade(make_runtime(url, ShimSettings()), keep=True)
@@ -219,6 +220,15 @@ def test_the_native_branch_has_the_index_of_every_page(
     page: str, client: TestClient, engine: Engine, sent: list[Sent]
 ) -> None:
     assert client.get(page).status_code == 200
+    assert _explained(engine, sent) == {}
+
+
+@pytest.mark.parametrize("engine", ["native"], indirect=True)
+def test_a_person_without_alerts_makes_nobody_elses_be_walked_over(
+    client: TestClient, engine: Engine, sent: list[Sent]
+) -> None:
+    client.cookies.set(SESSION_COOKIE_NAME, create_session_token(get_settings(), NEWCOMER_ID))
+    assert client.get(NEWEST[0]).json() == []
     assert _explained(engine, sent) == {}
 
 

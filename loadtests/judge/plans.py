@@ -28,10 +28,15 @@ def findings(connection: Connection, sent: Sent, large: Collection[str]) -> list
         return [row.detail for row in rows if _scans(row.detail, large)]
     plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sent.statement}", sent.parameters).scalar_one()
     (root,) = json.loads(plan) if isinstance(plan, str) else plan
-    return list(_found(root["Plan"], large, _partial_indexes(connection), limited=False))
+    return walks(root["Plan"], large, partial_indexes(connection))
 
 
-def _partial_indexes(connection: Connection) -> frozenset[str]:
+def walks(plan: dict[str, Any], large: Collection[str], partial: frozenset[str]) -> list[str]:
+    """How one of PostgreSQL's plans goes through a large table as a whole; empty if it does not."""
+    return list(_found(plan, large, partial, limited=False))
+
+
+def partial_indexes(connection: Connection) -> frozenset[str]:
     """A walk along one of these is no walk over its table."""
     query = "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indpred IS NOT NULL"
     return frozenset(connection.exec_driver_sql(query).scalars())
