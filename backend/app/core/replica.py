@@ -19,24 +19,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from prometheus_client import Counter, Gauge
 from sqlalchemy import Connection, Engine, TextClause, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
+from app.core.metrics import AGE, READS
 from app.db.common.errors import SwitchError, first_line
 from app.db.common.settings import shim_settings
 from app.db.session.engines import make_engine
 
 logger = logging.getLogger(__name__)
 LOOKS_PER_LIMIT: Final = 4
-READS = Counter("st_listing_reads", "Listings by the database that they read", ["source"])
-AGE = Gauge(
-    "st_replica_staleness_seconds",
-    "How old the replica may be at most; infinite when nobody can tell",
-    multiprocess_mode="livemax",
-)
 # The control file names cluster and timeline. After a failover a replica agrees once it has finished a restart point.
 _IDENTITY: Final = (
     "(SELECT system_identifier FROM pg_control_system())::text || '/' || "

@@ -1,8 +1,9 @@
 """Schema changes that keep nobody waiting: each statement commits by itself and can be repeated.
 
 A lock that others would queue behind is asked for with a short limit, and asked for again later. What reads a
-whole table holds no lock that stops writers: NOT VALID first, VALIDATE then; indexes CONCURRENTLY. An index that
-a killed build left invalid is dropped and built anew.
+whole table holds no lock that stops writers: NOT VALID first, VALIDATE then; indexes CONCURRENTLY. These wait for
+transactions that are older than they are, and may do so for longer, because no writer queues behind them. An index that
+a killed build, or one that waited in vain, left invalid is dropped and built anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from app.native.wanted import Check, Index, NotNull, OneWithout, Reference
 
 LOCK_TIMEOUT: Final = "500ms"
+PATIENCE: Final = "60s"  # of statements behind which no writer queues
 TRIES: Final = 60
+BUILDS: Final = 5  # of one index; each waits for `PATIENCE`
 PAUSE_S: Final = 1.0
 
 
@@ -32,14 +35,31 @@ def execute(connection: sa.Connection, statement: str) -> None:
         NeverFree: its lock was not to be had; repeat the command when the long transactions are over.
     """
     for _ in range(TRIES):
-        try:
-            connection.exec_driver_sql(statement)
+        if _done(connection, statement):
             return
-        except DBAPIError as error:
-            if not isinstance(error.orig, LockNotAvailable):
-                raise
         time.sleep(PAUSE_S)
     raise NeverFree(f"others kept a lock for too long: {statement}")
+
+
+def _done(connection: sa.Connection, statement: str) -> bool:
+    """One try; False when its lock was not to be had in time."""
+    waits_alone = "CONCURRENTLY" in statement or "VALIDATE CONSTRAINT" in statement
+    if waits_alone:
+        _wait_at_most(connection, PATIENCE)
+    try:
+        connection.exec_driver_sql(statement)
+    except DBAPIError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        return False
+    finally:
+        if waits_alone:
+            _wait_at_most(connection, LOCK_TIMEOUT)
+    return True
+
+
+def _wait_at_most(connection: sa.Connection, limit: str) -> None:
+    connection.exec_driver_sql("SELECT set_config('lock_timeout', %s, false)", (limit,))
 
 
 def add_check(connection: sa.Connection, check: Check) -> None:
@@ -81,15 +101,21 @@ def drop_constraint(connection: sa.Connection, table: str, name: str) -> None:
 
 
 def create_index(connection: sa.Connection, index: Index | OneWithout) -> None:
-    """Build it while others write; nothing to do if it is there and valid."""
-    valid = connection.scalar(
-        sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"), {"name": index.name}
-    )
-    if valid:
-        return
-    if valid is False:
-        drop_index(connection, index.name)
-    execute(connection, index.create)
+    """Build it while others write; nothing to do if it is there and valid.
+
+    Raises:
+        NeverFree: a transaction that is older than the build did not end.
+    """
+    valid = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+    for _ in range(BUILDS):
+        state = connection.scalar(valid, {"name": index.name})
+        if state:
+            return
+        if state is False:
+            drop_index(connection, index.name)
+        if _done(connection, index.create):
+            return
+    raise NeverFree(f"others kept a transaction open for too long: {index.create}")
 
 
 def drop_index(connection: sa.Connection, name: str) -> None:

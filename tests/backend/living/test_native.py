@@ -18,7 +18,7 @@ from app.db.common.errors import Refused
 from app.db.common.settings import ShimSettings
 from app.db.revisions.chain import upgrade_head
 from app.db.session.runtime import Runtime, make_runtime
-from app.models import BrokerSecret, Order, Strategy, SystemEvent
+from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent
 from app.native import __main__ as native_command
 from app.native import branch, online, wanted
 from app.native.report import stand_against
@@ -227,18 +227,18 @@ def test_a_killed_run_is_finished_by_the_next(
     runtime: Runtime, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error after any statement stands for a kill: each statement commits by itself."""
-    before, execute = schema(engine), online.execute
+    before, execute = schema(engine), online._done
     for allowed in range(0, 60, 4):
         left = allowed
 
-        def dying(connection: sa.Connection, statement: str) -> None:
+        def dying(connection: sa.Connection, statement: str) -> bool:
             nonlocal left
             if left == 0:
                 raise RuntimeError("killed")
             left -= 1
-            execute(connection, statement)
+            return execute(connection, statement)
 
-        monkeypatch.setattr(online, "execute", dying)
+        monkeypatch.setattr(online, "_done", dying)
         try:
             branch.upgrade(runtime)
             break
@@ -249,19 +249,32 @@ def test_a_killed_run_is_finished_by_the_next(
     assert allowed > 20
     with engine.connect() as connection:
         assert branch.current(connection) == "n003"
-    monkeypatch.setattr(online, "execute", execute)
+    monkeypatch.setattr(online, "_done", execute)
     branch.downgrade(runtime)
     assert schema(engine) == before
 
 
-def test_an_index_that_a_killed_build_left_invalid_is_built_anew(runtime: Runtime, engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE INDEX ix_alerts_received_at ON alerts (received_at, id)")
-        connection.exec_driver_sql(
-            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_alerts_received_at'::regclass"
-        )
-    branch.upgrade(runtime)
-    assert not {index for index in schema(engine)["indexes"] if not index[2]}
+def test_an_index_that_waited_in_vain_is_built_anew(
+    runtime: Runtime, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build waits for older transactions; when its time is over it leaves an invalid index behind."""
+    monkeypatch.setattr(online, "PATIENCE", "50ms")
+    (index, *_), states = wanted.NEW_INDEXES, []
+    with engine.connect() as writer, branch.connect(runtime) as connection:
+        writer.execute(
+            insert(Alert).values(symbol="X", action="BUY", qty=1, raw_payload="{}")
+        )  # and commits later
+        drop = online.drop_index
+
+        def dropping(connection: sa.Connection, name: str) -> None:
+            states.append(name)
+            writer.rollback()
+            drop(connection, name)
+
+        monkeypatch.setattr(online, "drop_index", dropping)
+        online.create_index(connection, index)
+    assert states == [index.name]
+    assert [valid for name, _, valid in schema(engine)["indexes"] if name == index.name] == [True]
 
 
 def test_writers_go_on_while_a_lock_is_waited_for(

@@ -14,6 +14,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 import app.db.common.metrics
+from app.core import metrics as core_metrics
 from app.db.common.urls import Side
 from app.retention import metrics as retention_metrics
 from app.roles import metrics as role_metrics
@@ -52,7 +53,14 @@ def config_text() -> str:
 
 def samples() -> dict[str, set[str]]:
     """Every sample name of our own that /metrics can show, with its labels."""
-    modules = (app.db.common.metrics, door_metrics, jobs_metrics, retention_metrics, role_metrics)
+    modules = (
+        core_metrics,
+        app.db.common.metrics,
+        door_metrics,
+        jobs_metrics,
+        retention_metrics,
+        role_metrics,
+    )
     own = {
         value
         for module in modules
