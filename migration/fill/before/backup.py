@@ -164,7 +164,7 @@ def _copy_once(source: sqlite3.Connection, partial: Path, advance: Advance | Non
 
     def piece_done(status: int, left: int, total: int) -> None:
         nonlocal beginnings, left_before
-        if 0 <= left_before < left:
+        if status == sqlite3.SQLITE_OK and 0 <= left_before <= left:
             beginnings += 1
             if beginnings > BEGINNINGS and not holding:
                 raise _BegunAnew

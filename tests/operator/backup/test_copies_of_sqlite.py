@@ -30,12 +30,8 @@ def names(folder: Path) -> list[str]:
     return sorted(re.sub(r"^t_\w{12}-|-\d{8}T.*Z", "", path.name) for path in folder.glob("*"))
 
 
-@pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_a_copy_is_whole_while_others_write(
-    tmp_path: Path, cli: Cli, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backup, "PIECE", 8)  # many pieces, and a commit between any two of them
-    file = tmp_path / "shop.db"
+def shop(file: Path, mode: str) -> Path:
+    """A file of some hundred pages."""
     connection = sqlite3.connect(file, isolation_level=None)
     connection.execute(f"PRAGMA journal_mode = {mode}")
     connection.execute("CREATE TABLE pair (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER, pad TEXT)")
@@ -44,6 +40,37 @@ def test_a_copy_is_whole_while_others_write(
         "INSERT INTO pair SELECT i, 0, 0, printf('%200d', i) FROM n"
     )
     connection.close()
+    return file
+
+
+@pytest.mark.timeout(30)
+def test_a_copy_comes_to_its_end_although_a_commit_follows_each_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "PIECE", 50)
+    file = shop(tmp_path / "shop.db", "delete")
+    own = sqlite3.connect(file, isolation_level=None, timeout=0)
+    waits = []
+
+    def commit(*_: object) -> None:
+        try:
+            own.execute("UPDATE pair SET a = a + 1 WHERE id = 1")
+        except sqlite3.OperationalError as error:
+            waits.append(error.sqlite_errorcode)
+
+    made = backup.take(file, tmp_path / "kept", advance=commit)
+    own.close()
+    assert set(waits) == {sqlite3.SQLITE_BUSY}
+    copy = sqlite3.connect(made.path)
+    assert copy.execute("SELECT a FROM pair WHERE id = 1").fetchone()[0] >= backup.BEGINNINGS
+    copy.close()
+
+
+def test_a_copy_is_whole_while_others_write(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "PIECE", 8)  # many pieces, and a commit between any two of them
+    file = shop(tmp_path / "shop.db", "wal")
     over, written = threading.Event(), threading.Event()
 
     def write() -> None:
