@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "backend")]
 from prometheus_client.metrics import MetricWrapperBase  # noqa: E402
 from typer.main import get_command  # noqa: E402
 
+import app.core.metrics  # noqa: E402
 import app.db.common.metrics  # noqa: E402
 import app.retention.metrics  # noqa: E402
 import app.roles.metrics  # noqa: E402
@@ -35,7 +36,7 @@ from migration.common.outcome import Exit  # noqa: E402
 from migration.verbs.cli import app as cli  # noqa: E402
 
 METRICS = (
-    app.db.common.metrics, app.services.webhook.door.metrics, app.services.shared.jobs.metrics,
+    app.core.metrics, app.db.common.metrics, app.services.webhook.door.metrics, app.services.shared.jobs.metrics,
     app.retention.metrics, app.roles.metrics,
 )  # fmt: skip
 ABOVE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
