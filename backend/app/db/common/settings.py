@@ -82,6 +82,9 @@ class ShimSettings(BaseSettings):
     pg_lock_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
     pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
     sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
+    min_free_mb: Annotated[int, Field(ge=0)] = (
+        64  # on each disk that can be seen; below it the gate `space` is closed
+    )
     sqlite_backup: str = ""  # folder for copies of the file; empty: `backups` beside the file; off: none
 
     # Commands at named moments, see app.db.switch.moments; empty: none.

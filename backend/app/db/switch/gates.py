@@ -24,7 +24,7 @@ from app.db.switch.state.checks import SHOWN, Check, Checks, Verdict, make, some
 
 LONG_S = 0.5
 NAMES = (
-    "phase", "direction", "attempt", "writable", "schema", "columns", "capture", "indexes", "quarantine",
+    "phase", "direction", "attempt", "writable", "schema", "columns", "capture", "indexes", "space", "quarantine",
     "verify", "lag", "sequences", "changes", "pause", "reverse",
 )  # fmt: skip
 
@@ -112,7 +112,7 @@ class _Gates(Checks):
         yield _gate(self.phase())
         yield _gate(make("direction", self._direction, "name the other side"))
         yield _gate(self.attempt())
-        for check in (*self.sound(), self.indexes(), self.quarantine(), self.verify()):
+        for check in (*self.sound(), self.indexes(), self.space(), self.quarantine(), self.verify()):
             yield _gate(check)
         lagging = "run st-migrate worker --until-drained"
         yield _gate(make("lag", self._lag, lagging))

@@ -128,6 +128,7 @@ ELSEWHERE = {
     "direction": "the command itself answers that the side is primary already",
     "attempt": "every command recovers first; tests/core/switch/test_switch_kill",
     "writable": "every command recovers first; tests/core/switch/test_two_writable_sides",
+    "space": "test_a_disk_without_room_closes_the_gate, below",
     "schema": "test_status_and_gates, and tests/data/schema/agree/test_sides_agree",
 }
 
@@ -156,3 +157,14 @@ def test_the_remedy_of_a_closed_gate_opens_it(at_stage: AtStage, name: str) -> N
     case.by_hand(sides, gate)
     (gate,) = [gate for gate in gates(sides.run(*case.after, "--dry-run")) if gate["name"] == name]
     assert gate["ok"], gate
+
+
+def test_a_disk_without_room_closes_the_gate(at_stage: AtStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = at_stage("verified")
+    monkeypatch.setenv("ST_MIN_FREE_MB", "999999999")
+    answer = sides.run("cutover")
+    assert (answer.code, answer.data["error"]) == (1, "Refused")
+    assert "are free in" in answer.data["reasons"][0] and "make room" in answer.data["hint"]
+    assert any("are needed" in line for line in sides.run("status").data["blocks"])
+    monkeypatch.delenv("ST_MIN_FREE_MB")
+    assert sides.run("cutover").outcome == "moved"

@@ -29,6 +29,7 @@ from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
 from app.db.switch.state.readiness import last_verify, quarantined, verify_objection
+from app.db.switch.state.space import rooms
 from app.db.switch.state.writable import strangers, writable_sides
 
 SHOWN = 5
@@ -78,6 +79,7 @@ class Checks:
         yield self.attempt()
         yield from self.sound()
         yield self.indexes()
+        yield self.space()
         yield self.quarantine()
         yield self.verify()
 
@@ -122,6 +124,9 @@ class Checks:
 
     def indexes(self) -> Check:
         return make("indexes", self._indexes, "create what is named, as st_deferred_ddl has it", None)
+
+    def space(self) -> Check:
+        return make("space", self._space, "make room on that disk; nothing is lost meanwhile, then repeat")
 
     def quarantine(self) -> Check:
         remedy = "run st-migrate quarantine list, then fix or accept each row"
@@ -237,6 +242,11 @@ class Checks:
             False,
             f"{len(missing)} are missing: {some([f'{table}.{name}' for name, table, _, _ in missing])}",
         )
+
+    def _space(self) -> Verdict:
+        found = rooms(self._sqlite.path, self._postgres.connection)
+        short = [room for room in found if not room.enough]
+        return not short, "; ".join(map(str, short or found)) or "no disk can be seen from here"
 
     def _quarantine(self) -> Verdict:
         held = quarantined(self._postgres.connection)

@@ -1,0 +1,70 @@
+"""Whether the disks of both sides have room, where this process can see them.
+
+A full disk of the primary refuses writes, and one of the shadow stops apply, so that the log grows on the primary.
+SQLite's folder is always seen. PostgreSQL's data directory is seen where the server is on this host and the role may
+read its settings; elsewhere the operator's monitoring has to watch it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from app.db.common.settings import load_settings
+from app.db.common.urls import Side
+
+_HERE = ("127.0.0.1", "::1", "localhost")
+_FOLDER = (
+    "SELECT CASE WHEN pg_has_role(current_user, 'pg_read_all_settings', 'USAGE') "
+    "THEN current_setting('data_directory') END"
+)
+
+
+@dataclass(frozen=True)
+class Room:
+    """The free bytes of one disk, and those that it should have."""
+
+    side: Side
+    folder: Path
+    free: int
+    needed: int
+
+    @property
+    def enough(self) -> bool:
+        return self.free >= self.needed
+
+    def __str__(self) -> str:
+        least = "" if self.enough else f", {self.needed >> 20} MiB are needed"
+        return f"{self.free >> 20} MiB are free in {self.folder} ({self.side}){least}"
+
+
+def rooms(sqlite: Path, postgres: psycopg.Connection[Any]) -> list[Room]:
+    """The disks that can be seen.
+
+    Raises:
+        ConfigurationError: ST_MIN_FREE_MB cannot be read.
+    """
+    needed = load_settings().min_free_mb << 20
+    folders = {Side.SQLITE: sqlite.resolve().parent, Side.POSTGRES: _data_directory(postgres)}
+    found = []
+    for side, folder in folders.items():
+        if folder is None:
+            continue
+        try:
+            found.append(Room(side, folder, shutil.disk_usage(folder).free, needed))
+        except OSError:
+            continue  # not of this host after all, or not to be looked at
+    return found
+
+
+def _data_directory(postgres: psycopg.Connection[Any]) -> Path | None:
+    """Where the server keeps its data, if that is on this host and may be known."""
+    host = postgres.info.host
+    if not host.startswith("/") and host not in _HERE:
+        return None
+    row = postgres.execute(_FOLDER.encode()).fetchone()
+    return Path(row[0]) if row and row[0] else None
