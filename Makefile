@@ -89,13 +89,16 @@ oldest: ## The core tests on the oldest versions that pyproject.toml allows
 bench: setup  ## Every figure of docs/performance.md, as ratios in one run (ARGS="--quick", "--only copy")
 	$(BIN)/python -m loadtests.bench $(ARGS)
 
+against-pgloader: setup  ## The same files moved by this tool and by pgloader: rows, objects, seconds (ARGS="--quick")
+	$(BIN)/python -m loadtests.bench.against $(ARGS)
+
 load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
 	$(BIN)/python -m loadtests.load $(ARGS)
 
 burst: setup  ## All alerts of a bar within a second, in every mode (ARGS="--quick", "--before PATH", "--json FILE")
 	$(BIN)/python -m loadtests.burst $(ARGS)
 
-.PHONY: help setup env demo apps test modes fault race property model ha drill image lint docs postgres man lock oldest bench load burst
+.PHONY: help setup env demo against-pgloader apps test modes fault race property model ha drill image lint docs postgres man lock oldest bench load burst
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

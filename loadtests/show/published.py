@@ -2,8 +2,8 @@
 
     python -m loadtests.show.published
 
-renews the tables of README, docs/performance.md, docs/load.md and docs/scaling.md from docs/figures. A table
-whose figures are not there says so. A full `make load`, a full `make bench` and a `make burst` that writes
+renews the tables of README, docs/performance.md, docs/load.md, docs/comparison.md and docs/scaling.md from
+docs/figures. A table whose figures are not there says so. A full `make load`, a full `make bench` and a `make burst` that writes
 docs/figures/burst.json call this.
 """
 
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from loadtests.bench.against.table import against_table
 from loadtests.show.headline import PARTS, headline_table
 from loadtests.show.summary import burst_table, demo_table
 from loadtests.show.tables import NOTHING, committed, machine_line, number, table
@@ -164,6 +165,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "figures:load": ("load.md", partial(load_table, mode="sync")),
     "figures:load_async": ("load.md", partial(load_table, mode="async")),
     "figures:burst": ("load.md", burst_table),
+    "figures:against": ("comparison.md", against_table),
     "figures:capacity": ("scaling.md", capacity_table),
     "figures:burst_brief": ("../README.md", partial(burst_table, brief=True)),
     "figures:headline": ("performance.md", headline_table),

@@ -194,7 +194,9 @@ def test_bytes_and_reals_in_a_key_of_several_columns_are_captured_exactly(
     ) as stage:
         stage.fill()
         stage.write(
-            "INSERT INTO t VALUES (1, x'00ff', 1.0 / 3, 'x'), (2, x'', 9e999, 'y'), (3, x'41', -1e-7, 'z')"
+            "INSERT INTO t VALUES (1, x'00ff', 1.0 / 3, 'x'), (2, x'', 9e999, 'y'), (3, x'41', -1e-7, 'z')",
+            # SQLite prints the last digit of such numbers wrong.
+            "INSERT INTO t VALUES (4, x'', 1.7976931348623157e308, 'h'), (5, x'', -1.1545580616824966e232, 'h')",
         )
         assert stage.round().refused == 0
         stage.write(
@@ -204,4 +206,5 @@ def test_bytes_and_reals_in_a_key_of_several_columns_are_captured_exactly(
         )
         assert stage.round().refused == 0
         assert stage.mismatches("t") == []
-        assert {key: row["v"] for key, row in stage.on_postgres("t").items()} == {1: "new", 3: "z"}
+        expected = {1: "new", 3: "z", 4: "h", 5: "h"}
+        assert {key: row["v"] for key, row in stage.on_postgres("t").items()} == expected

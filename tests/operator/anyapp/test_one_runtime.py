@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db.common.errors import ConfigurationError
@@ -20,6 +22,15 @@ from tests.operator.anyapp.conftest import Stranger
 from tests.operator.anyapp.test_in_process import Role, _both, _write_on_both_sides
 from tests.operator.anyapp.test_in_process import engine as engine
 from tests.operator.anyapp.test_in_process import moving as moving
+
+
+@pytest.fixture
+def ours() -> Iterator[None]:
+    """What the process holds of a pair is closed afterwards."""
+    former = runtime.use(None)
+    yield
+    if (made := runtime.use(former)) is not None:
+        made.stop()
 
 
 def _threads() -> list[str]:
@@ -130,3 +141,54 @@ def test_models_and_statements_of_another_database_stay_there(
         assert session.scalar(count, bind_arguments={"bind": other}) == 1
         assert session.get_bind(bind=engine).dialect.name == "postgresql"
     other.dispose()
+
+
+def test_the_bind_of_a_session_is_the_database_that_it_has_now(moving: Stranger, engine: sa.Engine) -> None:
+    """Applications choose their SQL by `session.bind.dialect.name`, as MLflow and Prefect do."""
+    plain = install(sessionmaker(engine), **_both(moving))
+    on_a_loop = install(async_sessionmaker(), **_both(moving))
+    elsewhere = sa.create_engine("sqlite://")
+
+    async def look() -> str:
+        async with on_a_loop() as session:
+            return str(session.bind.dialect.name)
+
+    for name, verb in (("sqlite", "cutover"), ("postgresql", "")):
+        with plain() as session:
+            assert session.bind is not None
+            assert session.bind.dialect.name == asyncio.run(look()) == name
+        if verb:
+            moving.done(verb)
+    with plain(bind=elsewhere) as session:
+        assert session.bind is elsewhere
+
+
+def test_what_the_application_does_to_its_connections_is_done_to_ours(
+    moving: Stranger, engine: sa.Engine
+) -> None:
+    """Its own SQL functions are there after `install`, as MLflow needs it on SQLite."""
+
+    @sa.event.listens_for(engine, "connect")
+    def add_function(raw: Any, record: Any) -> None:
+        raw.create_function("twice", 1, lambda value: 2 * value)
+
+    for _ in range(2):
+        maker = install(sessionmaker(engine), **_both(moving))
+        with maker() as session:
+            assert session.get_bind() is not engine
+            assert session.scalar(sa.text("SELECT twice(21)")) == 42
+
+
+def test_a_transaction_that_began_before_the_move_writes_after_the_switch(
+    stranger: Callable[..., Stranger], ours: None
+) -> None:
+    """As JupyterHub's: one session for its whole life, which reads long before it writes."""
+    app = stranger()
+    engine = sa.create_engine(f"sqlite:///{app.path}")
+    with install(sessionmaker(engine), **_both(app))() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Role)) == 2
+        app.done("run", "--schema", "existing", "--cutover")
+        session.add(Role(id=10, name="late"))
+        session.commit()
+    engine.dispose()
+    assert app.pg("SELECT name FROM role WHERE id = 10") == [("late",)]

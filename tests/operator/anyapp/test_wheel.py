@@ -167,6 +167,19 @@ def test_it_says_what_is_missing_in_one_line(installed: Path, tmp_path: Path) ->
     assert done["hint"].startswith("give --sqlite FILE")
 
 
+def test_sessions_follow_without_greenlet(installed: Path, stranger: Callable[..., Stranger]) -> None:
+    """SQLAlchemy 2.1 does not need it, and has no asynchronous sessions without it."""
+    application = stranger()
+    said = _run(
+        installed.parent / "python", installed.parent, "-c",
+        "import sqlalchemy.orm, st_migrate, sys; sys.modules['greenlet'] = None; "
+        f"maker = sqlalchemy.orm.sessionmaker(sqlalchemy.create_engine('sqlite:///{application.path}')); "
+        f"maker = st_migrate.install(maker, sqlite='sqlite:///{application.path}', postgres={application.url!r}); "
+        "print(maker().bind.dialect.name)",
+    )  # fmt: skip
+    assert said == "sqlite\n"
+
+
 def test_the_shell_can_complete_and_the_version_is_told(installed: Path, tmp_path: Path) -> None:
     assert _run(installed, tmp_path, "--version") == f"st-migrate {metadata.version('st-migrate')}\n"
     # The command looks which shell has called it; `true` keeps this one from becoming the command itself.

@@ -3,73 +3,33 @@
     install on both -> write on SQLite -> run, while it writes -> cutover -> read everything on PostgreSQL, write
     -> rollback -> read everything on SQLite, write
 
-They download packages and take a minute each: `make apps`.
+By a restart at the switch, and, with `install`, in one process that goes on. They download packages and take a minute
+each: `make apps`.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import venv
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.operator.anyapp.conftest import Stranger
+from tests.operator.apps.conftest import RECIPES, Application
 
-PLAYED = Path(__file__).resolve().parent / "played"
-PACKAGES = {
-    "optuna": ("optuna==5.0.0", "psycopg[binary]==3.3.9"),
-    "django": ("django==5.2.19", "psycopg[binary]==3.3.9"),
-}
-DRIVER = {"optuna": "postgresql+psycopg", "django": "postgresql"}
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+Made = Callable[[str, Stranger], Application]
 
 
-@dataclass(frozen=True)
-class Application:
-    """One application and the two databases it may be told to use."""
-
-    python: Path
-    script: Path
-    sqlite: str
-    postgres: str
-
-    def command(self, what: str, url: str, *more: str) -> list[str]:
-        return [str(self.python), str(self.script), what, url, *more]
-
-    def call(self, what: str, url: str, *more: str) -> str:
-        done = subprocess.run(self.command(what, url, *more), capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
-
-
-def _application(name: str, sides: Stranger, tmp_path: Path) -> Application:
-    place = tmp_path / "env"
-    venv.create(place, with_pip=False)
-    python = place / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *PACKAGES[name]]
-    subprocess.run(pip, check=True, capture_output=True, timeout=400)
-    url = DRIVER[name] + "://" + sides.url.partition("://")[2]
-    return Application(python, PLAYED / f"{name}_app.py", f"sqlite:///{sides.path}", url)
-
-
-@pytest.mark.parametrize("name", PACKAGES)
-def test_it_moves_there_and_back(name: str, empty: Callable[[], Stranger], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_moves_there_and_back(name: str, empty: Callable[[], Stranger], application: Made) -> None:
     sides = empty()
-    app = _application(name, sides, tmp_path)
+    app = application(name, sides)
     for url in (app.sqlite, app.postgres):
         app.call("install", url)
     app.call("write", app.sqlite, "30")
-    assert sides.done("preflight", "--schema", "existing").outcome == "clean"
-    with subprocess.Popen(
-        app.command("write", app.sqlite, "20"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as writing:
+    RECIPES[name].begin(sides)
+    with app.writing(app.sqlite, 20):
         assert sides.done("run", "--schema", "existing").outcome == "ready"
-        _, said = writing.communicate(timeout=300)
-        assert writing.returncode == 0, said[-2000:]
     sides.done("worker", "--until-drained")
     sides.done("verify")
     before = app.call("read", app.sqlite)
@@ -81,3 +41,25 @@ def test_it_moves_there_and_back(name: str, empty: Callable[[], Stranger], tmp_p
     sides.done("rollback")
     assert app.call("read", app.sqlite) == written
     app.call("write", app.sqlite, "2")
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.in_process])
+def test_it_follows_in_its_process(name: str, empty: Callable[[], Stranger], application: Made) -> None:
+    sides = empty()
+    app = application(name, sides)
+    for url in (app.sqlite, app.postgres):
+        app.call("install", url)
+    with app.serving() as tell:
+        tell("write", "10")()
+        RECIPES[name].begin(sides)
+        writing = tell("write", "20")
+        assert sides.done("run", "--schema", "existing").outcome == "ready"
+        writing()
+        for verb, reads_now in (("cutover", app.postgres), ("rollback", app.sqlite)):
+            before = tell("read")()
+            sides.done(verb)
+            assert tell("read")() == before
+            written = tell("write", "5")()
+            assert app.call("read", reads_now) == written
+            sides.done("worker", "--until-drained")
+            sides.done("verify")

@@ -52,10 +52,13 @@ def logging_on_sqlite(table: Table, row: str = "") -> str:
     return fields[0] if len(fields) == 1 else f"'[' || {parts} || ']'"
 
 
+HUGE_IN_JSON = '{"huge":'
+
+
 def _json_on_sqlite(field: str) -> str:
     return (
         f"CASE typeof({field}) WHEN 'blob' THEN '{{\"blob\":\"' || hex({field}) || '\"}}' "
-        f"WHEN 'real' THEN replace(printf('%!.17g', {field}), 'Inf', '9e999') ELSE json_quote({field}) END"
+        f"WHEN 'real' THEN {_real(field, HUGE_IN_JSON, '}', '9e999')} ELSE json_quote({field}) END"
     )
 
 
@@ -70,7 +73,16 @@ def announced_on_sqlite(field: str) -> str:
     """The text of `keys.announced`, of what SQLite logged in a field."""
     return (
         f"CASE typeof({field}) WHEN 'blob' THEN '\\x' || lower(hex({field})) "
-        f"WHEN 'real' THEN replace(printf('%!.17g', {field}), 'Inf', 'inf') ELSE CAST({field} AS TEXT) END"
+        f"WHEN 'real' THEN {_real(field, '', 'p700', 'inf')} ELSE CAST({field} AS TEXT) END"
+    )
+
+
+def _real(field: str, before: str, after: str, infinity: str) -> str:
+    """A real with all its digits. SQLite prints a huge one wrong in the last, so it is divided by 2 ** 700, exactly."""
+    divided = field + " / 1125899906842624.0" * 14  # 2 ** 50 each
+    return (
+        f"CASE WHEN abs({field}) >= 1e60 AND abs({field}) < 9e999 THEN '{before}' || printf('%!.17g', {divided}) || '{after}' "
+        f"ELSE replace(printf('%!.17g', {field}), 'Inf', '{infinity}') END"
     )
 
 

@@ -31,9 +31,11 @@ from app.db.rows.spelling import looked_for, to_sqlite
 RawKey = Any  # a key as the log holds it: the bare value, or JSON text when the key has several columns
 Key = tuple[str | None, ...]  # a key in canonical form, or in the form of `of_row` where it has none
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
-_REAL = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|-?(?:inf|Infinity)")
+_REAL = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?(p700)?|-?(?:inf|Infinity)")
 _BYTES = re.compile(r"\\x(?:[0-9a-f]{2})*")
 _BLOB = "blob"  # the name under which JSON holds bytes, as SQLite's triggers write them
+_HUGE = "huge"  # and a real of more than 1e60, divided by this
+_BY = 2.0**700
 
 
 def split(table: Table, raw: RawKey) -> tuple[Any, ...]:
@@ -52,7 +54,9 @@ def join(values: Sequence[Any]) -> RawKey:
 
 
 def _from_json(value: Any) -> Any:
-    return bytes.fromhex(value[_BLOB]) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    return bytes.fromhex(value[_BLOB]) if _BLOB in value else value[_HUGE] * _BY
 
 
 def _to_json(value: Any) -> Any:
@@ -68,8 +72,8 @@ def number(column: Column, value: Any) -> Any:
         return value
     if column.kind is Kind.INTEGER and _NUMBER.fullmatch(value):
         return int(value)
-    if column.kind is Kind.FLOAT and _REAL.fullmatch(value):
-        return float(value)
+    if column.kind is Kind.FLOAT and (found := _REAL.fullmatch(value)):
+        return float(value) if found[1] is None else float(value.removesuffix(found[1])) * _BY
     return value
 
 

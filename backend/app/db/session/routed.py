@@ -58,6 +58,15 @@ class RoutedSession(Session):
             return super().get_bind(mapper, **options)
         return self._pair.engine(self._side or self._routed())
 
+    @property
+    def bind(self) -> Engine | Connection | None:
+        """What an application asks for the dialect or the URL: the engine that this session has now."""
+        return self._own_bind if self._elsewhere else self._pair.engine(self._side or self._routed())
+
+    @bind.setter
+    def bind(self, value: Engine | Connection | None) -> None:
+        self._own_bind = value
+
     def _routed(self) -> Side:
         self._side, self._prepared = self._pair.router.route()
         return self._side
@@ -71,6 +80,8 @@ class RoutedSession(Session):
         if self._admitted or self._elsewhere:
             return
         side = self._side or self._routed()
+        if not self._prepared:
+            side = self._routed()  # it may have become a pair since this transaction began to read
         if not self._prepared:
             return
         deadline: float | None = None

@@ -16,23 +16,35 @@ is changed at all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import UnboundExecutionError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import ShimSettings, database_url, shim_settings
 from app.db.common.url_options import bare
 from app.db.common.urls import Side, as_text, make_pair, parse_url, same_database, shown, side_of
-from app.db.session.application.threads import threaded
 from app.db.session.at_start import begin_with_first_session
 from app.db.session.engines import name_the_fence
 from app.db.session.routed import RoutedSession
 from app.db.session.runtime import Runtime, make_runtime, share
+
+try:
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+    from app.db.session.application.threads import threaded
+except (
+    ImportError
+):  # SQLAlchemy 2.1 has these beside greenlet alone; without it no application has them either
+
+    class _Absent:
+        """What nothing is an instance of."""
+
+    AsyncEngine = AsyncSession = async_sessionmaker = _Absent  # type: ignore[assignment,misc]
 
 T = TypeVar("T")
 _of_pair: WeakKeyDictionary[Runtime, WeakKeyDictionary[Engine, bool]] = WeakKeyDictionary()
@@ -70,7 +82,10 @@ def install(
         install(target.session_factory, sqlite=sqlite, postgres=postgres, on_engine=on_engine)
         target.remove()  # a session of before would not follow
         return target
-    runtime = _runtime(_bound_to(target), sqlite, postgres, on_engine)
+    bind = getattr(target, "kw", {}).get("bind")
+    runtime = _runtime(getattr(bind, "url", None), sqlite, postgres, on_engine)
+    if runtime is not None and isinstance(bind, Engine):
+        runtime.tell(_AsConnectedBy(bind))
     if isinstance(target, sessionmaker):
         if runtime is not None:
             target.class_ = _routed(target.class_, runtime)
@@ -94,10 +109,17 @@ def install(
     raise ConfigurationError(f"install cannot do anything with {target!r}", hint=_KINDS)
 
 
-def _bound_to(target: Any) -> URL | None:
-    """The database that a maker's sessions have by themselves."""
-    bind = getattr(target, "kw", {}).get("bind")
-    return getattr(bind, "url", None)
+@dataclass(frozen=True)
+class _AsConnectedBy:
+    """What an application does to each new connection of its engine, such as its own SQL functions on SQLite."""
+
+    engine: Engine
+
+    def __call__(self, made: Engine) -> None:
+        if made.dialect.name == self.engine.dialect.name:
+            for listener in self.engine.pool.dispatch.connect:
+                if not listener.__module__.startswith("sqlalchemy."):
+                    event.listen(made, "connect", listener)
 
 
 def _runtime(

@@ -51,7 +51,14 @@ async def in_thread(function: Callable[..., T], *arguments: Any, **options: Any)
 def threaded(kind: type[AsyncSession]) -> type[AsyncSession]:
     """A subclass of an AsyncSession class whose operations run in threads."""
     transaction = _with_methods(AsyncSessionTransaction, AsyncSessionTransaction, {})
-    return _with_methods(kind, AsyncSession, {AsyncSessionTransaction.__name__: transaction})
+    made = _with_methods(kind, AsyncSession, {AsyncSessionTransaction.__name__: transaction})
+    made.bind = property(_bind, lambda session, value: vars(session).update(own_bind=value))
+    return made
+
+
+def _bind(session: Any) -> Any:
+    """What an application asks for the dialect or the URL: the engine that the session has now."""
+    return session.own_bind if session.sync_session._elsewhere else session.sync_session.bind
 
 
 def _with_methods(kind: type[Any], base: type[Any], replaced: dict[str, Any]) -> type[Any]:
