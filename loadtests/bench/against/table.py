@@ -35,7 +35,9 @@ def _of_file(file: Json) -> list[str]:
         _line("rows that are missing", movers, lambda m: f"{m['read']['missing']:,}"),
         _line("columns that read otherwise", movers, lambda m: str(len(m["read"]["columns"]))),
     ]
-    for what in next(iter(movers.values()))["objects"]:
+    for what, (_, declared) in next(iter(movers.values()))["objects"].items():
+        if not declared:
+            continue
         lines.append(_line(f"{what}, of those declared", movers, lambda m, w=what: _of(m["objects"][w])))
     if file["truth"]:
         count = len(file["truth"])

@@ -73,7 +73,7 @@ MLFLOWS_TRIGGER = (
 RECIPES = {
     "optuna": Recipe(("optuna==5.0.0", DRIVER)),
     "django": Recipe(("django==5.2.19", DRIVER), postgres="postgresql"),
-    "jupyterhub": Recipe(("jupyterhub==6.1.1", DRIVER), in_process=True),
+    "jupyterhub": Recipe(("jupyterhub==6.1.1", DRIVER)),
     "mlflow": Recipe(("mlflow==3.17.2", DRIVER), in_process=True, discards=True, guards=MLFLOWS_TRIGGER),
     "prefect": Recipe(
         ("prefect==3.9.1", "asyncpg==0.32.0", DRIVER), "sqlite+aiosqlite", "postgresql+asyncpg", True, True
