@@ -89,6 +89,11 @@ def _run(program: Path, folder: Path, *arguments: str, code: int = 0) -> str:
 
 
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+# The printed link opens the page. Ctrl-C counts from then on: the program serves.
+OPEN = (
+    "import urllib.request as r; "
+    "r.build_opener(r.HTTPCookieProcessor()).open(open('console.log').read().split()[-1]).read()"
+)
 _BLOCK = re.compile(r"```(sh)?\n(.*?)```", re.DOTALL)
 
 
@@ -108,6 +113,7 @@ def _as_script(blocks: list[tuple[str, str]], port: int) -> tuple[str, list[str]
             lines += [
                 console,
                 "until grep -q token= console.log; do sleep 0.1; done",
+                f'python -c "{OPEN}"',
                 "kill -INT $tab; wait $tab",
             ]
         elif is_command:
@@ -136,7 +142,12 @@ def test_the_tutorial_goes_word_by_word_with_the_installed_tool(installed: Path,
         url = process.stdout.readline().decode().strip()
         assert url.endswith(f":{port}/shop")
         done = subprocess.run(
-            ["bash", "-mc", script], cwd=tmp_path, env=mine, capture_output=True, text=True, timeout=110
+            ["timeout", "90", "bash", "-mc", script],
+            cwd=tmp_path,
+            env=mine,
+            capture_output=True,
+            text=True,
+            timeout=110,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         with closing(sqlite3.connect(tmp_path / "app.db")) as file, psycopg.connect(url) as postgres:
