@@ -95,10 +95,15 @@ against-pgloader: setup  ## The same files moved by this tool and by pgloader: r
 load: setup  ## Whole moves under every load profile, with verdict and reports (ARGS="--quick", "--profile market_open")
 	$(BIN)/python -m loadtests.load $(ARGS)
 
+ROWS ?= 1000000
+
+native-trial: setup  ## The native branch on ROWS rows per large table under webhooks (ARGS="--json FILE")
+	$(BIN)/python -m loadtests.bench.native --rows $(ROWS) $(ARGS)
+
 burst: setup  ## All alerts of a bar within a second, in every mode (ARGS="--quick", "--before PATH", "--json FILE")
 	$(BIN)/python -m loadtests.burst $(ARGS)
 
-.PHONY: help setup env demo against-pgloader apps test modes fault race property model ha drill image lint docs postgres man lock oldest bench load burst
+.PHONY: help setup env demo against-pgloader apps test modes fault race property model ha drill image lint docs postgres man lock oldest bench load burst native-trial
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -18,7 +18,7 @@ from typing import Any
 
 from loadtests.bench.against.table import against_table
 from loadtests.show.headline import PARTS, headline_table
-from loadtests.show.summary import burst_table, demo_table
+from loadtests.show.summary import burst_table, demo_table, native_table
 from loadtests.show.tables import NOTHING, committed, machine_line, number, table
 from loadtests.stage.processes import REPO
 
@@ -169,6 +169,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "figures:capacity": ("scaling.md", capacity_table),
     "figures:burst_brief": ("../README.md", partial(burst_table, brief=True)),
     "figures:headline": ("performance.md", headline_table),
+    "figures:native": ("living.md", native_table),
     "figures:demo": ("load.md", demo_table),
     **{f"bench:{part}": ("performance.md", partial(bench_table, part=part)) for part in PARTS},
 }

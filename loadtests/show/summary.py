@@ -161,3 +161,42 @@ def _burst_cells(name: str, code: str, rows: list[dict[str, Any]]) -> dict[str, 
         "lost, doubled": str(wrong),
         "processor, ms each": f"{median(row['processor_ms_per_delivery'] for row in rows):.2f}",
     }
+
+
+def native_table(figures: Path) -> str:
+    """The trial of the native branch: its longest locks, what deliveries noticed, plans, and partitions."""
+    found = committed(figures, "native")
+    if found is None:
+        return NOTHING
+    sent, plans, indexes = found["deliveries"], found["plans"], found["indexes"]
+    steps = sorted(found["steps"], key=lambda step: -step["ms"])
+    unused = ", ".join(f"`{one['index']}`" for one in indexes["unused"])
+    held = max(steps, key=lambda step: step["held_ms"])
+    lines = [
+        f"`{found['command']}`, {found['date']}: {machine_line(found)}. {found['rows']:,} alerts, orders, events and candles each.",
+        "",
+        f"- The branch took {number(found['seconds'])} s in {len(steps)} statements. The longest lock that stops writers was held "
+        f"{number(held['held_ms'])} ms at most (`{held['statement'][:60]}`).",
+        f"- The longest wait of another session for a table was {number(max(s['others_waited_ms'] for s in steps))} ms.",
+        f"- {sent['sent']} deliveries, {sent['failed']} failed; answers p50 / p99 / longest, ms: before {_three(sent['before'])}, "
+        f"during {_three(sent['during'])}.",
+        f"- Plans of {plans['statements']} statements: {len(plans['walks'])} go through a large table. "
+        f"Indexes that repeat another: {len(indexes['repeats'])}.",
+        f"- Indexes of large tables that nothing used meanwhile: {unused or 'none'}.",
+        "",
+        "| longest statements | ms | stops writers, ms |",
+        "|---|---:|---:|",
+        *(f"| `{s['statement'][:80]}` | {number(s['ms'])} | {number(s['held_ms'])} |" for s in steps[:6]),
+        "",
+        "| candles | one table | by month | unit |",
+        "|---|---:|---:|---|",
+        *(
+            f"| {p['what']} | {number(p['plain'])} | {number(p['by_month'])} | {p['unit']} |"
+            for p in found["partitions"]
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _three(answers: dict[str, float]) -> str:
+    return " / ".join(number(answers[name]) for name in ("p50", "p99", "worst"))
