@@ -90,7 +90,10 @@ def _against(
     source: SchemaSource,
     without: Collection[str],
 ) -> Iterator[Finding]:
-    """What the schema of PostgreSQL says, and what stands in its tables."""
+    """What the schema of PostgreSQL says, and what stands in its tables, if they may be read."""
+    if foreign := list(server.not_owned(postgres, shapes)):
+        yield from foreign
+        return
     yield from schema.drift(set(shapes), postgres, without, installed=source.installed)
     yield from schema.narrow_findings(postgres, installed=source.installed)
     if source.installed:

@@ -161,6 +161,26 @@ def server_findings(
         )
 
 
+def not_owned(connection: psycopg.Connection[Any], shapes: Collection[str]) -> Iterator[Finding]:
+    """Tables that another role's installer made: nobody but their owner may put triggers on them."""
+    rows = connection.execute(
+        "SELECT r.rolname, current_user, array_agg(c.relname ORDER BY c.relname) FROM pg_class c "
+        "JOIN pg_roles r ON r.oid = c.relowner WHERE c.relnamespace = current_schema()::regnamespace "
+        "AND c.relkind IN ('r', 'p') AND c.relname = ANY(%s) AND NOT pg_has_role(c.relowner, 'USAGE') "
+        "GROUP BY 1, 2 ORDER BY 1",
+        (list(shapes),),
+    ).fetchall()
+    for owner, role, names in rows:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield Finding(
+            "postgres.owner",
+            Severity.BLOCKS,
+            f"the tables {', '.join(names[:3])}{more} belong to role {owner}; role {role} may not put triggers on them",
+            f"use role {owner}, or let this one stand in for it: GRANT {quote(owner)} TO {quote(role)}",
+            count=len(names),
+        )
+
+
 def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     for place, remedy in silencing(connection):
         yield Finding(

@@ -209,6 +209,7 @@ ELSEWHERE = {
     "postgres.encoding": "test_preflight_server",
     "postgres.standby": "needs a standby",
     "postgres.privilege": "test_preflight_server",
+    "postgres.owner": "tables of an installer have tests of their own",
     "schema.view": "tests of what is left as found",
     "schema.source": "a source of another kind",
     "schema.not_installed": "tables of an installer have tests of their own",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.db.common.urls import Side
+from app.db.common.urls import Side, parse_url
 from app.db.sides.locks import QUIET
 from tests.operator.anyapp.conftest import Stranger
 
@@ -219,6 +219,32 @@ def test_a_type_without_a_form_is_named_by_preflight_with_the_column_to_leave_ou
     assert answer.blocking().keys() == {("schema.type", "person.mark")}
     assert "--leave-out person.mark" in answer.text
     app.done("prepare", *EXISTING, "--leave-out", "person.mark")
+
+
+def test_tables_of_another_role_are_named_with_what_to_grant(stranger: Make) -> None:
+    app = stranger()
+    owner = app.url
+    role = f"mover_{app.url.rpartition('/')[2].partition('?')[0]}"
+    app.pg(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE ROLE {role}_owner; GRANT CREATE ON SCHEMA public TO {role};"
+        f"ALTER TABLE role OWNER TO {role}_owner; ALTER TABLE person OWNER TO {role}_owner; "
+        f"ALTER TABLE django_migrations OWNER TO {role}_owner"
+    )
+    try:
+        app.url = parse_url(owner, name="url").set(username=role, password="x").render_as_string(False)
+        answer = app.run("preflight", *EXISTING)
+        assert answer.blocking().keys() == {("postgres.owner", "")}
+        remedy = next(item["remedy"] for item in answer.data["findings"] if item["code"] == "postgres.owner")
+        grant = remedy[remedy.index("GRANT") :]
+        mover, app.url = app.url, owner
+        app.pg(grant)
+        app.url = mover
+        app.done("run", *EXISTING)
+    finally:
+        app.url = owner
+        app.pg(
+            f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}; DROP OWNED BY {role}_owner CASCADE; DROP ROLE {role}_owner"
+        )
 
 
 def test_the_pair_remembers_its_source(stranger: Make) -> None:

@@ -14,7 +14,7 @@ from psycopg import generators, pq
 from sqlalchemy import URL
 
 from app.db.common.deadline import left
-from app.db.common.errors import ConfigurationError, ShadowUnavailable
+from app.db.common.errors import ConfigurationError, ShadowUnavailable, first_line
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import connect_arguments, shown
 from app.db.sides.postgres.forms import connect_with_forms, settle_session
@@ -156,7 +156,8 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
                 f"{shown(url)} refuses the connection: {text}", hint="check user, password and database name"
             ) from None
         raise ShadowUnavailable(
-            f"{shown(url)} cannot be reached: {text}", hint="start PostgreSQL or check host and port"
+            f"{shown(url)} cannot be reached: {first_line(error)}",
+            hint="start PostgreSQL or check host and port",
         ) from None
 
 

@@ -29,7 +29,8 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         ConfigurationError: no such file, or not a SQLite database.
     """
     if not path.is_file():
-        raise ConfigurationError(f"there is no SQLite file {path}", hint="check ST_DATABASE_URL")
+        what = f"{path} is a folder" if path.is_dir() else f"there is no SQLite file {path}"
+        raise ConfigurationError(what, hint="name the application's file: --sqlite, or ST_DATABASE_URL")
     mode = "ro" if read_only else "rw"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
