@@ -16,10 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loadtests.bench.against.table import against_table
 from loadtests.show.headline import PARTS, headline_table
 from loadtests.show.summary import burst_table, demo_table, native_table
-from loadtests.show.tables import NOTHING, committed, machine_line, number, table
+from loadtests.show.tables import NOTHING, against_table, committed, machine_line, number, table
 from loadtests.stage.processes import REPO
 
 Json = dict[str, Any]
