@@ -15,21 +15,24 @@ import sys
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
 
+from app.roles.backlog import Backlog
 from app.roles.requests import REFUSAL, Requests, has_no_room, waited_s
+from app.services.webhook.door import metrics
 from app.services.webhook.door.parcel import unpack
 
 if TYPE_CHECKING:
     from uvicorn import Config
-    from uvicorn.server import ServerState
 
     from app.api.webhook import Door, Reply
 
 BACKLOG: Final = 4096  # at most so many connections wait in the kernel until they are accepted
-SWITCH_S: Final = 0.0002  # after so long a thread hands the interpreter over to another that waits for it
+SWITCH_S: Final = 0.0001  # after so long a thread hands the interpreter over to another that waits for it
 
 
 @lru_cache(maxsize=8)
@@ -38,6 +41,18 @@ def door_of(application: Any) -> Door | None:
     while isinstance(application, ProxyHeadersMiddleware):
         application = application.app
     return getattr(application, "door", None)
+
+
+_backlogs: WeakKeyDictionary[ServerState, Backlog] = WeakKeyDictionary()
+
+
+def backlog_of(server: ServerState, transport: asyncio.BaseTransport) -> Backlog:
+    """The queue of the port that a connection came to; a server has one."""
+    found = _backlogs.get(server)
+    if found is None:
+        name = transport.get_extra_info("sockname")
+        found = _backlogs[server] = Backlog(name[1] if isinstance(name, tuple) else None)
+    return found
 
 
 class Listener(asyncio.Protocol):
@@ -51,6 +66,7 @@ class Listener(asyncio.Protocol):
         self._app_state = app_state
         self._door = door_of(config.loaded_app)
         self._transport: asyncio.Transport | None = None
+        self._backlog: Backlog
         self._delivery: tuple[bytes, float, bool] | None = (
             None  # its bytes, their waiting, whether to keep on
         )
@@ -61,6 +77,7 @@ class Listener(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A sender is there."""
         self._transport = transport  # type: ignore[assignment]  # the one of a stream
+        self._backlog = backlog_of(self._server_state, transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # it has `shutdown`, as the others
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -72,6 +89,7 @@ class Listener(asyncio.Protocol):
     def shutdown(self) -> None:
         """The process ends: close the connection, after the answer if one is due."""
         self._ends = True
+        self._backlog.forget()
         if self._delivery is None and self._transport is not None:
             self._transport.close()
 
@@ -87,7 +105,7 @@ class Listener(asyncio.Protocol):
         self._is_busy()
         waited = waited_s(transport.get_extra_info("socket"))
         parcel = unpack(data)
-        if parcel is not None and has_no_room(waited):
+        if parcel is not None and (self._is_flooded() or has_no_room(waited)):
             transport.write(REFUSAL)
             transport.close()
         elif parcel is None or self._door is None:
@@ -95,6 +113,12 @@ class Listener(asyncio.Protocol):
         else:
             self._delivery = data, waited, parcel.keeps
             self._door.take(parcel, time.monotonic() - waited, self._answer, self._is_unusual)
+
+    def _is_flooded(self) -> bool:
+        if not self._backlog.is_filling():
+            return False
+        metrics.FULL.inc()
+        return True
 
     def _answer(self, reply: Reply) -> None:
         assert self._delivery is not None

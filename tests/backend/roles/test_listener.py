@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 from starlette.types import Message, Receive, Scope, Send
 
 from app import run
@@ -21,6 +22,7 @@ from app.core.config import get_settings
 from app.core.errors import Busy
 from app.core.request_guard import ARRIVED
 from app.roles import listener, requests
+from app.roles.backlog import Backlog
 from app.roles.listener import BACKLOG, Listener
 from app.roles.requests import waited_s
 from app.services.webhook.door.line import TOO_MANY, Line
@@ -107,6 +109,16 @@ def test_a_delivery_without_room_is_refused_before_the_application(
     assert b"content-length: %d" % len(body) in head.lower()
     assert application.seen == []
     assert len(line) == 1
+
+
+def test_a_delivery_is_refused_while_the_kernels_queue_fills(
+    port: int, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backlog, "is_filling", lambda _: True)
+    full = REGISTRY.get_sample_value("st_webhook_refused_total", {"reason": "full"}) or 0.0
+    assert answer_to(port, WHOLE).startswith(b"HTTP/1.1 503 ")
+    assert application.seen == []
+    assert REGISTRY.get_sample_value("st_webhook_refused_total", {"reason": "full"}) == full + 1
 
 
 @pytest.mark.parametrize(

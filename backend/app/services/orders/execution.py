@@ -36,6 +36,7 @@ from app.services.risk.engine_flag import get_risk_engine_v2_enabled
 from app.services.risk.limits import evaluate_order_risk
 from app.services.risk.policy_store import get_risk_policy
 from app.services.shared.system_events import add_system_event
+from app.services.shared.turns import DISPATCHES
 
 logger = logging.getLogger(__name__)
 POLICY_UNAVAILABLE: Final = "Risk policy checks are switched on but not available; order not executed."
@@ -121,7 +122,8 @@ class Execution:
         asked_at = order.updated_at
         name = shown_name(order.broker_name)
         try:
-            broker_order_id = _place(client, order)
+            with DISPATCHES.given_back():
+                broker_order_id = _place(client, order)
         except OutcomeUnknown as error:
             raise AskedInVain(name, order) from error
         except BrokerError as error:

@@ -28,6 +28,7 @@ from app.services.positions.sell_qty import (
 )
 from app.services.shared.bulk import changed_rows
 from app.services.shared.system_events import add_system_event
+from app.services.shared.turns import DISPATCHES
 from app.services.webhook.decide import Signal
 from app.services.webhook.dispatch import PENDING, Dispatch, accepted, dispatch_auto
 from app.services.webhook.door.group import Auto
@@ -100,7 +101,8 @@ class Outside:
 
         def run() -> None:
             try:
-                one.outcome = Answer(201, self._dispatched(one, auto))
+                with DISPATCHES.taken():
+                    one.outcome = Answer(201, self._dispatched(one, auto))
             except HTTPException as failure:
                 one.outcome = Answer(failure.status_code, {"detail": failure.detail})
             except BaseException as error:
