@@ -25,6 +25,8 @@ ROLE = "bench"  # a role with a plain password: pgloader cannot read every one
 class Sizes:
     """How much of everything. `peers`: other programs that have to be installed first take part.
 
+    `every_mode`: deliveries over HTTP are measured in each mode; otherwise in one of each kind of backend and primary.
+
     `long_repeats`: of what takes minutes each. `growth`: row counts whose copy is measured for linearity.
     """
 
@@ -45,6 +47,7 @@ class Sizes:
     jobs: int
     job_workers: tuple[int, ...]
     peers: bool
+    every_mode: bool = True
 
 
 FULL = Sizes(
@@ -60,7 +63,7 @@ QUICK = Sizes(
 TINY = Sizes(
     repeats=1, long_repeats=1, candles=2_000, sample=False, growth=(), commits=8, threads=(2,),
     capture_rows=200, backlog=600, burst=20, requests=6, clients=(2,), workers=(1,), switches=2, jobs=40,
-    job_workers=(2,), peers=False,
+    job_workers=(2,), peers=False, every_mode=False,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from loadtests.bench.lab.lab import Lab, rotated
 from loadtests.bench.lab.modes import MODES, Field
 from loadtests.bench.lab.samples import Part, Samples
 from loadtests.judge.figures import percentile
-from loadtests.show.headline import ALONE, NAIVE
+from loadtests.show.headline import ALONE, NAIVE, POSTGRES_ALONE, SYNC
 from loadtests.stage.embedded import free_port
 from loadtests.stage.processes import Backend
 from loadtests.traffic.ledger import Outcome
@@ -41,6 +41,8 @@ def run(lab: Lab) -> Part:
     part = Part("webhook", "Webhook deliveries over HTTP in each mode")
     field = Field(lab)
     names = [ALONE, NAIVE, *(mode.name for mode in MODES if mode.name not in ONLY_WITHOUT_HTTP)]
+    if not lab.sizes.every_mode:
+        names = [ALONE, NAIVE, SYNC, POSTGRES_ALONE]
     for workers in lab.sizes.workers:
         groups = {
             clients: Samples(
