@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "history": ("history --limit 20 --json", "history --export history.jsonl"),
     "pause": (f"pause {_SIDES}",),
     "resume": (f"resume {_SIDES}",),
+    "throttle": ("throttle --copy-rate 5000 --verify-rate 20000", "throttle --off"),
     "quarantine list": (f"quarantine list {_SIDES}",),
     "quarantine show": ("quarantine show person 4711",),
     "quarantine accept": ("quarantine accept person 4711 --by asha",),

@@ -1,6 +1,9 @@
 """How fast long work goes and when it will be done: one answer for bars, lines, JSON and the console.
 
 The rate is that of the last half minute, so that a pause or a slower table shows, and the time that is left follows it.
+
+How fast it may go stands here, too. `st-migrate throttle` stores limits on PostgreSQL, and all work under way looks
+there after each chunk and while it waits. So a limit counts in every process at once, also one that is lifted.
 """
 
 from __future__ import annotations
@@ -11,9 +14,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.tables import CREATE_THROTTLE
+
 WINDOW_S = 30.0
 STEP_S = 0.5  # between two samples that are kept
 LEAST_S = 0.2  # of history before a rate is told
+LOOK_S = 0.5  # between two looks at the limit while work waits
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,54 @@ class Pace:
         left = None if expected is None else max(0, expected - done)
         eta = left / rate if left is not None and rate else None
         return Progress(done, expected, rate, 0.0 if left == 0 else eta)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The stored limits, in rows per second; None: each command goes as fast as it was told when it began."""
+
+    copy_rate: int | None = None
+    verify_rate: int | None = None
+
+    def __str__(self) -> str:
+        told = (
+            f"{name}: at most {rate} rows per second" if rate else f"{name}: no stored limit"
+            for name, rate in (("copy", self.copy_rate), ("verify", self.verify_rate))
+        )
+        return "; ".join(told)
+
+
+def stored_limits(store: PostgresStore) -> Limits:
+    """The limits that are stored; none where an earlier version prepared the pair, or the role may not read them."""
+    may_read = "SELECT has_table_privilege(to_regclass('st_throttle'), 'SELECT')"
+    if store.connection.execute(may_read).fetchone() != (True,):
+        return Limits()
+    row = store.connection.execute("SELECT copy_rate, verify_rate FROM st_throttle WHERE id = 1").fetchone()
+    return Limits(*row) if row else Limits()
+
+
+def store_limits(store: PostgresStore, limits: Limits) -> None:
+    """Put limits in the place of those that are stored."""
+    with store.write() as connection:
+        if connection.execute("SELECT to_regclass('st_throttle')").fetchone() == (None,):
+            connection.execute(CREATE_THROTTLE.encode())
+        connection.execute(
+            "INSERT INTO st_throttle (id, copy_rate, verify_rate) VALUES (1, %s, %s) ON CONFLICT (id) "
+            "DO UPDATE SET copy_rate = excluded.copy_rate, verify_rate = excluded.verify_rate",
+            (limits.copy_rate, limits.verify_rate),
+        )
+
+
+def keep_within(limit: Callable[[], float | None], rows: int, began: float) -> None:
+    """Wait after a chunk for as long as the limit demands, which is asked for again meanwhile.
+
+    Args:
+        limit: rows per second at most, None for no limit.
+        rows: of the chunk.
+        began: when the chunk began, by `time.monotonic`.
+    """
+    while (rate := limit()) and (left := rows / rate - (time.monotonic() - began)) > 0:
+        time.sleep(min(left, LOOK_S))
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -38,9 +39,11 @@ from app.db.sides.locks import hold_rounds, mark_applying_postgres
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS
+from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.postgres.target import PostgresTarget
 from app.db.sides.sqlite.connection import stream
 from app.db.sides.sqlite.spellings import learn
+from migration.common.pace import keep_within, stored_limits
 from migration.fill.binary import OutOfRange
 from migration.fill.ranges import ends, range_on_sqlite
 from migration.fill.stream import ChunkStream, read
@@ -65,17 +68,18 @@ class Progress:
 class Throttle:
     """What keeps the copy from harming the application.
 
-    `rate`: rows per second at most, None for no limit. `max_lag`: log entries beyond which the copy
-    stops to let apply catch up.
+    `rate`: rows per second at most, None for no limit; a stored limit takes its place. `max_lag`: log entries
+    beyond which the copy stops to let apply catch up. `share`: processes that go at this rate together.
     """
 
     rate: float | None = None
     max_lag: int = 50_000
+    share: int = 1
 
-    def pace(self, rows: int, seconds: float) -> None:
-        """Wait for as long as the rate demands after a chunk."""
-        if self.rate:
-            time.sleep(max(0.0, rows / self.rate - seconds))
+    def limit(self, store: PostgresStore) -> float | None:
+        """Rows per second of this process at this moment."""
+        rate = stored_limits(store).copy_rate or self.rate
+        return rate / self.share if rate else None
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ class Backfill:
             report(progress)
             yield progress
             self._let_apply_catch_up()
-            self._throttle.pace(progress.rows, time.monotonic() - started)
+            limit = partial(self._throttle.limit, self._applier.stores.postgres)
+            keep_within(limit, progress.rows, started)
 
     def _wait_while_paused(self) -> None:
         while self._applier.stores.postgres.read_control().paused:

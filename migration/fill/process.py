@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 from sqlalchemy import URL
 
@@ -37,7 +38,7 @@ def start(pair: Pair, throttle: Throttle) -> subprocess.Popen[str]:
     order, process.stdin = process.stdin, None
     assert order is not None
     with order:
-        json.dump({**sides, "rate": throttle.rate, "max_lag": throttle.max_lag}, order)
+        json.dump({**sides, "throttle": asdict(throttle)}, order)
     return process
 
 
@@ -50,8 +51,7 @@ def main() -> int:
     postgres = parse_url(order["postgres"], name="url")
     try:
         with open_stores(Pair(sqlite, postgres)) as stores:
-            throttle = Throttle(rate=order["rate"], max_lag=order["max_lag"])
-            Backfill(Applier(stores), throttle, together=True).run()
+            Backfill(Applier(stores), Throttle(**order["throttle"]), together=True).run()
     except Exception as error:  # whatever it is, the process that started this one tells it
         print(failure(error, secrets_of(postgres)).message)
         return 1

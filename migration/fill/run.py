@@ -117,7 +117,7 @@ def _with_helpers(
     step: Callable[[str], None],
 ) -> None:
     """Copy in this process and in helpers, until this one finds nothing more to take and they have ended."""
-    throttle = replace(throttle, rate=throttle.rate / (helpers + 1) if throttle.rate else None)
+    throttle = replace(throttle, share=helpers + 1)
     processes = [copy_worker.start(pair, throttle) for _ in range(helpers)]
     shown = {table.table: table.rows for table in progress(applier.stores.postgres).tables}
     try:

@@ -1,17 +1,20 @@
-"""Verbs that look and steer: status, history, pause, resume, quarantine."""
+"""Verbs that look and steer: status, history, pause, resume, throttle, quarantine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.db.apply.round import Applier
+from app.db.common.errors import ConfigurationError
 from migration.common.outcome import Outcome
+from migration.common.pace import Limits, store_limits, stored_limits
 from migration.common.plain import counted, label, measured, plain, stored
 from migration.common.trail import trail_of
 from migration.verbs.frame import Call, verb
@@ -21,9 +24,20 @@ from migration.watch.orphans_of import orphans_of
 from migration.watch.pausing import set_paused
 from migration.watch.screen import Screen
 
+MOST_RATE = 1_000_000_000
 TableArgument = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Table of the row.")]
 KeyArgument = Annotated[
     str | None, typer.Argument(metavar="[KEY]", help="Key as `quarantine list` shows it.")
+]
+CopyRate = Annotated[
+    int | None,
+    typer.Option(
+        "--copy-rate", min=1, max=MOST_RATE, help="Rows per second at most of all processes that copy."
+    ),
+]
+VerifyRate = Annotated[
+    int | None,
+    typer.Option("--verify-rate", min=1, max=MOST_RATE, help="Rows per second at most of each verify."),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every row in quarantine.")]
 
@@ -118,6 +132,26 @@ def resume(call: Call) -> Outcome:
     return Outcome("resumed" if changed else "already_running", "apply and backfill go on")
 
 
+def throttle(
+    call: Call,
+    copy_rate: CopyRate = None,
+    verify_rate: VerifyRate = None,
+    off: Annotated[bool, typer.Option("--off", help="Lift both limits.")] = False,
+) -> Outcome:
+    """Limit copies and verifies that run, wherever they run, without a restart; alone it shows the limits."""
+    if off and (copy_rate or verify_rate):
+        raise ConfigurationError("--off lifts every limit", hint="leave out --off, or the rates")
+    with call.prepared() as stores:
+        before = stored_limits(stores.postgres)
+        wanted = Limits() if off else Limits(copy_rate or before.copy_rate, verify_rate or before.verify_rate)
+        if wanted != before:
+            store_limits(stores.postgres, wanted)
+    name = "limits"
+    if off or copy_rate or verify_rate:
+        name = f"{'already_' if wanted == before else ''}{'lifted' if off else 'throttled'}"
+    return Outcome(name, str(wanted), data=asdict(wanted), lines=[])
+
+
 def quarantine_list(call: Call) -> Outcome:
     """The rows in quarantine, with the reason and who accepted them."""
     with call.prepared() as stores:
@@ -196,6 +230,7 @@ _VERBS: dict[str, Callable[..., Outcome]] = {
     "history": history,
     "pause": pause,
     "resume": resume,
+    "throttle": throttle,
 }
 _QUARANTINE: dict[str, Callable[..., Outcome]] = {
     "list": quarantine_list,

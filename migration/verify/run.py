@@ -33,6 +33,7 @@ from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.sqlite.spellings import learn_keys
 from app.db.switch.state.writable import forget, strangers
+from migration.common.pace import keep_within, stored_limits
 from migration.verify import state as verify_state
 from migration.verify.chunks import ChunkReader, suspects
 from migration.verify.recheck import COUNTED, Recheck
@@ -101,7 +102,7 @@ class Verify:
         applier: the pair, through connections of this verify's own.
         chunk_rows: rows per read at most.
         tables: only these; None for all.
-        rate: rows per second at most, None for no limit.
+        rate: rows per second at most, None for no limit; a stored limit takes its place.
     """
 
     def __init__(
@@ -225,10 +226,13 @@ class Verify:
                 saved = time.monotonic()
             failpoint(Failpoint.VERIFY_CHUNK)
             yield
+            keep_within(self._limit, rows, began)
             if upto is None:
                 return
-            if self._rate:
-                time.sleep(max(0.0, rows / self._rate - (time.monotonic() - began)))
+
+    def _limit(self) -> float | None:
+        """Rows per second at this moment, None for no limit."""
+        return stored_limits(self._applier.stores.postgres).verify_rate or self._rate
 
     def _count(
         self, table: Table, record: verify_state.Record, differing: bool

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from migration.common.pace import Progress, duration
+from migration.common.pace import Limits, Progress, duration
 from migration.common.plain import plain
 from migration.watch.moving import Watched
 from migration.watch.status import Status
@@ -68,6 +68,8 @@ def _figures(data: Mapping[str, Any]) -> RenderableType:
         table.add_row("verify", ended, f"{verify['rows']:,} rows")
     if held := data["quarantine"]:
         table.add_row("quarantine", f"{held['rows']} rows", f"{held['unaccepted']} not accepted")
+    if limits := data["throttle"]:
+        table.add_row("throttle", plain(str(Limits(**limits))))
     if attempt := data["attempt"]:
         left = attempt["seconds_left"]
         told = "" if left is None else f"{duration(left)} left"

@@ -24,6 +24,7 @@ from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from app.db.switch.state import readiness
 from app.db.switch.state.checks import Check, Checks
+from migration.common.pace import Limits, stored_limits
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
 from migration.watch.moving import Moving, moving
@@ -76,6 +77,7 @@ class Status:
     checks: list[Check] = field(default_factory=list)
     apply: readiness.ApplyState | None = None
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
     left_out: list[str] = field(default_factory=list)
     problem: str | None = None
 
@@ -152,6 +154,7 @@ class Status:
             "foreign_keys_not_valid": self.foreign_keys,
             "left_out": self.left_out,
             "paused": bool(control and control.paused),
+            "throttle": asdict(self.limits) if self.limits != Limits() else None,
             "attempt": self.attempt,
             "blocks": blocks(self),
             "next": next_command(self),
@@ -187,6 +190,7 @@ def gather(
         return status
     try:
         connection = stores.postgres.connection
+        status.limits = stored_limits(stores.postgres)
         status.copy = progress(stores.postgres)
         status.verify = readiness.last_verify(connection)
         status.moving = moving(stores, status.copy, status.verify)

@@ -105,7 +105,16 @@ def test_examples_have_the_members_of_real_objects(at_stage: AtStage) -> None:
         "cutover",
         "cutover",
     ]
-    lines += ["pause", "resume", "history --limit 1", "rollback", "rollback", "cutover", "complete --yes"]
+    lines += [
+        "pause",
+        "resume",
+        "throttle --copy-rate 5000",
+        "history --limit 1",
+        "rollback",
+        "rollback",
+        "cutover",
+        "complete --yes",
+    ]
     answers += [sides.run(*line.split()) for line in lines]
     answers += [at_stage("fresh").run("copy"), _aborted(at_stage("prepared"))]
     compared = set()

@@ -154,6 +154,16 @@ spelling = Table(
     Column("mixed", Boolean, nullable=False),
 )
 
+# How fast copies and verifies may go that run: one row, which `st-migrate throttle` writes. A pair of an earlier
+# version has no such table; the first limit makes it.
+throttle = Table(
+    "st_throttle",
+    arbiter,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("copy_rate", BigInteger),  # rows per second of all processes that copy; NULL: as they were started
+    Column("verify_rate", BigInteger),  # rows per second of each verify
+)
+
 verify_run = Table(
     "st_verify",
     arbiter,
@@ -204,6 +214,7 @@ _DIALECTS: dict[Side, Dialect] = {
     Side.SQLITE: URL.create("sqlite").get_dialect()(),
     Side.POSTGRES: URL.create("postgresql+psycopg").get_dialect()(),
 }
+CREATE_THROTTLE = str(CreateTable(throttle, if_not_exists=True).compile(dialect=_DIALECTS[Side.POSTGRES]))
 
 
 def create_statements(side: Side) -> list[str]:

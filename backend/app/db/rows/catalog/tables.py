@@ -33,6 +33,7 @@ BOOKKEEPING = frozenset(
         "st_pending",
         "st_quarantine",
         "st_spelling",
+        "st_throttle",
         "st_verify",
         "st_verify_progress",
         "st_watermark",
