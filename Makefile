@@ -47,6 +47,9 @@ model: setup  ## Explore the protocol's model completely, broken variants includ
 ha: setup  ## Patroni, etcd and HAProxy: leaders die, freeze and hand over under webhooks (docs/ha.md says what it needs)
 	$(BIN)/python -m pytest tests/operator/deploy/ha -m "long or not long" -rs -s $(ARGS)
 
+shards: setup  ## Rehearse the schema on two shards, and explain the application's statements there
+	$(BIN)/python -m pytest tests/backend/api/hot/test_shards.py -m long $(ARGS)
+
 image:  ## The steps of the Dockerfile in an empty folder, without a container engine, until the backend is ready
 	$(PYTHON) deploy/rehearse.py
 
@@ -103,7 +106,7 @@ native-trial: setup  ## The native branch on ROWS rows per large table under web
 burst: setup  ## All alerts of a bar within a second, in every mode (ARGS="--quick", "--before PATH", "--json FILE")
 	$(BIN)/python -m loadtests.burst $(ARGS)
 
-.PHONY: help setup env demo against-pgloader apps test modes fault race property model ha drill image lint docs postgres man lock oldest bench load burst native-trial
+.PHONY: help setup env demo against-pgloader apps test modes fault race property model ha shards drill image lint docs postgres man lock oldest bench load burst native-trial
 
 # Kills and histories in turn; each prints its seeds, and keeps its directory if it finds something.
 HOURS ?= 1

@@ -5,6 +5,7 @@
     report  what stands in the database against each of them
     online  statements that keep nobody waiting, each of which can be repeated
     branch  the revisions of `backend/alembic/native`, up and down
+    placement  where each table would lie on several servers; nothing reads it but tests
 
 Nothing here is needed: PostgreSQL without the branch stays fully supported.
 """

@@ -1,0 +1,101 @@
+"""No query of the hot paths goes through a large table: they are collected from the application and explained.
+
+Hot is what the load scenarios send (deliveries, and people at their screens), what runs in the background
+all the time, and logging in. The statements are those that reach the driver, with their parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.core.auth import SESSION_COOKIE_NAME, create_session_token
+from app.core.config import get_settings
+from loadtests.judge.plans import Sent, findings
+from tests.backend.api.hot.hot_paths import PATHS, HotPath, Sessions, TestClient, webhook
+from tests.backend.api.hot.hot_rows import LARGE
+
+INDEXES = Path(__file__).resolve().parents[4] / "deploy" / "postgres" / "indexes.sql"
+NEWCOMER_ID = 1021  # has no alert
+NEWEST = ("/api/tv-alerts?limit=20", "/api/system-events/?limit=20")
+_EXPLAINED = re.compile(r"\s*(SELECT|UPDATE|DELETE|WITH)\b")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_hot_paths_go_through_no_large_table(
+    path: HotPath, client: TestClient, sessions: Sessions, engine: Engine, sent: list[Sent]
+) -> None:
+    path(client, sessions)
+    assert _explained(engine, sent) == {}
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+@pytest.mark.parametrize("page", NEWEST)
+def test_the_newest_rows_need_the_operators_index(
+    page: str, client: TestClient, engine: Engine, sent: list[Sent]
+) -> None:
+    """The application's schema has none for these two pages; deploy/postgres/indexes.sql adds them."""
+    before = client.get(page)
+    assert len(before.json()) == 20
+    assert [kind for kinds in _explained(engine, sent).values() for kind in kinds if "Seq Scan" in kind]
+    made = re.findall(r"CREATE INDEX CONCURRENTLY IF NOT EXISTS (\w+)[^;]+;", INDEXES.read_text("utf-8"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        try:
+            for _ in range(2):  # it can be repeated
+                for statement in re.findall(r"^CREATE[^;]+", INDEXES.read_text("utf-8"), re.MULTILINE):
+                    connection.exec_driver_sql(statement)
+            sent.clear()
+            after = client.get(page)
+            assert _explained(engine, sent) == {}
+            assert after.json() == before.json()
+        finally:
+            for index in made:
+                connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index}")
+
+
+@pytest.mark.parametrize("engine", ["native"], indirect=True)
+@pytest.mark.parametrize("page", [*NEWEST, "/api/system-events/?order_id=7"])
+def test_the_native_branch_has_the_index_of_every_page(
+    page: str, client: TestClient, engine: Engine, sent: list[Sent]
+) -> None:
+    assert client.get(page).status_code == 200
+    assert _explained(engine, sent) == {}
+
+
+@pytest.mark.parametrize("engine", ["native"], indirect=True)
+def test_a_person_without_alerts_makes_nobody_elses_be_walked_over(
+    client: TestClient, engine: Engine, sent: list[Sent]
+) -> None:
+    client.cookies.set(SESSION_COOKIE_NAME, create_session_token(get_settings(), NEWCOMER_ID))
+    assert client.get(NEWEST[0]).json() == []
+    assert _explained(engine, sent) == {}
+
+
+def test_a_missing_index_is_found(
+    client: TestClient, sessions: Sessions, engine: Engine, sent: list[Sent]
+) -> None:
+    """The net has the right mesh: without the idempotency key's index a delivery reads all orders."""
+    webhook(client, sessions)
+    collected = list(sent)
+    with engine.connect() as connection, connection.begin() as transaction:
+        connection.exec_driver_sql("DROP INDEX ux_orders_client_order_id")
+        found = [
+            kind
+            for one in collected
+            if _EXPLAINED.match(one.statement)
+            for kind in findings(connection, one, LARGE)
+        ]
+        transaction.rollback()
+    assert [kind for kind in found if "orders" in kind]
+
+
+def _explained(engine: Engine, sent: list[Sent]) -> dict[str, list[str]]:
+    """What was found, by statement; every kind of statement is explained once."""
+    kinds = {one.statement: one for one in list(sent) if _EXPLAINED.match(one.statement)}
+    assert kinds
+    with engine.connect() as connection:
+        found = {statement: findings(connection, one, LARGE) for statement, one in kinds.items()}
+    return {statement: kinds for statement, kinds in found.items() if kinds}
