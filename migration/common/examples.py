@@ -7,7 +7,11 @@ from typing import Any
 
 _SIDES = "--sqlite app.db --postgres postgresql://user@host/app"
 EXAMPLES: dict[str, tuple[str, ...]] = {
-    "preflight": (f"preflight {_SIDES}", "preflight --leave-out cache --leave-out person.thumbnail"),
+    "preflight": (
+        f"preflight {_SIDES}",
+        "preflight --leave-out cache --leave-out person.thumbnail",
+        "preflight --write advice",
+    ),
     "prepare": (f"prepare {_SIDES}", "prepare --schema existing --discard-target"),
     "backfill": (f"backfill {_SIDES}", "backfill --rate 20000 --workers 2"),
     "worker": (f"worker {_SIDES}", "worker --until-drained"),

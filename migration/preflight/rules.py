@@ -211,16 +211,18 @@ def _reason(item: Finding) -> str:
 def _triggers(
     sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any] | None, without: Collection[str]
 ) -> Iterator[Finding]:
+    prepared = is_prepared_sqlite(sqlite)
     for trigger in foreign_on_sqlite(sqlite, without):
-        drop = f"DROP TRIGGER {quote(trigger.name)} (on SQLite)"
+        drop = f"DROP TRIGGER {quote(trigger.name)}"
         yield Finding(
             "schema.trigger",
             Severity.BLOCKS,
             f"trigger {trigger.name} on SQLite would fire again for what apply writes there",
             trigger.remedy
-            if is_prepared_sqlite(sqlite)
-            else f"{drop}; if its work is needed, create it after prepare with WHEN ({QUIET[Side.SQLITE]})",
+            if prepared
+            else f"{drop} (on SQLite); if its work is needed, create it after prepare with WHEN ({QUIET[Side.SQLITE]})",
             table=trigger.table,
+            on_sqlite="" if prepared else drop,
         )
     if postgres is None or not server.has_schema(postgres):
         return

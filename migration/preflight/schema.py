@@ -117,13 +117,15 @@ def _index_findings(shape: Shape, installed: bool) -> Iterator[Finding]:
     for index in shape.indexes:
         columns = ", ".join(index.columns)
         if index.unique and index.expression:
-            yield _blocks(
+            yield Finding(
                 "schema.expression_index",
+                Severity.BLOCKS,
                 f"unique index {index.name} covers an expression, whose collisions capture cannot see",
                 f"DROP INDEX {quote(index.name)} (on SQLite) for the time of the move: what it refused is then "
                 "set aside by PostgreSQL's own, and closes the cutover; or make it a unique index over columns",
-                name,
-                columns,
+                table=name,
+                column=columns,
+                on_sqlite=f"DROP INDEX {quote(index.name)}",
             )
         if index.collation and index.name == "primary key":
             yield _blocks(

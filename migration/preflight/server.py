@@ -137,6 +137,13 @@ _CHECKS: tuple[_Check, ...] = (
         "see st-migrate status",
     ),
 )
+# The remedies that are statements, to the letter.
+_STATEMENTS = {
+    "postgres.read_only": "SET default_transaction_read_only = off;\n"
+    "ALTER ROLE {role} SET default_transaction_read_only = off",
+    "postgres.privilege": "GRANT CREATE ON SCHEMA {schema} TO {role}",
+    "postgres.statement_timeout": "ALTER ROLE {role} SET statement_timeout = 0",
+}
 
 
 def server_findings(
@@ -148,7 +155,12 @@ def server_findings(
     assert facts is not None
     for holds, code, severity, reason, remedy in _CHECKS:
         if holds(facts):
-            yield Finding(code, severity, reason.format(**facts), remedy.format(**facts))
+            statement = _STATEMENTS.get(code, "").format(
+                role=quote(facts["role"]), schema=quote(facts["schema"] or "")
+            )
+            yield Finding(
+                code, severity, reason.format(**facts), remedy.format(**facts), on_postgres=statement
+            )
     yield from _triggers_off(connection)
     yield from _connections(facts, settings)
     yield from _forms(connection)
@@ -178,6 +190,7 @@ def not_owned(connection: psycopg.Connection[Any], shapes: Collection[str]) -> I
             f"the tables {', '.join(names[:3])}{more} belong to role {owner}; role {role} may not put triggers on them",
             f"use role {owner}, or let this one stand in for it: GRANT {quote(owner)} TO {quote(role)}",
             count=len(names),
+            on_postgres=f"GRANT {quote(owner)} TO {quote(role)}",
         )
 
 
@@ -188,6 +201,7 @@ def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
             Severity.BLOCKS,
             f"session_replication_role = replica is {place}: triggers and foreign keys do not act there",
             remedy,
+            on_postgres=remedy if remedy.startswith("ALTER ") else "",
         )
     for (name,) in connection.execute(
         "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
@@ -197,6 +211,7 @@ def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
             Severity.WARNS,
             f"event trigger {name} acts on every change of the schema, those of the move among them",
             f"ALTER EVENT TRIGGER {quote(name)} DISABLE for the time of prepare and of schema migrations",
+            on_postgres=f"ALTER EVENT TRIGGER {quote(name)} DISABLE",
         )
 
 
@@ -270,6 +285,7 @@ def keys_from_outside(connection: psycopg.Connection[Any], common: Collection[st
                 f"foreign key {name} of {table}, which does not take part, refers to the table",
                 f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)} (on PostgreSQL)",
                 table=parent,
+                on_postgres=f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}",
             )
 
 

@@ -27,7 +27,7 @@ from migration.fill.backfill import Throttle
 from migration.fill.prepare import Prepared, prepare
 from migration.fill.worker import Worked, Worker, stop_on_signal, wait_until_prepared
 from migration.preflight import run as preflight
-from migration.preflight.findings.report import Finding, Severity
+from migration.preflight.findings import remedies
 from migration.switch import retired, teardown
 from migration.switch.holdings import holdings
 from migration.verbs.frame import Call, verb
@@ -83,12 +83,22 @@ def register(app: typer.Typer) -> None:
         verb(app, name)(function)
 
 
-def preflight_verb(call: Call, exclude: Exclude = None, schema: SchemaName = None) -> Outcome:
+def preflight_verb(
+    call: Call,
+    exclude: Exclude = None,
+    schema: SchemaName = None,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="DIR", help="Write what is recommended to files of this folder."),
+    ] = None,
+) -> Outcome:
     """Read everything, change nothing, list what would block the move or change meaning."""
     found = sides.find_sides(call.sqlite, call.postgres)
     if Side.SQLITE not in found:
         raise ConfigurationError("no sqlite database is named", hint="give --sqlite URL")
     path = Path(str(found[Side.SQLITE].database))
+    if write is not None:
+        remedies.refuse_existing(write)
     with call.render.progress("check", preflight.about_rows(path)) as advance:
         report = preflight.run(
             path,
@@ -98,23 +108,16 @@ def preflight_verb(call: Call, exclude: Exclude = None, schema: SchemaName = Non
             source=make_source(schema),
             excluded=exclude or (),
         )
-    lines = [line for finding in report.findings for line in _finding(finding)]
+    written = list(map(str, remedies.write(report, active_policy(), write))) if write is not None else []
+    lines = [line for finding in report.findings for line in finding.lines()]
+    lines += [f"written: {name}" for name in written]
+    data = {**report.as_dict(), "written": written}
     if not report.clean:
-        message = f"{len(report.blocking)} findings block the move"
-        return Outcome("blocked", message, Exit.FINDINGS, report.as_dict(), lines)
-    message = f"nothing blocks the move of {report.rows} rows; next: st-migrate prepare"
-    return Outcome("clean", message, data=report.as_dict(), lines=lines)
-
-
-def _finding(item: Finding) -> list[str]:
-    """A finding as people read it: where, what, which rows; what to do only where something is to do."""
-    place = f"{item.place}:" if item.place else ""
-    count = f"{item.count} {item.reason}" if item.keys else item.reason
-    more = " ..." if item.count > len(item.keys) else ""
-    keys = f"(keys {', '.join(item.keys)}{more})" if item.keys else ""
-    line = " ".join(filter(None, (f"{item.severity:6}", place, count, keys)))
-    remedy = [] if item.severity is Severity.INFO or not item.remedy else [f"       -> {item.remedy}"]
-    return [line, *remedy]
+        blocking = len(report.blocking)
+        message = f"{counted(blocking, 'finding')} {'blocks' if blocking == 1 else 'block'} the move"
+        return Outcome("blocked", message, Exit.FINDINGS, data, lines)
+    message = f"nothing blocks the move of {counted(report.rows, 'row')}; next: st-migrate prepare"
+    return Outcome("clean", message, data=data, lines=lines)
 
 
 def prepare_verb(

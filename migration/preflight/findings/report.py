@@ -28,6 +28,7 @@ class Finding:
         keys: the first keys of the rows, as quarantine would show them.
         policies: conversions that give every one of these values a canonical form.
         chosen: the conversions that the policy file names for the column.
+        on_sqlite, on_postgres: the statement that removes the cause, where it is known to the letter.
     """
 
     code: str
@@ -40,11 +41,23 @@ class Finding:
     keys: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
+    on_sqlite: str = ""
+    on_postgres: str = ""
 
     @property
     def place(self) -> str:
         """Table and column in one word; empty for what concerns the whole database."""
         return f"{self.table}.{self.column}" if self.column else self.table
+
+    def lines(self) -> list[str]:
+        """As people read it: where, what, which rows; what to do only where something is to do."""
+        place = f"{self.place}:" if self.place else ""
+        count = f"{self.count} {self.reason}" if self.keys else self.reason
+        more = " ..." if self.count > len(self.keys) else ""
+        keys = f"(keys {', '.join(self.keys)}{more})" if self.keys else ""
+        line = " ".join(filter(None, (f"{self.severity:6}", place, count, keys)))
+        remedy = [] if self.severity is Severity.INFO or not self.remedy else [f"       -> {self.remedy}"]
+        return [line, *remedy]
 
 
 @dataclass(frozen=True)

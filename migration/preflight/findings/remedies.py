@@ -1,0 +1,128 @@
+"""What preflight recommends, as files: `migration.toml`, and statements for each side.
+
+Only a remedy of which every word is known becomes a line of a file. Where several conversions fit, they mean
+different values, so a comment names them and people choose. What needs a decision about rows stays in the
+findings, and so does what only the application's own migration can change. Nothing is executed here: people
+read the files, and run the statements themselves. A file that exists is never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.db.common.errors import ConfigurationError
+from app.db.common.urls import Side
+from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.policy import DEFAULT_FILE, ORPHANS_TO_NULL, REFUSE, Policy
+from migration.common.plain import plain
+from migration.preflight.findings.report import Finding, Report, Severity
+
+STATEMENTS = {side: f"{side}.sql" for side in Side}
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def refuse_existing(folder: Path) -> None:
+    """Make sure that no file would be overwritten.
+
+    Raises:
+        ConfigurationError: one of the files is there, or the folder is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"{folder} is no folder", hint="name a folder for the files")
+    for name in (DEFAULT_FILE, *STATEMENTS.values()):
+        if (folder / name).exists():
+            raise ConfigurationError(
+                f"{folder / name} exists already: nothing was written",
+                hint="name another folder, or move the file away",
+            )
+
+
+def write(report: Report, policy: Policy, folder: Path) -> list[Path]:
+    """Write the files for which there is something to say; returns their paths.
+
+    Args:
+        policy: the choices that are in force, which the new file keeps.
+
+    Raises:
+        ConfigurationError: see `refuse_existing`; or the folder cannot be written.
+    """
+    texts = {DEFAULT_FILE: policy_text(report, policy)}
+    texts |= {name: statements_text(report, side) for side, name in STATEMENTS.items()}
+    wanted = {folder / name: text for name, text in texts.items() if text}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in wanted.items():
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be written: {error.strerror or error}", hint="name a folder that may be written"
+        ) from None
+    return list(wanted)
+
+
+def policy_text(report: Report, policy: Policy) -> str:
+    """The text of `migration.toml`; empty where no column needs a conversion."""
+    names = {column: list(chosen) for column, chosen in policy.columns.items()}
+    notes: dict[tuple[str, str], list[str]] = {}
+    needed = False
+    for item in report.findings:
+        column = (item.table, item.column)
+        if ORPHANS_TO_NULL in item.policies:
+            if ORPHANS_TO_NULL not in item.chosen:
+                clearing = f'{_key(item.column)} = "{ORPHANS_TO_NULL}"'
+                notes.setdefault(column, []).append(f"{_told(item)}; to clear them: {clearing}")
+        elif item.severity is Severity.BLOCKS and item.policies:
+            needed = True
+            notes.setdefault(column, []).append(_choice(item))
+            if len(item.policies) == 1 and REFUSE not in names.get(column, ()):
+                names[column] = [*names.get(column, ()), *item.policies]
+    if not needed:
+        return ""
+    lines = ["# What `st-migrate preflight` recommends. Every process of the move must read the same file."]
+    table = None
+    for column in sorted({*names, *notes}):
+        if column[0] != table:
+            table = column[0]
+            lines += ["", f"[tables.{_key(table)}]"]
+        lines += [f"# {note}" for note in notes.get(column, ())]
+        if column in names:
+            lines.append(f"{_key(column[1])} = {json.dumps(list(dict.fromkeys(names[column])))}")
+    return "\n".join(lines) + "\n"
+
+
+def _choice(item: Finding) -> str:
+    fitting = [CONVERSIONS[name] for name in item.policies]
+    meanings = ", or ".join(
+        f"{one.name} ({one.meaning}{'' if one.lossless else '; not lossless'})" for one in fitting
+    )
+    return f"{_told(item)}; {'choose one: ' if len(fitting) > 1 else ''}{meanings}"
+
+
+def statements_text(report: Report, side: Side) -> str:
+    """The text of one side's SQL file; empty where there is no statement."""
+    parts = list(_statements(report, side))
+    if not parts:
+        return ""
+    return "\n".join([f"-- What `st-migrate preflight` recommends for {side}. Read it, then run it.", *parts])
+
+
+def _statements(report: Report, side: Side) -> Iterator[str]:
+    for item in report.findings:
+        statement = item.on_sqlite if side is Side.SQLITE else item.on_postgres
+        if statement:
+            yield f"\n-- {item.severity}: {_told(item)}\n{statement};\n"
+
+
+def _told(item: Finding) -> str:
+    return plain(f"{item.code} {item.place}: {item.reason}" if item.place else f"{item.code}: {item.reason}")
+
+
+def _key(name: str) -> str:
+    """A name as a key of TOML."""
+    if _BARE.fullmatch(name):
+        return name
+    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")

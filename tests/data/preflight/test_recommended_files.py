@@ -1,0 +1,100 @@
+"""`preflight --write` writes files; whoever uses them has exactly these findings less."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.db.common.urls import connect_arguments, parse_url
+from app.db.rows.policy import VARIABLE, Policy, active_policy, load_policy
+from migration.preflight.findings import remedies
+from migration.preflight.findings.report import Finding, Report, Severity
+from migration.verbs.cli import main
+from tests.data.preflight.preflight_files import sqlite_file
+
+
+def blocking(report: dict[str, Any]) -> set[str]:
+    """The codes of what blocks."""
+    return {item["code"] for item in report["findings"] if item["severity"] == "blocks"}
+
+
+def test_using_the_files_takes_away_exactly_what_they_speak_of(
+    tmp_path: Path, pg_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sqlite_file(
+        tmp_path / "a.db",
+        'CREATE TABLE "odd ""t" (id INTEGER PRIMARY KEY, "fl.ag" BOOLEAN, at DATETIME, note TEXT, '
+        'parent INTEGER REFERENCES "odd ""t" (id))',
+        "INSERT INTO \"odd \"\"t\" VALUES (1, 'yes', '', 'x' || char(0), NULL), (2, 'no', 1767225600, 'y', 99)",
+        'CREATE UNIQUE INDEX folded ON "odd ""t" (lower(note))',
+        'CREATE TRIGGER noisy AFTER INSERT ON "odd ""t" BEGIN UPDATE "odd ""t" SET note = upper(note); END',
+    )
+    arguments = connect_arguments(parse_url(pg_url, name="test"))
+    with psycopg.connect(autocommit=True, **arguments) as server:
+        name = server.info.dbname
+        server.execute(
+            'CREATE TABLE "odd ""t" (id bigint PRIMARY KEY, "fl.ag" boolean, at timestamp, note text, '
+            'parent bigint REFERENCES "odd ""t" (id))'
+        )
+        server.execute('CREATE TABLE outside (id bigint REFERENCES "odd ""t" (id))')
+        server.execute(f'ALTER DATABASE "{name}" SET session_replication_role = replica'.encode())
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def preflight(*more: str) -> tuple[int, dict[str, Any]]:
+        active_policy.cache_clear()
+        capsys.readouterr()
+        given = ("--schema", "existing", "--leave-out", "outside", "--json", *more)
+        code = main(["preflight", "--sqlite", str(path), "--postgres", pg_url, *given])
+        return code, json.loads(capsys.readouterr().out)
+
+    code, before = preflight("--write", "advice")
+    folder = Path("advice")
+    assert (code, before["written"]) == (
+        1,
+        [f"advice/{file}" for file in ("migration.toml", "sqlite.sql", "postgres.sql")],
+    )
+    text = (folder / "migration.toml").read_text(encoding="utf-8")
+    assert '; to clear them: parent = "set_null_orphan"\n' in text and "; choose one: epoch_millis" in text
+    (folder / "sqlite.sql").rename("kept.sql")
+    code, refused = preflight("--write", "advice")
+    assert (code, refused["message"]) == (2, "advice/migration.toml exists already: nothing was written")
+    assert not (folder / "sqlite.sql").exists()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(Path("kept.sql").read_text(encoding="utf-8"))
+    connection.close()
+    with psycopg.connect(autocommit=True, **arguments) as server:
+        server.execute((folder / "postgres.sql").read_bytes())
+    monkeypatch.setenv(VARIABLE, "advice/migration.toml")
+    code, after = preflight("--write", "again")
+    active_policy.cache_clear()
+    assert blocking(before) == blocking(after) | {
+        "value.empty_text", "value.not_boolean", "value.nul", "schema.trigger", "schema.expression_index",
+        "postgres.triggers_off", "postgres.foreign_key",
+    }  # fmt: skip
+    assert (code, blocking(after)) == (
+        1,
+        {"value.storage_class"},
+    )  # seconds or milliseconds: nobody has chosen
+    assert load_policy(Path(after["written"][0])).columns == load_policy(folder / "migration.toml").columns
+
+
+def test_choices_in_force_are_kept_and_several_that_fit_are_left_to_people() -> None:
+    policy = Policy(None, {('a "b', "c.d"): ("number_as_text",), ("z", "y"): ("refuse",)})
+
+    def written(*policies: str) -> dict[str, Any]:
+        nul = Finding("value.nul", Severity.BLOCKS, "a\nb", table='a "b', column="c.d", policies=policies)
+        same = replace(nul, table="z", column="y", policies=("strip_nul",))
+        return tomllib.loads(remedies.policy_text(Report((nul, same), 1, 1, 0.0), policy))["tables"]  # type: ignore[no-any-return]
+
+    kept = {"z": {"y": ["refuse"]}}
+    assert written("strip_nul") == {'a "b': {"c.d": ["number_as_text", "strip_nul"]}, **kept}
+    assert written("strip_nul", "blob_as_text") == {'a "b': {"c.d": ["number_as_text"]}, **kept}
+    assert remedies.policy_text(Report((), 1, 1, 0.0), policy) == ""
