@@ -42,8 +42,9 @@ def found(path: Path, url: URL) -> dict[str, Finding]:
 
 
 def test_a_fresh_database_of_a_good_server_blocks_nothing(path: Path, url: URL) -> None:
-    of_server = [item for code, item in found(path, url).items() if code.startswith("postgres.")]
-    assert {item.severity for item in of_server} == {Severity.INFO}
+    of_server = {code: item for code, item in found(path, url).items() if code.startswith("postgres.")}
+    assert of_server.pop("postgres.fsync").severity is Severity.WARNS  # the tests' server waits for no disk
+    assert {item.severity for item in of_server.values()} == {Severity.INFO}
 
 
 def test_rows_that_are_already_there(
