@@ -10,6 +10,7 @@ import pytest
 from app.config_files import load_app_config, load_holidays, load_zerodha_symbol_map, supported_brokers
 from app.core import config
 from app.core.config import Settings, get_settings
+from tests.support.pairs import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +82,8 @@ def test_config_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "zerodha_symbol_map.json").write_text('{"nse": {"abc": "ABC-EQ"}}')
     (tmp_path / "indian_holidays.json").write_text('["2026-01-26"]')
     load_holidays.cache_clear()
-    assert supported_brokers() == ["zerodha", "angelone"]
-    assert load_zerodha_symbol_map() == {"NSE": {"ABC": "ABC-EQ"}}
+    wait_until(lambda: supported_brokers() == ["zerodha", "angelone"])
+    wait_until(lambda: load_zerodha_symbol_map() == {"NSE": {"ABC": "ABC-EQ"}})
     assert load_holidays() == {"2026-01-26"}
     load_holidays.cache_clear()
 
