@@ -95,6 +95,7 @@ class StrategyDeploymentJob(Base):
         Index("ix_strategy_deployment_jobs_owner_id", "owner_id"),
         Index("ix_strategy_deployment_jobs_run_after", "run_after"),
         Index("ix_strategy_deployment_jobs_status", "status"),
+        Index("ix_strategy_deployment_jobs_newest", "deployment_id", "kind", "scheduled_for"),
         Index(
             "ix_strategy_deployment_jobs_open", "created_at", "id", postgresql_where=OPEN, sqlite_where=OPEN
         ),

@@ -123,12 +123,6 @@ ONLY_ONES: Final = (
 NEW_INDEXES: Final = (
     Index("ix_alerts_received_at", "alerts", ("received_at", "id")),
     Index("ix_alerts_user_time", "alerts", ("user_id", "received_at", "id")),
-    # Asked every second for each deployment: its newest bar. All of its jobs were read for that.
-    Index(
-        "ix_strategy_deployment_jobs_newest",
-        "strategy_deployment_jobs",
-        ("deployment_id", "kind", "scheduled_for"),
-    ),
     Index("ix_system_events_created_at", "system_events", ("created_at", "id")),
 )
 # Each has the columns of a unique key in the same order, so every query that could use it uses that key.

@@ -18,7 +18,7 @@ from tests import facts
 
 install_portable_defaults()
 
-HEAD = "0065"
+HEAD = "0066"
 Start = Callable[[str], str]
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import get_settings
 from loadtests.judge.plans import Sent, findings
-from tests.backend.api.hot.hot_paths import PATHS, HotPath, Sessions, TestClient, webhook
+from tests.backend.api.hot.hot_paths import PATHS, HotPath, Sessions, TestClient, jobs, webhook
 from tests.backend.api.hot.hot_rows import LARGE
 
 INDEXES = Path(__file__).resolve().parents[4] / "deploy" / "postgres" / "indexes.sql"
@@ -30,6 +30,18 @@ def test_hot_paths_go_through_no_large_table(
 ) -> None:
     path(client, sessions)
     assert _explained(engine, sent) == {}
+
+
+def test_the_newest_bar_of_a_deployment_is_found_without_its_other_jobs(
+    client: TestClient, sessions: Sessions, engine: Engine, sent: list[Sent]
+) -> None:
+    """It is asked for every second; the index of the deployment alone would read all of its jobs."""
+    jobs(client, sessions)
+    (asked,) = {one.statement: one for one in sent if "max(" in one.statement}.values()
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(f"{explain} {asked.statement}", asked.parameters).all()
+    assert "ix_strategy_deployment_jobs_newest" in str(rows)
 
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
