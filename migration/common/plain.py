@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from app.db.common.errors import counted as counted
+
 
 def plain(text: str) -> str:
     """A text on one line in which every character that has no picture of its own is an escape."""
@@ -57,11 +59,6 @@ def stored(value: Any) -> str:
             return str(real)
         case _:
             return plain(repr(value))
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things, in the singular where it is one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def label(name: str) -> str:

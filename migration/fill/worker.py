@@ -35,6 +35,7 @@ from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.connection import is_retryable
 from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
+from migration.common.plain import counted
 
 POLL_S = 0.05
 WAIT_S = 1.0  # between two looks for a pair
@@ -188,7 +189,7 @@ class Worker:
             self.worked.changes += outcome.changes
             self.worked.refused += outcome.refused
             if outcome.refused:
-                self.report(f"{outcome.refused} rows went to quarantine")
+                self.report(f"{counted(outcome.refused, 'row')} went to quarantine")
         return outcome
 
     def _standing(self, standing: Skipped) -> None:

@@ -6,6 +6,7 @@ from app.db.common.urls import Side
 from app.db.sides.phase import Phase
 from app.db.sides.stores import Stores
 from app.db.switch.state.readiness import quarantined
+from migration.common.plain import counted
 from migration.switch import teardown
 from migration.switch.holdings import holdings
 
@@ -39,5 +40,7 @@ def goes(stores: Stores, verb: str) -> list[str]:
         lines.append(f"{primary} stays alone, {primary.other} keeps its rows and takes no writes any more")
         lines += found.lines()[-1:]
     if theirs.phase != Phase.PREPARING and (rows := quarantined(stores.postgres.connection).rows):
-        lines.append(f"{rows} rows stand in quarantine, their content is kept nowhere else on PostgreSQL")
+        lines.append(
+            f"{counted(rows, 'row stands', 'rows stand')} in quarantine, the content is kept nowhere else on PostgreSQL"
+        )
     return lines

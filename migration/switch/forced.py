@@ -19,6 +19,7 @@ from app.db.sides.capture.triggers import fence_message, set_fence_message
 from app.db.sides.control import Control, set_primary_sqlite, sqlite_control
 from app.db.sides.stores import Stores
 from app.db.switch.recover import recover
+from migration.common.plain import counted
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Loss:
                 f"(applied {then}, {ago:.0f} s ago)"
             )
         what += "; in sync mode, where st_degraded was 0, no caller was told that such a write had succeeded"
-        unsure = f"; {self.announced} keys stand here that PostgreSQL may not have committed"
+        unsure = f"; {counted(self.announced, 'key stands', 'keys stand')} here that PostgreSQL may not have committed"
         return f"may be lost: {what}{unsure if self.announced else ''}"
 
 

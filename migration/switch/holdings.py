@@ -13,6 +13,7 @@ import psycopg
 from psycopg import errors as pg_errors
 
 from app.db.rows.catalog import postgres_columns, quote
+from migration.common.plain import counted
 
 Connection = psycopg.Connection[Any]
 LIMIT_MS = 2_000  # for each table
@@ -29,7 +30,7 @@ class Filled:
     newest: str | None
 
     def __str__(self) -> str:
-        rows = "rows, too many to count now" if self.rows is None else f"{self.rows} rows"
+        rows = "rows, too many to count now" if self.rows is None else counted(self.rows, "row")
         return f"{self.table}: {rows}" + (f", newest {self.newest}" if self.newest else "")
 
 
@@ -44,7 +45,7 @@ class Holdings:
     def lines(self) -> list[str]:
         """For people, the largest tables first."""
         ordered = sorted(self.filled, key=lambda table: (table.rows is not None, -(table.rows or 0)))
-        more = [f"and {len(ordered) - SHOWN} more tables"] if len(ordered) > SHOWN else []
+        more = [f"and {counted(len(ordered) - SHOWN, 'more table')}"] if len(ordered) > SHOWN else []
         who = ", ".join(self.connected) or "nobody else"
         return [*map(str, ordered[:SHOWN]), *more, f"connected to {self.database}: {who}"]
 

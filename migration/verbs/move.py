@@ -113,8 +113,7 @@ def preflight_verb(
     lines += [f"written: {name}" for name in written]
     data = {**report.as_dict(), "written": written}
     if not report.clean:
-        blocking = len(report.blocking)
-        message = f"{counted(blocking, 'finding')} {'blocks' if blocking == 1 else 'block'} the move"
+        message = f"{counted(len(report.blocking), 'finding blocks', 'findings block')} the move"
         return Outcome("blocked", message, Exit.FINDINGS, data, lines)
     message = f"nothing blocks the move of {counted(report.rows, 'row')}; next: st-migrate prepare"
     return Outcome("clean", message, data=data, lines=lines)
@@ -170,7 +169,7 @@ def _prepared(done: Prepared) -> Outcome:
     data = {"tables": done.tables, "steps": done.steps}
     if done.repaired:
         return Outcome("repaired", "lost capture triggers were put back; verify again", data=data)
-    message = f"{counted(done.tables, 'table')} {'is' if done.tables == 1 else 'are'} prepared"
+    message = f"{counted(done.tables, 'table is', 'tables are')} prepared"
     if done.already:
         return Outcome("already_prepared", message, data=data)
     return Outcome("prepared", f"{message}; next: st-migrate backfill", data=data)
@@ -192,8 +191,10 @@ def backfill(call: Call, max_lag: MaxLag = _MAX_LAG, rate: Rate = None, workers:
     if phase == Phase.REPLICATING:
         return Outcome("already_copied", "every table is copied", data=data)
     if after != Phase.REPLICATING:
-        return Outcome("others_at_work", f"{rows} rows copied; another backfill has the rest", data=data)
-    return Outcome("copied", f"{rows} rows copied; next: st-migrate verify", data=data)
+        return Outcome(
+            "others_at_work", f"{counted(rows, 'row')} copied; another backfill has the rest", data=data
+        )
+    return Outcome("copied", f"{counted(rows, 'row')} copied; next: st-migrate verify", data=data)
 
 
 @contextmanager
@@ -224,7 +225,7 @@ def worker(
         else:
             worked.ended = not stop.is_set()
     name = "drained" if worked.drained else "ended" if worked.ended else "stopped"
-    message = f"{name} after {worked.changes} changes in {worked.rounds} rounds"
+    message = f"{name} after {counted(worked.changes, 'change')} in {counted(worked.rounds, 'round')}"
     return Outcome(name, message, data=vars(worked))
 
 
@@ -266,9 +267,10 @@ def verify(
     }  # fmt: skip
     if not result.clean:
         told = "".join(f"\n  {line}" for line in [*reasons, *triggers])
-        return Outcome("mismatch", f"{data['mismatches']} rows differ{told}", Exit.FINDINGS, data)
+        differ = counted(sum(result.per_table.values()), "row differs", "rows differ")
+        return Outcome("mismatch", f"{differ}{told}", Exit.FINDINGS, data)
     name = "repaired" if done.keys else "clean"
-    aside = f"; {result.set_aside} more are in quarantine" if result.set_aside else ""
+    aside = f"; {counted(result.set_aside, 'more is', 'more are')} in quarantine" if result.set_aside else ""
     without = f"; left out: {', '.join(left_out)}" if left_out else ""
     rows = f"{counted(result.rows, 'row')} in {counted(len(result.tables), 'table')}"
     message = f"{rows} {'is' if result.rows == 1 else 'are'} equal{aside}{without}"

@@ -21,6 +21,7 @@ from app.db.switch.recover import Recovered, recover
 from app.db.switch.state import readiness
 from app.db.switch.state.writable import strangers
 from migration.common.outcome import Exit, Outcome
+from migration.common.plain import counted
 from migration.fill.before.backup import before_first_cutover
 from migration.switch import forced
 from migration.switch import run as switching
@@ -228,7 +229,10 @@ def left_behind_by(stores: Stores, primary: Side) -> list[dict[str, str]]:
 def loss_of(left: list[dict[str, str]], primary: Side) -> str:
     named = ", ".join(f"{row['table']} {row['key']}" for row in left[:SHOWN])
     more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-    return f"{len(left)} rows of {primary.other} that {primary} cannot hold stay behind there: {named}{more}"
+    return (
+        f"{counted(len(left), f'row of {primary.other}', f'rows of {primary.other}')} that {primary} cannot hold "
+        f"{'stays' if len(left) == 1 else 'stay'} behind there: {named}{more}"
+    )
 
 
 def _planned(found: list[gates.Gate] | guarded.Already, to: Side, left: list[dict[str, str]]) -> Outcome:
@@ -238,7 +242,7 @@ def _planned(found: list[gates.Gate] | guarded.Already, to: Side, left: list[dic
     data = {"to": str(to), "gates": [asdict(gate) for gate in found], "steps": switching.steps(to)}
     data["left_behind"] = left
     if closed:
-        return Outcome("refused", f"{len(closed)} gates say no", Exit.FINDINGS, data)
+        return Outcome("refused", counted(len(closed), "gate says no", "gates say no"), Exit.FINDINGS, data)
     return Outcome("ready", f"every gate agrees to make {to} primary", data=data)
 
 

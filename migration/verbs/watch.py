@@ -157,7 +157,7 @@ def quarantine_list(call: Call) -> Outcome:
     with call.prepared() as stores:
         rows = quarantine.held_rows(stores.postgres)
     data = {"rows": [row.summary() for row in rows]}
-    return Outcome("quarantine", f"{len(rows)} rows are in quarantine", data=data)
+    return Outcome("quarantine", f"{counted(len(rows), 'row is', 'rows are')} in quarantine", data=data)
 
 
 def quarantine_show(
@@ -190,13 +190,13 @@ def quarantine_accept(
         if any(row.accepted_by is None for row in rows):
             name = stores.postgres.connection.info.dbname
             lines = [f"{row.table} {row.key}: {row.reason}" for row in rows[:SHOWN]]
-            lines += [f"and {len(rows) - SHOWN} more rows"] * (len(rows) > SHOWN)
+            lines += [f"and {counted(len(rows) - SHOWN, 'more row')}"] * (len(rows) > SHOWN)
             lines += [_orphaned(found) for found in orphans]
             call.confirm_name(_ACCEPTS, lines, name, name if yes else None)
         accepted = quarantine.accept(stores.postgres, rows, by)
     name = "accepted" if accepted else "already_accepted"
     data = {"accepted": accepted, "by": by, "orphans": orphans}
-    return Outcome(name, f"{accepted} rows accepted by {by}", data=data)
+    return Outcome(name, f"{counted(accepted, 'row')} accepted by {by}", data=data)
 
 
 SHOWN = 12
@@ -206,7 +206,8 @@ _ACCEPTS = "After the cutover PostgreSQL is primary without these rows."
 def _orphaned(found: dict[str, Any]) -> str:
     more = " ..." if found["rows"] > len(found["first"]) else ""
     return (
-        f"{found['rows']} rows of {found['table']} lose their parent {found['parent']} {found['key']} "
+        f"{counted(found['rows'], 'row')} of {found['table']} "
+        f"{'loses its' if found['rows'] == 1 else 'lose their'} parent {found['parent']} {found['key']} "
         f"({found['columns']}; keys {', '.join(found['first'])}{more})"
     )
 
@@ -222,7 +223,11 @@ def quarantine_retry(
         quarantine.retry(Applier(stores), rows)
         left = [row for item in rows for row in quarantine.held_rows(stores.postgres, item.table, item.key)]
     data = {"retried": len(rows), "still_held": [row.summary() for row in left]}
-    return Outcome("retried", f"{len(rows)} rows tried again, {len(left)} still do not fit", data=data)
+    return Outcome(
+        "retried",
+        f"{counted(len(rows), 'row')} tried again, {counted(len(left), 'still does', 'still do')} not fit",
+        data=data,
+    )
 
 
 _VERBS: dict[str, Callable[..., Outcome]] = {

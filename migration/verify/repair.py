@@ -25,6 +25,7 @@ from app.db.sides.capture.foreign import foreign_triggers
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.phase import record
 from app.db.switch.state.writable import Strangers, forget, strangers
+from migration.common.plain import counted
 from migration.verify.recheck import COUNTED, Recheck
 
 SHOWN = 20  # keys named in the history
@@ -145,7 +146,7 @@ def _repair(
     outcome = applier.round(durable=True)
     if isinstance(outcome, Skipped):
         raise Refused(
-            f"{len(wanted)} keys were logged again, but apply stands still: {outcome.reason}",
+            f"{counted(len(wanted), 'key was', 'keys were')} logged again, but apply stands still: {outcome.reason}",
             hint="run st-migrate resume; the worker then repairs them",
         )
     recheck = Recheck(applier)

@@ -63,7 +63,7 @@ def test_a_partial_verify_that_found_something(ready: SmallPair) -> None:
     Verify(ready.applier).run()
     ready.corrupt("DELETE FROM parents WHERE id = 1")
     found = Verify(ready.applier, tables=["parents"]).run()
-    assert "a later verify found 1 mismatches" in the_only(ready, "verify").detail
+    assert "a later verify found 1 mismatch" in the_only(ready, "verify").detail
     repair(ready.applier, found.mismatches)
     assert closed(ready) == {}
 
@@ -147,7 +147,7 @@ def test_a_changed_row_that_differs(ready: SmallPair) -> None:
     ready.write("UPDATE parents SET name = 'changed' WHERE id = 2")
     ready.settle()
     ready.corrupt("UPDATE parents SET name = 'damaged' WHERE id = 2")
-    assert "1 rows differ: parents 2" in the_only(ready, "changes").detail
+    assert "1 row differs: parents 2" in the_only(ready, "changes").detail
     repair(ready.applier, Verify(ready.applier).run().mismatches)
     Verify(ready.applier).run()
 

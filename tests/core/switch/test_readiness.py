@@ -51,13 +51,13 @@ def test_a_later_mismatch_holds_up_the_end_of_the_move_and_shows_in_status(promo
         "SELECT 'item', n, 'qty', 'text', '{}', 0 FROM generate_series(1, 9) AS n"
     )
     assert readiness.open_points(promoted.applier) == [
-        "a later verify found 1 mismatches: run st-migrate verify --repair",
+        "a later verify found 1 mismatch: run st-migrate verify --repair",
         "9 rows of sqlite are in quarantine and not accepted: "
         "item 1, item 2, item 3, item 4, item 5, item 6 ...: see st-migrate quarantine list",
     ]
     found = gather(promoted.pair, stores, source=PlainTables())
     assert found.primary is Side.POSTGRES
     assert found.as_json()["next"] == "st-migrate quarantine list"
-    assert "a later verify found 1 mismatches" in found.as_json()["blocks"]
+    assert "a later verify found 1 mismatch" in found.as_json()["blocks"]
     assert found.quarantine is not None
     assert found.quarantine.named == tuple(f"item {n}" for n in range(1, 7))

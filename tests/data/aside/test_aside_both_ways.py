@@ -132,7 +132,7 @@ def test_the_way_back_waits_until_it_is_accepted_and_says_what_stays_behind(
     stage.round()
     Verify(stage.applier).run()
     gate = {gate.name: gate for gate in evaluate(stage.applier, Side.SQLITE, max_pause_ms=5000)}["quarantine"]
-    assert (gate.ok, gate.detail) == (False, "1 rows of postgres are in quarantine and not accepted: bar 4")
+    assert (gate.ok, gate.detail) == (False, "1 row of postgres is in quarantine and not accepted: bar 4")
     assert isinstance(Coordinator(stage.applier, max_pause_ms=5000).move(Side.SQLITE), Aborted)
     store = stage.applier.stores.postgres
     with pytest.raises(Refused):

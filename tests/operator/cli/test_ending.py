@@ -142,7 +142,7 @@ def test_complete_refuses_while_the_shadow_is_not_known_to_be_equal(at_stage: At
     sides.sqlite("UPDATE alerts SET qty = 'many' WHERE id = 4")
     assert sides.run("verify").code in (0, 1)
     answer = sides.run("complete", "--yes")
-    open_row = "1 rows of sqlite are in quarantine and not accepted: alerts 4: see st-migrate quarantine list"
+    open_row = "1 row of sqlite is in quarantine and not accepted: alerts 4: see st-migrate quarantine list"
     assert open_row in answer.data["reasons"]
     assert sides.run("status").data["state"] == "replicating"
 

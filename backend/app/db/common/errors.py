@@ -20,6 +20,11 @@ else:
 RETRY_AFTER_S = 2  # when a sender that was refused may come again
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things with the words for one or for many, which are `one` and an s if not given."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without statement and details; its kind if it says nothing."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()

@@ -27,7 +27,14 @@ from app.db.apply.changed import ChangedKeys
 from app.db.apply.compare import Mismatch
 from app.db.apply.outcome import Round
 from app.db.apply.round import Applier
-from app.db.common.errors import ApplyFailed, ShadowUnavailable, StaleAttempt, SwitchError, first_line
+from app.db.common.errors import (
+    ApplyFailed,
+    ShadowUnavailable,
+    StaleAttempt,
+    SwitchError,
+    counted,
+    first_line,
+)
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.sides.control import (
@@ -155,7 +162,9 @@ class Coordinator:
         self._report("comparing the keys changed since the verify")
         if found := changed.check_rest():
             raise _Abort(
-                f"{len(found)} rows differ from the primary", retryable=False, mismatches=tuple(found)
+                f"{counted(len(found), 'row differs', 'rows differ')} from the primary",
+                retryable=False,
+                mismatches=tuple(found),
             )
         return changed
 
@@ -222,7 +231,7 @@ class Coordinator:
         failpoint(Failpoint.SWITCH_DRAINED)
         if found := changed.check_rest():
             raise _Abort(
-                f"{len(found)} of the rows changed since the verify differ",
+                f"{len(found)} of the rows changed since the verify {'differs' if len(found) == 1 else 'differ'}",
                 retryable=False,
                 mismatches=tuple(found),
             )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from app.db.apply.changed import ChangedKeys
 from app.db.apply.outcome import Skipped
 from app.db.apply.round import Applier
-from app.db.common.errors import Refused
+from app.db.common.errors import Refused, counted
 from app.db.common.urls import Side
 from app.db.revisions.source import SchemaSource, source_of
 from app.db.switch.ids import Ids
@@ -83,7 +83,7 @@ def require(gates: Sequence[Gate]) -> None:
     closed = [gate for gate in gates if not gate.ok]
     if closed:
         raise Refused(
-            f"{len(closed)} of {len(gates)} gates are closed: {', '.join(gate.name for gate in closed)}",
+            f"{len(closed)} of {len(gates)} gates {'is' if len(closed) == 1 else 'are'} closed: {', '.join(gate.name for gate in closed)}",
             reasons=tuple(f"{gate.name}: {gate.detail} ({gate.remedy})" for gate in closed),
             hint=closed[0].remedy,
         )
@@ -135,7 +135,7 @@ class _Gates(Checks):
         with primary.source() as source:
             behind = source.backlog(position).entries
         standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Skipped) else ""
-        told = f"{behind} changes behind, {self._max_lag} allowed{standing}"
+        told = f"{counted(behind, 'change')} behind, {self._max_lag} allowed{standing}"
         if behind > self._max_lag and self._arbiter.paused:
             raise Refused(told, hint="run st-migrate resume, then st-migrate worker --until-drained")
         return behind <= self._max_lag, told
@@ -148,8 +148,9 @@ class _Gates(Checks):
         """What the switch will compare again must be equal already; it would abort otherwise."""
         found = self._changed_keys.check_rest()
         if found:
-            return False, f"{len(found)} rows differ: {some([f'{m.table} {m.key_text()}' for m in found])}"
-        return True, f"{self._changed_keys.checked} keys changed since the verify, all equal"
+            differ = counted(len(found), "row differs", "rows differ")
+            return False, f"{differ}: {some([f'{m.table} {m.key_text()}' for m in found])}"
+        return True, f"{counted(self._changed_keys.checked, 'key')} changed since the verify, all equal"
 
     def _pause(self) -> Verdict:
         """What happens between the fence and the commit, done once without them."""

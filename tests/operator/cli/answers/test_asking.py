@@ -98,7 +98,7 @@ def test_accepting_a_row_names_the_children_that_lose_it(at_stage: AtStage) -> N
     assert sides.run("worker", "--until-drained").code == 0
     arguments = ("quarantine", "accept", "alerts", "5", "--by", "asha")
     text = refused_to_ask(sides.run(*arguments))
-    assert "1 rows of orders lose their parent alerts 5 (alert_id; keys 5)" in text
+    assert "1 row of orders loses its parent alerts 5 (alert_id; keys 5)" in text
     answer = sides.run(*arguments, "--yes")
     assert answer.data["orphans"] == [
         {"parent": "alerts", "key": "5", "table": "orders", "columns": "alert_id", "rows": 1, "first": ["5"]}

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import psycopg
 
-from app.db.common.errors import Refused, SwitchError, first_line
+from app.db.common.errors import Refused, SwitchError, counted, first_line
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import SchemaSource
@@ -173,10 +173,13 @@ class Checks:
         if self._source.installed:
             return (
                 True,
-                f"as the application made them; {len(narrow)} take less than SQLite, what does not fit is set aside",
+                f"as the application made them; {counted(len(narrow), 'takes', 'take')} less than SQLite, what does not fit is set aside",
             )
         if narrow:
-            return False, f"{len(narrow)} columns are narrower on PostgreSQL than on SQLite: {some(narrow)}"
+            return (
+                False,
+                f"{counted(len(narrow), 'column is', 'columns are')} narrower on PostgreSQL than on SQLite: {some(narrow)}",
+            )
         return True, "all accept what SQLite accepts"
 
     @cached_property
@@ -197,7 +200,7 @@ class Checks:
             # Both are at one revision, so no migration mends it.
             raise type(self._tables_or_error)(self._tables_or_error.message, hint=BY_HAND)
         word = "schema" if self._source.installed else "revision"
-        return True, f"{len(self.tables)} tables, {word} {ours}"
+        return True, f"{counted(len(self.tables), 'table')}, {word} {ours}"
 
     @property
     def _drift(self) -> str:
@@ -232,7 +235,7 @@ class Checks:
             raise Refused(
                 f"triggers of the application fire for what apply writes: {named}", hint=foreign[0].remedy
             )
-        return True, f"complete on both sides for {len(schema)} tables"
+        return True, f"complete on both sides for {counted(len(schema), 'table')}"
 
     def _indexes(self) -> Verdict:
         missing = deferred.missing(self._postgres.connection, "index", "constraint")
@@ -240,7 +243,7 @@ class Checks:
             return True, "all are there"
         return (
             False,
-            f"{len(missing)} are missing: {some([f'{table}.{name}' for name, table, _, _ in missing])}",
+            f"{counted(len(missing), 'is', 'are')} missing: {some([f'{table}.{name}' for name, table, _, _ in missing])}",
         )
 
     def _space(self) -> Verdict:
@@ -252,7 +255,7 @@ class Checks:
         held = quarantined(self._postgres.connection)
         if held.unaccepted:
             return False, held.open_text()
-        return True, f"{held.rows} rows, all accepted" if held.rows else "empty"
+        return True, f"{counted(held.rows, 'row')}, all accepted" if held.rows else "empty"
 
     def _verify(self) -> Verdict:
         verify = last_verify(self._postgres.connection)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from app.db.apply.round import Applier
+from app.db.common.errors import counted
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema
 from app.db.sides.phase import APPLYING_PHASES, Phase
@@ -75,7 +76,8 @@ class Quarantined(NamedTuple):
         """What keeps a switch from taking place, for the operator."""
         here = " and ".join(self.holders)
         named = ", ".join(self.named) + (" ..." if self.unaccepted > len(self.named) else "")
-        return f"{self.unaccepted} rows of {here} are in quarantine and not accepted: {named}"
+        rows = counted(self.unaccepted, f"row of {here} is", f"rows of {here} are")
+        return f"{rows} in quarantine and not accepted: {named}"
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,11 @@ def verify_objection(verify: LastVerify | None, epoch: int, schema: Schema | Non
     if verify.epoch != epoch:
         return Objection(f"the last verify belongs to epoch {verify.epoch}", "verify")
     if verify.mismatches:
-        return Objection(f"the last verify found {verify.mismatches} mismatches", "verify --repair")
+        told = counted(verify.mismatches, "mismatch", "mismatches")
+        return Objection(f"the last verify found {told}", "verify --repair")
     if verify.later:
-        return Objection(f"a later verify found {verify.later} mismatches", "verify --repair")
+        told = counted(verify.later, "mismatch", "mismatches")
+        return Objection(f"a later verify found {told}", "verify --repair")
     if schema is not None and not _of(schema, verify):
         return Objection("the schema has changed since the last verify", "verify")
     return None

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.db.common.errors import counted
 from app.db.common.urls import Side
 from app.db.rows.keys import RawKey
 from app.db.sides.control import fence_second_postgres, fence_second_sqlite, sqlite_is_open
@@ -43,7 +44,8 @@ class Strangers:
     def __str__(self) -> str:
         names = self.names()
         more = " ..." if len(names) > SHOWN else ""
-        return f"{len(names)} rows were written on {self.side} while it was the shadow: {', '.join(names[:SHOWN])}{more}"
+        rows = counted(len(names), "row was", "rows were")
+        return f"{rows} written on {self.side} while it was the shadow: {', '.join(names[:SHOWN])}{more}"
 
 
 def writable_sides(stores: Stores) -> tuple[Side, ...]:
