@@ -9,10 +9,13 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from app.core.config import Role, get_settings
 from app.core.logging import configure_logging
@@ -23,6 +26,7 @@ from app.db.session.at_start import begin
 from app.db.session.runtime import runtime
 from app.roles import capacity
 from app.roles.background import Background
+from app.roles.backlog import listening
 from app.roles.listener import BACKLOG, Listener
 from app.roles.scrape import served
 
@@ -47,7 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not serves:
         return _work(role, chosen.metrics)
     runtime().stop()  # the processes that are started make their own
-    uvicorn.run(
+    try:
+        sockets = listening(chosen.host, chosen.port)
+    except OSError as error:
+        print(f"{chosen.host}:{chosen.port} cannot be listened on: {error.strerror}", file=sys.stderr)
+        return REFUSED
+    config = uvicorn.Config(
         chosen.application,
         host=chosen.host,
         port=chosen.port,
@@ -57,7 +66,20 @@ def main(arguments: list[str] | None = None) -> int:
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    return 0
+    return _serve(config, sockets)
+
+
+def _serve(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
+    """Serve in this process, or in several that it starts; returns the exit code."""
+    try:
+        if config.workers > 1:
+            Multiprocess(config, sockets=sockets).run()
+            return 0
+        server = uvicorn.Server(config)
+        server.run(sockets)
+        return 0 if server.started else STARTUP_FAILURE
+    except KeyboardInterrupt:
+        return 0
 
 
 def _work(role: Role, metrics: str | None) -> int:

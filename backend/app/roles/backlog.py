@@ -20,7 +20,9 @@ _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
 # struct tcp_info of Linux. Of a listening socket, `unacked` is the length of its queue and `sacked` the most it may be.
 _QUEUE: Final = struct.Struct("@24xII")
 _FILE_DESCRIPTORS: Final = Path("/proc/self/fd")
-FULL: Final = 0.5  # of the queue; from here on what comes is refused
+ROOMS: Final = 4  # listening sockets of one port: the kernel's limit (net.core.somaxconn) is for each of them
+MANY: Final = 2048  # so many may wait; what comes after them is refused
+FULL: Final = 0.5  # of the whole queue, where it is short
 LOOK_AGAIN_S: Final = 0.002
 
 
@@ -29,23 +31,47 @@ class Backlog:
 
     def __init__(self, port: int | None) -> None:
         # Borrowed: with a descriptor of our own the port would stay open when the server closes it.
-        self._descriptor = None if _TCP_INFO is None or port is None else _listening_on(port)
+        self._descriptors = [] if _TCP_INFO is None or port is None else _listening_on(port)
         self._looked, self._is_filling = 0.0, False
 
     def is_filling(self) -> bool:
         """Whether the queue is so long that the next connections may find no room."""
-        if self._descriptor is None:
+        if not self._descriptors:
             return False
         now = time.monotonic()
         if now - self._looked > LOOK_AGAIN_S:
             self._looked = now
-            length, most = _length(self._descriptor)
-            self._is_filling = length > most * FULL
+            lengths, limits = zip(*map(_length, self._descriptors), strict=True)
+            self._is_filling = sum(lengths) > min(MANY, sum(limits) * FULL)
         return self._is_filling
 
     def forget(self) -> None:
         """The server closes the port."""
-        self._descriptor, self._is_filling = None, False
+        self._descriptors, self._is_filling = [], False
+
+
+def listening(host: str, port: int) -> list[socket.socket]:
+    """The listening sockets of an address, for all processes of a server; OSError when somebody else listens there.
+
+    Several sockets of one port (SO_REUSEPORT) have a queue each. Every process accepts from all of them.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(
+        family
+    ) as alone:  # only without SO_REUSEPORT does the kernel say that the port is taken
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        alone.bind((host, port))
+        port = alone.getsockname()[1]
+    made: list[socket.socket] = []
+    for _ in range(ROOMS if hasattr(socket, "SO_REUSEPORT") else 1):
+        one = socket.socket(family)
+        made.append(one)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_REUSEPORT"):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind((host, port))
+        one.set_inheritable(True)
+    return made
 
 
 def _length(descriptor: int) -> tuple[int, int]:
@@ -64,15 +90,16 @@ def _length(descriptor: int) -> tuple[int, int]:
     return length, most
 
 
-def _listening_on(port: int) -> int | None:
-    """The descriptor of the process's listening socket of a port; None if there is none."""
+def _listening_on(port: int) -> list[int]:
+    """The descriptors of the process's listening sockets of a port."""
+    found: list[int] = []
     with suppress(OSError):
         for entry in _FILE_DESCRIPTORS.iterdir():
             descriptor = int(entry.name)
             with suppress(OSError):
                 if stat.S_ISSOCK(os.fstat(descriptor).st_mode) and _listens_on(descriptor, port):
-                    return descriptor
-    return None
+                    found.append(descriptor)
+    return found
 
 
 def _listens_on(descriptor: int, port: int) -> bool:

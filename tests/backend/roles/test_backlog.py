@@ -77,4 +77,20 @@ def test_the_listener_looks_at_the_queue_of_its_server(listening: socket.socket)
     server = Server()
     found = listener.backlog_of(server, Transport())  # type: ignore[arg-type]  # no more is asked of them
     assert found is listener.backlog_of(server, Transport())  # type: ignore[arg-type]
-    assert found._descriptor == listening.fileno()
+    assert found._descriptors == [listening.fileno()]
+
+
+def test_one_port_has_a_queue_for_each_of_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "LOOK_AGAIN_S", 0.0)
+    sockets = backlog.listening("127.0.0.1", 0)
+    assert len({one.getsockname() for one in sockets}) == 1
+    with ExitStack() as stack:
+        for one in sockets:
+            stack.enter_context(closing(one)).listen(1000)
+        queue = Backlog(sockets[0].getsockname()[1])
+        monkeypatch.setattr(backlog, "MANY", 20)
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(sockets[0].getsockname(), timeout=30))
+        assert not queue.is_filling()
+        stack.enter_context(socket.create_connection(sockets[0].getsockname(), timeout=30))
+        wait_until(queue.is_filling)

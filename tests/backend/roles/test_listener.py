@@ -22,7 +22,7 @@ from app.core.config import get_settings
 from app.core.errors import Busy
 from app.core.request_guard import ARRIVED
 from app.roles import listener, requests
-from app.roles.backlog import Backlog
+from app.roles.backlog import Backlog, listening
 from app.roles.listener import BACKLOG, Listener
 from app.roles.requests import waited_s
 from app.services.webhook.door.line import TOO_MANY, Line
@@ -245,9 +245,31 @@ def test_web_processes_are_served_by_the_listener(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ST_PG_POOL_SIZE", "20")
     monkeypatch.setattr(run, "runtime", Mock())
     monkeypatch.setattr(run.capacity, "refusal", Mock(return_value=None))
-    monkeypatch.setattr(run.uvicorn, "run", lambda application, **more: given.update(more, name=application))
-    assert run.main(["web", "--workers", "2"]) == 0
-    assert (given["name"], given["http"], given["backlog"]) == ("app.main:app", Listener, BACKLOG)
+    monkeypatch.setattr(
+        run, "_serve", lambda config, sockets: given.update(vars(config), sockets=sockets) or 0
+    )
+    assert run.main(["web", "--workers", "2", "--port", "0"]) == 0
+    assert (given["app"], given["http"], given["backlog"]) == ("app.main:app", Listener, BACKLOG)
+    for one in given["sockets"]:  # type: ignore[attr-defined]
+        one.close()
+
+
+def test_a_port_that_is_taken_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By another program, or by another backend, whose sockets would share the port without a word."""
+    monkeypatch.setenv("ST_ROLE", "all")
+    monkeypatch.setenv("ST_PG_POOL_SIZE", "20")
+    monkeypatch.setattr(run, "runtime", Mock())
+    monkeypatch.setattr(run.capacity, "refusal", Mock(return_value=None))
+    sockets = listening("127.0.0.1", 0)
+    for one in sockets:
+        one.listen()
+    port = sockets[0].getsockname()[1]
+    assert run.main(["web", "--port", str(port)]) == run.REFUSED
+    assert f"127.0.0.1:{port} cannot be listened on: Address already in use" in capsys.readouterr().err
+    for one in sockets:
+        one.close()
 
 
 @pytest.mark.parametrize(
