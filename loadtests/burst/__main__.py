@@ -234,8 +234,11 @@ def _one(
 
 
 def command(argv: Sequence[str] | None) -> str:
-    """How to get the same again."""
-    words = " ".join(sys.argv[1:] if argv is None else argv)
+    """How to get the same again; where the other checkout lies is left open."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if "--before" in given[:-1]:
+        given[given.index("--before") + 1] = "PATH"
+    words = " ".join(given)
     return f'make burst ARGS="{words}"' if words else "make burst"
 
 

