@@ -22,7 +22,7 @@ from app.db.apply.changed import without_quarantined
 from app.db.apply.comparable import Instant, instant
 from app.db.apply.compare import Mismatch, compare_rows
 from app.db.apply.round import Applier
-from app.db.common.errors import SwitchError
+from app.db.common.errors import SwitchError, counted
 from app.db.common.urls import Side
 from app.db.rows import keys
 from app.db.rows.catalog import Table
@@ -105,7 +105,7 @@ class Recheck:
             if not waiting:
                 return found
         raise SwitchError(
-            f"{len(waiting)} keys of {table.name} could not be compared: their changes collide with others",
+            f"{counted(len(waiting), 'key')} of {table.name} could not be compared: their changes collide with others",
             hint="make sure that apply is not paused, then run the same command again",
         )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from app.db.common.errors import first_line
+from app.db.common.errors import counted, first_line
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Schema, Table, quote, quote_with_parameters
@@ -59,7 +59,7 @@ def rehearse(stores: Stores, schema: Schema, to: Side) -> tuple[bool, str]:
     if probe.key not in logged:
         return (
             False,
-            f"an update of {what} on {to} left {len(logged)} log entries ({logged[:3]}), not its own",
+            f"an update of {what} on {to} left {counted(len(logged), 'log entry', 'log entries')} ({logged[:3]}), not its own",
         )
     if leaked is not None:
         return False, f"applying {what} to {to.other} {leaked}"
@@ -210,5 +210,5 @@ def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
 
 def _outcome(leaked: Logged, rows: int) -> str | None:
     if leaked:
-        return f"left {len(leaked)} log entries ({leaked[:3]}), there must be none"
-    return None if rows == 1 else f"left {rows} rows of that key, there must be one"
+        return f"left {counted(len(leaked), 'log entry', 'log entries')} ({leaked[:3]}), there must be none"
+    return None if rows == 1 else f"left {counted(rows, 'row')} of that key, there must be one"

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import CaptureLost
+from app.db.common.errors import CaptureLost, counted
 from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal, spellings
 from app.db.sides.capture.triggers import postgres_function
 
@@ -62,6 +62,6 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
                 wrong.append(f"{trigger} on {table.name}")
     if wrong:
         raise CaptureLost(
-            f"{len(wrong)} capture triggers are missing or changed on PostgreSQL, {wrong[0]} among them",
+            f"{counted(len(wrong), 'capture trigger is', 'capture triggers are')} missing or changed on PostgreSQL, {wrong[0]} among them",
             hint="run st-migrate schema upgrade, which puts them back, then st-migrate verify",
         )

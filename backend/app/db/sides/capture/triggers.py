@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import CaptureLost
+from app.db.common.errors import CaptureLost, counted
 from app.db.common.urls import Side
 from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, literal, quote
@@ -187,7 +187,7 @@ def check_inventory(connection: sqlite3.Connection, schema: Schema) -> None:
         wrong.append("st_fence")
     if wrong:
         raise CaptureLost(
-            f"{len(wrong)} capture triggers are missing or changed on SQLite, {wrong[0]} among them",
+            f"{counted(len(wrong), 'capture trigger is', 'capture triggers are')} missing or changed on SQLite, {wrong[0]} among them",
             hint="run st-migrate schema upgrade, which puts them back, then st-migrate verify",
         )
 
