@@ -31,7 +31,7 @@ import app.services.shared.jobs.metrics  # noqa: E402
 import app.services.webhook.door.metrics  # noqa: E402
 from app.db.common import errors, failpoints  # noqa: E402
 from migration.common import failures  # noqa: E402
-from migration.common.examples import EXAMPLES  # noqa: E402
+from migration.common.examples import EXAMPLES, commands  # noqa: E402
 from migration.common.outcome import Exit  # noqa: E402
 from migration.verbs.cli import app as cli  # noqa: E402
 
@@ -86,7 +86,7 @@ def options() -> Iterator[str]:
     yield ""
     yield "The text of `--help`, on one page. [Command line](../cli.md) has the outputs."
     yield "`--sqlite`, `--postgres`, `--json`, `--progress` and `--debug` belong to every command that needs them."
-    for name, command in _commands(get_command(cli)):
+    for name, command in commands(get_command(cli)):
         shown = [
             parameter for parameter in command.params
             if parameter.param_type_name == "option" and parameter.opts[0] not in ONE_COMMAND
@@ -98,14 +98,6 @@ def options() -> Iterator[str]:
             spelt = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
             yield f"| {spelt} | {_cell(parameter.help or '')} |"
         yield from ("", "```", *(f"st-migrate {line}" for line in EXAMPLES.get(name, ())), "```")
-
-
-def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{before}{name} ")
-        else:
-            yield f"{before}{name}", command
 
 
 def settings() -> Iterator[str]:

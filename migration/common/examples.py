@@ -67,7 +67,7 @@ def manual(group: Any, version: str) -> str:
         "preflight, prepare, backfill, verify, cutover (and rollback), complete: in this order.",
         ".SH COMMANDS",
     ]
-    for name, command in _commands(group):
+    for name, command in commands(group):
         lines += [f".SS {_roff(name)}", _roff(command.help or "")]
         for parameter in command.params:
             if parameter.param_type_name == "option" and "--help" not in parameter.opts:
@@ -87,10 +87,11 @@ def manual(group: Any, version: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command of a group, those of its groups too, by what one types for it."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            yield from _commands(command, f"{prefix}{name} ")
+            yield from commands(command, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}", command
 

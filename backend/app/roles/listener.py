@@ -82,7 +82,7 @@ class Listener(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The sender is gone; an answer that is still to come has no place to go."""
-        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._server_state.connections.discard(self)  # type: ignore[arg-type]  # likewise
         self._transport = None
         self._is_busy()
 
@@ -155,7 +155,7 @@ class Listener(asyncio.Protocol):
     def _hand_over(
         self, transport: asyncio.Transport, data: bytes, waited: float, noted: dict[str, Any]
     ) -> None:
-        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._server_state.connections.discard(self)  # type: ignore[arg-type]  # likewise
         requests = Requests(self._config, self._server_state, self._app_state)
         transport.set_protocol(requests)
         requests.connection_made(transport)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -14,6 +15,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.api.webhook import ERROR, Reply
+from app.roles import listener
 from app.roles.listener import Listener
 from app.services.webhook.door.parcel import Parcel
 from tests.support.pairs import wait_until
@@ -30,12 +32,14 @@ class HeldDoor:
 
     def __init__(self) -> None:
         self.at_once = True
+        self.arrivals: list[float] = []
         self.taken: list[tuple[Parcel, Callable[[Reply], None], Callable[[dict[str, Any]], None]]] = []
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def take(self, parcel: Parcel, _arrived: float, tell: Callable[[Reply], None], unusual: Any) -> None:
+    def take(self, parcel: Parcel, arrived: float, tell: Callable[[Reply], None], unusual: Any) -> None:
         """Take a delivery."""
         self.loop = asyncio.get_running_loop()
+        self.arrivals.append(arrived)
         self.taken.append((parcel, tell, unusual))
         if self.at_once:
             tell(ANSWER)
@@ -79,7 +83,7 @@ def application() -> Application:
 @pytest.fixture
 def server(application: Application) -> Iterator[tuple[uvicorn.Server, int]]:
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        config = uvicorn.Config(application, http=Listener, lifespan="off", log_level="warning")  # type: ignore[arg-type]
+        config = uvicorn.Config(application, http=Listener, lifespan="off", log_level="warning")  # type: ignore[arg-type]  # like any application
         config.timeout_keep_alive = 1
         running = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(running.serve([listening])))
@@ -140,6 +144,17 @@ def test_a_connection_serves_one_delivery_after_the_other(
     assert len(application.door.taken) == 4
 
 
+def test_the_door_is_told_how_long_a_delivery_has_waited(
+    application: Application, connection: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deadline counts from there."""
+    monkeypatch.setattr(listener, "waited_s", lambda _: 0.7)
+    before = time.monotonic()
+    connection.sendall(WHOLE)
+    heard_on(connection, TAKEN)
+    assert before - 0.7 <= application.door.arrivals[0] <= time.monotonic() - 0.7
+
+
 def test_an_idle_connection_is_closed(connection: socket.socket) -> None:
     connection.sendall(WHOLE)
     heard_on(connection, TAKEN)
@@ -153,8 +168,8 @@ def test_what_comes_before_the_answer_is_served_after_it(
     connection.sendall(WHOLE)
     wait_until(lambda: application.door.taken)
     connection.sendall(WHOLE + WHOLE)  # two at once are no whole delivery
-    (listener,) = server[0].server_state.connections
-    wait_until(lambda: len(listener._later) == 2 * len(WHOLE))  # type: ignore[union-attr]
+    (ours,) = server[0].server_state.connections
+    wait_until(lambda: len(ours._later) == 2 * len(WHOLE))  # type: ignore[union-attr]  # a listener
     application.door.answer(0)
     heard = b""
     while heard.count(b"HTTP/1.1 201") < 3 or not heard.endswith(SERVED):

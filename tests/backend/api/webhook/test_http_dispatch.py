@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
@@ -10,6 +13,9 @@ from sqlalchemy.orm import Session
 from app.api import webhook as webhook_api
 from app.core.config import Settings
 from app.models import Order, SystemEvent, User
+from app.services.orders import execution
+from app.services.shared.turns import AT_ONCE, DISPATCHES
+from app.services.webhook.door import outside
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
@@ -48,6 +54,29 @@ def test_unknown_sell_waits_for_review_even_in_auto_mode(
     assert (order.mode, order.status, order.qty, order.is_exit) == ("MANUAL", "WAITING", 3.0, False)
     assert (order.error_message or "").startswith("TV SELL needs review: SigmaTrader could not find")
     assert broker.placed == []
+
+
+def test_an_order_has_a_turn_and_gives_it_back_while_its_broker_is_asked(
+    client: TestClient, db: Session, settings: Settings, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise slow brokers would keep all other orders waiting, or dispatches the event loop."""
+    set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
+    free: list[tuple[str, int]] = []
+    place, dispatch, store = broker.place_order, outside.dispatch_auto, execution.store_placed
+
+    def noting(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **options: Any) -> Any:
+            free.append((what, DISPATCHES._free._value))
+            return call(*args, **options)
+
+        return noted
+
+    monkeypatch.setattr(broker, "place_order", noting("asks", place))
+    monkeypatch.setattr(outside, "dispatch_auto", noting("begins", dispatch))
+    monkeypatch.setattr(execution, "store_placed", noting("stores", store))
+    body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}}
+    assert client.post("/webhook", json=body).json()["status"] == "accepted"
+    assert free == [("begins", AT_ONCE - 1), ("asks", AT_ONCE), ("stores", AT_ONCE - 1)]
 
 
 def test_auto_success(client: TestClient, db: Session, settings: Settings, broker: FakeBroker) -> None:
