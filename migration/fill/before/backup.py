@@ -156,6 +156,7 @@ def _copy(source: sqlite3.Connection, partial: Path, advance: Advance | None) ->
     try:
         _copy_once(source, partial, advance, holding=holding)
     except _BegunAnew:
+        os.truncate(partial, 0)  # without a journal what was begun is no database
         _copy_once(source, partial, advance, holding=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 import subprocess
@@ -62,6 +63,28 @@ def test_a_copy_comes_to_its_end_although_a_commit_follows_each_piece(
     own.close()
     assert set(waits) == {sqlite3.SQLITE_BUSY}
     copy = sqlite3.connect(made.path)
+    assert copy.execute("SELECT a FROM pair WHERE id = 1").fetchone()[0] >= backup.BEGINNINGS
+    copy.close()
+
+
+def test_a_copy_that_was_begun_too_often_starts_from_an_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large file pages are on the disk already, without the first one: no database, for whom opens that."""
+    monkeypatch.setattr(backup, "PIECE", 1_000)
+    file = shop(tmp_path / "shop.db", "delete")
+    own = sqlite3.connect(file, isolation_level=None, timeout=0)
+    own.execute("CREATE TABLE large (id INTEGER PRIMARY KEY, content BLOB)")
+    own.execute("INSERT INTO large VALUES (1, zeroblob(16000000))")
+
+    def commit(*_: object) -> None:
+        with contextlib.suppress(sqlite3.OperationalError):
+            own.execute("UPDATE pair SET a = a + 1 WHERE id = 1")
+
+    made = backup.take(file, tmp_path / "kept", advance=commit)
+    own.close()
+    copy = sqlite3.connect(made.path)
+    assert copy.execute("SELECT length(content) FROM large").fetchone() == (16_000_000,)
     assert copy.execute("SELECT a FROM pair WHERE id = 1").fetchone()[0] >= backup.BEGINNINGS
     copy.close()
 

@@ -122,8 +122,8 @@ class Execution:
         asked_at = order.updated_at
         name = shown_name(order.broker_name)
         try:
-            with DISPATCHES.given_back():
-                broker_order_id = _place(client, order)
+            DISPATCHES.give_back()
+            broker_order_id = _place(client, order)
         except OutcomeUnknown as error:
             raise AskedInVain(name, order) from error
         except BrokerError as error:

@@ -23,32 +23,23 @@ class Turns:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for a turn; it ends with the block."""
-        self._take()
-        try:
-            yield
-        finally:
-            self._give_back()
-
-    @contextmanager
-    def given_back(self) -> Iterator[None]:
-        """Let another thread compute during the block; for a thread without a turn nothing changes. No transaction may be open."""
-        if not getattr(self._own, "has", False):
-            yield
-            return
-        self._give_back()
-        try:
-            yield
-        finally:
-            self._take()
-
-    def _take(self) -> None:
+        """Wait for a turn; it ends with the block at the latest."""
         self._free.acquire()
         self._own.has = True
+        try:
+            yield
+        finally:
+            self.give_back()
 
-    def _give_back(self) -> None:
-        self._own.has = False
-        self._free.release()
+    def give_back(self) -> None:
+        """End the turn of this thread before its block does; a thread without a turn has none to give.
+
+        A thread that waits for somebody outside calls this. It does not wait for another turn afterwards, because
+        what it was told must be stored at once.
+        """
+        if getattr(self._own, "has", False):
+            self._own.has = False
+            self._free.release()
 
 
 DISPATCHES: Final = Turns(AT_ONCE)
