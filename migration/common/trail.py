@@ -39,9 +39,10 @@ CALLED_BY = "ST_CALLED_BY"
 # Commands that only read are not recorded; every other one is, a new one too.
 READ_ONLY = frozenset({"preflight", "status", "history", "quarantine list", "quarantine show", "lint"})
 _AWAY = ("ShadowUnavailable", "OperationalError")  # errors after which PostgreSQL is not asked once more
+_NAMES = r"[\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)[\w-]*"
 _SECRET = re.compile(
-    r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)[\w-]*[\"']?\s*[=:]\s*)"
-    r"(?:(?:bearer|basic)\s+)?[^\s,;\"']+"
+    rf"(?i)({_NAMES}[\"']?\s*[=:]\s*|--{_NAMES}\s+)"
+    r"(?:(?:bearer|basic)\s+)?(?:\"[^\"]*\"?|'[^']*'?|[^\s,;\"']+)"
 )
 
 

@@ -151,6 +151,14 @@ def window_of(at: str, within: str, max_seconds: int) -> switching.Window | None
 Done = Moved | Aborted | guarded.Already
 
 
+class _NotAgain(Exception):
+    """A refusal after the application was told to stop."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+
+
 def make_switch(
     call: Call, applier: Applier, to: Side, limits: Limits, moments: Moments, hooks: Hooks | None = None
 ) -> tuple[Done | switching.GaveUp, float | None]:
@@ -186,15 +194,22 @@ def make_switch(
         if isinstance(found := ask(), guarded.Already):
             return found, None
         gates.require(found)
-        return while_away(hooks, call.pair(), applier.stores, call.report, lambda: switch(limit_s))
+        try:
+            return while_away(hooks, call.pair(), applier.stores, call.report, lambda: switch(limit_s))
+        except Refused as refused:
+            # The application was stopped, or may be: a window must not do that again and again.
+            raise _NotAgain(refused) from refused
 
     def again(ended: tuple[Done, float | None]) -> str | None:
         done, away_s = ended
         return done.reason if isinstance(done, Aborted) and done.retryable and away_s is None else None
 
-    if limits.window is None:
-        return attempt(limits.max_seconds)
-    ended = switching.in_window(limits.window, ask, attempt, again, call.report)
+    try:
+        if limits.window is None:
+            return attempt(limits.max_seconds)
+        ended = switching.in_window(limits.window, ask, attempt, again, call.report)
+    except _NotAgain as once:
+        raise once.refused from None
     return (ended, None) if isinstance(ended, switching.GaveUp) else ended
 
 

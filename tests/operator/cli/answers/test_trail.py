@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.db.sides.phase import os_user
-from migration.common.trail import file_events, trail_of
+from migration.common.trail import _SECRET, file_events, trail_of
 from tests.operator.sides import PASSWORD, Sides
 
 AtStage = Callable[[str], Sides]
@@ -81,3 +81,14 @@ def test_a_record_that_cannot_be_written_is_said_and_never_lost_by_complete(at_s
     assert sides.run("complete", "--yes").outcome == "completed"
     assert ("pause", "paused") in commands([e.as_json() for e in file_events(sides.path)[0]])
     assert trail_of(sides.path).stat().st_mode & 0o777 == sides.path.stat().st_mode & 0o666
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PGPASSWORD='hunter2 too' stop.sh", 'stop --api-key "hunter2"', "stop --token hunter2", "token=hunter2",
+        '{"token": "hunter2"}', "Authorization: Bearer hunter2", "DB_PASSWORD=\"hunter2", "--password=hunter2",
+    ],
+)  # fmt: skip
+def test_a_secret_is_not_kept_however_it_is_written(text: str) -> None:
+    assert "hunter2" not in _SECRET.sub(r"\1***", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,19 @@ def test_a_switch_gives_up_at_the_end_of_its_window(
     # PostgreSQL that is away is waited for, too.
     sides.url = sides.url.replace("127.0.0.1", "127.0.0.9")
     assert sides.run("cutover", "--at", "2020-01-01T00:00").code == 2
+
+
+def test_a_window_does_not_stop_the_application_again_and_again(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides, calls = at_stage("verified"), tmp_path / "calls"
+    monkeypatch.setattr(switching, "sleep", lambda seconds: None)
+    answer = sides.run(
+        "cutover", "--within", "1h", "--stop", f"echo stop >> {calls}; exit 3", "--start", f"echo start >> {calls}"
+    )  # fmt: skip
+    assert answer.code == 1 and "was not stopped" in answer.data["message"]
+    assert calls.read_text().split().count("stop") == 1
+    assert sides.writable("sqlite")
 
 
 @pytest.fixture
