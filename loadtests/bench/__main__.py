@@ -20,7 +20,7 @@ from typing import Any
 
 from loadtests.bench.lab.lab import FULL, QUICK, TINY, Lab, Sizes
 from loadtests.bench.lab.samples import Part
-from loadtests.bench.parts import changes, copy, jobs, sessions, switching, verify, webhook
+from loadtests.bench.parts import changes, copy, jobs, sessions, switching, verify, webhook, worth
 from loadtests.show import published
 from loadtests.show.plots import plot
 from loadtests.show.tables import table
@@ -34,6 +34,7 @@ PARTS: dict[str, Callable[[Lab], Part]] = {
     "changes": changes.run,
     "webhook": webhook.run,
     "switch": switching.run,
+    "worth": worth.run,
 }
 # Not in docs/performance.md yet: their figures go to .bench.
 UNPUBLISHED: dict[str, Callable[[Lab], Part]] = {"jobs": jobs.run}

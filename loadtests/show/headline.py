@@ -17,6 +17,7 @@ NAIVE = "naive dual-writer"
 ASYNC, SYNC, POSTGRES_ALONE = "SQLite, async", "SQLite, sync", "PostgreSQL alone"
 OURS, LIMIT, PGLOADER = "this tool", "COPY of a text file", "pgloader"
 VERIFY, SCAN = "verify, both sides", "bare scan of SQLite"
+WITH, WITHOUT = "with", "without"
 
 
 def headline_table(figures: Path) -> str:
@@ -118,6 +119,13 @@ def _switch(values: Values) -> Iterator[str]:
         yield f"| {group}, {who} | pause {number(pause['median'])} ms, at most {number(pause['high'])} |"
 
 
+def _worth(values: Values) -> Iterator[str]:
+    for group in _groups(values, WITH):
+        quantity = next(iter(values[group, WITH]))
+        times = _times(values, group, WITH, WITHOUT, quantity)
+        yield f"| {group} | {quantity} {times:.2f} times that without |"
+
+
 PARTS = {
     "copy": _copy,
     "verify": _verify,
@@ -125,4 +133,5 @@ PARTS = {
     "changes": _changes,
     "webhook": _webhook,
     "switch": _switch,
+    "worth": _worth,
 }

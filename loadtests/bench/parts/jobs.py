@@ -132,7 +132,7 @@ def _ours(lab: Lab, schema: str) -> tuple[list[str], str]:
             enqueue_orders(db, [(order_id, False, {}) for order_id in ids], 3600)
         db.commit()
     engine.dispose()
-    return [sys.executable, "-m", "loadtests.bench.parts.jobs_child", url], url
+    return [sys.executable, "-m", "loadtests.bench.lab.jobs_child", url], url
 
 
 def _order(number: int) -> dict[str, object]:
