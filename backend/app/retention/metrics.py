@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 ROWS = Counter("st_retention_rows", "Rows that went into archives", ["rule"])
@@ -17,3 +19,10 @@ LAST_SUCCESS = Gauge(
     "When a run last ended without an error, in seconds since 1970",
     multiprocess_mode="mostrecent",
 )
+
+
+def begin(rules: Iterable[str]) -> None:
+    """Show every counter at 0: a series that begins with its first event is never seen to grow by it."""
+    for rule in rules:
+        ROWS.labels(rule)
+        ARCHIVE_BYTES.labels(rule)

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +24,11 @@ from app.core.config import BACKEND_DIR, Settings
 from app.core.time_utils import utc_now
 from app.db.common.errors import SwitchError, first_line
 from app.db.session.runtime import runtime
-from app.retention import archive
+from app.retention import archive, metrics
 from app.retention.batch import settle, take_out
 from app.retention.holds import held
-from app.retention.metrics import FAILED, LAST_SUCCESS
 from app.retention.old.parts import Part, Sessions, batches, parts
-from app.retention.old.rules import Rule, dedupe_window, rules
+from app.retention.old.rules import BadRule, Rule, dedupe_window, rules
 from app.services.shared.system_events import add_system_event
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,8 @@ class Retention:
         self._lag = lag_seconds
         self._stop = threading.Event()
         self._pause = pause or self._stop.wait
+        with suppress(BadRule):  # a run says so
+            metrics.begin(rule.name for rule in rules(settings))
 
     def stop(self) -> None:
         """Let the run end after its present batch."""
@@ -121,9 +123,9 @@ class Retention:
                     self._apply(rule, now, result)
             except (SQLAlchemyError, SwitchError, TooFarBehind, OSError) as error:
                 result.error = first_line(error)
-                FAILED.inc()
+                metrics.FAILED.inc()
             else:
-                LAST_SUCCESS.set(time.time())
+                metrics.LAST_SUCCESS.set(time.time())
             result.stopped = self._stop.is_set()
             result.finished = utc_now().isoformat()
             self._note(result)

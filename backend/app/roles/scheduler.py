@@ -51,6 +51,10 @@ class Scheduler:
             threading.Thread(target=self._repeat, args=(task,), name=f"scheduler-{task.name}", daemon=True)
             for task in tasks
         ]
+        for task in tasks:
+            FAILED_TURNS.labels(
+                task.name
+            )  # a series that begins with its first event is never seen to grow by it
 
     def start(self) -> None:
         self._leadership.start()

@@ -53,6 +53,8 @@ WRITABLE_SIDES = Gauge(
 PHASE = Gauge("st_phase", "1 for the phase the pair is in", ["phase"], multiprocess_mode="livemostrecent")
 QUARANTINED = Gauge("st_quarantined_rows", "Rows the shadow cannot hold", multiprocess_mode="livemostrecent")
 SHADOW_READS = Counter("st_shadow_reads", "Reads repeated on the shadow", ["outcome"])
+for _outcome in ("equal", "different", "failed", "dropped"):
+    SHADOW_READS.labels(_outcome)  # likewise
 SHADOW_MISMATCHES = Counter("st_shadow_read_mismatches", "Repeated reads that gave another answer")
 APPLY_STATE = Gauge(
     "st_apply_state",

@@ -48,6 +48,7 @@ class Crew:
     def __init__(
         self, queue: Queue, sessions: Callable[[], Session], work: Callable[[int, str], None], hands: int
     ) -> None:
+        metrics.begin(queue.name)
         self.queue = queue
         self.name = worker_name()
         self.wake = Wake(queue, sessions)

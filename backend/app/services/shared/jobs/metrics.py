@@ -19,3 +19,10 @@ DEAD = Gauge(
 )
 ENDED = Counter("st_jobs_ended", "Claims of this process by how they ended", ["queue", "outcome"])
 TAKEN_OVER = Counter("st_jobs_taken_over", "Jobs whose worker died or stood still", ["queue"])
+
+
+def begin(queue: str) -> None:
+    """Show every counter of a queue at 0: a series that begins with its first event is never seen to grow by it."""
+    TAKEN_OVER.labels(queue)
+    for outcome in ("done", "failed", "dead", "lost", "unknown", "broken"):
+        ENDED.labels(queue, outcome)
