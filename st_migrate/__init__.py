@@ -10,22 +10,24 @@ and `tool`, so that it takes no name that an application may have, `app` above a
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.db.session.application.install import install as install
 
-try:
-    __version__ = version("st-migrate")
-except PackageNotFoundError:  # the folders were copied and not installed
-    __version__ = "0"
+    __version__: str
 
 __all__ = ["__version__", "install"]
 
 
 def __getattr__(name: str) -> Any:
-    """`install`, on first use: the command line does without it."""
+    """`install` and `__version__`, on first use: the command line does without them."""
     if name == "install":
         return import_module(f"{__name__}.sessions").install
+    if name == "__version__":
+        metadata = import_module("importlib.metadata")
+        try:
+            return metadata.version("st-migrate")
+        except metadata.PackageNotFoundError:  # the folders were copied and not installed
+            return "0"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from migration.verbs.cli import main
+from migration.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

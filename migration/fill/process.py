@@ -7,9 +7,13 @@ to know, passwords among it, comes by standard input as JSON; why it failed goes
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # before the long imports: Ctrl-C reaches the one who started it, and ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -44,7 +48,6 @@ def start(pair: Pair, throttle: Throttle) -> subprocess.Popen[str]:
 
 def main() -> int:
     """The process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one who started it, and ends it
     any_encoding(sys.stdout)
     order = json.load(sys.stdin)
     sqlite = URL.create("sqlite", database=order["sqlite"])

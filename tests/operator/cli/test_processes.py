@@ -62,6 +62,18 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("module", ["migration", "st_migrate"])
+def test_ctrl_c_while_python_imports_is_quiet(module: str, tmp_path: Path) -> None:
+    interrupted = "import os, signal; os.kill(os.getpid(), signal.SIGINT); raise ImportError('went on')"
+    (tmp_path / "typer.py").write_text(interrupted, encoding="utf-8")
+    folders = os.pathsep.join([str(tmp_path), str(ROOT / "backend"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", module, "status"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": folders}, capture_output=True, text=True, timeout=WITHIN_S,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_sides_come_from_the_environment(at_stage: AtStage) -> None:
     sides = at_stage("verified")
     with started(sides, "status") as process:
