@@ -30,6 +30,7 @@ import psycopg
 
 from app.db.common.errors import SwitchError
 from app.db.sides.phase import actor, os_user, record
+from app.db.sides.sqlite.files import to_disk
 from app.db.sides.stores import Stores
 from migration.common.failures import redact
 from migration.common.outcome import Outcome
@@ -239,11 +240,7 @@ def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     finally:
         os.close(descriptor)
     if fresh:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        to_disk(path.parent)
 
 
 def _as_the_database(path: Path, descriptor: int) -> None:

@@ -31,7 +31,7 @@ from migration.preflight.findings import remedies
 from migration.switch import retired, teardown
 from migration.switch.holdings import holdings
 from migration.verbs.frame import Call, verb
-from migration.verbs.switch import At, Limits, MaxPause, Within, YesName, make_switch, switched, window_of
+from migration.verbs.switch import At, MaxPause, Terms, Within, YesName, make_switch, switched, window_of
 from migration.verify import checking
 from migration.verify.repair import Repaired
 from migration.verify.run import VerifyResult
@@ -326,7 +326,7 @@ def run(
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
         if not cutover:
             return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
-        done, _ = make_switch(call, applier, Side.POSTGRES, Limits(max_pause_ms, window=window), moments)
+        done, _ = make_switch(call, applier, Side.POSTGRES, Terms(max_pause_ms, window=window), moments)
         return switched(stores, done, call.report)
 
 

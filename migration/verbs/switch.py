@@ -104,9 +104,7 @@ def cutover(
 ) -> Outcome:
     """Make PostgreSQL the primary. Running processes follow; --stop and --start restart an application that cannot."""
     window = window_of(at, within, max_seconds)
-    return _switch(
-        call, Side.POSTGRES, dry_run, Limits(max_pause_ms, max_seconds, window), Hooks(stop, start)
-    )
+    return _switch(call, Side.POSTGRES, dry_run, Terms(max_pause_ms, max_seconds, window), Hooks(stop, start))
 
 
 def rollback(
@@ -131,11 +129,11 @@ def rollback(
         if window:
             raise ConfigurationError("--force does not wait", hint="leave --at and --within out")
         return _force(call, accept_loss and not dry_run)
-    return _switch(call, Side.SQLITE, dry_run, Limits(max_pause_ms, max_seconds, window), Hooks(stop, start))
+    return _switch(call, Side.SQLITE, dry_run, Terms(max_pause_ms, max_seconds, window), Hooks(stop, start))
 
 
 @dataclass(frozen=True)
-class Limits:
+class Terms:
     """How long writers may wait, how long attempts may be made, and when; `window` is None for at once."""
 
     max_pause_ms: int
@@ -160,7 +158,7 @@ class _NotAgain(Exception):
 
 
 def make_switch(
-    call: Call, applier: Applier, to: Side, limits: Limits, moments: Moments, hooks: Hooks | None = None
+    call: Call, applier: Applier, to: Side, terms: Terms, moments: Moments, hooks: Hooks | None = None
 ) -> tuple[Done | switching.GaveUp, float | None]:
     """Switch, at once or within a window; returns how it ended, and how long the application was away.
 
@@ -172,19 +170,19 @@ def make_switch(
         return guarded.switch(
             applier,
             to,
-            max_pause_ms=limits.max_pause_ms,
+            max_pause_ms=terms.max_pause_ms,
             report=call.report,
             limit_s=limit_s,
             moments=moments,
         )
 
     def ask() -> list[gates.Gate] | guarded.Already:
-        return guarded.evaluate(applier, to, limits.max_pause_ms)
+        return guarded.evaluate(applier, to, terms.max_pause_ms)
 
     def attempt(left_s: float) -> tuple[Done, float | None]:
         began = time.monotonic()
         before_first_cutover(applier.stores, call.pair().path, to, call.report)
-        limit_s = min(limits.max_seconds, left_s - (time.monotonic() - began)) if limits.window else left_s
+        limit_s = min(terms.max_seconds, left_s - (time.monotonic() - began)) if terms.window else left_s
         if limit_s <= 0:
             raise Refused(
                 "the window closed while SQLite's file was copied", hint="repeat within another window"
@@ -205,15 +203,15 @@ def make_switch(
         return done.reason if isinstance(done, Aborted) and done.retryable and away_s is None else None
 
     try:
-        if limits.window is None:
-            return attempt(limits.max_seconds)
-        ended = switching.in_window(limits.window, ask, attempt, again, call.report)
+        if terms.window is None:
+            return attempt(terms.max_seconds)
+        ended = switching.in_window(terms.window, ask, attempt, again, call.report)
     except _NotAgain as once:
         raise once.refused from None
     return (ended, None) if isinstance(ended, switching.GaveUp) else ended
 
 
-def _switch(call: Call, to: Side, dry_run: bool, limits: Limits, hooks: Hooks) -> Outcome:
+def _switch(call: Call, to: Side, dry_run: bool, terms: Terms, hooks: Hooks) -> Outcome:
     moments = call.moments()
     with call.prepared() as stores:
         left = left_behind_by(stores, to)
@@ -221,8 +219,8 @@ def _switch(call: Call, to: Side, dry_run: bool, limits: Limits, hooks: Hooks) -
             call.report(loss_of(left, to))
         applier = Applier(stores)
         if dry_run:
-            return _planned(guarded.evaluate(applier, to, limits.max_pause_ms), to, left)
-        done, away_s = make_switch(call, applier, to, limits, moments, hooks)
+            return _planned(guarded.evaluate(applier, to, terms.max_pause_ms), to, left)
+        done, away_s = make_switch(call, applier, to, terms, moments, hooks)
         outcome = switched(stores, done, call.report)
         outcome = with_left_behind(outcome, left) if isinstance(done, Moved) else outcome
     if away_s is None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from sqlalchemy import Date, DateTime, Table
 
+from app.db.sides.sqlite.files import to_disk
 from app.retention.old.rules import Rule
 
 FORMAT: Final = 1
@@ -70,14 +71,14 @@ class Archive:
         for path in (self.path, checksum_of(self.path)):
             path.replace(folder / path.name)
         for changed in (folder, self.path.parent, folder.parent):
-            _sync(changed)
+            to_disk(changed)
         return folder / self.path.name
 
     def discard(self) -> None:
         """Forget a pending file whose rows stay where they are."""
         self.path.unlink(missing_ok=True)
         checksum_of(self.path).unlink(missing_ok=True)
-        _sync(self.path.parent)
+        to_disk(self.path.parent)
 
 
 def write(folder: Path, rule: Rule, lines: Sequence[Line], now: datetime) -> Archive:
@@ -100,7 +101,7 @@ def write(folder: Path, rule: Rule, lines: Sequence[Line], now: datetime) -> Arc
     _write(checksum_of(path), f"{digest}  {name}\n".encode("ascii"))
     _write(path, content)
     for changed in (pending, folder):  # the second in case that a killed run has just made `pending`
-        _sync(changed)
+        to_disk(changed)
     return Archive(path, rule.name, rule.table.name, lines)
 
 
@@ -198,7 +199,7 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        to_disk(folder.parent)
 
 
 def replace(path: Path, text: str) -> None:
@@ -206,7 +207,7 @@ def replace(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".new")
     _write(fresh, text.encode("utf-8"))
     fresh.replace(path)
-    _sync(path.parent)
+    to_disk(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -214,15 +215,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make names of a folder durable."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ from app.db.common.errors import ConfigurationError, Refused, SwitchError
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side
 from app.db.sides.sqlite.connection import open_sqlite
+from app.db.sides.sqlite.files import to_disk
 from app.db.sides.stores import Stores
 
 OFF = "off"
@@ -111,9 +112,9 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
         with closing(open_sqlite(file, busy_timeout_ms=30_000, read_only=True)) as source:
             _copy(source, partial, advance)
         _check(partial)
-        _to_disk(partial)
+        to_disk(partial)
         partial.rename(target)
-        _to_disk(folder)
+        to_disk(folder)
     except OSError as error:
         raise ConfigurationError(
             f"SQLite cannot be copied to {folder}: {error.strerror or error}",
@@ -176,7 +177,7 @@ def _copy_once(source: sqlite3.Connection, partial: Path, advance: Advance | Non
     # st-lint: allow engine-outside-seam - the copy is a file of its own, in which no pair has a part
     with closing(sqlite3.connect(partial, isolation_level=None)) as target:
         target.execute("PRAGMA journal_mode = OFF")
-        target.execute("PRAGMA synchronous = OFF")  # `_to_disk` does it, when no reader's lock is held
+        target.execute("PRAGMA synchronous = OFF")  # `to_disk` does it, when no reader's lock is held
         if holding:
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -197,11 +198,3 @@ def _check(partial: Path) -> None:
             f"the copy of SQLite is damaged, as the file itself is: {'; '.join(found)}",
             hint="repair the file (sqlite3's .recover) before the move",
         )
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,7 +19,7 @@ from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side
 from app.db.sides.control import Control, sqlite_control, sqlite_primary
 from app.db.sides.sqlite.connection import open_sqlite
-from app.db.sides.sqlite.identity import FileWatch
+from app.db.sides.sqlite.files import FileWatch
 
 _POLL_S = 0.002
 _UNPREPARED_S = 0.1  # how long "no control row" is believed

@@ -13,7 +13,7 @@ from app.db.sides.contract import InFlight
 from app.db.sides.control import Control, sqlite_control
 from app.db.sides.locks import applying_sqlite
 from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, open_sqlite
-from app.db.sides.sqlite.identity import FileWatch
+from app.db.sides.sqlite.files import FileWatch
 from app.db.sides.sqlite.source import SqliteSource
 from app.db.sides.sqlite.target import SqliteTarget
 from app.db.sides.sqlite.turn import turn_at

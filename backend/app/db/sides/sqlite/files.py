@@ -1,4 +1,4 @@
-"""Whether the path of the SQLite file still leads to the file that was opened.
+"""Files as the system has them: which one a path leads to, and what outlives a loss of power.
 
 A copy that is moved over a live file takes its name. Connections that are open go on with the former file,
 which has no name any more: what they write is gone with the last of them. SQLite does not notice. One look
@@ -7,6 +7,7 @@ at device and inode costs some microseconds, so each transaction looks before it
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from app.db.common.errors import FileReplaced
@@ -57,3 +58,16 @@ class FileWatch:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: there is no such path, or the disk could not.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
