@@ -84,7 +84,7 @@ class Listener(asyncio.Protocol):
         """The sender is gone; an answer that is still to come has no place to go."""
         self._server_state.connections.discard(self)  # type: ignore[arg-type]  # likewise
         self._transport = None
-        self._is_busy()
+        self._stop_idle_timer()
 
     def shutdown(self) -> None:
         """The process ends: close the connection, after the answer if one is due."""
@@ -102,7 +102,7 @@ class Listener(asyncio.Protocol):
             self._later += data
             transport.pause_reading()
             return
-        self._is_busy()
+        self._stop_idle_timer()
         waited = waited_s(transport.get_extra_info("socket"))
         parcel = unpack(data)
         if parcel is not None and (self._is_flooded() or has_no_room(waited)):
@@ -112,7 +112,7 @@ class Listener(asyncio.Protocol):
             self._hand_over(transport, data, waited, {})
         else:
             self._delivery = data, waited, parcel.keeps
-            self._door.take(parcel, time.monotonic() - waited, self._answer, self._is_unusual)
+            self._door.take(parcel, time.monotonic() - waited, self._answer, self._leave_to_application)
 
     def _is_flooded(self) -> bool:
         if not self._backlog.is_filling():
@@ -144,7 +144,7 @@ class Listener(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(self._config.timeout_keep_alive, transport.close)
 
-    def _is_unusual(self, noted: dict[str, Any]) -> None:
+    def _leave_to_application(self, noted: dict[str, Any]) -> None:
         """The application has to answer what waits here."""
         assert self._delivery is not None
         data, waited, _ = self._delivery
@@ -166,7 +166,7 @@ class Listener(asyncio.Protocol):
             transport.resume_reading()
             requests.data_received(self._later)
 
-    def _is_busy(self) -> None:
+    def _stop_idle_timer(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None

@@ -28,12 +28,11 @@ from app.models import (
     StrategyDeploymentState,
 )
 from app.retention.old.rules import Rule
+from app.services.shared.jobs.queue import DEAD, DONE
 
 NEVER_WENT: Final = ("FAILED", "CANCELLED", "REJECTED", "REJECTED_RISK")
 OVER: Final = ("EXECUTED", *NEVER_WENT)
 POSITION_OVER: Final = ("EXITED",)
-JOB_DONE: Final = "DONE"
-JOB_DEAD: Final = "FAILED"
 DEPLOYMENT_AT_REST: Final = "STOPPED"
 NEWEST: Final = "newest row"
 
@@ -98,7 +97,7 @@ _OF_TABLES: Final[Mapping[str, Mapping[str, Condition]]] = {
     },
     "alert_events": {"newest firing": _newest_firing},
     "order_jobs": {
-        "open job": OrderJob.status.not_in((JOB_DONE, JOB_DEAD)),
-        "dead letter": OrderJob.status == JOB_DEAD,
+        "open job": OrderJob.status.not_in((DONE, DEAD)),
+        "dead letter": OrderJob.status == DEAD,
     },
 }

@@ -25,7 +25,7 @@ from app.services.deployments.locks import (
     sweep_stale_locks,
 )
 from app.services.shared.jobs.claim import MAX_ERROR_CHARS, announce, claim, pause_after, take_over
-from app.services.shared.jobs.queue import Queue
+from app.services.shared.jobs.queue import DEAD, DONE, PENDING, Queue
 
 __all__ = [
     "JobClaim",
@@ -85,7 +85,7 @@ def enqueue_job(
         deployment_id=deployment_id,
         owner_id=owner_id,
         kind=kind,
-        status="PENDING",
+        status=PENDING,
         dedupe_key=dedupe_key,
         scheduled_for=scheduled_for,
         payload_json=compact_json(payload),
@@ -117,7 +117,7 @@ def claim_next_job(db: Session, *, worker_id: str, now: datetime | None = None) 
 
 def mark_job_done(db: Session, *, job: StrategyDeploymentJob, now: datetime | None = None) -> None:
     """The job is finished; how often it was tried stays on record."""
-    job.status = "DONE"
+    job.status = DONE
     job.locked_by = job.locked_at = job.run_after = job.last_error = None
     job.updated_at = now or utc_now()
     db.flush()
@@ -138,10 +138,10 @@ def mark_job_error(
     job.last_error = (error or "")[:MAX_ERROR_CHARS]
     job.locked_by = job.locked_at = None
     if job.attempts >= (job.max_attempts or DEFAULT_MAX_ATTEMPTS):
-        job.status, job.run_after = "FAILED", None
+        job.status, job.run_after = DEAD, None
     else:
         pause = pause_after(job.attempts, base_backoff_seconds, max_backoff_seconds)
-        job.status, job.run_after = "PENDING", now + pause
+        job.status, job.run_after = PENDING, now + pause
     job.updated_at = now
     db.flush()
 

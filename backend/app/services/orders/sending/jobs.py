@@ -19,7 +19,7 @@ from app.models import Order, OrderJob
 from app.services.orders.sending.asked import UNKNOWN_AFTER
 from app.services.shared.bulk import changed_rows, insert_many
 from app.services.shared.jobs.claim import announce
-from app.services.shared.jobs.queue import Queue
+from app.services.shared.jobs.queue import OPEN, PENDING, Queue
 
 EXIT, ENTRY = 0, 10
 _TABLE = OrderJob.__table__
@@ -33,7 +33,7 @@ ORDERS: Final = Queue(
     priorities=(EXIT, ENTRY),
     rank=_TABLE.c.priority,
 )
-HAS_OPEN_JOB = exists().where(OrderJob.order_id == Order.id, OrderJob.status.in_(("PENDING", "RUNNING")))
+HAS_OPEN_JOB = exists().where(OrderJob.order_id == Order.id, OrderJob.status.in_(OPEN))
 
 
 def enqueue_orders(db: Session, orders: Sequence[tuple[int, bool, dict[str, Any]]], max_age_s: float) -> None:
@@ -50,7 +50,7 @@ def _row(
 ) -> dict[str, Any]:
     return {
         "order_id": order_id,
-        "status": "PENDING",
+        "status": PENDING,
         "priority": EXIT if is_exit else ENTRY,
         "payload_json": to_json(payload).decode(),
         "expires_at": now + timedelta(seconds=max_age_s),

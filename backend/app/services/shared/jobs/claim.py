@@ -19,17 +19,19 @@ from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
 from app.db.session.routed import begin_write
-from app.services.shared.jobs.queue import Floors, Queue
+from app.services.shared.jobs.queue import DEAD, DONE, PENDING, RUNNING, Floors, Queue
 
-PENDING: Final[ColumnElement[str]] = literal_column("'PENDING'")
-RUNNING: Final[ColumnElement[str]] = literal_column("'RUNNING'")
-FAILED: Final[ColumnElement[str]] = literal_column("'FAILED'")
 MAX_ERROR_CHARS: Final = 4000
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 60.0
 WORKER_DIED: Final = "The worker did not come back."
 _PATIENCE_S: Final = 5.0
 _FREE: Final[dict[str, Any]] = {"locked_by": None, "locked_at": None}
+
+
+def literal(status: str) -> ColumnElement[str]:
+    """A state as it is written into a condition, so that the partial indexes are found."""
+    return literal_column(f"'{status}'")
 
 
 def claim(
@@ -68,7 +70,7 @@ def _is_anything_due(db: Session, queue: Queue, now: datetime) -> bool:
 def due(queue: Queue, now: datetime) -> list[ColumnElement[bool]]:
     """The condition of a job that could run."""
     job = queue.columns
-    return [job.status == PENDING, or_(job.run_after.is_(None), job.run_after <= now)]
+    return [job.status == literal(PENDING), or_(job.run_after.is_(None), job.run_after <= now)]
 
 
 def _claim_of(
@@ -105,7 +107,7 @@ def renew(db: Session, queue: Queue, job_id: int, worker_id: str, now: datetime 
 
 def finish(db: Session, queue: Queue, job_id: int, worker_id: str, note: str | None = None) -> bool:
     """The job is done; False when it is not the worker's any more."""
-    done = {"status": "DONE", "run_after": None, "last_error": note, "updated_at": utc_now(), **_FREE}
+    done = {"status": DONE, "run_after": None, "last_error": note, "updated_at": utc_now(), **_FREE}
     return _change(db, queue, *_mine(queue, job_id, worker_id), **done) == 1
 
 
@@ -114,7 +116,7 @@ def put_back(
 ) -> bool:
     """Leave the job to a later time without counting an attempt; False when it is not the worker's any more."""
     later = {
-        "status": "PENDING",
+        "status": PENDING,
         "run_after": run_after,
         "last_error": note,
         "updated_at": utc_now(),
@@ -141,9 +143,9 @@ def fail(
         **_FREE,
     }
     values |= (
-        {"status": "FAILED", "run_after": None}
+        {"status": DEAD, "run_after": None}
         if dead
-        else {"status": "PENDING", "run_after": now + pause_after(attempts)}
+        else {"status": PENDING, "run_after": now + pause_after(attempts)}
     )
     return dead if _change(db, queue, *mine, **values) else None
 
@@ -163,15 +165,15 @@ def take_over(db: Session, queue: Queue, now: datetime | None = None, *, counted
     """
     now = now or utc_now()
     job = queue.columns
-    over = (job.status == RUNNING, job.locked_at < now - queue.lease)
+    over = (job.status == literal(RUNNING), job.locked_at < now - queue.lease)
     if db.scalar(select(job.id).where(*over).limit(1)) is None:
         return 0
-    again = {"status": "PENDING", "run_after": now, "updated_at": now, **_FREE}
+    again = {"status": PENDING, "run_after": now, "updated_at": now, **_FREE}
     if not counted:
         return _change(db, queue, *over, **again)
     attempts = job.attempts + 1
     dead = {
-        "status": "FAILED",
+        "status": DEAD,
         "run_after": None,
         "attempts": attempts,
         "last_error": WORKER_DIED,
@@ -189,7 +191,7 @@ def announce(db: Session, queue: Queue) -> None:
 
 def _mine(queue: Queue, job_id: int, worker_id: str) -> Sequence[ColumnElement[bool]]:
     job = queue.columns
-    return (job.id == job_id, job.status == RUNNING, job.locked_by == worker_id)
+    return (job.id == job_id, job.status == literal(RUNNING), job.locked_by == worker_id)
 
 
 def _change(db: Session, queue: Queue, *where: ColumnElement[bool], **values: Any) -> int:

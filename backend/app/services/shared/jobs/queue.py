@@ -12,6 +12,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Table
 
 WHOLE_EVERY_S: Final = 1.0
+# The states of a job, as the column `status` has them.
+PENDING: Final = "PENDING"
+RUNNING: Final = "RUNNING"
+DONE: Final = "DONE"
+DEAD: Final = "FAILED"  # a dead letter: no worker takes it, a person may repeat it
+OPEN: Final = (PENDING, RUNNING)
 
 
 @dataclass(frozen=True)

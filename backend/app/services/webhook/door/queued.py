@@ -31,6 +31,7 @@ from app.services.orders.sending.unknown import Found, settle
 from app.services.shared.bulk import changed_rows
 from app.services.shared.jobs import claim, metrics
 from app.services.shared.jobs.crew import Crew
+from app.services.shared.jobs.queue import RUNNING
 from app.services.shared.system_events import add_system_event
 from app.services.webhook.dispatch import (
     PENDING,
@@ -95,7 +96,7 @@ class _Job:
 
     def do(self) -> str:
         job = self._db.get(OrderJob, self._id)
-        if job is None or job.status != "RUNNING" or job.locked_by != self._worker:
+        if job is None or job.status != RUNNING or job.locked_by != self._worker:
             return "lost"
         order = self._db.get_one(Order, job.order_id)
         what = Dispatch(**json.loads(job.payload_json))
