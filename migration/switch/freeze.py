@@ -1,21 +1,25 @@
 """The freeze of the offline copy: SQLite takes no writes while it is copied.
 
 It is an attempt like a switch's, on both control rows, so that nobody else begins one and nobody lowers
-the fence. Its deadline is a lease that the copy renews as it goes: when the copy dies, any backend or
-`recover` ends the attempt and SQLite takes writes again. Nothing is lost by that, because capture is on.
-The next copy waits for that lease to run out.
+the fence. Its deadline is a lease. A thread of the copy's own renews it through connections of its own, however
+long the copy waits for a limit, a pause or an index. When the process dies, any backend or `recover` ends the
+attempt, and SQLite takes writes again. Nothing is lost by that, because capture is on. The next copy waits for
+that lease to run out.
 """
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import psycopg
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from app.db.common.errors import Refused, StaleAttempt
+from app.db.common.errors import Refused, StaleAttempt, SwitchError
 from app.db.common.urls import Side
 from app.db.sides.control import (
     Control,
@@ -32,12 +36,14 @@ from app.db.switch.recover import Recovered, recover
 
 LEASE_S = 30.0
 RENEW_S = 5.0
-Renew = Callable[[], None]
 
 
 @contextmanager
-def frozen(stores: Stores) -> Iterator[Renew]:
-    """Hold SQLite's fence up for the duration of a block; yields what renews the lease.
+def frozen(stores: Stores, open_more: Callable[[], Stores]) -> Iterator[None]:
+    """Hold SQLite's fence up for the duration of a block.
+
+    Args:
+        open_more: opens other connections to the same pair, by which the lease is renewed.
 
     Raises:
         Refused: a switch is under way, or SQLite is not the primary.
@@ -46,14 +52,6 @@ def frozen(stores: Stores) -> Iterator[Renew]:
     token = uuid.uuid4().hex
     _await_lease(stores)
     seen = _begin(stores, token)
-    renewed = time.monotonic()
-
-    def renew() -> None:
-        nonlocal renewed
-        if time.monotonic() - renewed > RENEW_S:
-            renewed = time.monotonic()
-            _lease(stores, token)
-
     try:
         with stores.sqlite.write() as connection:
             fenced = fence_sqlite(connection, token, seen.epoch, time.time() + LEASE_S)
@@ -61,7 +59,8 @@ def frozen(stores: Stores) -> Iterator[Renew]:
             raise StaleAttempt(
                 "another attempt holds the SQLite file", hint="run st-migrate recover and repeat"
             )
-        yield renew
+        with _renewed(open_more, token):
+            yield
     finally:
         end_attempt(stores, token, "the offline copy ended its freeze")
 
@@ -89,6 +88,26 @@ def _begin(stores: Stores, token: str) -> Control:
     if not begun:
         raise Refused("a switch or another copy is under way", hint="see st-migrate status")
     return seen
+
+
+@contextmanager
+def _renewed(open_more: Callable[[], Stores], token: str) -> Iterator[None]:
+    """Renew the lease for the duration of a block; what fails once is tried again before the lease runs out."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        with open_more() as stores:
+            while not ended.wait(RENEW_S):
+                with suppress(SwitchError, psycopg.Error, sqlite3.Error):
+                    _lease(stores, token)
+
+    thread = threading.Thread(target=renew, name="st-freeze", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _lease(stores: Stores, token: str) -> None:

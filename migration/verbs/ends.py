@@ -119,16 +119,15 @@ def _copy_frozen(
     if prepared_side(call, stores, discard, exclude, schema) is Side.POSTGRES:
         return None
     applier = Applier(stores)
-    with telling_of_copy(moments, stores), frozen(stores) as renew, call.render.progress("copy") as advance:
+    with (
+        telling_of_copy(moments, stores),
+        frozen(stores, call.stores),
+        call.render.progress("copy") as advance,
+    ):
         call.report("SQLite takes no writes from here on")
-
-        def renewing(name: str, done: int, total: int | None) -> None:
-            renew()
-            advance(name, done, total)
-
-        copying.backfill(call.pair(), applier, Throttle(), workers, renewing)
+        copying.backfill(call.pair(), applier, Throttle(), workers, advance)
         applier.drain()
-        result = checking.verify(applier, None, None, advance, renew)
+        result = checking.verify(applier, None, None, advance)
     tell_of_verify(moments, result)  # nobody waits any more
     if not result.clean:
         data = {"verify": checking.result_json(result)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,21 +20,12 @@ def verify(
     tables: list[str] | None,
     rate: float | None,
     advance: Advance,
-    renew: Callable[[], None] = lambda: None,
 ) -> VerifyResult:
-    """Compare all tables, or some.
-
-    Args:
-        renew: called after each chunk.
-
-    Raises:
-        SwitchError: see `Verify.run`.
-    """
+    """Compare all tables, or some; raises SwitchError, see `Verify.run`."""
     shown = 0
 
     def report(now: VerifyProgress) -> None:
         nonlocal shown
-        renew()
         advance("rows", now.rows - shown, max(now.expected, now.rows))
         shown = now.rows
 

@@ -16,6 +16,8 @@ import psycopg
 import pytest
 
 from app.db.common.failpoints import Failpoint
+from migration.common.sides import find_pair, open_stores
+from migration.switch import freeze
 from tests.operator.sides import Answer, Sides, assert_no_secret
 
 AtStage = Callable[[str], Sides]
@@ -164,6 +166,22 @@ def test_the_copy_holds_writers_until_it_is_done(at_stage: AtStage, tmp_path: Pa
             assert finished(other).data["error"] == "Refused"
         gate.touch()
         assert finished(process).outcome == "moved"
+
+
+def test_a_copy_that_waits_keeps_its_freeze(at_stage: AtStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = at_stage("prepared")
+    monkeypatch.setattr(freeze, "LEASE_S", 1.0)
+    monkeypatch.setattr(freeze, "RENEW_S", 0.05)
+    pair = find_pair(str(sides.path), sides.url)
+
+    def deadlines() -> list[float]:
+        statement = "SELECT attempt_deadline FROM st_control WHERE attempt IS NOT NULL"
+        return [row[0] for row in sides.sqlite(statement) + sides.postgres(statement)]
+
+    with open_stores(pair) as stores, freeze.frozen(stores, lambda: open_stores(pair)):
+        begun = deadlines()
+        until(lambda: all(now > then + 1.0 for now, then in zip(deadlines(), begun, strict=True)))
+    assert deadlines() == []
 
 
 def test_the_application_name_marks_our_own_writes(at_stage: AtStage) -> None:
