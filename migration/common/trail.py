@@ -38,7 +38,7 @@ from migration.common.outcome import Outcome
 SUFFIX = ".st-history.jsonl"
 CALLED_BY = "ST_CALLED_BY"
 # Commands that only read are not recorded; every other one is, a new one too.
-READ_ONLY = frozenset({"preflight", "status", "history", "quarantine list", "quarantine show", "lint"})
+_READ_ONLY = frozenset({"preflight", "status", "history", "quarantine list", "quarantine show", "lint"})
 _AWAY = ("ShadowUnavailable", "OperationalError")  # errors after which PostgreSQL is not asked once more
 _NAMES = r"[\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)[\w-]*"
 _SECRET = re.compile(
@@ -66,6 +66,13 @@ class Event:
             "at": self.at, "actor": self.actor, "event": self.event, "epoch": self.epoch,
             "evidence": dict(self.evidence),
         }  # fmt: skip
+
+
+def only_looks(command: str, options: Mapping[str, Any]) -> bool:
+    """Whether a call changes nothing, so that it is no part of the history: a dry run, limits that are asked for."""
+    if command in _READ_ONLY or options.get("dry_run"):
+        return True
+    return command == "throttle" and not any(options.values())
 
 
 def trail_of(sqlite: Path) -> Path:

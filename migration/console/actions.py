@@ -16,8 +16,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from app.db.common.errors import ConfigurationError, Refused
@@ -27,17 +28,20 @@ from migration.common.trail import CALLED_BY
 LINES = 60
 TICKET_S = 300.0
 PLAN_S = 120.0
+RATES = ("copy_rate", "verify_rate")
+_NO_RATES: Mapping[str, str] = MappingProxyType({})
 _DATABASE, _SHADOW = "DATABASE_URL", "SHADOW_DATABASE_URL"
 
 
 @dataclass(frozen=True)
 class Action:
-    """One action: the words of its verb, those that only show what would be done, and what it means."""
+    """One action: the words of its verb, those that only show what would be done, what it means, and what it needs."""
 
     words: tuple[str, ...]
     dry: tuple[str, ...]
     meaning: str
     on_row: bool = False
+    rates: bool = False
 
 
 _STATUS = ("status",)
@@ -49,6 +53,8 @@ ACTIONS = {
     "cutover": Action(("cutover",), ("cutover", "--dry-run"), "PostgreSQL becomes primary; writers wait for a moment."),
     "rollback": Action(("rollback",), ("rollback", "--dry-run"), "SQLite becomes primary; writers wait for a moment."),
     "recover": Action(("recover",), _STATUS, "What a dead process left is finished or undone."),
+    "throttle": Action(("throttle",), ("throttle", "--dry-run"), "Copies and verifies that run keep to these limits at once.", rates=True),
+    "lift throttle": Action(("throttle", "--off"), ("throttle", "--off", "--dry-run"), "Copies and verifies go as fast as they were told when they began."),
     "retry": Action(("quarantine", "retry"), ("quarantine", "show"), "The row is taken up as it is on the primary now.", True),
     "accept": Action(("quarantine", "accept"), ("quarantine", "show"), "A switch may go without this row.", True),
 }  # fmt: skip
@@ -93,11 +99,16 @@ class Actions:
         """What is being done, or was done last."""
         return None if self._job is None else self._job.as_json()
 
-    def plan(self, name: str, table: str | None, key: str | None) -> dict[str, Any]:
+    def plan(
+        self, name: str, table: str | None, key: str | None, rates: Mapping[str, str] = _NO_RATES
+    ) -> dict[str, Any]:
         """What an action would do, and a ticket for it.
 
+        Args:
+            rates: rows per second as they were typed, by RATES.
+
         Raises:
-            ConfigurationError: there is no such action, or the row is missing.
+            ConfigurationError: there is no such action, the row is missing, or a rate is no number.
         """
         action = ACTIONS.get(name)
         if action is None:
@@ -106,9 +117,14 @@ class Actions:
             raise ConfigurationError(
                 "name the row by table and key" if action.on_row else "this needs no row"
             )
+        if action.rates != bool(rates):
+            raise ConfigurationError("name a rate" if action.rates else "this needs no rate")
+        if wrong := [typed for typed in rates.values() if not (typed.isascii() and typed.isdigit())]:
+            raise ConfigurationError(f"{wrong[0]!r} is no number of rows per second")
+        limits = tuple(f"--{name.replace('_', '-')}={typed}" for name, typed in rates.items())
         row = ("--", table, key) if table and key else ()
         done = subprocess.run(
-            self._command((*action.dry, "--json", *row)),
+            self._command((*action.dry, *limits, "--json", *row)),
             env=self._environment(),
             capture_output=True,
             encoding="utf-8",
@@ -117,7 +133,7 @@ class Actions:
             check=False,
         )
         options = ("--by", f"{getpass.getuser()} (console)", "--yes") if name == "accept" else ()
-        words = (*action.words, *options, "--json", "--progress", *row)
+        words = (*action.words, *options, *limits, "--json", "--progress", *row)
         ticket = secrets.token_urlsafe(16)
         with self._lock:
             now = time.monotonic()

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from app.db.common.errors import SwitchError
 from app.db.sides.stores import Stores
 from migration.common.failures import failure
-from migration.console.actions import ACTIONS, Actions
+from migration.console.actions import ACTIONS, RATES, Actions
 from migration.console.collector import POINT, Collector
 from migration.console.details import details
 
@@ -107,9 +107,10 @@ class Console:
         actions = self._actions
         if actions is None:
             return _refused("this console was started without --allow-actions", 403)
-        table, key = asked.get("table"), asked.get("key")
+        table, key = _text(asked.get("table")), _text(asked.get("key"))
+        rates = {name: str(asked[name]) for name in RATES if asked.get(name)}
         return await run_in_threadpool(
-            self._told, lambda: actions.plan(str(asked.get("action")), _text(table), _text(key))
+            self._told, lambda: actions.plan(str(asked.get("action")), table, key, rates)
         )
 
     async def _do(self, request: Request) -> Response:

@@ -31,7 +31,7 @@ from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit, Outcome
 from migration.common.plain import any_encoding, argument, plain
 from migration.common.render import Renderer
-from migration.common.trail import READ_ONLY, Recorded
+from migration.common.trail import Recorded, only_looks
 
 SqliteOption = Annotated[
     str | None,
@@ -64,6 +64,7 @@ class Call:
     Args:
         command: the verb's name.
         sqlite, postgres: the options, None where not given.
+        looks: whether this call changes nothing, and is therefore not recorded.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Call:
         as_json: bool,
         debug: bool,
         progress: bool = False,
+        looks: bool = False,
     ) -> None:
         self.command = command
+        self.looks = looks
         self.sqlite = sqlite
         self.postgres = postgres
         self.as_json = as_json
@@ -157,8 +160,8 @@ class Call:
         return int(outcome.exit)
 
     def _recorded(self) -> Recorded | None:
-        """The record of this call; none for a call that only reads, or that names no SQLite file."""
-        if self.command in READ_ONLY:
+        """The record of this call; none for a call that only looks, or that names no SQLite file."""
+        if self.looks:
             return None
         with suppress(SwitchError, ValidationError):  # the call itself reports it
             url = sides.find_sides(self.sqlite, self.postgres).get(Side.SQLITE)
@@ -204,13 +207,15 @@ def verb(
             debug: bool,
             **options: Any,
         ) -> None:
+            command_name = f"{group} {name}".strip()
             call = Call(
-                f"{group} {name}".strip(),
+                command_name,
                 sqlite,  # a path is opened under the bytes that it has
                 argument(postgres) if postgres else postgres,
                 as_json=as_json,
                 debug=debug,
                 progress=progress,
+                looks=only_looks(command_name, options),
             )
             options = {n: argument(v) if isinstance(v, str) else v for n, v in options.items()}
             raise typer.Exit(call.run(lambda: function(call, **options)))

@@ -137,6 +137,7 @@ def throttle(
     copy_rate: CopyRate = None,
     verify_rate: VerifyRate = None,
     off: Annotated[bool, typer.Option("--off", help="Lift both limits.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the limits would be.")] = False,
 ) -> Outcome:
     """Limit copies and verifies that run, wherever they run, without a restart; alone it shows the limits."""
     if off and (copy_rate or verify_rate):
@@ -144,9 +145,11 @@ def throttle(
     with call.prepared() as stores:
         before = stored_limits(stores.postgres)
         wanted = Limits() if off else Limits(copy_rate or before.copy_rate, verify_rate or before.verify_rate)
-        if wanted != before:
+        if wanted != before and not dry_run:
             store_limits(stores.postgres, wanted)
     name = "limits"
+    if dry_run:
+        return Outcome(name, f"the limits would be: {wanted}", data=asdict(wanted), lines=[])
     if off or copy_rate or verify_rate:
         name = f"{'already_' if wanted == before else ''}{'lifted' if off else 'throttled'}"
     return Outcome(name, str(wanted), data=asdict(wanted), lines=[])

@@ -35,6 +35,11 @@ function side(found) {
   return found.writable ? ["takes writes", "good"] : ["fenced", "quiet"];
 }
 
+function limits(found) {
+  if (!found) return "none";
+  return [["copy", found.copy_rate], ["verify", found.verify_rate]].filter(([, rate]) => rate).map(([what, rate]) => `${what} ${number(rate)}/s`).join(", ");
+}
+
 function show(state) {
   const status = state.status;
   if (state.light.problem) $("headline").textContent = state.light.problem;
@@ -54,6 +59,7 @@ function show(state) {
     ["SQLite", ...side(status.sides.sqlite)], ["PostgreSQL", ...side(status.sides.postgres)],
     ["behind", lag === null || lag === undefined ? "–" : `${number(lag)} ${lag === 1 ? "change" : "changes"}`, lag > 10000 ? "bad" : ""],
     ["apply", status.paused ? "paused" : status.apply ?? "–", status.paused ? "warn" : ""],
+    ["throttle", limits(status.throttle), status.throttle ? "warn" : ""],
     ["verify", !verify ? "none" : verify.finished_at === null ? "under way" : verify.clean ? `clean, ${number(verify.rows)} rows` : `${number(verify.mismatches)} differ`, verify && verify.finished_at !== null ? (verify.clean ? "good" : "bad") : ""],
     ["quarantine", status.quarantine ? `${number(status.quarantine.rows)} rows, ${number(status.quarantine.unaccepted)} open` : "–", status.quarantine && status.quarantine.unaccepted ? "bad" : ""],
   ]);
@@ -139,7 +145,7 @@ async function ask(path, body) {
 
 function action(name, row) {
   const button = make("button", { type: "button", "data-action": name, "aria-haspopup": "dialog" }, name);
-  button.addEventListener("click", () => plan(name, row || {}));
+  button.addEventListener("click", () => plan(name, typeof row === "function" ? row() : row || {}));
   return button;
 }
 
@@ -202,9 +208,10 @@ function linked(good) {
 async function begin() {
   const found = await ask("/points");
   names = found.names; points = found.points; allowed = found.actions;
-  const buttons = allowed.filter((name) => !["retry", "accept"].includes(name));
+  const buttons = allowed.filter((name) => !["retry", "accept", "throttle", "lift throttle"].includes(name));
   $("actions").hidden = !buttons.length;
   $("buttons").replaceChildren(...buttons.map((name) => action(name)));
+  if (allowed.includes("throttle")) $("rates").append(action("throttle", () => ({ copy_rate: $("copy-rate").value.trim(), verify_rate: $("verify-rate").value.trim() })), action("lift throttle"));
   $("load-details").addEventListener("click", loadDetails);
   $("plan-no").addEventListener("click", () => $("plan").close());
   $("plan-yes").addEventListener("click", go);

@@ -175,6 +175,22 @@ def test_a_row_is_named_where_it_is_needed_and_only_there(seen: tuple[Guard, Sid
         assert answer.status_code == 409 and "row" in answer.json()["message"]
 
 
+def test_a_rate_is_a_number_and_its_plan_changes_nothing(seen: tuple[Guard, Sides]) -> None:
+    guard, sides = seen
+    page = as_page(let_in(guard))
+    for wrong in ({}, {"copy_rate": "fast"}, {"verify_rate": "-1"}):
+        answer = call(guard, "POST", "/plan", headers=page, json={"action": "throttle", **wrong})
+        assert answer.status_code == 409 and "rate" in answer.json()["message"] or "rows" in answer.text
+    asked = {"action": "throttle", "copy_rate": "500", "verify_rate": ""}
+    plan = call(guard, "POST", "/plan", headers=page, json=asked).json()
+    assert plan["command"] == "st-migrate throttle --copy-rate=500"
+    assert "copy: at most 500 rows" in plan["dry_run"]["message"]
+    assert sides.run("throttle").data["copy_rate"] is None
+    order = {"ticket": plan["ticket"], "typed": sides.database}
+    assert call(guard, "POST", "/do", headers=page, json=order).status_code == 200
+    wait_until(lambda: sides.run("throttle").data["copy_rate"] == 500, seconds=60)
+
+
 def test_a_huge_or_broken_body_is_no_action(seen: tuple[Guard, Sides]) -> None:
     guard, _ = seen
     page = as_page(let_in(guard))

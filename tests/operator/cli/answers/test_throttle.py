@@ -47,5 +47,10 @@ def test_limits_are_shown_recorded_and_kept_to_sense(
     assert (answer.outcome, answer.data["copy_rate"], answer.data["verify_rate"]) == ("limits", None, 70)
     assert main(["status", "--sqlite", str(sides.path), "--postgres", sides.url]) == 0
     assert "throttle: verify rate 70\n" in capsys.readouterr().out
+    answer = sides.run("throttle", "--copy-rate", "9", "--dry-run")
+    assert (answer.outcome, answer.data["copy_rate"], answer.data["verify_rate"]) == ("limits", 9, 70)
+    assert sides.run("throttle").data["copy_rate"] is None
+    sides.run("cutover", "--dry-run")
     recorded = [event["event"] for event in sides.run("history").data["events"]]
-    assert recorded.count("command throttle") == 5
+    assert recorded.count("command throttle") == 4  # what only looks is no part of the history
+    assert "command cutover" not in recorded
