@@ -19,7 +19,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-env:  ## Write .env for a deployment, with generated secrets, readable by its owner only
+env:  ## Write .env and .secrets for a deployment, with generated secrets; add what an older .env lacks
 	$(PYTHON) deploy/make_env.py
 
 demo: setup  ## Move a live database under webhook traffic, there, back and there again (ARGS="--keep", "--json FILE")

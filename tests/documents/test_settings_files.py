@@ -6,6 +6,7 @@ import configparser
 import importlib
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from app.core.config import Role, Settings
 from app.db.common.settings import ShimSettings
 from app.services.brokers import secrets as broker_secrets
 from migration.verbs.cli import app as cli
+from tests.support.programs import find
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -66,7 +68,6 @@ def test_what_the_example_shows_is_the_default(monkeypatch: pytest.MonkeyPatch) 
 def test_compose_uses_only_settings_that_exist() -> None:
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     used = set(re.findall(r"\$\{([A-Z_]+)", text)) | set(re.findall(r"\b(ST_[A-Z_]+):", text))
-    used |= {secret["environment"] for secret in COMPOSE["secrets"].values()}
     assert used
     assert used <= settings_that_exist() | FOR_COMPOSE
     assert used <= set(dotenv_values(EXAMPLE))
@@ -117,6 +118,28 @@ def test_every_file_that_compose_mounts_is_there() -> None:
     assert len(files) >= 4
 
 
+@pytest.mark.needs_program("dclint")
+def test_compose_follows_the_schema_of_compose_files(tmp_path: Path) -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    for name, written in (
+        ("ours", text),
+        ("wrong", text.replace("condition: service_healthy", "condition: well")),
+    ):
+        file = tmp_path / name / "compose.yaml"
+        file.parent.mkdir()
+        file.write_text(written, encoding="utf-8")
+        said = subprocess.run([str(find("dclint")), "-q", str(file)], capture_output=True, text=True).stdout
+        assert ("invalid-schema" in said) == (name == "wrong"), said
+
+
+def test_what_a_service_names_is_declared() -> None:
+    for service in COMPOSE["services"].values():
+        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"])
+        mounted = {volume.split(":")[0] for volume in service.get("volumes", ())}
+        assert {name for name in mounted if not name.startswith(".")} <= set(COMPOSE["volumes"])
+        assert set(service.get("depends_on", ())) <= set(COMPOSE["services"])
+
+
 def test_nothing_is_open_to_the_network_by_default() -> None:
     for service in COMPOSE["services"].values():
         for port in service.get("ports", []):
@@ -143,10 +166,12 @@ def test_a_service_is_closed_limited_and_watched(name: str) -> None:
 def test_a_secret_is_a_file_and_every_one_is_made() -> None:
     text = (ROOT / "deploy" / "make_env.py").read_text(encoding="utf-8")
     for name, secret in COMPOSE["secrets"].items():
-        assert f'"{secret["environment"]}"' in text
+        assert f'"{name.upper()}"' in text
+        # From the environment it would be copied into the container, which a read-only one refuses.
+        assert secret == {"file": f"./.secrets/{name}"}
         users = [service for service in COMPOSE["services"].values() if name in service.get("secrets", ())]
         assert users
-        assert not [s for s in users if (s.get("environment") or {}).get(secret["environment"])]
+        assert not [s for s in users if (s.get("environment") or {}).get(name.upper())]
 
 
 def test_backends_and_workers_share_the_file_and_differ_in_the_command_only() -> None:

@@ -154,8 +154,20 @@ def test_make_env_writes_secrets_once(tmp_path: Path) -> None:
     assert not settings.in_development and missing_secrets(settings) == []
     password = re.search(r"^POSTGRES_PASSWORD=(\S{32,})$", written, re.M)
     assert password and f"postgresql://sigma:{password[1]}@" in written
-    assert subprocess.run(run, cwd=tmp_path, check=False, timeout=60).returncode == 1
+    secrets = tmp_path / ".secrets"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert (secrets / "postgres_password").read_text(encoding="utf-8") == password[1]
+    again = subprocess.run(run, cwd=tmp_path, check=True, timeout=60, capture_output=True, text=True)
+    assert "stays as it is" in again.stdout
     assert file.read_text(encoding="utf-8") == written
+    older = re.sub(r"^(BACKUP_PASS|GRAFANA_PASSWORD)=.*\n", "", written, flags=re.M).rstrip("\n")
+    file.write_text(older.replace("ST_ADMIN_PASSWORD=", "ST_ADMIN_PASSWORD='mine' # x"), encoding="utf-8")
+    added = subprocess.run(run, cwd=tmp_path, check=True, timeout=60, capture_output=True, text=True)
+    assert "lacked BACKUP_PASS, GRAFANA_PASSWORD:" in added.stdout
+    now = file.read_text(encoding="utf-8")
+    assert now.startswith(older[:2000]) and re.search(r"^BACKUP_PASS=(\S{32,})$", now, re.M)
+    assert (secrets / "st_admin_password").read_text(encoding="utf-8") == "mine"
+    assert len((secrets / "grafana_password").read_text(encoding="utf-8")) > 32
     assert "\tpython3 deploy/make_env.py" in (ROOT / "Makefile").read_text().replace("$(PYTHON)", "python3")
 
 
@@ -179,8 +191,8 @@ def test_compose_hands_every_secret_over_as_a_file() -> None:
         assert environment["ST_SECRETS_DIR"] == "/run/secrets"
         for name in SECRETS:
             assert environment[name] == "" and name.lower() in compose["services"][service]["secrets"]
-            assert compose["secrets"][name.lower()] == {"environment": name}
+            assert compose["secrets"][name.lower()] == {"file": f"./.secrets/{name.lower()}"}
         assert environment["ST_ENVIRONMENT"] == "${ST_ENVIRONMENT:-prod}"
         assert "${POSTGRES_PASSWORD:?" in environment["ST_SHADOW_DATABASE_URL"]
     file = compose["services"]["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"]
-    assert compose["secrets"][Path(file).name] == {"environment": "POSTGRES_PASSWORD"}
+    assert compose["secrets"][Path(file).name] == {"file": "./.secrets/postgres_password"}
