@@ -184,8 +184,8 @@ def postgres_events(stores: Stores, limit: int | None = None) -> list[Event]:
     found = []
     for number, at, by, event, epoch, text in reversed(rows):
         evidence = json.loads(text)
-        command = event.startswith("command ")
-        found.append(Event(evidence["id"] if command else f"{pair}:{number}", at, by, event, epoch, evidence))
+        name = evidence.get("id") if event.startswith("command ") else None
+        found.append(Event(name or f"{pair}:{number}", at, by, event, epoch, evidence))
     return found
 
 

@@ -120,7 +120,7 @@ class Actions:
         if action.rates != bool(rates):
             raise ConfigurationError("name a rate" if action.rates else "this needs no rate")
         if wrong := [typed for typed in rates.values() if not (typed.isascii() and typed.isdigit())]:
-            raise ConfigurationError(f"{wrong[0]!r} is no number of rows per second")
+            raise ConfigurationError(f"{wrong[0]!r} is no rate: name a number of rows per second")
         limits = tuple(f"--{name.replace('_', '-')}={typed}" for name, typed in rates.items())
         row = ("--", table, key) if table and key else ()
         done = subprocess.run(

@@ -36,10 +36,12 @@ from migration.common.pace import duration
 T = TypeVar("T")
 ASK_S = 30.0  # between two looks at the gates before the window opens
 AGAIN_S = 1.0  # the same within it
+JUST_NOW = timedelta(hours=1)  # a time of day that passed within it is a mistake rather than tomorrow's
 sleep = time.sleep
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "min": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d+)(d|h|min|m|s))(?:\s*(\d+)(h|min|m|s))?")
-_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+_TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?"
+_WINDOW = re.compile(rf"({_TIME})\s*-\s*({_TIME})")
 
 STEPS = (
     "drain the log and compare the keys changed since the verify, while writers go on",
@@ -101,34 +103,55 @@ def window(at: str, within: str, lasts_s: float, now: datetime) -> Window | None
     """
     if not at and not within:
         return None
-    begins, dash, ends = within.partition("-")
-    if dash:
+    if clocks := _WINDOW.fullmatch(within.strip()):
         if at:
             raise ConfigurationError(
                 "--at and --within both say when to begin", hint="give --within a duration"
             )
-        closes = _moment(ends.strip(), now, "--within")
-        opens = _moment(begins.strip(), now, "--within")
+        opens, closes = (_next(text, now) for text in clocks.groups())
+        if opens == closes:
+            raise ConfigurationError(
+                f"--within {within} ends when it begins", hint="name a later end, or a duration such as 30m"
+            )
         if opens > closes:
             opens -= timedelta(days=1)  # the window is open now
+        else:
+            _refuse_just_now(f"--within {within} closed", closes, now)
         return Window(max(opens, now).timestamp(), closes.timestamp())
-    opens = _moment(at, now, "--at") if at else now
+    opens = _moment(at, now) if at else now
     if opens < now:
         raise ConfigurationError(f"--at {at} is in the past", hint="name a time that comes")
     return Window(opens.timestamp(), opens.timestamp() + (_seconds(within) if within else lasts_s))
 
 
-def _moment(text: str, now: datetime, option: str) -> datetime:
-    if found := _CLOCK.fullmatch(text):
-        hour, minute, second = (int(part or 0) for part in found.groups())
-        plain = now.replace(tzinfo=None, hour=hour, minute=minute, second=second, microsecond=0)
-        same_day = plain.astimezone()
-        return same_day if same_day >= now else (plain + timedelta(days=1)).astimezone()
+def _next(clock: str, now: datetime) -> datetime:
+    """The next moment with this time of day."""
+    hour, minute, second = (*map(int, clock.split(":")), 0)[:3]
+    plain = now.replace(tzinfo=None, hour=hour, minute=minute, second=second, microsecond=0)
+    same_day = plain.astimezone()
+    return same_day if same_day >= now else (plain + timedelta(days=1)).astimezone()
+
+
+def _refuse_just_now(what: str, comes: datetime, now: datetime) -> None:
+    """Refuse a time of day that has just passed: a command must not wait for a day by mistake."""
+    ago = now - (comes - timedelta(days=1))
+    if ago <= JUST_NOW:
+        raise ConfigurationError(
+            f"{what} {duration(ago.total_seconds())} ago",
+            hint=f"name a time that comes; for tomorrow, --at {comes:%Y-%m-%dT%H:%M}",
+        )
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    if re.fullmatch(_TIME, text):
+        comes = _next(text, now)
+        _refuse_just_now(f"--at {text} was", comes, now)
+        return comes
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
         raise ConfigurationError(
-            f"{option} cannot be read: {text!r}", hint="write 22:30, or 2026-11-28T22:30, or with an offset"
+            f"--at cannot be read: {text!r}", hint="write 22:30, or 2026-11-28T22:30, or with an offset"
         ) from None
 
 

@@ -59,9 +59,11 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
 
         expect("replicating, sqlite is primary")
         page.get_by_text("✗ closed").first.wait_for()  # the verify's gate
-        page.get_by_label("Verify, rows per second").fill("900000")
+        page.get_by_role("textbox", name="Verify, rows per second").fill("900000")
         act("throttle", "throttled")
-        page.wait_for_function("() => document.querySelector('#facts').textContent.includes('verify 900,000/s')")
+        page.wait_for_function(
+            "() => document.querySelector('#facts').textContent.includes('verify 900,000/s')"
+        )
         act("verify", "clean")
         page.wait_for_function("() => document.querySelector('#next').textContent === 'st-migrate cutover'")
 

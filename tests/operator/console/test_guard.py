@@ -180,7 +180,7 @@ def test_a_rate_is_a_number_and_its_plan_changes_nothing(seen: tuple[Guard, Side
     page = as_page(let_in(guard))
     for wrong in ({}, {"copy_rate": "fast"}, {"verify_rate": "-1"}):
         answer = call(guard, "POST", "/plan", headers=page, json={"action": "throttle", **wrong})
-        assert answer.status_code == 409 and "rate" in answer.json()["message"] or "rows" in answer.text
+        assert answer.status_code == 409 and "rate" in answer.json()["message"]
     asked = {"action": "throttle", "copy_rate": "500", "verify_rate": ""}
     plan = call(guard, "POST", "/plan", headers=page, json=asked).json()
     assert plan["command"] == "st-migrate throttle --copy-rate=500"

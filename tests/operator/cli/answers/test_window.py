@@ -108,6 +108,7 @@ def test_what_a_window_means(at: str, within: str, opens: str, closes: str) -> N
     assert told == [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opens, closes)]
 
 
+@pytest.mark.usefixtures("_in_india")
 @pytest.mark.parametrize(
     ("at", "within"),
     [
@@ -118,6 +119,9 @@ def test_what_a_window_means(at: str, within: str, opens: str, closes: str) -> N
         ("22:00", "22:00-23:00"),
         ("2026-11-28T20:59+05:30", ""),
         ("", "1h-2h"),
+        ("20:59", ""),  # a moment ago, not tomorrow
+        ("", "19:00-20:30"),
+        ("", "22:00-22:00"),
     ],
 )
 def test_a_window_that_cannot_be_meant(at: str, within: str) -> None:
