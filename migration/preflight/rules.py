@@ -30,7 +30,7 @@ from migration.preflight.findings import left_out
 from migration.preflight.findings.compared import installed_findings
 from migration.preflight.findings.report import Finding, Severity
 from migration.preflight.findings.seeded import seeded
-from migration.preflight.findings.shapes import Shape, models, read_shapes
+from migration.preflight.findings.shapes import Shape, made_by, models, read_shapes
 from migration.preflight.findings.trial import Tried
 from migration.preflight.rows import last_ids, null_keys
 
@@ -223,6 +223,7 @@ def _triggers(
             else f"{drop} (on SQLite); if its work is needed, create it after prepare with WHEN ({QUIET[Side.SQLITE]})",
             table=trigger.table,
             on_sqlite="" if prepared else drop,
+            undo="" if prepared else made_by(sqlite, trigger.name),
         )
     if postgres is None or not server.has_schema(postgres):
         return

@@ -126,6 +126,7 @@ def _index_findings(shape: Shape, installed: bool) -> Iterator[Finding]:
                 table=name,
                 column=columns,
                 on_sqlite=f"DROP INDEX {quote(index.name)}",
+                undo=index.sql,
             )
         if index.collation and index.name == "primary key":
             yield _blocks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -144,6 +145,11 @@ _STATEMENTS = {
     "postgres.privilege": "GRANT CREATE ON SCHEMA {schema} TO {role}",
     "postgres.statement_timeout": "ALTER ROLE {role} SET statement_timeout = 0",
 }
+_UNDO = {
+    "postgres.read_only": "ALTER ROLE {role} RESET default_transaction_read_only",
+    "postgres.privilege": "REVOKE CREATE ON SCHEMA {schema} FROM {role}",
+    "postgres.statement_timeout": "ALTER ROLE {role} RESET statement_timeout",
+}
 
 
 def server_findings(
@@ -155,11 +161,14 @@ def server_findings(
     assert facts is not None
     for holds, code, severity, reason, remedy in _CHECKS:
         if holds(facts):
-            statement = _STATEMENTS.get(code, "").format(
-                role=quote(facts["role"]), schema=quote(facts["schema"] or "")
-            )
+            named = {"role": quote(facts["role"]), "schema": quote(facts["schema"] or "")}
             yield Finding(
-                code, severity, reason.format(**facts), remedy.format(**facts), on_postgres=statement
+                code,
+                severity,
+                reason.format(**facts),
+                remedy.format(**facts),
+                on_postgres=_STATEMENTS.get(code, "").format(**named),
+                undo=_UNDO.get(code, "").format(**named),
             )
     yield from _triggers_off(connection)
     yield from _connections(facts, settings)
@@ -191,7 +200,11 @@ def not_owned(connection: psycopg.Connection[Any], shapes: Collection[str]) -> I
             f"use role {owner}, or let this one stand in for it: GRANT {quote(owner)} TO {quote(role)}",
             count=len(names),
             on_postgres=f"GRANT {quote(owner)} TO {quote(role)}",
+            undo=f"REVOKE {quote(owner)} FROM {quote(role)}",
         )
+
+
+_ENABLED = {"O": "", "R": " REPLICA", "A": " ALWAYS"}
 
 
 def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
@@ -202,9 +215,12 @@ def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
             f"session_replication_role = replica is {place}: triggers and foreign keys do not act there",
             remedy,
             on_postgres=remedy if remedy.startswith("ALTER ") else "",
+            undo=re.sub(r" RESET (\w+)$", r" SET \1 = replica", remedy)
+            if remedy.startswith("ALTER ")
+            else "",
         )
-    for (name,) in connection.execute(
-        "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
+    for name, enabled in connection.execute(
+        "SELECT evtname, evtenabled::text FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
     ).fetchall():
         yield Finding(
             "postgres.event_trigger",
@@ -212,6 +228,7 @@ def _triggers_off(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
             f"event trigger {name} acts on every change of the schema, those of the move among them",
             f"ALTER EVENT TRIGGER {quote(name)} DISABLE for the time of prepare and of schema migrations",
             on_postgres=f"ALTER EVENT TRIGGER {quote(name)} DISABLE",
+            undo=f"ALTER EVENT TRIGGER {quote(name)} ENABLE{_ENABLED[enabled]}",
         )
 
 
@@ -273,11 +290,11 @@ def reserved(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
 def keys_from_outside(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
     """Foreign keys of tables that do not take part into those that do: the latter could not be emptied."""
     rows = connection.execute(
-        "SELECT c.conname, t.relname, p.relname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
+        "SELECT c.conname, t.relname, p.relname, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
         "JOIN pg_class p ON p.oid = c.confrelid WHERE c.contype = 'f' "
         "AND p.relnamespace = current_schema()::regnamespace ORDER BY 2, 1"
     ).fetchall()
-    for name, table, parent in rows:
+    for name, table, parent, definition in rows:
         if parent in common and table not in common:
             yield Finding(
                 "postgres.foreign_key",
@@ -286,6 +303,7 @@ def keys_from_outside(connection: psycopg.Connection[Any], common: Collection[st
                 f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)} (on PostgreSQL)",
                 table=parent,
                 on_postgres=f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}",
+                undo=f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}",
             )
 
 

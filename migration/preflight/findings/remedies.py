@@ -3,7 +3,8 @@
 Only a remedy of which every word is known becomes a line of a file. Where several conversions fit, they mean
 different values, so a comment names them and people choose. What needs a decision about rows stays in the
 findings, and so does what only the application's own migration can change. Nothing is executed here: people
-read the files, and run the statements themselves. A file that exists is never overwritten.
+read the files, and run the statements themselves. What only warns stands in them as a comment. For each statement
+that can be taken back, a file `undo-SIDE.sql` has its inverse. A file that exists is never overwritten.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from migration.common.plain import plain
 from migration.preflight.findings.report import Finding, Report, Severity
 
 STATEMENTS = {side: f"{side}.sql" for side in Side}
+UNDO = {side: f"undo-{side}.sql" for side in Side}
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -32,7 +34,7 @@ def refuse_existing(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"{folder} is no folder", hint="name a folder for the files")
-    for name in (DEFAULT_FILE, *STATEMENTS.values()):
+    for name in (DEFAULT_FILE, *STATEMENTS.values(), *UNDO.values()):
         if (folder / name).exists():
             raise ConfigurationError(
                 f"{folder / name} exists already: nothing was written",
@@ -51,6 +53,7 @@ def write(report: Report, policy: Policy, folder: Path) -> list[Path]:
     """
     texts = {DEFAULT_FILE: policy_text(report, policy)}
     texts |= {name: statements_text(report, side) for side, name in STATEMENTS.items()}
+    texts |= {name: undo_text(report, side) for side, name in UNDO.items()}
     wanted = {folder / name: text for name, text in texts.items() if text}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,17 +107,36 @@ def _choice(item: Finding) -> str:
 
 def statements_text(report: Report, side: Side) -> str:
     """The text of one side's SQL file; empty where there is no statement."""
-    parts = list(_statements(report, side))
-    if not parts:
-        return ""
-    return "\n".join([f"-- What `st-migrate preflight` recommends for {side}. Read it, then run it.", *parts])
+    parts = [
+        _part(item, statement, active=item.severity is Severity.BLOCKS)
+        for item, statement in _with_statements(report, side)
+    ]
+    head = f"-- What `st-migrate preflight` recommends for {side}. Read it, then run it.\n"
+    head += "-- What only warns is a comment: take the dashes away where you want it.\n"
+    return head + "".join(parts) if parts else ""
 
 
-def _statements(report: Report, side: Side) -> Iterator[str]:
+def undo_text(report: Report, side: Side) -> str:
+    """The text of the file that takes one side's statements back, last one first; empty where none can be."""
+    parts = [
+        _part(item, item.undo, active=item.severity is Severity.BLOCKS)
+        for item, _ in reversed(list(_with_statements(report, side)))
+        if item.undo
+    ]
+    head = f"-- Takes back what {STATEMENTS[side]} did, once the move has ended. Read it, then run it.\n"
+    return head + "".join(parts) if parts else ""
+
+
+def _with_statements(report: Report, side: Side) -> Iterator[tuple[Finding, str]]:
     for item in report.findings:
-        statement = item.on_sqlite if side is Side.SQLITE else item.on_postgres
-        if statement:
-            yield f"\n-- {item.severity}: {_told(item)}\n{statement};\n"
+        if statement := item.on_sqlite if side is Side.SQLITE else item.on_postgres:
+            yield item, statement
+
+
+def _part(item: Finding, statement: str, *, active: bool) -> str:
+    lines = f"{statement};".splitlines()
+    shown = lines if active else [f"-- {line}" for line in lines]
+    return "\n".join(["", f"-- {item.severity}: {_told(item)}", *shown, ""])
 
 
 def _told(item: Finding) -> str:

@@ -29,6 +29,7 @@ class Finding:
         policies: conversions that give every one of these values a canonical form.
         chosen: the conversions that the policy file names for the column.
         on_sqlite, on_postgres: the statement that removes the cause, where it is known to the letter.
+        undo: the statement that takes that one back, on the same side.
     """
 
     code: str
@@ -43,6 +44,7 @@ class Finding:
     chosen: tuple[str, ...] = ()
     on_sqlite: str = ""
     on_postgres: str = ""
+    undo: str = ""
 
     @property
     def place(self) -> str:

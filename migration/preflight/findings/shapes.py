@@ -66,7 +66,7 @@ class Index:
     """An index or unique key of the SQLite table.
 
     `columns` are its plain columns; `expression` says that it has others. `collation` is the first of
-    its columns' collations that is not BINARY. `predicate` is the condition of a partial index.
+    its columns' collations that is not BINARY. `predicate` is the condition of a partial index, `sql` what made it.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Index:
     expression: bool = False
     collation: str = ""
     predicate: str = ""
+    sql: str = ""
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,16 @@ def _indexes(sqlite: sqlite3.Connection, table: str, key: tuple[str, ...]) -> It
             expression=any(row[1] == -2 for row in parts),
             collation=next((row[4] for row in parts if row[4].upper() != "BINARY"), ""),
             predicate=_predicate(sqlite, name) if partial else "",
+            sql=made_by(sqlite, name),
         )
+
+
+def made_by(sqlite: sqlite3.Connection, name: str) -> str:
+    """The statement that made an index or a trigger; empty for what a table made by itself."""
+    found = sqlite.execute(
+        "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND name = ?", (name,)
+    ).fetchone()
+    return str(found[0]) if found and found[0] else ""
 
 
 # SQL taken apart far enough to tell words from what stands in quotes and comments.

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db.common.urls import connect_arguments, parse_url
+from app.db.common.urls import Side, connect_arguments, parse_url
 from app.db.rows.policy import VARIABLE, Policy, active_policy, load_policy
 from migration.preflight.findings import remedies
 from migration.preflight.findings.report import Finding, Report, Severity
@@ -57,10 +57,8 @@ def test_using_the_files_takes_away_exactly_what_they_speak_of(
 
     code, before = preflight("--write", "advice")
     folder = Path("advice")
-    assert (code, before["written"]) == (
-        1,
-        [f"advice/{file}" for file in ("migration.toml", "sqlite.sql", "postgres.sql")],
-    )
+    files = ["migration.toml", "sqlite.sql", "postgres.sql", "undo-sqlite.sql", "undo-postgres.sql"]
+    assert (code, before["written"]) == (1, [f"advice/{file}" for file in files])
     text = (folder / "migration.toml").read_text(encoding="utf-8")
     assert '; to clear them: parent = "set_null_orphan"\n' in text and "; choose one: epoch_millis" in text
     (folder / "sqlite.sql").rename("kept.sql")
@@ -84,6 +82,26 @@ def test_using_the_files_takes_away_exactly_what_they_speak_of(
         {"value.storage_class"},
     )  # seconds or milliseconds: nobody has chosen
     assert load_policy(Path(after["written"][0])).columns == load_policy(folder / "migration.toml").columns
+    with sqlite3.connect(path) as connection:
+        connection.executescript((folder / "undo-sqlite.sql").read_text(encoding="utf-8"))
+    connection.close()
+    with psycopg.connect(autocommit=True, **arguments) as server:
+        server.execute((folder / "undo-postgres.sql").read_bytes())
+    taken_back = {
+        "schema.trigger",
+        "schema.expression_index",
+        "postgres.triggers_off",
+        "postgres.foreign_key",
+    }
+    assert blocking(preflight()[1]) >= taken_back
+    active_policy.cache_clear()
+
+
+def test_what_only_warns_is_a_comment() -> None:
+    warns = Finding("a.b", Severity.WARNS, "w", on_postgres="SET x = 1;\nSET y = 2", undo="RESET x")
+    report = Report((warns,), 1, 1, 0.0)
+    for text in (remedies.statements_text(report, Side.POSTGRES), remedies.undo_text(report, Side.POSTGRES)):
+        assert text and all(line.startswith("--") for line in text.splitlines() if line)
 
 
 def test_choices_in_force_are_kept_and_several_that_fit_are_left_to_people() -> None:
