@@ -172,3 +172,42 @@ def test_tables_made_by_hand_are_widened_in_one_statement_each(pg_url: str) -> N
     assert rows[1][3].total_seconds() == 0
     assert [str(kind) for (kind,) in types] == ["bigint"]
     assert own.length == 5
+
+
+def test_a_column_under_a_generated_one_is_widened(pg_url: str) -> None:
+    made = """
+        CREATE TABLE "t%%" (
+            id int PRIMARY KEY,
+            name varchar(5) NOT NULL,
+            size int NOT NULL GENERATED ALWAYS AS (length(name)) STORED CHECK (size < 100),
+            "low ;" varchar(5) COLLATE "POSIX" GENERATED ALWAYS AS (lower(name)) STORED UNIQUE,
+            twice bigint GENERATED ALWAYS AS (2) STORED
+        )
+    """
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 't%%' ORDER BY ordinal_position"
+    with sa.create_engine(pg_url, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql(made)
+        connection.exec_driver_sql("""CREATE INDEX "by %%" ON "t%%" (size, "low ;") WHERE size > 1""")
+        connection.exec_driver_sql("""INSERT INTO "t%%" (id, name) VALUES (1, 'Ada')""")
+        kept = _kept(connection)
+        normalise_postgres(connection)
+        assert normalise_postgres(connection) == []
+        connection.exec_driver_sql("""INSERT INTO "t%%" (id, name) VALUES (5000000000, 'A')""")
+        assert connection.exec_driver_sql("""SELECT size, "low ;" FROM "t%%" ORDER BY id""").all() == [
+            (3, "ada"),
+            (1, "a"),
+        ]
+        assert connection.exec_driver_sql(columns).scalars().all() == ["id", "name", "twice", "size", "low ;"]
+        assert _kept(connection) == kept
+
+
+def _kept(connection: sa.Connection) -> list[str]:
+    """Constraints and indexes, and what is required and collates, as PostgreSQL prints them."""
+    return list(
+        connection.exec_driver_sql(
+            "SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint WHERE contype IN ('u', 'c') UNION ALL "
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' UNION ALL "
+            "SELECT concat(column_name, is_nullable, collation_name) FROM information_schema.columns "
+            "WHERE table_name = 't%%' AND column_name IN ('size', 'low ;') ORDER BY 1"
+        ).scalars()
+    )

@@ -158,6 +158,38 @@ SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
 """
 
 
+# Generated columns of those tables: what they are computed from, and all that it takes to make one anew.
+_GENERATED = r"""
+SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
+       format('%I', a.attname) AS column_name,
+       format('%I %s%s GENERATED ALWAYS AS (%s) %s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+              ' COLLATE ' || co.oid::regcollation, pg_get_expr(d.adbin, d.adrelid),
+              CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END,
+              CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END) AS definition,
+       ARRAY(SELECT format('%I', s.attname) FROM pg_depend p
+               JOIN pg_attribute s ON s.attrelid = c.oid AND s.attnum = p.refobjsubid AND s.attnum <> a.attnum
+              WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = c.oid
+                AND (p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+                     OR p.classid = 'pg_class'::regclass AND p.objid = c.oid AND p.objsubid = a.attnum)) AS sources,
+       ARRAY(SELECT coalesce('ALTER TABLE ' || c.oid::regclass || ' ADD CONSTRAINT ' || quote_ident(k.conname)
+                             || ' ' || pg_get_constraintdef(k.oid), pg_get_indexdef(i.indexrelid))
+               FROM pg_depend p
+               LEFT JOIN pg_constraint k ON p.classid = 'pg_constraint'::regclass AND k.oid = p.objid AND k.contype <> 'n'
+               LEFT JOIN pg_index i ON p.classid = 'pg_class'::regclass AND i.indexrelid = p.objid
+              WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = c.oid AND p.refobjsubid = a.attnum
+                AND (k.oid IS NOT NULL OR i.indexrelid IS NOT NULL)
+              ORDER BY 1) AS with_it
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped
+  JOIN pg_type t ON t.oid = a.atttypid
+  JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+  LEFT JOIN pg_collation co ON co.oid = a.attcollation AND a.attcollation <> t.typcollation
+ WHERE n.nspname = current_schema() AND a.attinhcount = 0
+ ORDER BY c.oid, a.attnum
+"""
+
+
 def _left_out(connection: sa.Connection) -> frozenset[str]:
     """The tables that the operator left out of the move."""
     recorded = connection.exec_driver_sql(f"SELECT to_regclass('{EXCLUDED_TABLE}') IS NOT NULL").scalar_one()
@@ -198,7 +230,8 @@ def normalise_postgres(connection: sa.Connection, *, tables: Collection[str] | N
             if takes_part(row.bare_name)
             and row.bare_name not in left_out
             and (tables is None or row.bare_name in tables)
-        ]
+        ],
+        connection.execute(sa.text(_GENERATED.replace(":", r"\:"))).all(),
     )
     for statement in statements:
         connection.exec_driver_sql(statement.replace("%", "%%"))
@@ -242,14 +275,25 @@ def _is_narrow(row: _ColumnRow) -> bool:
     return limited or row.type_name in ("int2", "int4", "float4") or bool(row.narrow_sequence)
 
 
-def _widening(columns: Sequence[Any]) -> list[str]:
-    """One ALTER TABLE per table that needs one, then its sequences."""
+def _widening(columns: Sequence[Any], generated: Sequence[Any]) -> list[str]:
+    """One ALTER TABLE per table that needs one, then its sequences.
+
+    PostgreSQL changes no column under a generated one. So the generated one goes, and comes back behind the
+    others, with its constraints and indexes.
+    """
     statements = []
     for table, rows in groupby(columns, key=lambda row: row.table_name):
         found = list(rows)
         actions = [action for row in found for action in _actions(row)]
+        changed = {row.column_name for row in found if _target_type(row)}
+        over = [item for item in generated if item.table_name == table and changed.intersection(item.sources)]
         if actions:
-            statements.append(f"ALTER TABLE {table} " + ", ".join(actions))
+            dropped = [f"DROP COLUMN {item.column_name}" for item in over]
+            made = [f"ADD COLUMN {item.definition}" for item in over]
+            statements += [
+                f"ALTER TABLE {table} " + ", ".join(part) for part in (dropped, actions, made) if part
+            ]
+            statements += dict.fromkeys(one for item in over for one in item.with_it)
         statements += [f"ALTER SEQUENCE {r.narrow_sequence} AS bigint" for r in found if r.narrow_sequence]
     return statements
 

@@ -157,7 +157,8 @@ def widen(postgres: sa.URL) -> None:
         with engine.begin() as connection:
             normalise_postgres(connection)
     except DBAPIError as error:
-        if isinstance(error.orig, pg_errors.FeatureNotSupported) and (found := _views(engine)):
+        stands = (pg_errors.FeatureNotSupported, pg_errors.DependentObjectsStillExist)
+        if isinstance(error.orig, stands) and (found := _views(engine)):
             view, table = found[0]
             raise Refused(
                 f"view {view} stands on {table}, whose columns have to be widened",
