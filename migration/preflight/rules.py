@@ -19,7 +19,7 @@ from app.db.common.errors import Refused
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side
 from app.db.revisions.source import SchemaSource
-from app.db.rows.catalog import postgres_columns, quote, sqlite_left_out, virtual_tables
+from app.db.rows.catalog import Unfit, postgres_columns, quote, sqlite_left_out, unfit_tables, virtual_tables
 from app.db.rows.policy import Policy
 from app.db.sides.capture.foreign import foreign_on_postgres, foreign_on_sqlite
 from app.db.sides.control import is_prepared_postgres, is_prepared_sqlite
@@ -95,6 +95,7 @@ def _against(
         yield from foreign
         return
     yield from schema.drift(set(shapes), postgres, without, installed=source.installed)
+    yield from _unfit(item for item in unfit_tables(postgres) if item.table in shapes)
     yield from schema.narrow_findings(postgres, installed=source.installed)
     if source.installed:
         yield from installed_findings(sqlite, postgres, shapes)
@@ -105,6 +106,18 @@ def _against(
         else:
             yield from server.filled(postgres, shapes)
         yield from server.keys_from_outside(postgres, shapes)
+
+
+def _unfit(found: Iterable[Unfit]) -> Iterator[Finding]:
+    for item in found:
+        yield Finding(
+            item.code,
+            Severity.BLOCKS,
+            item.reason,
+            item.remedy,
+            table=item.table,
+            on_postgres=item.statement,
+        )
 
 
 def is_worth_trying(
@@ -166,6 +179,7 @@ def trial_findings(tried: Tried, excluded: Collection[str] = ()) -> Iterator[Fin
             table=table,
             column=column,
         )
+    yield from _unfit(item for item in tried.unfit if item.table not in excluded)
     for table, index in tried.not_partial:
         yield Finding(
             "schema.partial_index",

@@ -182,7 +182,7 @@ class Verify:
         with suppress(pg_errors.InsufficientPrivilege), stores.postgres.write() as connection:
             known = spellings(connection)
             if any(known.get(column) != spelling for column, spelling in learnt.items()):
-                keep_spellings(connection, {**known, **learnt})
+                keep_spellings(connection, learnt, and_others=True)
 
     def _names(self, existing: list[str]) -> list[str]:
         if self._only is None:

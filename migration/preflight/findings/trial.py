@@ -16,7 +16,13 @@ import psycopg
 import sqlalchemy as sa
 
 from app.db.revisions.source import Failed
-from app.db.rows.catalog import postgres_columns, postgres_partial_uniques, sqlite_columns
+from app.db.rows.catalog import (
+    Unfit,
+    postgres_columns,
+    postgres_partial_uniques,
+    sqlite_columns,
+    unfit_tables,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Tried:
     only_on_postgres: tuple[str, ...] = ()
     columns: tuple[tuple[str, str, str], ...] = ()  # table, column, the side that has it
     not_partial: tuple[tuple[str, str], ...] = ()  # table, unique index that is partial on SQLite only
+    unfit: tuple[Unfit, ...] = ()
 
 
 class Source(Protocol):
@@ -78,4 +85,5 @@ def _compared(sqlite: sqlite3.Connection, raw: psycopg.Connection[Any], excluded
         only_on_postgres=tuple(sorted(theirs.keys() - ours.keys() - set(excluded))),
         columns=tuple(columns),
         not_partial=tuple(postgres_partial_uniques(sqlite, raw)),
+        unfit=tuple(item for item in unfit_tables(raw) if item.table in ours),
     )

@@ -119,6 +119,27 @@ def test_in_a_mixed_column_each_value_keeps_its_own_spelling(spelt: SmallPair) -
     spelt.settle()
 
 
+def test_a_key_spelt_as_never_before_is_noted_when_its_table_is_carried(spelt: SmallPair) -> None:
+    spelt.move(Side.SQLITE)
+    spelt.applier.stores.postgres.connection.execute(
+        "UPDATE st_spelling SET mixed = false WHERE tbl = 'docs'"
+    )
+    spelt.applier.forget_schema()
+    new = "ABcd" + DOCS[1][4:]
+    connection = spelt.applier.stores.sqlite.connection
+    connection.execute("UPDATE st_control SET applying = 1")
+    connection.execute("INSERT INTO docs VALUES (?, NULL, NULL, 1)", (new,))
+    connection.execute("UPDATE st_control SET applying = 0")
+    connection.execute("INSERT INTO st_change_log (tbl, k, at) VALUES ('docs', NULL, 0)")
+    spelt.move(Side.POSTGRES)
+    spelt.write("UPDATE docs SET v = 2")
+    spelt.settle()
+    assert all_of(spelt, f"SELECT id, v FROM docs WHERE lower(id) = '{new.lower()}'") == [(new, 2)]
+    spelt.write("DELETE FROM docs WHERE id = %s", new)
+    spelt.settle()
+    assert all_of(spelt, f"SELECT id FROM docs WHERE lower(id) = '{new.lower()}'") == []
+
+
 @pytest.mark.parametrize("n", range(len(MIXED)))
 def test_a_lost_row_is_found_and_mended_whatever_its_spelling(spelt: SmallPair, n: int) -> None:
     spelt.move(Side.SQLITE)
@@ -141,6 +162,9 @@ def test_two_rows_of_one_key_are_a_mismatch_that_no_repair_hides(spelt: SmallPai
 
 
 SEEN = [
+    (Kind.UUID, [MIXED[4]], Spelling("hyphens", True)),
+    (Kind.NUMERIC, ["1", "1e5"], Spelling("0", True)),
+    (Kind.NUMERIC, ["1e5"], Spelling("0", True)),
     (Kind.TIME, ["07:00:00", "08:00:00.5"], Spelling("0", True)),
     (Kind.TIME, ["07:00:00", "08:00:00.500000"], Spelling("0")),
     (Kind.TIME, ["07:00:00.000000", "08:00:00.500000"], Spelling("6")),
@@ -172,7 +196,7 @@ def test_a_spelling_is_learnt_from_what_a_column_holds(
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (c)")
     connection.executemany("INSERT INTO t VALUES (?)", [(value,) for value in values])
-    column = Column("c", kind, "", True)
+    column = Column("c", kind, "", True, affinity="text")
     learnt = of_column(connection, Table("t", (column,), (column,)), column)
     assert learnt == expected
     if learnt is not None and not learnt.mixed:

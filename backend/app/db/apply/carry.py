@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from app.db.common.errors import NotPrepared
 from app.db.common.urls import Side
 from app.db.rows import keys
-from app.db.rows.catalog import Table
+from app.db.rows.catalog import Table, keep_spellings
 from app.db.rows.keys import RawKey
 from app.db.sides.contract import Source, Target
 from app.db.sides.control import Control
 from app.db.sides.postgres import aside
+from app.db.sides.sqlite.spellings import of_key, unforeseen
 from app.db.sides.stores import Stores
 
 
@@ -41,6 +42,22 @@ def set_aside(stores: Stores, target: Target) -> None:
         for table, key in found.released | {(item.table.name, item.key_text()) for item in found.refused}:
             quarantine.release(table, [key])
         quarantine.put(Side.POSTGRES, found.refused)
+
+
+def learn_spellings(stores: Stores, table: Table, source: Source, after: str) -> bool:
+    """Note that keys of SQLite have come in a spelling that nobody would look for; whether there are such.
+
+    PostgreSQL gives the key alone back. So the note has to stand before any row comes back, and stands in the
+    transaction that carries the row there.
+    """
+    if not keys.may_coincide(table):
+        return False
+    columns = {column for raws in source.changed_keys(table, after) for column in unforeseen(table, raws)}
+    found = [(c, of_key(stores.sqlite.connection, table, c)) for c in columns]
+    learnt = {(table.name, c.name): spelling for c, spelling in found if spelling is not None}
+    if learnt:
+        keep_spellings(stores.postgres.connection, learnt, and_others=True)
+    return bool(learnt)
 
 
 def carry_table(table: Table, source: Source, target: Target, after: str, announced: Sequence[str]) -> int:

@@ -25,7 +25,15 @@ from dataclasses import replace
 
 from psycopg import errors as pg_errors
 
-from app.db.apply.carry import announced_keys, carry_few, carry_table, recall, same_epoch, set_aside
+from app.db.apply.carry import (
+    announced_keys,
+    carry_few,
+    carry_table,
+    learn_spellings,
+    recall,
+    same_epoch,
+    set_aside,
+)
 from app.db.apply.heal import heal, lost_capture
 from app.db.apply.outcome import TOO_MUCH, Round, Skipped
 from app.db.apply.small import ResumePoint, age, small_round
@@ -189,6 +197,8 @@ class Applier:
 
     def _note(self, control: Control, position: str | None) -> None:
         """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
+        if control.primary is not self.primary:
+            self.forget_schema()  # spellings that others have learnt count from the first row that comes back
         self.primary, self.epoch, self._position = control.primary, control.epoch, position
         self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
 
@@ -253,6 +263,10 @@ class Applier:
                 if table is None:
                     raise SchemaDrift(f"the log names table {table_name}, which the sides do not share")
                 op = "write"
+                if target.control.primary is Side.SQLITE and learn_spellings(
+                    self.stores, table, source, position
+                ):
+                    self.forget_schema()
                 refused += carry(table, source, target, position, announced.get(table_name, []))
             target.forget_announced(announced)
             op = "advance"

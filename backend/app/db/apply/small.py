@@ -26,6 +26,7 @@ from app.db.sides.capture.triggers import OVERTAKEN_SQLSTATE
 from app.db.sides.postgres.connection import all_or_nothing, give_up
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.source import Entry
+from app.db.sides.sqlite.spellings import unforeseen
 from app.db.sides.sqlite.store import SqliteStore
 
 SMALL = 2_500  # log entries at most: a full group of webhook deliveries makes up to 2,000
@@ -100,14 +101,16 @@ def small_round(
 
 
 def _by_table(entries: list[Entry], tables: Schema) -> dict[str, list[RawKey]] | None:
-    """Each table's distinct keys; None if one is unknown or cannot be looked up."""
+    """Each table's distinct keys; None if one is unknown, cannot be looked up or is spelt as never before."""
     keys: dict[str, dict[RawKey, None]] = {}
     for entry in entries:
         table = tables.get(entry.table)
         key = None if table is None else findable(table, entry.key)
-        if key is None:
+        if table is None or key is None:
             return None
         keys.setdefault(entry.table, {})[key] = None
+    if any(unforeseen(tables[name], of_table) for name, of_table in keys.items()):
+        return None
     return {name: list(of_table) for name, of_table in keys.items()}
 
 

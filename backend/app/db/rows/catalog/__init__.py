@@ -1,6 +1,6 @@
 """Tables and columns (`tables`), their declared types (`declared`), how both sides' catalogs are read (`reading`).
 
-`virtual`: which tables of the file are parts of a virtual one.
+`virtual`: which tables of the file are parts of a virtual one. `unfit`: tables of PostgreSQL that cannot be moved.
 """
 
 from app.db.rows.catalog.declared import affinity, limit_of, normal_declared
@@ -37,6 +37,7 @@ from app.db.rows.catalog.tables import (
     quote_with_parameters,
     takes_part,
 )
+from app.db.rows.catalog.unfit import UNFIT, Unfit, unfit_tables
 from app.db.rows.catalog.virtual import virtual_tables
 
 __all__ = [
@@ -46,11 +47,13 @@ __all__ = [
     "FRAMEWORK_TABLES",
     "NARROW",
     "POSTGRES_COLUMNS",
+    "UNFIT",
     "VERSION_TABLE",
     "Column",
     "Row",
     "Schema",
     "Table",
+    "Unfit",
     "affinity",
     "keep_spellings",
     "limit_of",
@@ -72,5 +75,6 @@ __all__ = [
     "sqlite_left_out",
     "sqlite_uniques",
     "takes_part",
+    "unfit_tables",
     "virtual_tables",
 ]

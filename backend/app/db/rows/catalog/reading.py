@@ -21,6 +21,7 @@ from app.db.rows.catalog.tables import (
     quote,
     takes_part,
 )
+from app.db.rows.catalog.unfit import unfit_tables
 from app.db.rows.kinds import CASTS, POSTGRES_KINDS, Kind, can_be_key
 from app.db.rows.spelling import Spelling, usual
 
@@ -203,10 +204,14 @@ def read_schema(
         key = _key(name, ours[name], theirs[name], columns, problems)
         table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
         schema[name] = _known.setdefault(table, table)
-    if problems:
+    unfit = [item for item in unfit_tables(postgres) if item.table in schema]
+    if problems or unfit:
+        problems += map(str, unfit)
         raise SchemaDrift(
             "the two sides differ: " + "; ".join(problems[:10]) + (" ..." if len(problems) > 10 else ""),
-            hint=_OTHER_TYPE
+            hint=unfit[0].remedy
+            if unfit
+            else _OTHER_TYPE
             if all(_NO_FORM in item or _NO_KEY in item for item in problems)
             else "run st-migrate schema upgrade, or the application's own migration by st-migrate schema -- COMMAND",
         )
@@ -221,17 +226,27 @@ def spellings(postgres: psycopg.Connection[Any]) -> dict[tuple[str, str], Spelli
     return {(table, column): Spelling(form, mixed) for table, column, form, mixed in rows}
 
 
-def keep_spellings(postgres: psycopg.Connection[Any], learnt: dict[tuple[str, str], Spelling]) -> None:
+def keep_spellings(
+    postgres: psycopg.Connection[Any],
+    learnt: dict[tuple[str, str], Spelling],
+    *,
+    and_others: bool = False,
+) -> None:
     """Put what was learnt in the place of what was known, in the caller's transaction.
+
+    Args:
+        and_others: what is known of other columns stays.
 
     A pair that an earlier version prepared has no place for it, and goes on as it did.
     """
     if postgres.execute("SELECT to_regclass('st_spelling') IS NULL").fetchone() == (True,):
         return
-    postgres.execute("DELETE FROM st_spelling")
+    if not and_others:
+        postgres.execute("DELETE FROM st_spelling")
     with postgres.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO st_spelling (tbl, col, form, mixed) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO st_spelling (tbl, col, form, mixed) VALUES (%s, %s, %s, %s) "
+            "ON CONFLICT (tbl, col) DO UPDATE SET form = excluded.form, mixed = excluded.mixed",
             [(*column, spelling.form, spelling.mixed) for column, spelling in learnt.items()],
         )
 

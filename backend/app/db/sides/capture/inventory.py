@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import CaptureLost, counted
-from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, Schema, literal, spellings
+from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, UNFIT, Schema, literal, spellings
 from app.db.sides.capture.triggers import postgres_function
 
 _INSERT = "st_capture_insert"
@@ -28,6 +28,7 @@ _STAMP = f"""
 SELECT md5(concat(
   (SELECT string_agg(c::text, ' ') FROM ({POSTGRES_COLUMNS}) AS c),
   (SELECT string_agg(l::text, ' ') FROM ({ENUM_LABELS}) AS l),
+  (SELECT string_agg(u::text, ' ') FROM ({UNFIT}) AS u),
   (SELECT string_agg(t::text, ' ' ORDER BY t.relname, t.tgname) FROM ({_TRIGGERS}) AS t),
   (SELECT count(*) FROM pg_constraint f WHERE f.contype = 'f' AND f.connamespace = current_schema()::regnamespace)))
 """

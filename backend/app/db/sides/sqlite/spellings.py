@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from app.db.common.errors import UnsupportedValue
 from app.db.rows.catalog import Column, Schema, Table, quote
 from app.db.rows.conversions import COUNTED
-from app.db.rows.kinds import Kind
-from app.db.rows.policy import active_policy
-from app.db.rows.spelling import Spelling
+from app.db.rows.keys import RawKey, split
+from app.db.rows.kinds import SPELLINGS, Kind
+from app.db.rows.policy import active_policy, encode_in
+from app.db.rows.spelling import USUAL, Spelling, looked_for
 
 
 def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str], Spelling]:
@@ -36,6 +38,34 @@ def learn_keys(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str
         for column in table.key
         if (spelling := of_column(connection, table, column)) is not None
     }
+
+
+def unforeseen(table: Table, raws: Iterable[RawKey]) -> set[Column]:
+    """Key columns in which one of these keys, as SQLite logged them, is spelt as no look-up expects it."""
+    columns = [
+        (n, c) for n, c in enumerate(table.key) if SPELLINGS[c.kind] and not (c.spelling and c.spelling.mixed)
+    ]
+    found: set[Column] = set()
+    for raw in raws if columns else ():
+        values = None if raw is None else split(table, raw)
+        for n, column in columns:
+            if column not in found and (values is None or not _is_foreseen(column, values[n])):
+                found.add(column)
+    return found
+
+
+def _is_foreseen(column: Column, value: Any) -> bool:
+    try:
+        canonical = encode_in(column, value)
+    except UnsupportedValue:
+        return True  # it goes nowhere
+    return value in looked_for(column.kind, canonical, column.spelling, column.affinity)
+
+
+def of_key(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
+    """The spelling of a column with such a key in it: from now on every row is looked at."""
+    found = of_column(sqlite, table, column)
+    return None if found is None else Spelling(found.form, mixed=True)
 
 
 def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
@@ -78,7 +108,9 @@ def _uuid(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
         return None
     shape = shapes.most_common(1)[0][0]
     capitals = bool(letters) and letters["upper"] > letters["lower"] + letters["both"]
-    return Spelling(shape.upper() if capitals else shape, len(shapes) > 1 or len(letters) > 1)
+    return Spelling(
+        shape.upper() if capitals else shape, len(shapes) > 1 or len(letters) > 1 or letters["both"] > 0
+    )
 
 
 def _timestamp(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
@@ -147,24 +179,33 @@ def _digits(seen: Counter[Any]) -> Spelling:
 
 
 def _by_value(
-    form_of: Callable[[Any], str | None], judge: Callable[[Counter[str]], Spelling]
+    form_of: Callable[[Any], str | None],
+    judge: Callable[[Counter[str]], Spelling],
+    usual_form: str | None = None,
 ) -> Callable[[sqlite3.Connection, str, str], Spelling | None]:
-    """The most frequent form, each value looked at by a function that says its form, or None where it has none."""
+    """The most frequent form, each value looked at by a function that says its form, or None where it has none.
+
+    What has none is written in no form that is looked for, and keeps its own: the column is mixed.
+    """
 
     def look(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
         sqlite.create_function(
             "st_form", 2, lambda value, kind: form_of(_read(value, kind)), deterministic=True
         )
         forms: Counter[str] = Counter()
+        odd: str | None = None
         for form, n in sqlite.execute(
             f"SELECT st_form(CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END, "
             f"typeof({name})), count(*) FROM {table} WHERE {name} IS NOT NULL GROUP BY 1"
         ):
-            if form is not None:
+            if form is None:
+                odd = usual_form
+            else:
                 forms[form] += n
         if not forms:
-            return None
-        return judge(forms)
+            return None if odd is None else Spelling(odd, mixed=True)
+        found = judge(forms)
+        return Spelling(found.form, found.mixed or odd is not None)
 
     return look
 
@@ -264,10 +305,10 @@ _LOOKS: dict[Kind, Callable[[sqlite3.Connection, str, str], Spelling | None] | N
     Kind.DATE: None,
     Kind.TIME: _time,
     Kind.BLOB: None,
-    Kind.NUMERIC: _by_value(_numeric_form, _most_frequent),
+    Kind.NUMERIC: _by_value(_numeric_form, _most_frequent, "0"),
     Kind.UUID: _uuid,
-    Kind.INSTANT: _by_value(_instant_form, _of_stamps),
-    Kind.INTERVAL: _by_value(_interval_form, _of_intervals),
+    Kind.INSTANT: _by_value(_instant_form, _of_stamps, USUAL[Kind.INSTANT]),
+    Kind.INTERVAL: _by_value(_interval_form, _of_intervals, USUAL[Kind.INTERVAL]),
     Kind.JSON: None,
     Kind.JSONB: _always_mixed(_by_value(_document_form, _most_frequent)),
     Kind.ADDRESS: _always_mixed(_by_value(_address_form, _most_frequent)),
