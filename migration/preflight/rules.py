@@ -245,7 +245,7 @@ def _triggers(
         yield Finding(
             "schema.trigger",
             Severity.BLOCKS,
-            f"trigger {trigger.name} on PostgreSQL would fire again for what copy and apply write there",
+            f"{trigger.what} {trigger.name} on PostgreSQL would fire again for what copy and apply write there",
             trigger.remedy,
             table=trigger.table,
         )

@@ -18,7 +18,7 @@ from app.db.sides import tables
 from app.db.sides.control import is_prepared_sqlite
 from app.db.sides.postgres.folds import FOLDS
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
-from migration.preflight.findings.shapes import Shape
+from migration.preflight.findings.shapes import Shape, as_other_type
 
 NAME_BYTES = 63
 _SAME_REVISION = "run st-migrate schema upgrade, which brings both sides to the same revision"
@@ -60,7 +60,8 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
         yield _blocks(
             "schema.type",
             f"type {kind} of PostgreSQL has no canonical form",
-            f"leave the column out: --leave-out {table.name}.{column_name}, or use a type that both databases have"
+            as_other_type(table.name, column_name, kind)
+            + f"leave the column out: --leave-out {table.name}.{column_name}, or use a type that both databases have"
             if installed
             else "use a type that both databases have, such as text or JSON",
             table.name,

@@ -275,3 +275,22 @@ def _predicate(sqlite: sqlite3.Connection, index: str) -> str:
         if depth == 0 and token.group().upper() == "WHERE":
             return str(sql[token.end() :]).strip()
     return ""
+
+
+# Types that take the values of others and have a canonical form.
+_TAKES_ALL = {
+    "real": "double precision",
+    "oid": "bigint",
+    "name": "text",
+    '"char"': "text",
+    "xml": "text",
+    "money": "numeric",
+}
+
+
+def as_other_type(table: str, column: str, kind: str) -> str:
+    """The statement that gives a column a type with a canonical form, where one takes all its values."""
+    wider = _TAKES_ALL.get(kind)
+    if wider is None:
+        return ""
+    return f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column)} TYPE {wider} (on PostgreSQL), or "

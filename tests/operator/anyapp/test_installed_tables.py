@@ -213,12 +213,14 @@ def test_a_guarded_trigger_outlives_the_move(stranger: Make) -> None:
     assert app.lite("SELECT person FROM visit_log") == [(1,)]
 
 
-def test_a_type_without_a_form_is_named_by_preflight_with_the_column_to_leave_out(stranger: Make) -> None:
+def test_a_type_without_a_form_is_named_with_the_statement_that_gives_it_one(stranger: Make) -> None:
     app = stranger("ALTER TABLE person ADD COLUMN mark FLOAT;", "; ALTER TABLE person ADD COLUMN mark real")
     answer = app.run("preflight", *EXISTING)
     assert answer.blocking().keys() == {("schema.type", "person.mark")}
-    assert "--leave-out person.mark" in answer.text
-    app.done("prepare", *EXISTING, "--leave-out", "person.mark")
+    (remedy,) = [item["remedy"] for item in answer.data["findings"] if item["severity"] == "blocks"]
+    assert "--leave-out person.mark" in remedy
+    app.pg(remedy.partition(" (on")[0])
+    assert app.done("preflight", *EXISTING).outcome == "clean"
 
 
 def test_tables_of_another_role_are_named_with_what_to_grant(stranger: Make) -> None:
@@ -245,6 +247,34 @@ def test_tables_of_another_role_are_named_with_what_to_grant(stranger: Make) -> 
         app.pg(
             f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}; DROP OWNED BY {role}_owner CASCADE; DROP ROLE {role}_owner"
         )
+
+
+def test_row_level_security_that_hides_rows_is_named(stranger: Make) -> None:
+    app = stranger()
+    owner = app.url
+    role = f"owner_{app.url.rpartition('/')[2].partition('?')[0]}"
+    owned = "; ".join(
+        f"ALTER TABLE {table} OWNER TO {role}" for table in ("role", "person", "django_migrations")
+    )
+    app.pg(f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT CREATE ON SCHEMA public TO {role}; {owned}")
+    forced = "ALTER TABLE person ENABLE ROW LEVEL SECURITY; ALTER TABLE person FORCE ROW LEVEL SECURITY"
+    app.pg(forced)
+    app.url = parse_url(owner, name="url").set(username=role, password="x").render_as_string(False)
+    try:
+        (finding,) = [
+            one for one in app.run("preflight", *EXISTING).data["findings"] if one["severity"] == "blocks"
+        ]
+        assert (finding["code"], finding["table"]) == ("schema.row_security", "person")
+        assert "schema.row_security" in app.run("prepare", *EXISTING).data["codes"]
+        app.pg(finding["remedy"].partition(" (on")[0])
+        app.done("prepare", *EXISTING)
+        app.done("backfill")
+        app.pg(forced)
+        stood = app.run("verify")
+        assert stood.code == 1 and "NO FORCE ROW LEVEL SECURITY" in stood.data["hint"]
+    finally:
+        app.url = owner
+        app.pg(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
 def test_the_pair_remembers_its_source(stranger: Make) -> None:

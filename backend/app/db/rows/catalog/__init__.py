@@ -1,12 +1,11 @@
-"""Tables and columns (`tables`), their declared types (`declared`), how both sides' catalogs are read (`reading`).
+"""Tables and columns (`tables`), their declared types (`declared`), how both sides' catalogs are read (`queries`, `reading`).
 
 `virtual`: which tables of the file are parts of a virtual one. `unfit`: tables of PostgreSQL that cannot be moved.
 """
 
 from app.db.rows.catalog.declared import affinity, limit_of, normal_declared
+from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.reading import (
-    ENUM_LABELS,
-    POSTGRES_COLUMNS,
     keep_spellings,
     names_left_out,
     postgres_columns,

@@ -10,6 +10,7 @@ import psycopg
 
 from app.db.common.errors import SchemaDrift
 from app.db.rows.catalog.declared import affinity, limit_of
+from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.tables import (
     EXCLUDED_COLUMN_TABLE,
     EXCLUDED_TABLE,
@@ -136,20 +137,6 @@ def postgres_partial_uniques(
         "AND t.relnamespace = current_schema()::regnamespace"
     ).fetchall()
     return sorted(partial & {(table, index) for table, index in whole})
-
-
-POSTGRES_COLUMNS = """
-SELECT c.relname, a.attname, format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod),
-       NOT a.attnotnull, t.typtype = 'e',
-       coalesce(array_position(i.indkey::int2[], a.attnum), -1)
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
-WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-ORDER BY c.relname, a.attnum
-"""
 
 
 def postgres_columns(
@@ -281,13 +268,6 @@ def _columns(
                 affinity(declared),
             )
     return columns
-
-
-# The labels of every enum by its type, as format_type() spells it.
-ENUM_LABELS = """
-SELECT format_type(e.enumtypid, NULL), array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
-FROM pg_enum e GROUP BY e.enumtypid ORDER BY 1
-"""
 
 
 def _enum_labels(connection: psycopg.Connection[Any]) -> dict[str, frozenset[str]]:

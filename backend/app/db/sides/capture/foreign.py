@@ -35,11 +35,11 @@ SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' AND NOT {OU
 AND tbl_name NOT IN (SELECT name FROM sqlite_master WHERE type = 'view') ORDER BY 1, 2
 """
 _ON_POSTGRES = f"""
-SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+SELECT c.relname, t.tgname, false FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 AND NOT {OURS_ON_POSTGRES} AND pg_get_triggerdef(t.oid) NOT LIKE '%st.applying%'
 UNION ALL
-SELECT c.relname, r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+SELECT c.relname, r.rulename, true FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled IN ('O', 'A')
 ORDER BY 1, 2
 """
@@ -58,6 +58,7 @@ class ForeignTrigger:
     side: Side
     table: str
     name: str
+    rule: bool = False
 
     @property
     def place(self) -> str:
@@ -66,11 +67,18 @@ class ForeignTrigger:
         return f"{self.name} on {self.table} ({side})"
 
     def __str__(self) -> str:
-        return f"trigger {self.place} fires on what apply writes; {self.remedy}"
+        return f"{self.what} {self.place} fires on what apply writes; {self.remedy}"
+
+    @property
+    def what(self) -> str:
+        """Trigger or rule."""
+        return "rule" if self.rule else "trigger"
 
     @property
     def remedy(self) -> str:
         """What to do about it, on a pair that is prepared; on PostgreSQL at any time."""
+        if self.rule:
+            return f"DROP RULE {quote(self.name)} ON {quote(self.table)} (on PostgreSQL) for the time of the move"
         return f"create it again with WHEN ({QUIET[self.side]}), or drop it for the time of the move"
 
 

@@ -41,6 +41,7 @@ _RETRYABLE = (
     pg_errors.DeadlockDetected,
     pg_errors.DiskFull,
 )
+_NOT_RETRYABLE = pg_errors.ObjectNotInPrerequisiteState  # an operational error, but of what was asked for
 # What the server answers to a single row that it cannot hold; the last is a text too long for an index.
 ROW_ERRORS = (pg_errors.DataError, pg_errors.IntegrityError, pg_errors.ProgramLimitExceeded)
 
@@ -193,4 +194,6 @@ def give_up(connection: Connection) -> None:
 
 def is_retryable(error: BaseException) -> bool:
     """Whether waiting may mend an error, by SQLSTATE class, never by its text."""
-    return isinstance(error, (*_RETRYABLE, ShadowUnavailable)) and not isinstance(error, ROW_ERRORS)
+    return isinstance(error, (*_RETRYABLE, ShadowUnavailable)) and not isinstance(
+        error, (*ROW_ERRORS, _NOT_RETRYABLE)
+    )

@@ -28,6 +28,7 @@ FORMS: dict[str, str] = {
     "array_nulls": "on",
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
 }
 # For the transaction that it is executed in, an implicit one of a pipeline as well.
 SET_LOCAL: bytes = (
