@@ -48,6 +48,7 @@ LIGHT_SETTINGS: Mapping[str, str] = {
     "full_page_writes": "off",
     "max_wal_size": "256MB",
     "scram_iterations": "1",
+    "max_prepared_transactions": "2",
 }
 # Where a light server keeps its data, if that is there and so much is free: a database is made in a tenth
 # of the time.

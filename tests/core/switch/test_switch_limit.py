@@ -33,6 +33,21 @@ def test_who_holds_the_fence_down_is_named(promoted: TestPair) -> None:
     assert f"pid {pid} (nightly-import, idle in transaction) since " in outcome.reason
 
 
+def test_a_prepared_transaction_that_holds_the_fence_down_is_named_and_lost_by_nobody(
+    promoted: TestPair,
+) -> None:
+    Verify(promoted.applier).run()
+    promoted.pg.execute("BEGIN")
+    promoted.pg.execute("INSERT INTO counter (id, n) VALUES (500, 1)")
+    promoted.pg.execute("PREPARE TRANSACTION 'it''s'")
+    outcome = promoted.move(Side.SQLITE, max_pause_ms=200)
+    promoted.pg.execute("COMMIT PREPARED 'it''s'")
+    assert isinstance(outcome, Aborted)
+    assert "COMMIT PREPARED 'it''s'" in outcome.reason
+    promoted.drain()
+    promoted.assert_same()
+
+
 def test_no_attempt_begins_after_the_limit(promoted: TestPair) -> None:
     """Transactions without a pause between them; each attempt aborts, and the last one in time."""
     Verify(promoted.applier).run()

@@ -32,6 +32,7 @@ from typing import Any
 import psycopg
 
 from app.db.common.urls import Side
+from app.db.rows.catalog import literal
 from app.db.sides.control import set_applying_sqlite
 
 Postgres = psycopg.Connection[Any]
@@ -67,11 +68,15 @@ def hold_writers(connection: Postgres) -> None:
 
 _HOLDERS = """
 SELECT a.pid, coalesce(nullif(a.application_name, ''), 'without a name'), a.state,
-  round(extract(epoch FROM clock_timestamp() - a.xact_start))::int
-FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.granted AND l.pid <> pg_backend_pid()
+  round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared)))::int, p.gid
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid'
+  AND x.virtualtransaction = l.virtualtransaction
+LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.granted
+AND l.pid IS DISTINCT FROM pg_backend_pid()
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-ORDER BY a.xact_start
+ORDER BY coalesce(a.xact_start, p.prepared)
 """
 
 
@@ -79,7 +84,9 @@ def writers_in_flight(connection: Postgres) -> list[str]:
     """Who writes on PostgreSQL now and so keeps the fence down, the oldest transaction first."""
     return [
         f"pid {pid} ({name}, {state}) since {seconds} s"
-        for pid, name, state, seconds in connection.execute(_HOLDERS, WRITER_LOCK).fetchall()
+        if pid is not None
+        else f"a prepared transaction since {seconds} s (end it: COMMIT PREPARED {literal(gid or '')}, or ROLLBACK PREPARED)"
+        for pid, name, state, seconds, gid in connection.execute(_HOLDERS, WRITER_LOCK).fetchall()
     ]
 
 

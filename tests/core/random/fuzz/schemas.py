@@ -12,8 +12,12 @@ PRINTABLE = [chr(n) for n in range(0x20, 0x7F)]
 OTHERS = ["é", "ß", "₹", "漢", "😀", "\u202e", "%s", "%(a)s", "{0}", "$body$", "''", '""', "--", "/*"]
 
 
-# As a chain makes it; a column under a generated one cannot be changed later.
-_BYTEWISE = ' COLLATE "C"'
+# How plain DDL of an application makes a kind on PostgreSQL: narrow, to be widened, or as a domain.
+MADE_AS = {
+    "text": ("text", 'text COLLATE "C"', "varchar(4)", "fuzz_words"),
+    "integer": ("bigint", "integer", "fuzz_number"),
+    "float": ("double precision", "real"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class FuzzColumn:
     style: Style
     required: bool = False
     refers_to: str | None = None
+    made_as: str | None = None
 
 
 @dataclass
@@ -37,6 +42,7 @@ class FuzzTable:
     strict: bool = False
     without_rowid: bool = False
     uniques: list[FuzzColumn] = field(default_factory=list)
+    deferrable: bool = False
     generated: str | None = None
     extra: list[str] = field(default_factory=list)  # statements for both sides
     extra_on_sqlite: list[str] = field(default_factory=list)
@@ -55,11 +61,11 @@ class FuzzTable:
 
     def on_postgres(self) -> str:
         parts = [
-            f"{quote(c.name)} {c.kind.postgres}{_BYTEWISE if c.kind.name == 'text' else ''}"
-            f"{' NOT NULL' if c.required else ''}"
+            f"{quote(c.name)} {c.made_as or c.kind.postgres}{' NOT NULL' if c.required else ''}"
             for c in self.all_columns
         ]
-        return self._create(parts, [], [], "bigint")
+        deferrable = " DEFERRABLE" if self.deferrable else ""
+        return self._create(parts, [], [], "bigint", deferrable)
 
     def references(self) -> list[str]:
         """Its foreign keys."""
@@ -69,14 +75,16 @@ class FuzzTable:
             if c.refers_to
         ]
 
-    def _create(self, parts: list[str], references: list[str], options: list[str], integer: str) -> str:
+    def _create(
+        self, parts: list[str], references: list[str], options: list[str], integer: str, of_uniques: str = ""
+    ) -> str:
         if self.generated:
             source = next(c for c in self.columns if c.kind.name == "text")
             parts.append(
                 f"{quote(self.generated)} {integer} GENERATED ALWAYS AS (length({quote(source.name)})) STORED"
             )
         parts.append(f"PRIMARY KEY ({', '.join(quote(c.name) for c in self.key)})")
-        parts += [f"UNIQUE ({quote(c.name)})" for c in self.uniques]
+        parts += [f"UNIQUE ({quote(c.name)}){of_uniques}" for c in self.uniques]
         parts += references
         return f"CREATE TABLE {quote(self.name)} ({', '.join(parts)}) {', '.join(options)}".strip()
 
@@ -111,7 +119,8 @@ class SchemaMaker:
         return f"{''.join(parts)}{self._rng.choice(string.ascii_letters)}{self._made}"
 
     def _column(self, kind: FuzzKind, required: bool = False) -> FuzzColumn:
-        return FuzzColumn(self.name(), kind, self._rng.choice(kind.styles), required)
+        made_as = self._rng.choice(MADE_AS.get(kind.name, (kind.postgres,)))
+        return FuzzColumn(self.name(), kind, self._rng.choice(kind.styles), required, None, made_as)
 
     def _table(self) -> FuzzTable:
         rng = self._rng
@@ -123,6 +132,7 @@ class SchemaMaker:
         columns = [self._column(rng.choice(KINDS), rng.random() < 0.2) for _ in range(rng.randrange(1, 8))]
         columns.append(self._column(BY_NAME["text"]))
         table = FuzzTable(self.name(), key, columns, rng.random() < 0.3, rng.random() < 0.3)
+        table.deferrable = rng.random() < 0.3
         table.generated = self.name() if rng.random() < 0.3 else None
         table.uniques = [
             c for c in columns if c.kind.name in ("integer", "text", "date") and rng.random() < 0.3
@@ -163,6 +173,8 @@ def sqlite_ddl(tables: list[FuzzTable]) -> list[str]:
 def postgres_ddl(tables: list[FuzzTable]) -> list[str]:
     """The same on PostgreSQL, where references come last: they may form a circle."""
     return [
+        "CREATE DOMAIN fuzz_words AS text",
+        "CREATE DOMAIN fuzz_number AS bigint",
         "CREATE TYPE fuzz_level AS ENUM ('LOW', 'high', 'Mid %', ' q ')",
         *(table.on_postgres() for table in tables),
         *(f"ALTER TABLE {quote(t.name)} ADD {reference}" for t in tables for reference in t.references()),
