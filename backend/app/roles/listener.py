@@ -72,6 +72,7 @@ class Listener(asyncio.Protocol):
         )
         self._later = b""  # what came before the answer
         self._ends = False
+        self._heard_all = False
         self._idle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,6 +115,11 @@ class Listener(asyncio.Protocol):
             self._delivery = data, waited, parcel.keeps
             self._door.take(parcel, time.monotonic() - waited, self._answer, self._leave_to_application)
 
+    def eof_received(self) -> bool:
+        """The sender says no more; it still hears the answer to what it has said."""
+        self._heard_all = True
+        return self._delivery is not None
+
     def _is_flooded(self) -> bool:
         if not self._backlog.is_filling():
             return False
@@ -140,6 +146,8 @@ class Listener(asyncio.Protocol):
             later, self._later = self._later, b""
             transport.resume_reading()
             self.data_received(later)
+        elif self._heard_all:
+            transport.close()
         else:
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(self._config.timeout_keep_alive, transport.close)
@@ -165,6 +173,8 @@ class Listener(asyncio.Protocol):
         if self._later:
             transport.resume_reading()
             requests.data_received(self._later)
+        if self._heard_all and not requests.eof_received():
+            transport.close()
 
     def _stop_idle_timer(self) -> None:
         if self._idle is not None:

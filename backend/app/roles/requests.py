@@ -10,7 +10,7 @@ import struct
 import time
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.core.config import get_settings
 from app.core.errors import RETRY_AFTER_S, Busy
@@ -56,6 +56,9 @@ class Requests(HttpToolsProtocol):
 
     _waited_s = 0.0
     _noted: dict[str, Any] | None = None
+    _heard_all = False
+    _serving: RequestResponseCycle | None = None
+    _nonsense: str | None = None  # the refusal of what came behind requests that still wait for their answers
 
     def begin(self, data: bytes, waited: float, noted: dict[str, Any]) -> None:
         """The first bytes, which have waited so many seconds; `noted` is what the first request's state holds."""
@@ -64,6 +67,8 @@ class Requests(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Refuse a delivery that could not be served in time, or hand the bytes to the parser."""
+        if self._nonsense is not None:
+            return
         self._waited_s = waited_s(self.transport.get_extra_info("socket"))
         if self.cycle is None and unpack(data) and has_no_room(self._waited_s):
             self.transport.write(REFUSAL)
@@ -78,3 +83,33 @@ class Requests(HttpToolsProtocol):
         if self._noted:
             self.scope["state"].update(self._noted)
             self._noted = None
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # Uvicorn's closes in any case
+        """The sender says no more; it still hears the answers to what it has said completely."""
+        self._heard_all = True
+        return self._owes_an_answer()
+
+    def on_response_complete(self) -> None:
+        """A request is answered; behind the last one the connection may end."""
+        super().on_response_complete()
+        if self._owes_an_answer() or self.transport.is_closing():
+            return
+        if self._nonsense is not None:
+            super().send_400_response(self._nonsense)
+        elif self._heard_all:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no request, after the answers that are due: a sender takes the next answer for its own."""
+        if self._owes_an_answer():
+            self._nonsense = msg
+        else:
+            super().send_400_response(msg)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _owes_an_answer(self) -> bool:
+        cycles = (self._serving, *(cycle for cycle, _app in self.pipeline))
+        return any(one and not one.response_complete and not one.more_body for one in cycles)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -213,6 +215,7 @@ def test_a_sender_that_left_hurts_nobody(
 ) -> None:
     application.door.at_once = False
     with socket.create_connection(("127.0.0.1", server[1]), timeout=30) as gone:
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed with a reset
         gone.sendall(WHOLE)
         wait_until(lambda: application.door.taken)
     wait_until(lambda: len(server[0].server_state.connections) == 1)
@@ -221,3 +224,48 @@ def test_a_sender_that_left_hurts_nobody(
     wait_until(lambda: len(application.door.taken) == 2)
     application.door.answer(1)
     assert heard_on(connection, TAKEN).endswith(TAKEN)
+
+
+def everything_on(connection: socket.socket) -> bytes:
+    """What is heard until the connection ends."""
+    return heard_on(connection, b"never")
+
+
+@pytest.mark.parametrize(
+    "pieces", [[WHOLE], [WHOLE[:-3], WHOLE[-3:]], [WHOLE + WHOLE]], ids=["one", "two", "many"]
+)
+def test_a_sender_who_says_no_more_hears_the_answer(
+    application: Application, connection: socket.socket, pieces: list[bytes]
+) -> None:
+    """A half-closed connection is what `shutdown` leaves: such a sender reads on."""
+    application.door.at_once = False
+    for piece in pieces:
+        connection.sendall(piece)
+    connection.shutdown(socket.SHUT_WR)
+    wait_until(lambda: application.door.taken or application.seen)
+    if application.door.taken:
+        application.door.answer(0)
+    answers = everything_on(connection)
+    assert answers.count(b"HTTP/1.1 201") == b"".join(pieces).count(WHOLE)
+
+
+@pytest.mark.parametrize("rest", [b"", WHOLE[:-3]], ids=["nothing", "half a delivery"])
+def test_a_sender_who_says_no_more_waits_for_nothing(
+    application: Application, connection: socket.socket, rest: bytes
+) -> None:
+    connection.sendall(WHOLE)
+    heard_on(connection, TAKEN)
+    connection.sendall(rest)
+    connection.shutdown(socket.SHUT_WR)
+    assert everything_on(connection) == b""
+    assert len(application.door.taken) == 1
+
+
+def test_nonsense_behind_a_delivery_is_refused_behind_its_answer(
+    application: Application, connection: socket.socket
+) -> None:
+    """Otherwise the sender would take the refusal for the answer to a delivery that is stored."""
+    connection.sendall(WHOLE + WHOLE + b"nonsense" + 2 * b"\r\n")
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", everything_on(connection))
+    assert statuses == [b"201", b"201", b"400"]
+    assert len(application.seen) == 2

@@ -18,7 +18,7 @@ _HEAD: Final = re.compile(
 )
 _LENGTH: Final = b"content-length"
 _CONNECTION: Final = b"connection"
-_FOR_THE_PARSER: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+_FOR_THE_PARSER: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
 _ONCE: Final = frozenset({_LENGTH, _CONNECTION})
 _KEEPS: Final = {b"": True, b"keep-alive": True, b"close": False}
 
