@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.api import webhook as webhook_api
@@ -88,6 +89,26 @@ def test_auto_success(client: TestClient, db: Session, settings: Settings, broke
     assert messages == ["Order sent to zerodha", "Alert ingested and order created"]
     assert client.post("/webhook", json=body).json()["status"] == "deduped"
     assert len(broker.placed) == 1
+
+
+def test_a_dispatch_that_breaks_is_no_failure_of_the_delivery(
+    client: TestClient, db: Session, settings: Settings, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored. A 503 would say that it is not, and a resend would be a copy."""
+    set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
+
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("UPDATE orders", {}, Exception("the server has gone away"))
+
+    monkeypatch.setattr(outside, "dispatch_auto", away)
+    answer = client.post("/webhook", json=SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}})
+    order = db.scalars(select(Order)).one()
+    assert (answer.status_code, answer.json()["order_id"], answer.json()["dispatch"]) == (
+        201,
+        order.id,
+        "PENDING",
+    )
+    assert (order.status, order.mode, broker.placed) == ("WAITING", "AUTO", [])
 
 
 def test_auto_without_fallback(client: TestClient, db: Session, user: User, settings: Settings) -> None:

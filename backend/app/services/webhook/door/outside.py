@@ -105,8 +105,10 @@ class Outside:
                     one.outcome = Answer(201, self._dispatched(one, auto))
             except HTTPException as failure:
                 one.outcome = Answer(failure.status_code, {"detail": failure.detail})
-            except BaseException as error:
-                one.outcome = error
+            except Exception:
+                # It is stored, and an error would say that it is not: what becomes of it is found out later.
+                logger.exception("the dispatch of order %s broke", auto.stored.order_id)
+                one.outcome = one.meanwhile
             tell([one])
 
         self._start(run)
