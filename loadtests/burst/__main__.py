@@ -24,7 +24,7 @@ from typing import Any
 from loadtests.burst.draw import drawings, page, picture
 from loadtests.burst.run import Outcome, play
 from loadtests.burst.send.plan import (
-    CALM,
+    COMMANDS,
     DISPATCHES,
     INLINE,
     MODES,
@@ -69,6 +69,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--broker-refuses", type=int, default=50, metavar="N", help="of a thousand calls")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for the backend")
+    parser.add_argument(
+        "--patient", action="store_true", help="wait minutes for AUTO orders that a fault has left behind"
+    )
     parser.add_argument("--seed", type=int, default=201)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write every figure there, and a picture beside it"
@@ -114,9 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     for code in turns(
                         repeat, with_before=options.before is not None and case.dispatch == INLINE
                     ):
-                        row, outcome = _one(
-                            worlds, case, code, repeat, server, options, answered=profile.answered
-                        )
+                        row, outcome = _one(worlds, case, code, repeat, options, answered=profile.answered)
                         rows.append(row)
                         if outcome is not None:
                             drawn.append(drawings(f"{row['name']} ({code})", outcome))
@@ -170,7 +171,7 @@ class Worlds:
     def get(self, case: Case, code: str) -> World:
         """A world that is made."""
         known = self._calm.get((code, case.mode, case.dispatch))
-        if known is not None and case.situation == CALM:
+        if known is not None and case.situation not in COMMANDS:
             return known
         self._made += 1
         name = f"burst_{self._made}"
@@ -184,7 +185,7 @@ class Worlds:
             workers=self._options.workers,
         )
         world.make(case.situation)
-        if case.situation == CALM:
+        if case.situation not in COMMANDS:
             self._calm[code, case.mode, case.dispatch] = world
         return world
 
@@ -202,7 +203,6 @@ def _one(
     case: Case,
     code: str,
     repeat: int,
-    server: EmbeddedPostgres,
     options: argparse.Namespace,
     *,
     answered: bool,
@@ -215,7 +215,7 @@ def _one(
     burst = Burst(case.count, auto=options.auto, seed=options.seed + repeat)
     try:
         world = worlds.get(case, code)
-        outcome = play(world, burst, situation=case.situation, postgres_pid=server.pid)
+        outcome = play(world, burst, situation=case.situation, patient=options.patient)
     except Broken as broken:
         return row | {"problems": [str(broken)]}, None
     held_to = list(

@@ -54,7 +54,7 @@ def drawings(name: str, outcome: Outcome) -> str:
     silent = [end for a, (_, end) in ended if a.status is None]
     marks = []
     if outcome.during:
-        marks = [Mark(outcome.during["command"], outcome.during["from_s"], outcome.during["until_s"])]
+        marks = [Mark(outcome.during["what"], outcome.during["from_s"], outcome.during["until_s"])]
         if outcome.during.get("switch_s") is not None:
             moment = outcome.during["switch_s"]
             pause = (outcome.during.get("pause_ms") or 0) / 1000

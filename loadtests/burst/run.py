@@ -13,16 +13,18 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadtests.burst.meanwhile import AHEAD_S, Meanwhile, rehearse
-from loadtests.burst.send.plan import AUTO_USER, CALM, CUTOVER, Burst
+from loadtests.burst.meanwhile.commands import AHEAD_S, Command, rehearse
+from loadtests.burst.meanwhile.faults import Fault, Scene
+from loadtests.burst.meanwhile.late import LateAnswers
+from loadtests.burst.send.plan import AUTO_USER, CALM, CUTOVER, FAULTS, KILLS, SHADOW_LATE, Burst
 from loadtests.burst.send.volley import RESEND_DELAY_S
 from loadtests.burst.verdict import AtBroker, Tally, at_broker, tally
-from loadtests.burst.world import Door, World, processor_s, read_calls
+from loadtests.burst.world import Door, World, read_calls
 from loadtests.judge.oracle import Verdict, judge
 from loadtests.judge.sides import Database
 from loadtests.stage.processes import kill_group, python_env
@@ -33,6 +35,7 @@ PER_PROCESS = 5_000  # deliveries of one sender process
 PREPARE_S = 1.0  # until a sender has made its messages, and some more for each thousand
 PREPARE_PER_THOUSAND_S = 0.3
 SETTLE_S = 60.0
+PATIENT_S = 300.0  # an order that was left behind is looked at after two minutes, and then once a minute
 STILL_S = 2.0  # so long nothing may change before a burst counts as settled
 OPEN_STILL_S = 10.0  # the same while AUTO orders are open: their broker may be slow
 LOOK_S = 0.05
@@ -129,9 +132,19 @@ def prepare_s(count: int) -> float:
 
 @contextmanager
 def senders(
-    base: Path, port: int, burst: Burst, run: str, began: float, resend_delay_s: float
+    base: Path,
+    port: int,
+    burst: Burst,
+    run: str,
+    began: float,
+    resend_delay_s: float,
+    *,
+    resend_cut: bool = False,
 ) -> Iterator[Senders]:
-    """Start the senders of a burst; those that still run are killed at the end."""
+    """Start the senders of a burst; those that still run are killed at the end.
+
+    `resend_cut`: whether a delivery is sent again whose connection ended before the answer.
+    """
     count = math.ceil(burst.count / PER_PROCESS)
     found = Senders([], [], [], began + longest_s(burst, resend_delay_s))
     with (base / "sender.log").open("ab") as log:
@@ -146,6 +159,7 @@ def senders(
                 "source": (int(began) * 8 + number) % 200, "resend-delay": resend_delay_s, "ledger": ledger, "done": done,
             }  # fmt: skip
             words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+            words += ["--resend-cut"] if resend_cut else []
             found.processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "loadtests.burst.send.sender", *words],
@@ -168,21 +182,28 @@ def play(
     burst: Burst,
     *,
     situation: str = CALM,
-    postgres_pid: int | None = None,
     resend_delay_s: float = RESEND_DELAY_S,
+    patient: bool = False,
 ) -> Outcome:
-    """One burst on a world that is made; Broken when a process does not do what it has to."""
-    run = f"bc{time.time_ns():x}"
-    with world.backend() as door:
+    """One burst on a world that is made; Broken when a process does not do what it has to.
+
+    `patient`: whether AUTO orders that a fault has left behind are waited for until a backend has settled each.
+    """
+    run, kills, leaves = f"bc{time.time_ns():x}", situation in KILLS, situation in FAULTS and not patient
+    with ExitStack() as stack:
+        late = stack.enter_context(LateAnswers(world.server.port)) if situation == SHADOW_LATE else None
+        door = stack.enter_context(world.backend(late.port if late else None))
         rehearsed = rehearse(world) if situation == CUTOVER else 0.0
         began = time.time() + max(prepare_s(burst.count), AHEAD_S + rehearsed)
         queue: list[tuple[float, float]] = []
         with (
-            senders(world.base, door.port, burst, run, began, resend_delay_s) as sending,
-            Meanwhile(world, situation, began, rehearsed) as meanwhile,
+            senders(world.base, door.port, burst, run, began, resend_delay_s, resend_cut=kills) as sending,
+            Fault(Scene(world, door, late), situation, began)
+            if situation in FAULTS
+            else Command(world, situation, began, rehearsed) as meanwhile,
         ):
             _wait_until(began, meanwhile)
-            processor, postgres = door.processor_s(), processor_s(postgres_pid or 0)
+            processor, postgres = door.processor_s(), world.postgres_processor_s()
             while sending.running and time.time() < sending.until:
                 meanwhile.look()
                 length = world.queue()
@@ -193,8 +214,10 @@ def play(
             failed = sending.failed()
             problems = meanwhile.finish(began)
         with world.sides() as sides:
-            settled = settle(sides, run)
-            processor, postgres = door.processor_s() - processor, processor_s(postgres_pid or 0) - postgres
+            settled = settle(sides, run, left_behind=situation in FAULTS and patient)
+            # What a killed process took is not known.
+            processor = max(0.0, door.processor_s() - processor)
+            postgres = max(0.0, world.postgres_processor_s() - postgres)
             if settled is None:
                 problems.append(
                     f"rows still changed, or the sides differed, {SETTLE_S:.0f} s after the burst"
@@ -203,8 +226,8 @@ def play(
             deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
             primary = sides[-1] if situation == CUTOVER else sides[0]
             verdict = judge(run, entries, sides)
-            counted = tally(deliveries, _markers(primary, run))
-            broker = at_broker(_auto_orders(primary, run), read_calls(world.calls))
+            counted = tally(deliveries, _markers(primary, run), kills=kills)
+            broker = at_broker(_auto_orders(primary, run), read_calls(world.calls), may_be_open=leaves)
         problems += [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in verdict.findings[:10]]
         problems += [f"{f.kind} at the {f.side}: {f.what}: {f.detail}" for f in broker.findings[:10]]
         if len(deliveries) != burst.count:
@@ -239,20 +262,24 @@ def _last_answer(deliveries: Sequence[Delivery]) -> float:
     return max((d.attempts[0].at + d.attempts[0].ms / 1000 for d in deliveries if d.attempts), default=0.0)
 
 
-def _wait_until(moment: float, meanwhile: Meanwhile) -> None:
+def _wait_until(moment: float, meanwhile: Command | Fault) -> None:
     while (left := moment - time.time()) > 0:
         meanwhile.look()
         time.sleep(min(left, LOOK_S))
 
 
-def settle(sides: Sequence[Database], run: str) -> float | None:
-    """Wait until the run's rows change no more and all sides hold the same; when that was, or None in vain."""
-    deadline, since, last = time.time() + SETTLE_S, time.time(), None
+def settle(sides: Sequence[Database], run: str, *, left_behind: bool = False) -> float | None:
+    """Wait until the run's rows change no more and all sides hold the same; when that was, or None in vain.
+
+    `left_behind`: whether that includes orders that a backend settles within minutes.
+    """
+    deadline, since, last = time.time() + (PATIENT_S if left_behind else SETTLE_S), time.time(), None
+    still_s = math.inf if left_behind else OPEN_STILL_S
     while time.time() < deadline:
         seen = [_state(side, run) for side in sides]
         if seen != last or any(one != seen[0] for one in seen):
             since, last = time.time(), seen
-        elif time.time() - since >= (OPEN_STILL_S if seen[0].open_orders else STILL_S):
+        elif time.time() - since >= (still_s if seen[0].open_orders else STILL_S):
             return since
         time.sleep(STILL_S / 10)
     return None

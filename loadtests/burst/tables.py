@@ -12,7 +12,7 @@ from rich.table import Table
 NOW, BEFORE = "now", "before"
 COLUMNS = (
     "burst", "code", "in time", "p50 ms", "p99 ms", "worst ms", "503", "other 5xx", "taken later", "late",
-    "unanswered", "of these stored", "given up", "lost", "doubled", "ms/delivery", "postgres", "sender", "queue",
+    "longest ms", "unanswered", "cut", "of these stored", "given up", "lost", "doubled", "ms/delivery", "postgres", "sender", "queue",
 )  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def told(row: dict[str, Any]) -> str:
     a = row["answers"]
     return (
         f"{row['name']} ({row['code']}): {a['in_time']:,} of {a['deliveries']:,} taken in time, p99 {a['p99']:,.0f} ms, "
-        f"{a['refused']:,} refused with 503, {a['late']:,} late, {a['unanswered']:,} unanswered; "
+        f"{a['refused']:,} refused with 503, {a['late']:,} late, {a['unanswered']:,} unanswered, longest {a['longest']:,.0f} ms; "
         f"{row['processor_ms_per_delivery']:.2f} ms of processor each{_switch(row['during'])}"
     )
 
@@ -48,7 +48,7 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
         a = row["answers"]
         figures = (
             a["in_time"], a["p50"], a["p99"], a["worst"], a["refused"], a["other_5xx"], a["taken_later"], a["late"],
-            a["unanswered"], a["unanswered_stored"], a["given_up"], row["oracle"]["lost"], row["oracle"]["doubled"],
+            a["longest"], a["unanswered"], a["cut"], a["unanswered_stored"], a["given_up"], row["oracle"]["lost"], row["oracle"]["doubled"],
         )  # fmt: skip
         costs = [row[f"{who}processor_ms_per_delivery"] for who in ("", "postgres_", "sender_")]
         queue = row["longest_queue"]

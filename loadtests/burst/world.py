@@ -21,7 +21,17 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from app.core.config import Settings
 from app.core.crypto import encrypt_token
-from loadtests.burst.send.plan import ASYNC, AUTO_USER, BROKER, CALM, POSTGRES, SQLITE, SYNC, USERS
+from loadtests.burst.send.plan import (
+    ASYNC,
+    AUTO_USER,
+    BROKER,
+    CALM,
+    COMMANDS,
+    POSTGRES,
+    SQLITE,
+    SYNC,
+    USERS,
+)
 from loadtests.judge.sides import Database, PostgresSide, SqliteSide
 from loadtests.stage.embedded import EmbeddedPostgres, free_port
 from loadtests.stage.processes import ADMIN, REPO, WEBHOOK_SECRET, Backend, Broken, Result, StMigrate
@@ -29,6 +39,7 @@ from loadtests.stage.processes import ADMIN, REPO, WEBHOOK_SECRET, Backend, Brok
 CRYPTO_KEY = "burst-crypto-key-0123456789abcdef01"
 DOOR = Path(__file__).parent / "door"
 QUEUE = "st_webhook_queue"
+URLS = ("ST_DATABASE_URL", "ST_SHADOW_DATABASE_URL")
 CANDLES = 60_000  # what backfill and verify have to work on during a burst
 
 
@@ -97,13 +108,18 @@ class World:
     @property
     def conninfo(self) -> str:
         """The PostgreSQL side for libpq."""
-        return self._postgres.dsn(self._name)
+        return self.server.dsn(self._name)
 
     @property
-    def _postgres(self) -> EmbeddedPostgres:
+    def server(self) -> EmbeddedPostgres:
+        """Where the PostgreSQL database is; ValueError if there is none."""
         if self._server is None:
             raise ValueError(f"mode {self.mode} needs a PostgreSQL server")
         return self._server
+
+    def postgres_processor_s(self) -> float:
+        """Processor seconds of the PostgreSQL server so far."""
+        return processor_s(self._server.pid) if self._server else 0.0
 
     def make(self, situation: str = CALM) -> None:
         """Make the databases. Pairs replicate already, unless it is the backfill that the burst has to meet."""
@@ -113,13 +129,13 @@ class World:
         config = {"brokers": ["zerodha", BROKER], "default_broker": "zerodha"}
         (self.base / "config.json").write_text(json.dumps(config), encoding="utf-8")
         if self.mode != SQLITE:
-            self._postgres.create_database(self._name)
+            self.server.create_database(self._name)
         alone = {"ST_SHADOW_DATABASE_URL": "", "ST_AUTO_MIGRATE": "1"}
         with self._running(self.env() | alone):
             pass  # the first start makes the schema and the administrator
         self._people()
         if self.pair:
-            if situation != CALM:
+            if situation in COMMANDS:
                 self._candles()
             for verb in ("prepare", "backfill", "verify") if situation != "backfill" else ("prepare",):
                 self.migrate(verb)
@@ -127,7 +143,7 @@ class World:
     def env(self) -> dict[str, str]:
         """The backend's variables."""
         sqlite = f"sqlite:///{self.sqlite_path}"
-        postgres = "" if self.mode == SQLITE else self._postgres.url(self._name)
+        postgres = "" if self.mode == SQLITE else self.server.url(self._name)
         return {
             "ST_DATABASE_URL": postgres if self.mode == POSTGRES else sqlite,
             "ST_SHADOW_DATABASE_URL": postgres if self.pair else "",
@@ -144,9 +160,13 @@ class World:
         }
 
     @contextmanager
-    def backend(self) -> Iterator[Door]:
-        """The backend, ready; ended afterwards."""
-        with self._running(self.env()) as door:
+    def backend(self, through: int | None = None) -> Iterator[Door]:
+        """The backend, ready; ended afterwards. `through`: the port at which it reaches PostgreSQL."""
+        env = self.env()
+        if through is not None:
+            own, other = f":{self.server.port}/", f":{through}/"
+            env |= {name: env[name].replace(own, other) for name in URLS}
+        with self._running(env) as door:
             yield door
 
     @contextmanager

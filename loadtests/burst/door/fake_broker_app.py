@@ -12,7 +12,9 @@ import json
 import os
 import time
 import zlib
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 BROKER = "angelone"
@@ -31,15 +33,19 @@ class FakeBroker:
 
     account_id = "burst"
 
-    def __init__(self, error: type[Exception]) -> None:
+    def __init__(self, error: type[Exception], key_of: Callable[[Any], str]) -> None:
         self._error = error
+        self._key_of = key_of
         self._delay_s = float(os.environ.get("BURST_BROKER_DELAY_MS", "0")) / 1000
         self._refused = int(os.environ.get("BURST_BROKER_REFUSED_PER_THOUSAND", "0"))
 
     def place_order(self, order: Any, **_: Any) -> str:
         """The broker's id of the order; the application's BrokerError where this broker refuses."""
         placed, slow = outcome(order.client_order_id or "", self._refused)
-        call = {"order_id": order.id, "key": order.client_order_id, "at": time.time(), "placed": placed}
+        call = {
+            "order_id": order.id, "key": order.client_order_id, "at": time.time(), "placed": placed,
+            "sent_as": self._key_of(order),
+        }  # fmt: skip
         descriptor = os.open(os.environ["BURST_BROKER_CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, (json.dumps(call) + "\n").encode())
@@ -49,6 +55,14 @@ class FakeBroker:
         if not placed:
             raise self._error("refused by the fake broker")
         return f"fake-{order.id}"
+
+    def find_order(self, key: str) -> str | None:
+        """The broker's id of the order that was placed under this idempotency key."""
+        with Path(os.environ["BURST_BROKER_CALLS"]).open(encoding="utf-8") as calls:
+            for call in map(json.loads, calls):
+                if call["placed"] and call["sent_as"] == key:
+                    return f"fake-{call['order_id']}"
+        return None
 
     def list_holdings(self) -> list[dict[str, Any]]:
         """Nothing."""
@@ -73,7 +87,9 @@ def register() -> None:
         clients = import_module("app.services.brokers.clients")
     except ModuleNotFoundError:
         clients = import_module("app.services.broker_clients")
-    clients.CLIENT_FACTORIES[BROKER] = lambda settings, connection: FakeBroker(clients.BrokerError)
+    # An earlier release has no keys.
+    key_of: Callable[[Any], str] = getattr(clients, "idempotency_key", lambda order: order.client_order_id)
+    clients.CLIENT_FACTORIES[BROKER] = lambda settings, connection: FakeBroker(clients.BrokerError, key_of)
 
 
 if os.environ.get("BURST_BROKER_CALLS"):  # tests import the rule alone

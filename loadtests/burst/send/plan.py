@@ -19,10 +19,28 @@ USERS = ("bar_one", "bar_two", "bar_three", "bar_four", "bar_five", "bar_six")
 AUTO_USER = "bar_auto"
 INLINE, QUEUE = DISPATCHES = ("inline", "queue")
 BROKER = "angelone"  # only a user's own connection counts there, so that MANUAL sales ask no broker
-CALM, BACKFILL, VERIFY, CUTOVER = "calm", "backfill", "verify", "cutover"
-SITUATIONS = (CALM, BACKFILL, VERIFY, CUTOVER)
 SQLITE, ASYNC, SYNC, POSTGRES = "sqlite", "async", "sync", "postgres"
 MODES = (SQLITE, ASYNC, SYNC, POSTGRES)
+CALM = "calm"
+BACKFILL, VERIFY, CUTOVER = COMMANDS = ("backfill", "verify", "cutover")
+RESTART, WORKER_KILLED, BACKEND_KILLED = "restart", "worker_killed", "backend_killed"
+POSTGRES_KILLED, POSTGRES_STALLED, POSTGRES_LOCKED = "postgres_killed", "postgres_stalled", "postgres_locked"
+SQLITE_LOCKED, SHADOW_LATE = "sqlite_locked", "shadow_late"
+# Each fault with the modes in which it can happen.
+FAULTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        RESTART: MODES,
+        WORKER_KILLED: MODES,
+        BACKEND_KILLED: MODES,
+        POSTGRES_KILLED: (ASYNC, SYNC, POSTGRES),
+        POSTGRES_STALLED: (ASYNC, SYNC, POSTGRES),
+        POSTGRES_LOCKED: (ASYNC, SYNC, POSTGRES),
+        SQLITE_LOCKED: (SQLITE, ASYNC, SYNC),
+        SHADOW_LATE: (ASYNC, SYNC),
+    }
+)
+KILLS = frozenset({WORKER_KILLED, BACKEND_KILLED})  # what was under way in a killed process has no answer
+SITUATIONS = (CALM, *COMMANDS, *FAULTS)
 MOST = 20_000
 STORED = tuple(shape for shape in SHAPES if shape.stored)
 
@@ -88,14 +106,14 @@ def share(planned: Sequence[Planned], number: int, processes: int) -> Sequence[P
 class Profile:
     """A kind of burst for `make load` and `make burst`.
 
-    `counts`: sizes, each in every mode; `during`: size and situations of a move; `answered`: whether every
+    `counts`: sizes, each in every mode; `during`: size, situations and their modes; `answered`: whether every
     delivery has to be answered in time; `quick`: modes and sizes when there is little time, None: not at all.
     """
 
     name: str
     why: str
     counts: tuple[int, ...]
-    during: tuple[int, tuple[str, ...]] | None = None
+    during: tuple[int, tuple[str, ...], tuple[str, ...]] | None = None
     answered: bool = True
     quick: tuple[tuple[str, ...], tuple[int, ...]] | None = None
     ci: bool = True
@@ -138,11 +156,16 @@ def cases(
     found = []
     if not situations or CALM in situations:
         found = [Case(mode, CALM, n) for mode in modes or MODES for n in counts or profile.counts]
-    during = situations or ((CUTOVER,) if quick else profile.during[1] if profile.during else ())
-    size = max(counts) if counts and situations else profile.during[0] if profile.during else 0
-    pairs = [mode for mode in modes or (SYNC,) if mode in (SYNC, ASYNC)]
+    size, kinds, usual = profile.during or (0, (), ())
+    kinds = tuple(situations) or ((CUTOVER,) if quick else kinds)
+    size = max(counts) if counts and (situations or not profile.counts) else size
     if size:
-        found += [Case(mode, kind, size) for mode in pairs for kind in during if kind != CALM]
+        found += [
+            Case(mode, kind, size)
+            for kind in kinds
+            for mode in modes or (usual if kind in COMMANDS else MODES)
+            if mode in FAULTS.get(kind, (SYNC, ASYNC)) and kind != CALM
+        ]
     if dispatches:
         return [replace(case, dispatch=dispatch) for case in found for dispatch in dispatches]
     calm = [case for case in found if case.situation == CALM]
@@ -158,8 +181,15 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 name="bar_close",
                 why="A bar closes and every strategy fires within one second, each over a connection of its own.",
                 counts=(500, 1000, 2000, 3000),
-                during=(2000, (BACKFILL, VERIFY, CUTOVER)),
+                during=(2000, COMMANDS, (SYNC,)),
                 quick=((SQLITE, SYNC), (500, 2000)),
+            ),
+            Profile(
+                name="bar_close_faults",
+                why="A bar closes while something breaks: what cannot be served is refused in time, and sent again.",
+                counts=(),
+                during=(1000, (CUTOVER, *FAULTS), (ASYNC, SYNC)),
+                ci=False,
             ),
             Profile(
                 name="bar_close_flood",

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--source", type=int, default=0)
     parser.add_argument("--resend-delay", type=float, default=RESEND_DELAY_S)
+    parser.add_argument("--resend-cut", action="store_true")
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--done", type=Path, required=True)
     o = parser.parse_args(argv)
@@ -66,7 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for one in planned:
             ledger.begin(one.signal.marker, one.shape.name, one.shape.expected(one.signal))
         volley = Volley(
-            o.port, messages, [one.due for one in planned], source=o.source, resend_delay_s=o.resend_delay
+            o.port,
+            messages,
+            [one.due for one in planned],
+            source=o.source,
+            resend_delay_s=o.resend_delay,
+            resend_cut=o.resend_cut,
         )
         wait = o.at - time.time()
         if wait < 0:

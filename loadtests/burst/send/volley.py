@@ -82,6 +82,8 @@ class Volley:
         source: number from 0 to 255 that keeps the addresses of several processes apart.
         timeout_s: how long an answer is waited for.
         resend_delay_s: pause before a resend.
+        resend_cut: whether a message is sent again whose connection ended before the answer. TradingView's rules
+            do not say so; a burst during which processes are killed needs it to see every message taken.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Volley:
         source: int = 0,
         timeout_s: float = TIMEOUT_S,
         resend_delay_s: float = RESEND_DELAY_S,
+        resend_cut: bool = False,
     ) -> None:
         self.sent = [Sent() for _ in messages]
         self._address = (HOST, port)
@@ -101,6 +104,7 @@ class Volley:
         self._source = source
         self._timeout_s = timeout_s
         self._resend_delay_s = resend_delay_s
+        self._resend_cut = resend_cut
         self._heap: list[tuple[float, int]] = []
         self._open: dict[int, _Open] = {}
         self._oldest: deque[_Open] = deque()
@@ -191,9 +195,9 @@ class Volley:
             if not one.over:
                 # The server may have seen a connection that was not complete here: never counted as not sent.
                 one.connected = True
-                self._end(one, None, f"no answer within {self._timeout_s:g} s")
+                self._end(one, None, f"no answer within {self._timeout_s:g} s", given_up=True)
 
-    def _end(self, one: _Open, answer: Answer | None, why: str | None) -> None:
+    def _end(self, one: _Open, answer: Answer | None, why: str | None, *, given_up: bool = False) -> None:
         one.over = True
         if self._open.pop(one.connection.fileno(), None) is not None:
             self._epoll.unregister(one.connection.fileno())
@@ -204,5 +208,6 @@ class Volley:
         sent = self.sent[one.number]
         sent.attempts.append(attempt)
         sent.answer, sent.why = answer, why
-        if len(sent.attempts) <= RESENDS and sent_again(attempt):
+        cut = self._resend_cut and answer is None and not given_up
+        if len(sent.attempts) <= RESENDS and (cut or sent_again(attempt)):
             heapq.heappush(self._heap, (time.monotonic() + self._resend_delay_s, one.number))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from loadtests.burst.meanwhile.faults import HAPPENS
 from loadtests.burst.send.plan import (
     ASYNC,
     AUTO_USER,
     CUTOVER,
+    FAULTS,
     MODES,
     MOST,
     POSTGRES,
     PROFILES,
     QUEUE,
+    RESTART,
     SQLITE,
+    SQLITE_LOCKED,
     SYNC,
     Burst,
     cases,
@@ -60,6 +64,17 @@ def test_a_profile_is_played_in_every_mode_and_size_and_during_a_move() -> None:
     assert during == [(SYNC, kind, 2000) for kind in ("backfill", "verify", "cutover")]
     queued = [(case.mode, case.situation, case.count) for case in played if case.dispatch == QUEUE]
     assert queued == [(mode, "calm", 500) for mode in MODES]
+
+
+def test_each_fault_is_played_in_every_mode_in_which_it_can_happen() -> None:
+    played = {(case.situation, case.mode) for case in cases(PROFILES["bar_close_faults"])}
+    possible = {(fault, mode) for fault, modes in FAULTS.items() for mode in modes}
+    assert played == possible | {(CUTOVER, ASYNC), (CUTOVER, SYNC)}
+    assert HAPPENS.keys() == FAULTS.keys()
+    (one,) = cases(
+        PROFILES["bar_close_faults"], modes=[POSTGRES], counts=[7], situations=[RESTART, SQLITE_LOCKED]
+    )
+    assert (one.situation, one.mode, one.count) == (RESTART, POSTGRES, 7)
 
 
 def test_what_the_caller_names_is_played_alone() -> None:

@@ -24,7 +24,9 @@ def delivery(outcome: Outcome, *attempts: tuple[int | None, float], why: str | N
 def counts(found: Tally) -> dict[str, float]:
     """The counts that are not zero, besides the number of deliveries and their times."""
     values = vars(found)
-    return {k: v for k, v in values.items() if v and k not in ("deliveries", "p50", "p99", "worst")}
+    return {
+        k: v for k, v in values.items() if v and k not in ("deliveries", "p50", "p99", "worst", "longest")
+    }
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,32 @@ def test_an_order_is_held_against_its_calls(
     row: dict[str, Any], calls: list[dict[str, Any]], kind: str | None
 ) -> None:
     assert [finding.kind for finding in at_broker([row], calls).findings] == ([kind] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("row", "calls", "kinds"),
+    [
+        (order("SENDING"), [PLACED], []),
+        (order("SENDING"), [], []),
+        (order("WAITING"), [], []),
+        (order("SENDING"), [PLACED, PLACED], ["doubled"]),
+        (order("WAITING"), [PLACED], ["doubled"]),
+        (order("SENT"), [], ["lost"]),
+    ],
+)
+def test_what_a_fault_has_left_behind_may_be_open_and_was_asked_for_once(
+    row: dict[str, Any], calls: list[dict[str, Any]], kinds: list[str]
+) -> None:
+    found = at_broker([row], calls, may_be_open=True)
+    assert [finding.kind for finding in found.findings] == kinds
+    assert found.open == (row["status"] != "SENT")
+
+
+def test_a_connection_that_a_killed_process_has_cut_is_no_silence() -> None:
+    cut, silent = delivery(ACK, (None, 40), (201, 10)), delivery(UNKNOWN, (None, 3000))
+    counted = tally([cut, silent], {"m"}, kills=True)
+    assert (counted.cut, counted.unanswered, counted.longest) == (1, 1, 3000)
+    assert tally([cut, silent], {"m"}).unanswered == 2
 
 
 def broken(

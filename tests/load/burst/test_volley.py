@@ -58,13 +58,14 @@ def server() -> Iterator[Server]:
         yield made
 
 
-def send(server: Server, count: int = 1, *, timeout_s: float = 5.0) -> Volley:
+def send(server: Server, count: int = 1, *, timeout_s: float = 5.0, resend_cut: bool = False) -> Volley:
     volley = Volley(
         server.port,
         [b"m%d" % n for n in range(count)],
         [0.0] * count,
         timeout_s=timeout_s,
         resend_delay_s=0.01,
+        resend_cut=resend_cut,
     )
     volley.run()
     return volley
@@ -81,6 +82,18 @@ def test_each_message_goes_over_a_connection_of_its_own(server: Server) -> None:
     told = volley.sent[0].answer
     assert told is not None
     assert told.body == BODY
+
+
+def test_a_connection_that_a_killed_process_has_cut_is_sent_again_where_that_is_asked_for(
+    server: Server,
+) -> None:
+    server.reply = lambda n: b"" if n < 3 else answer(201)
+    assert statuses(send(server, resend_cut=True)) == [None, None, 201]
+
+
+def test_silence_is_never_sent_again(server: Server) -> None:
+    server.reply = lambda n: None
+    assert statuses(send(server, timeout_s=0.05, resend_cut=True)) == [None]
 
 
 def test_a_refusal_is_sent_again_until_it_is_taken(server: Server) -> None:

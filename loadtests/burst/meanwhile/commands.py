@@ -1,4 +1,4 @@
-"""What goes on while a burst is sent: backfill, verify or the switch, called as an operator calls it.
+"""Commands that run while a burst is sent: backfill, verify or the switch, called as an operator calls it.
 
 Backfill and verify are held to a rate, so that they last as long as the burst. A cutover is rehearsed there and
 back; then it is called as much earlier as it takes to get to the switch, so that the switch falls into the burst.
@@ -36,7 +36,7 @@ def rehearse(world: World) -> float:
     return moment - called if moment else 1.0
 
 
-class Meanwhile:
+class Command:
     """The command that runs while the burst is sent; for a calm burst there is none.
 
     Args:
@@ -58,7 +58,7 @@ class Meanwhile:
         self._watch: Watch | None = None
         self._again = self._world.operator
 
-    def __enter__(self) -> Meanwhile:
+    def __enter__(self) -> Command:
         if self._situation == CUTOVER:
             self._watch = Watch(self._world.sqlite_path, self._world.conninfo, every_s=0.02)
             self._watch.start()
@@ -97,7 +97,7 @@ class Meanwhile:
             self._situation, self._process.returncode, out, errors, ended - self._called
         )
         self.told = {
-            "command": self._situation,
+            "what": self._situation,
             "from_s": self._called - began,
             "until_s": ended - began,
             "exit": result.exit,
