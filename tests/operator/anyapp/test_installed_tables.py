@@ -296,3 +296,8 @@ def test_a_column_made_on_one_side_closes_the_schema_gate(stranger: Make) -> Non
     assert not gate["ok"]
     assert "column person.email is only on SQLite" in gate["detail"]
     assert "st-migrate schema -- COMMAND" in gate["remedy"]
+    app.lite("ALTER TABLE person DROP COLUMN email")
+    app.pg("ALTER TABLE person SET UNLOGGED")
+    said = app.run("status").data["blocks"]
+    assert any("(ALTER TABLE person SET LOGGED (on PostgreSQL))" in line for line in said)
+    assert not any("by hand" in line for line in said)

@@ -109,8 +109,8 @@ class Checks:
     def schema(self) -> Check:
         by_hand = self._same_revision and isinstance(self._tables_or_error, SwitchError)
         if self._source.installed:
-            return make("schema", self._schema, BY_HAND if by_hand else OWN_MIGRATION)
-        remedy = BY_HAND if by_hand else "run st-migrate schema upgrade"
+            return make("schema", self._schema, self._by_hand if by_hand else OWN_MIGRATION)
+        remedy = self._by_hand if by_hand else "run st-migrate schema upgrade"
         return make("schema", self._schema, remedy, None if by_hand else "schema upgrade")
 
     def columns(self) -> Check:
@@ -118,7 +118,7 @@ class Checks:
 
     def capture(self) -> Check:
         if isinstance(self._tables_or_error, SwitchError):
-            return make("capture", self._capture, BY_HAND, self.schema().command)
+            return make("capture", self._capture, self._by_hand, self.schema().command)
         remedy = "run st-migrate schema upgrade, then st-migrate verify"
         return make("capture", self._capture, remedy, "schema upgrade")
 
@@ -198,7 +198,7 @@ class Checks:
             return False, f"revision {ours} on SQLite, {theirs} on PostgreSQL"
         if isinstance(self._tables_or_error, SwitchError):
             # Both are at one revision, so no migration mends it.
-            raise type(self._tables_or_error)(self._tables_or_error.message, hint=BY_HAND)
+            raise type(self._tables_or_error)(self._tables_or_error.message, hint=self._by_hand)
         word = "schema" if self._source.installed else "revision"
         return True, f"{counted(len(self.tables), 'table')}, {word} {ours}"
 
@@ -206,6 +206,12 @@ class Checks:
     def _drift(self) -> str:
         """What only one side has, where that is known."""
         return self._tables_or_error.message if isinstance(self._tables_or_error, SwitchError) else ""
+
+    @property
+    def _by_hand(self) -> str:
+        """What a person has to do about tables that no migration mends: the statement, where it is known."""
+        hint = self._tables_or_error.hint if isinstance(self._tables_or_error, SwitchError) else ""
+        return BY_HAND if not hint or hint.startswith("run st-migrate") else hint
 
     @cached_property
     def _tables_or_error(self) -> Schema | SwitchError:
