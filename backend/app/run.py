@@ -14,6 +14,7 @@ import sys
 import threading
 
 import uvicorn
+from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
@@ -21,6 +22,7 @@ from app.core.config import Role, get_settings
 from app.core.logging import configure_logging
 from app.core.secrets import require_secrets
 from app.db import SessionLocal
+from app.db.common.errors import ConfigurationError
 from app.db.common.settings import load_settings
 from app.db.session.at_start import begin
 from app.db.session.runtime import runtime
@@ -38,6 +40,18 @@ GRACE_S = 10  # for requests that are under way when a process is told to end
 def main(arguments: list[str] | None = None) -> int:
     """Run a role until it is told to end; returns the exit code."""
     chosen = _parser().parse_args(arguments)
+    try:
+        return _begin(chosen)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(map(str, first["loc"])).upper()
+        print(f"ST_{name}: {first['msg']} - see .env.example for what it may be", file=sys.stderr)
+    return REFUSED
+
+
+def _begin(chosen: argparse.Namespace) -> int:
     role = Role(chosen.role)
     # Nobody holds settings yet; processes that are started from here inherit these.
     os.environ["ST_ROLE"] = role

@@ -287,7 +287,19 @@ class EmbeddedPostgres:
 
 def main() -> int:
     """A server with an empty database `shop`, until Ctrl-C."""
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 5433
+    word = sys.argv[1] if len(sys.argv) > 1 else "5433"
+    if not (word.isascii() and word.isdigit() and 0 < int(word) < 1 << 16):
+        print(f"{word} is no port: a number from 1 to 65535", file=sys.stderr)
+        return 2
+    port = int(word)
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        print(
+            f"127.0.0.1:{port} cannot be listened on: {os.strerror(error.errno or 0)}; choose another port",
+            file=sys.stderr,
+        )
+        return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with EmbeddedPostgres(port=port, password="try") as server:
         server.create_database("shop")

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import run
 from app.api.webhook import Door
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.core.errors import Busy
 from app.core.request_guard import ARRIVED
 from app.roles import listener, requests
@@ -252,6 +252,28 @@ def test_web_processes_are_served_by_the_listener(monkeypatch: pytest.MonkeyPatc
     assert (given["app"], given["http"], given["backlog"]) == ("app.main:app", Listener, BACKLOG)
     for one in given["sockets"]:  # type: ignore[attr-defined]
         one.close()
+
+
+def test_a_setting_that_cannot_be_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ST_ROLE", "all")
+    monkeypatch.setenv("ST_DUAL_WRITE", "sometimes")
+    assert run.main(["web"]) == run.REFUSED
+    told = capsys.readouterr().err
+    assert told.startswith("ST_DUAL_WRITE is 'sometimes': ")
+    assert told.count("\n") == 1
+
+    def settings() -> None:
+        Settings(_env_file=None, webhook_queue="many")  # type: ignore[arg-type]  # that is the fault
+
+    monkeypatch.delenv("ST_DUAL_WRITE")
+    monkeypatch.setenv("ST_PG_POOL_SIZE", "20")
+    monkeypatch.setattr(run, "runtime", settings)
+    assert run.main(["web"]) == run.REFUSED
+    told = capsys.readouterr().err
+    assert told.startswith("ST_WEBHOOK_QUEUE: ")
+    assert told.count("\n") == 1
 
 
 def test_a_port_that_is_taken_is_refused(

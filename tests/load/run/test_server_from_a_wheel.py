@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from loadtests.stage import embedded
 from loadtests.stage.embedded import copied_wheel
 
 
@@ -16,3 +18,23 @@ def test_a_copied_program_finds_its_libraries(program: str, tmp_path: Path) -> N
     assert binaries.is_relative_to(tmp_path)
     told = subprocess.run([str(binaries / program), "--version"], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("word", ["abc", "0", "70000", ""])
+def test_what_is_no_port_is_said_in_one_line(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["embedded", word])
+    assert embedded.main() == 2
+    assert capsys.readouterr().err == f"{word} is no port: a number from 1 to 65535\n"
+
+
+def test_a_port_in_use_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("sys.argv", ["embedded", str(port)])
+        assert embedded.main() == 2
+    told = capsys.readouterr().err
+    assert told == f"127.0.0.1:{port} cannot be listened on: Address already in use; choose another port\n"
