@@ -1,50 +1,36 @@
-"""Worth: what three pieces bring that make the code longer, each measured with and without in the same run.
+"""Worth: what pieces bring that make the code longer, each measured with and without in the same run.
 
 - small rounds (`app.db.apply.small`): commits in sync mode. Without them each round locks first;
-- woven rows (`migration.fill.binary.rows`): the copy of one process. Without them each field is cut and joined;
-- asking for the write lock ten times as often (`app.db.sides.sqlite.turn`): the pause of a switch to PostgreSQL.
+- woven rows (`migration.fill.binary.rows`): the copy of one process. Without them each field is cut and joined.
 
 "Without" is a change of the loaded code for as long as it is measured. The product has no setting for it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 from app.db.apply.round import Applier
 from app.db.common.settings import DualWrite
-from app.db.common.urls import Side
-from app.db.revisions.source import Alembic
-from app.db.sides.sqlite import turn
-from app.db.switch.coordinator import Coordinator, Moved
 from loadtests.bench.lab import candles
 from loadtests.bench.lab.lab import Lab, remove, rotated, timed
 from loadtests.bench.lab.modes import Field, Mode
 from loadtests.bench.lab.pairs import close_applier, make_applier, prepare_candles
 from loadtests.bench.lab.samples import Figure, Part, Samples
 from loadtests.bench.parts.sessions import WARM_UP, spend
-from loadtests.bench.parts.switching import BETWEEN_S, MAX_PAUSE_MS, MEASURE_S, SHARE
 from loadtests.judge.figures import percentile
 from loadtests.show.headline import WITH, WITHOUT
-from loadtests.stage.processes import WEBHOOK_SECRET
-from loadtests.stage.stage import DATABASE, Stage
-from loadtests.traffic.ledger import Ledger
-from loadtests.traffic.sender import Sender
-from loadtests.traffic.signals import Signals, fresh_run
 from migration.fill.backfill import Backfill
 from migration.fill.binary import rows as binary
-from migration.fill.prepare import prepare
-from migration.verify.run import Verify
 
 
 def run(lab: Lab) -> Part:
-    """The three pieces, one after the other."""
+    """Each piece after the other."""
     part = Part("worth", "What single pieces bring, each with and without in the same run")
-    part.figures += _small_rounds(lab, part.notes) + _woven(lab) + _asking(lab, part.notes)
+    part.figures += _small_rounds(lab, part.notes) + _woven(lab)
     return part
 
 
@@ -124,55 +110,3 @@ def _joined(fields: Sequence[Any], count: int) -> bytes:
         for field in fields
     ]
     return b"".join(chain.from_iterable(zip([head] * count, *pieces, strict=True)))
-
-
-def _asking(lab: Lab, notes: list[str]) -> list[Figure]:
-    with Stage(workers=2, seed=lab.seed) as stage:
-        stage.set_up()
-        pair, applier = make_applier(stage.sqlite_path, stage.postgres_url)
-        prepare(pair, applier.stores, Alembic(), report=lambda line: None)
-        Backfill(applier).run()
-        Verify(applier).run()
-        close_applier(applier)
-        backend = stage.backend().start()
-        with closing(Ledger(stage.ledger_path)) as ledger:
-            signals = Signals(fresh_run(), stage.users, seed=lab.seed)
-            sender = Sender(signals, WEBHOOK_SECRET, ledger, target=backend.port, rate=1.0)
-            sender.rate = max(5.0, SHARE * sender.carries(MEASURE_S))
-            sender.start()
-            try:
-                return _pauses(lab, lambda to: _switch(stage, to), sender.rate, notes)
-            finally:
-                sender.stop()
-
-
-def _pauses(lab: Lab, switch: Callable[[Side], Moved | str], rate: float, notes: list[str]) -> list[Figure]:
-    """The median pause of the switches to PostgreSQL of each repeat."""
-    group = f"asking ten times as often: switches to PostgreSQL at {rate:.0f} deliveries per second"
-    samples = Samples(group, WITHOUT)
-    trips = max(1, lab.sizes.switches // 2)
-    for repeat in range(lab.sizes.repeats):
-        for name in rotated((WITH, WITHOUT), repeat):
-            lab.say(f"worth, asking {name}: repeat {repeat + 1}")
-            changed = _as_it_is() if name == WITH else _instead(turn, _OTHERS_WAIT_S=turn._LOOK_S)
-            pauses: list[float] = []
-            with changed:
-                for to in (Side.POSTGRES, Side.SQLITE) * trips:
-                    outcome = switch(to)
-                    if isinstance(outcome, str):
-                        notes.append(f"a switch to {to} was aborted: {outcome}")
-                        return samples.figures()
-                    if to is Side.POSTGRES:
-                        pauses.append(outcome.pause_ms)
-            samples.add(name, "pause, median", "ms", percentile(pauses, 0.5))
-    return samples.figures()
-
-
-def _switch(stage: Stage, to: Side) -> Moved | str:
-    time.sleep(BETWEEN_S)
-    _, applier = make_applier(stage.sqlite_path, stage.postgres.url(DATABASE))
-    try:
-        outcome = Coordinator(applier, max_pause_ms=MAX_PAUSE_MS).move(to)
-    finally:
-        close_applier(applier)
-    return outcome if isinstance(outcome, Moved) else outcome.reason

@@ -137,7 +137,6 @@ class Coordinator:
             self._begin(control)
             # From here on nobody may wait long for a server that is silent: writers are being held.
             self._postgres.limit_silence(self._budget + ATTEMPT_GRACE_S)
-            self._sqlite.others_wait = True
             self._fence(control)
             return self._finish(to, control, changed, ids)
         except _Abort as abort:
@@ -151,7 +150,6 @@ class Coordinator:
             raise
         finally:
             self._postgres.limit_silence(None)
-            self._sqlite.others_wait = False
 
     def _catch_up(self) -> ChangedKeys:
         """Drain and compare before anybody has to wait, so that little is left to do inside the fence."""

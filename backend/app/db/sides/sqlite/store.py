@@ -32,7 +32,6 @@ class SqliteStore:
         self._busy_timeout_ms = busy_timeout_ms
         self._turn = turn_at(path)
         self._deadline: float | None = None
-        self.others_wait = False  # whether others wait for what is written here
         self.mends = True  # whether `mend_log` may take the write lock
 
     def finish_by(self, until: float | None) -> None:
@@ -78,7 +77,7 @@ class SqliteStore:
         patience = self._busy_timeout_ms
         if self._deadline is not None:
             patience = max(0, min(patience, int((self._deadline - time.monotonic()) * 1000)))
-        self._turn.begin(self.connection, patience, others_wait=self.others_wait)
+        self._turn.begin(self.connection, patience)
         try:
             yield self.connection
             self.connection.execute("COMMIT")

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 _LOOK_S = (0.0005, 0.0015)
-_OTHERS_WAIT_S = (0.00005, 0.00015)  # for a switch: requests are being held until it gets the lock
 _turns: dict[Path, WriteTurn] = {}
 os.register_at_fork(after_in_child=_turns.clear)  # a line's lock may have been taken at the fork
 
@@ -29,12 +28,11 @@ class WriteTurn:
         self._line = threading.Lock()
         self._let_go = threading.Event()
 
-    def begin(self, connection: sqlite3.Connection, timeout_ms: int, *, others_wait: bool = False) -> None:
+    def begin(self, connection: sqlite3.Connection, timeout_ms: int) -> None:
         """Take the write lock (BEGIN IMMEDIATE) when it is this thread's turn.
 
         Args:
             timeout_ms: how long to try.
-            others_wait: ask ten times as often while another process has it.
 
         Raises:
             sqlite3.OperationalError: others held the lock for longer than the timeout.
@@ -44,7 +42,7 @@ class WriteTurn:
         try:
             connection.execute("PRAGMA busy_timeout = 0")
             while not self._try(connection, last=not in_line or time.monotonic() >= deadline):
-                self._let_go.wait(random.uniform(*(_OTHERS_WAIT_S if others_wait else _LOOK_S)))
+                self._let_go.wait(random.uniform(*_LOOK_S))
         finally:
             if in_line:
                 self._line.release()
