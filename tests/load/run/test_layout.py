@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from loadtests.stage.processes import REPO
+from loadtests.stage.processes import REPO, python_env
 
 HOME = REPO / "loadtests"
 ENTRIES = {path.stem for path in HOME.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
@@ -42,3 +44,19 @@ def test_a_module_uses_only_folders_above_its_own(module: Path) -> None:
     order = drawn()
     own = order.index(module.relative_to(HOME).parts[0])
     assert used(module) <= set(order[: own + 1])
+
+
+@pytest.mark.parametrize("module", ["demo", "burst", "load"])
+def test_a_run_does_not_depend_on_the_callers_settings(module: str) -> None:
+    """It makes its own deployment; variables of another one may be anything."""
+    odd = {
+        "ST_ROLE": "king",
+        "ST_WEBHOOK_QUEUE": "many",
+        "ST_DUAL_WRITE": "sometimes",
+        "ST_DATABASE_URL": "x",
+    }
+    told = subprocess.run(
+        [sys.executable, "-m", f"loadtests.{module}", "--help"],
+        env=python_env({}) | odd, capture_output=True, text=True, check=False, cwd=REPO,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
