@@ -30,6 +30,7 @@ HOSTILE = {
     "xmlbinary": "hex",
     "array_nulls": "off",
     "standard_conforming_strings": "off",
+    "quote_all_identifiers": "on",
     "client_encoding": "LATIN1",
 }
 FLOATS = (0.1, 1 / 3, 1e300 / 7, 5e-324, 123456789.123456789)

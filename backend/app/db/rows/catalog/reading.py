@@ -151,8 +151,15 @@ def postgres_columns(
     tables: dict[str, list[tuple[str, str, str, bool, bool, int]]] = {}
     for table, *column in connection.execute(POSTGRES_COLUMNS).fetchall():
         if takes_part(table) and table not in left_out and (table, column[0]) not in without:
-            tables.setdefault(table, []).append(tuple(column))
+            name, base, full, *rest = column
+            tables.setdefault(table, []).append((name, _unquoted(base), _unquoted(full), *rest))
     return tables
+
+
+def _unquoted(kind: str) -> str:
+    """A type of PostgreSQL's own, which `quote_all_identifiers` puts in quotes."""
+    bare = kind.strip('"')
+    return bare if bare in POSTGRES_KINDS else kind
 
 
 _NO_FORM, _NO_KEY = "which has no canonical form", "which cannot be a key"
