@@ -10,8 +10,10 @@ of their commits begins the copy anew; after some beginnings the lock is kept, a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from app.db.common.urls import Side
 from app.db.sides.sqlite.connection import open_sqlite
 from app.db.sides.sqlite.files import to_disk
 from app.db.sides.stores import Stores
+from migration.common.plain import counted
 
 OFF = "off"
 FOLDER = "backups"  # beside the SQLite file, unless ST_SQLITE_BACKUP says another place
@@ -75,7 +78,11 @@ def before(moment: str, file: Path, report: Report) -> Backup | None:
         report(f"no copy of SQLite is taken before {moment}: ST_SQLITE_BACKUP is off")
         return None
     if fresh := _fresh(folder, f"{_stem(file, moment)}-", file.suffix):
-        report(f"the copy of SQLite before {moment} is {fresh}")
+        path, age_s = fresh
+        minutes = counted(int(age_s // 60), "minute")
+        report(
+            f"the copy of SQLite before {moment} is {path}, {minutes} old: what was written since is not in it"
+        )
         return None
     made = take(file, folder, moment)
     report(f"SQLite is copied to {made.path}, {made.bytes / 1e6:.0f} MB in {made.seconds:.1f} s, and checked")
@@ -130,15 +137,21 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
 
 
 def _stem(file: Path, moment: str) -> str:
-    return f"{file.stem}-before-{moment}" if moment in ("prepare", "cutover") else f"{file.stem}-{moment}"
+    """How the names of a file's copies begin: a folder may hold those of other files with the same name."""
+    whose = f"{socket.gethostname()}:{file.resolve()}"
+    mark = hashlib.sha256(whose.encode(errors="surrogateescape")).hexdigest()[:8]
+    before = "before-" if moment in ("prepare", "cutover") else ""
+    return f"{file.stem}-{mark}-{before}{moment}"
 
 
-def _fresh(folder: Path, begins: str, ends: str) -> Path | None:
-    """The newest copy with this name, if it is not old."""
+def _fresh(folder: Path, begins: str, ends: str) -> tuple[Path, float] | None:
+    """The newest copy with this name and its age in seconds, if it is not old."""
     named = [path for path in (folder.iterdir() if folder.is_dir() else ()) if path.name.startswith(begins)]
     times = {path: path.stat().st_mtime for path in named if path.suffix == ends}
     newest = max(times, key=times.__getitem__, default=None)
-    return newest if newest is not None and time.time() - times[newest] < FRESH_S else None
+    if newest is None or (age_s := time.time() - times[newest]) >= FRESH_S:
+        return None
+    return newest, max(0.0, age_s)
 
 
 def _require_room(file: Path, folder: Path) -> None:

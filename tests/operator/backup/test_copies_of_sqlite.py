@@ -28,7 +28,7 @@ def by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(re.sub(r"^t_\w{12}-|-\d{8}T.*Z", "", path.name) for path in folder.glob("*"))
+    return sorted(re.sub(r"^t_\w{12}-[0-9a-f]{8}-|-\d{8}T.*Z", "", path.name) for path in folder.glob("*"))
 
 
 def shop(file: Path, mode: str) -> Path:
@@ -140,6 +140,19 @@ def test_copies_are_taken_before_prepare_and_before_the_first_cutover_only(
     kept = sqlite3.connect(next(by_itself.glob("*before-cutover*")))
     assert kept.execute("SELECT qty FROM alerts WHERE id = 9").fetchone() == (77,)
     kept.close()
+
+
+def test_a_copy_is_not_taken_for_one_of_another_file_with_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ST_SQLITE_BACKUP", str(tmp_path / "kept"))
+    said: list[str] = []
+    files = [tmp_path / name / "app.db" for name in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        assert backup.before("cutover", shop(file, "wal"), said.append) is not None
+    assert backup.before("cutover", files[0], said.append) is None
+    assert "0 minutes old: what was written since is not in it" in said[-1]
 
 
 def test_a_disk_without_room_stops_prepare_before_anything_is_changed(

@@ -85,6 +85,7 @@ class ShimSettings(BaseSettings):
     min_free_mb: Annotated[int, Field(ge=0)] = (
         64  # on each disk that can be seen; below it the gate `space` is closed
     )
+    retention_dir: str = ""  # where the backend keeps archives; its disk is watched with the others
     sqlite_backup: str = ""  # folder for copies of the file; empty: `backups` beside the file; off: none
 
     # Commands at named moments, see app.db.switch.moments; empty: none.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.db.switch.gates import NAMES
+from app.db.switch.state import space
 from tests.operator.sides import ALERTS, Answer, Sides
 
 AtStage = Callable[[str], Sides]
@@ -157,6 +159,19 @@ def test_the_remedy_of_a_closed_gate_opens_it(at_stage: AtStage, name: str) -> N
     case.by_hand(sides, gate)
     (gate,) = [gate for gate in gates(sides.run(*case.after, "--dry-run")) if gate["name"] == name]
     assert gate["ok"], gate
+
+
+def test_the_log_and_the_folder_of_archives_need_room_too(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides = at_stage("verified")
+    monkeypatch.setenv("ST_RETENTION_DIR", str(tmp_path))
+    (gate,) = [gate for gate in gates(sides.run("cutover", "--dry-run")) if gate["name"] == "space"]
+    assert gate["ok"] and f"are free in {tmp_path} (archives)" in gate["detail"]
+    monkeypatch.setattr(space, "ENTRY_BYTES", 1 << 60)
+    sides.sqlite("UPDATE alerts SET qty = 3 WHERE id = 2")
+    (gate,) = [gate for gate in gates(sides.run("cutover", "--dry-run")) if gate["name"] == "space"]
+    assert "are needed" in gate["detail"] and "(archives)" not in gate["detail"]
 
 
 def test_a_disk_without_room_closes_the_gate(at_stage: AtStage, monkeypatch: pytest.MonkeyPatch) -> None:

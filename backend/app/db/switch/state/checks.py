@@ -40,6 +40,9 @@ OWN_MIGRATION = (
 Verdict = tuple[bool, str]
 
 
+_LOG_ENTRIES = "SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM st_change_log"
+
+
 @dataclass(frozen=True)
 class Check:
     """One condition: whether it holds, what was found, what to do if not.
@@ -253,7 +256,10 @@ class Checks:
         )
 
     def _space(self) -> Verdict:
-        found = rooms(self._sqlite.path, self._postgres.connection)
+        on_sqlite = self._arbiter.primary is Side.SQLITE
+        cursor = (self._sqlite if on_sqlite else self._postgres).connection.execute(_LOG_ENTRIES)
+        (entries,) = cursor.fetchone() or (0,)
+        found = rooms(self._sqlite.path, self._postgres.connection, entries)
         short = [room for room in found if not room.enough]
         return not short, "; ".join(map(str, short or found)) or "no disk can be seen from here"
 

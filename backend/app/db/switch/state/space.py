@@ -1,8 +1,9 @@
 """Whether the disks of both sides have room, where this process can see them.
 
 A full disk of the primary refuses writes, and one of the shadow stops apply, so that the log grows on the primary.
-SQLite's folder is always seen. PostgreSQL's data directory is seen where the server is on this host and the role may
-read its settings; elsewhere the operator's monitoring has to watch it.
+SQLite's folder is always seen, and so is a folder of archives that ST_RETENTION_DIR names. PostgreSQL's data directory
+is seen where the server is on this host and the role may read its settings; elsewhere the operator's monitoring has
+to watch it. The change log of the primary counts twice: what it holds may have to be written once more on either side.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import psycopg
 from app.db.common.settings import load_settings
 from app.db.common.urls import Side
 
+ENTRY_BYTES = 100  # of the change log, about
 _HERE = ("127.0.0.1", "::1", "localhost")
 _FOLDER = (
     "SELECT CASE WHEN pg_has_role(current_user, 'pg_read_all_settings', 'USAGE') "
@@ -26,9 +28,9 @@ _FOLDER = (
 
 @dataclass(frozen=True)
 class Room:
-    """The free bytes of one disk, and those that it should have."""
+    """The free bytes of one disk, and those that it should have; `holds` says what is kept there."""
 
-    side: Side
+    holds: str
     folder: Path
     free: int
     needed: int
@@ -39,23 +41,33 @@ class Room:
 
     def __str__(self) -> str:
         least = "" if self.enough else f", {self.needed >> 20} MiB are needed"
-        return f"{self.free >> 20} MiB are free in {self.folder} ({self.side}){least}"
+        return f"{self.free >> 20} MiB are free in {self.folder} ({self.holds}){least}"
 
 
-def rooms(sqlite: Path, postgres: psycopg.Connection[Any]) -> list[Room]:
+def rooms(sqlite: Path, postgres: psycopg.Connection[Any], log_entries: int) -> list[Room]:
     """The disks that can be seen.
+
+    Args:
+        log_entries: of the primary's change log.
 
     Raises:
         ConfigurationError: ST_MIN_FREE_MB cannot be read.
     """
-    needed = load_settings().min_free_mb << 20
-    folders = {Side.SQLITE: sqlite.resolve().parent, Side.POSTGRES: _data_directory(postgres)}
+    settings = load_settings()
+    least = settings.min_free_mb << 20
+    growth = log_entries * ENTRY_BYTES if least else 0  # 0: the gate is off
+    archives = settings.retention_dir.strip()
+    folders = (
+        (str(Side.SQLITE), sqlite.resolve().parent, least + growth),
+        (str(Side.POSTGRES), _data_directory(postgres), least + growth),
+        ("archives", Path(archives) if archives else None, least),
+    )
     found = []
-    for side, folder in folders.items():
+    for holds, folder, needed in folders:
         if folder is None:
             continue
         try:
-            found.append(Room(side, folder, shutil.disk_usage(folder).free, needed))
+            found.append(Room(holds, folder, shutil.disk_usage(folder).free, needed))
         except OSError:
             continue  # not of this host after all, or not to be looked at
     return found
