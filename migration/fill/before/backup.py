@@ -139,7 +139,8 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
 def _stem(file: Path, moment: str) -> str:
     """How the names of a file's copies begin: a folder may hold those of other files with the same name."""
     whose = f"{socket.gethostname()}:{file.resolve()}"
-    mark = hashlib.sha256(whose.encode(errors="surrogateescape")).hexdigest()[:8]
+    digest = hashlib.sha256(whose.encode(errors="surrogateescape")).digest()
+    mark = f"{int.from_bytes(digest) % 10**8:08d}"
     before = "before-" if moment in ("prepare", "cutover") else ""
     return f"{file.stem}-{mark}-{before}{moment}"
 

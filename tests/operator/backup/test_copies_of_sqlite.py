@@ -28,7 +28,7 @@ def by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(re.sub(r"^t_\w{12}-[0-9a-f]{8}-|-\d{8}T.*Z", "", path.name) for path in folder.glob("*"))
+    return sorted(re.sub(r"^t_\w{12}-\d{8}-|-\d{8}T.*Z", "", path.name) for path in folder.glob("*"))
 
 
 def shop(file: Path, mode: str) -> Path:
