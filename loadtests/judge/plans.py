@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 MANY_ROWS = 1_000  # to sort fewer is to sort what was asked for
+_MONTH = re.compile(r"_\d{4}_\d\d")  # in the names of partitions
 RARE = 500  # to look for fewer along another order may take the whole table, whatever the LIMIT
 
 
@@ -34,6 +37,24 @@ def findings(connection: Connection, sent: Sent, large: Collection[str]) -> list
 def walks(plan: dict[str, Any], large: Collection[str], partial: frozenset[str]) -> list[str]:
     """How one of PostgreSQL's plans goes through a large table as a whole; empty if it does not."""
     return list(_found(plan, large, partial, limited=False))
+
+
+def outline(plan: dict[str, Any]) -> str:
+    """The steps of one of PostgreSQL's plans in a line, from the top; equal steps beside each other are counted."""
+    name = plan.get("Index Name") or plan.get("Relation Name")
+    back = " Backward" if plan.get("Scan Direction") == "Backward" else ""
+    step = plan["Node Type"] + back + (f" {_MONTH.sub('', name)}" if name else "")
+    below = Counter(outline(child) for child in plan.get("Plans", ()))
+    if not below:
+        return step
+    told = [text if count == 1 else f"{count} x {text}" for text, count in below.items()]
+    return f"{step} > {told[0]}" if len(told) == 1 else f"{step} > ({'; '.join(told)})"
+
+
+def tables_of(plan: dict[str, Any]) -> set[str]:
+    """The tables that a plan reads or writes."""
+    below = (tables_of(child) for child in plan.get("Plans", ()))
+    return {name for name in [plan.get("Relation Name")] if name}.union(*below)
 
 
 def partial_indexes(connection: Connection) -> frozenset[str]:

@@ -175,7 +175,8 @@ def native_table(figures: Path) -> str:
     unused = ", ".join(f"`{one['index']}`" for one in indexes["unused"])
     held = max(steps, key=lambda step: step["held_ms"])
     lines = [
-        f"`{found['command']}`, {found['date']}: {machine_line(found)}. {found['rows']:,} alerts, orders, events and candles each.",
+        f"`{found['command']}`, {found['date']}: {machine_line(found)}. {found['rows']:,} alerts, orders and events each, "
+        f"{found['candles']:,} candles.",
         "",
         f"- The branch took {number(found['seconds'])} s in {len(steps)} statements. The longest lock that stops writers was held "
         f"{number(held['held_ms'])} ms at most (`{held['statement'][:60]}`).",
@@ -196,8 +197,26 @@ def native_table(figures: Path) -> str:
             f"| {p['what']} | {number(p['plain'])} | {number(p['by_month'])} | {p['unit']} |"
             for p in found["partitions"]
         ),
+        "",
+        *(
+            f"- Plan of {p['what']}: one table `{p['plain_plan']}`, by month `{p['by_month_plan']}`."
+            for p in found["partitions"]
+            if "plain_plan" in p
+        ),
+        "",
+        "| statement on a large table | calls | middle / longest, ms | plan |",
+        "|---|---:|---:|---|",
+        *(
+            f"| `{_cell(hot['statement'][:150])}` | {hot['calls']} | {number(hot['ms'])} / {number(hot['longest_ms'])} "
+            f"| {_cell(hot['plan'])} |"
+            for hot in plans["hot"]
+        ),
     ]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _three(answers: dict[str, float]) -> str:

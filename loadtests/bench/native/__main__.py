@@ -1,6 +1,6 @@
 """`make native-trial`: the native branch on a filled database under webhooks.
 
-    fill -> backend and deliveries -> the branch, statement by statement, with its locks -> downgrade is not part
+    fill -> backend and deliveries -> the branch, statement by statement, with its locks
     -> the backend again, with the plan of every statement -> indexes -> partitions
 
 Exit codes: 0 done, 1 a delivery failed, or a statement went through a large table.
@@ -30,7 +30,7 @@ from app.db.common.settings import ShimSettings
 from app.db.session.runtime import make_runtime
 from app.native import branch
 from loadtests.bench.native import explained, partitions
-from loadtests.bench.native.filling import LARGE, fill
+from loadtests.bench.native.filling import CANDLES, LARGE, fill
 from loadtests.bench.native.steps import Step, watched
 from loadtests.burst.send.plan import POSTGRES, STORED, USERS
 from loadtests.burst.world import Door, World
@@ -105,6 +105,7 @@ def trial(base: Path, server: EmbeddedPostgres, rows: int, *, watched_s: float =
         "date": date.today().isoformat(),
         "machine": machine(server),
         "rows": rows,
+        "candles": rows * CANDLES,
         "fill_s": round(filled, 1),
         "deliveries": answers,
         "seconds": round(ended - began, 2),
@@ -184,7 +185,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make native-trial", description="The native branch under webhooks."
     )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of each large table")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1_000_000,
+        help="alerts, orders and events each; candles: four times as many",
+    )
     parser.add_argument("--seconds", type=float, default=WATCHED_S, help="how long plans are collected")
     parser.add_argument("--json", type=Path, help="write the figures there, instead of on stdout")
     return parser

@@ -10,19 +10,21 @@ import json
 import re
 from collections.abc import Collection
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import psycopg
 from sqlalchemy import create_engine
 
-from loadtests.judge.plans import partial_indexes, walks
+from loadtests.judge.plans import outline, partial_indexes, tables_of, walks
 
 _SETTINGS: Final = (
     "session_preload_libraries = 'auto_explain'",
     "auto_explain.log_min_duration = 0",
     "auto_explain.log_format = 'json'",
 )
-_PLAN: Final = re.compile(r"plan:\n((?:\t.*\n)+)")
+_PLAN: Final = re.compile(r"duration: ([\d.]+) ms  plan:\n((?:\t.*\n)+)")
+_LIST: Final = re.compile(r"SELECT .*? FROM ")
 _SAME: Final = """
 SELECT a.indexrelid::regclass::text, b.indexrelid::regclass::text FROM pg_index a JOIN pg_index b
   ON a.indrelid = b.indrelid AND a.indexrelid <> b.indexrelid
@@ -45,19 +47,37 @@ def explain_from_now_on(connection: psycopg.Connection[Any], database: str) -> N
 
 
 def plans(log: Path, url: str, large: Collection[str]) -> dict[str, Any]:
-    """How many statements were planned, by kind, and those that go through a large table as a whole."""
+    """How many statements were planned, by kind; each one of a large table with its plan, its middle and its longest time.
+
+    `walks`: those that go through a large table as a whole.
+    """
     engine = create_engine(url)
     with engine.connect() as connection:
         partial = partial_indexes(connection)
     engine.dispose()
     kinds: dict[str, list[str]] = {}
-    for block in _PLAN.findall(log.read_text(encoding="utf-8", errors="replace")):
+    plan: dict[str, dict[str, Any]] = {}
+    times: dict[str, list[float]] = {}
+    for ms, block in _PLAN.findall(log.read_text(encoding="utf-8", errors="replace")):
         told = json.loads(block)
         text = " ".join(str(told.get("Query Text", "")).split())
         kinds[text] = sorted({*kinds.get(text, ()), *walks(told["Plan"], large, partial)})
+        if not tables_of(told["Plan"]).isdisjoint(large):
+            plan[text] = told["Plan"]
+            times.setdefault(text, []).append(float(ms))
     return {
         "statements": len(kinds),
         "walks": [{"statement": text[:300], "walks": found} for text, found in kinds.items() if found],
+        "hot": [
+            {
+                "statement": _LIST.sub("SELECT ... FROM ", text, count=1)[:300],
+                "plan": outline(plan[text]),
+                "calls": len(found),
+                "ms": round(median(found), 3),
+                "longest_ms": round(max(found), 1),
+            }
+            for text, found in sorted(times.items(), key=lambda item: (-len(item[1]), item[0]))
+        ],
     }
 
 

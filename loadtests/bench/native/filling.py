@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 LARGE: Final = ("alerts", "orders", "system_events", "candles", "order_jobs", "strategy_deployment_jobs")
+CANDLES: Final = 4  # as many candles as that for each alert
 DAYS: Final = 85  # all of them young enough for retention, save some candles
 # Row i of n lies i/n of the way from DAYS ago to now.
 _AT: Final = f"(now() AT TIME ZONE 'UTC' - interval '{DAYS} days' + {DAYS}.0 * i / {{n}} * interval '1 day')"
@@ -40,11 +41,12 @@ _STATEMENTS: Final = {
 
 
 def fill(connection: psycopg.Connection[Any], rows: int) -> None:
-    """So many alerts, orders, events and candles, and a quarter of that of each kind of job."""
+    """So many alerts, orders and events, four times as many candles, and a quarter of that of each kind of job."""
     connection.execute("SET maintenance_work_mem = '256MB'")
     for table, statement in _STATEMENTS.items():
+        count = rows * CANDLES if table == "candles" else rows
         with connection.transaction():
-            _without_indexes(connection, table, statement.format(at=_AT.format(n=rows), n=rows))
+            _without_indexes(connection, table, statement.format(at=_AT.format(n=count), n=count))
         connection.execute(
             sql.SQL(
                 "SELECT setval(pg_get_serial_sequence({name}, 'id'), (SELECT max(id) FROM {table}))"
