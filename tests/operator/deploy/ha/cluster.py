@@ -1,7 +1,12 @@
-"""Three nodes of Patroni with our patroni.yml, etcd, and HAProxy with our haproxy.cfg; only addresses are adapted."""
+"""Three nodes of Patroni with our patroni.yml, etcd, HAProxy and PgBouncer with our files; only addresses are adapted.
+
+Everything that a leader hears or says goes through its wire, a proxy of its own: others reach its server and its API there, and it
+reaches etcd there. A wire that stands still is a network that is cut: nothing is refused, nothing arrives.
+"""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -33,17 +38,40 @@ class Node:
         self.folder = folder / name
         self.folder.mkdir()
         self.port, self.rest = free_port(), free_port()
+        # Where others find the two, and where this node finds etcd.
+        self.wired_port, self.wired_rest, self.wired_etcd = free_port(), free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.wire: subprocess.Popen[bytes] | None = None
 
-    def configure(self, etcd: int, binaries: Path) -> None:
+    def wires(self, etcd: int) -> str:
+        """The configuration of its wire."""
+        ways = ((self.wired_port, self.port), (self.wired_rest, self.rest), (self.wired_etcd, etcd))
+        text = "defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 24h\n  timeout server 24h\n"
+        for outside, inside in ways:
+            text += f"listen to{inside}\n  bind 127.0.0.1:{outside}\n  server it 127.0.0.1:{inside}\n"
+        return text
+
+    def cut_off(self) -> None:
+        """Nothing reaches the node any more, and nothing that it says arrives."""
+        assert self.wire is not None
+        self.wire.send_signal(signal.SIGSTOP)
+
+    def connected_again(self) -> None:
+        assert self.wire is not None
+        self.wire.send_signal(signal.SIGCONT)
+
+    def configure(self, binaries: Path) -> None:
         """Our file with this node's addresses."""
         config: dict[str, Any] = yaml.safe_load((DEPLOY / "ha" / "patroni.yml").read_text(encoding="utf-8"))
         config["name"] = self.name
-        config["restapi"] = dict.fromkeys(("listen", "connect_address"), f"127.0.0.1:{self.rest}")
-        config["etcd3"]["hosts"] = f"127.0.0.1:{etcd}"
+        config["restapi"] = {
+            "listen": f"127.0.0.1:{self.rest}",
+            "connect_address": f"127.0.0.1:{self.wired_rest}",
+        }
+        config["etcd3"]["hosts"] = f"127.0.0.1:{self.wired_etcd}"
         config["postgresql"] |= {
             "listen": f"127.0.0.1:{self.port}",
-            "connect_address": f"127.0.0.1:{self.port}",
+            "connect_address": f"127.0.0.1:{self.wired_port}",
             "data_dir": str(self.folder / "data"),
             "bin_dir": str(binaries),
             "pgpass": str(self.folder / "pgpass"),
@@ -102,13 +130,13 @@ class Node:
 
 
 class Cluster:
-    """The whole of it; `port` is HAProxy's way to the leader."""
+    """The whole of it. `port` is HAProxy's way to the leader, `pooled` is PgBouncer's, which goes through HAProxy."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="st-ha-"))
         self.folder.chmod(0o755)
         self.nodes = [Node(name, self.folder) for name in NAMES]
-        self.etcd, self.port = free_port(), free_port()
+        self.etcd, self.port, self.replicas, self.pooled = (free_port() for _ in range(4))
         self._stack = ExitStack()
 
     def __enter__(self) -> Cluster:
@@ -117,12 +145,14 @@ class Cluster:
             self._start_etcd()
             binaries = copied_wheel(self.folder / "wheel")
             for node in self.nodes:
-                node.configure(self.etcd, binaries)
+                node.configure(binaries)
                 if (user := user_for_servers()) is not None:
                     for path in (node.folder, *node.folder.iterdir()):
                         shutil.chown(path, user)
                 self._stack.callback(node.stop)
+                node.wire = self._haproxy(node.wires(self.etcd), f"wire-{node.name}")
             self._start_haproxy()
+            self._start_pgbouncer()
             self.nodes[0].start()
             wait_until(lambda: self.leader() is self.nodes[0], seconds=90)
             for node in self.nodes[1:]:
@@ -136,11 +166,12 @@ class Cluster:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def url(self, database: str = "postgres") -> str:
-        """The leader, through HAProxy."""
+    def url(self, database: str = "postgres", *, pooled: bool = False) -> str:
+        """The leader, through HAProxy, and through PgBouncer before that."""
         from sqlalchemy import URL
 
-        made = URL.create("postgresql+psycopg", "postgres", PASSWORD, "127.0.0.1", self.port, database)
+        port = self.pooled if pooled else self.port
+        made = URL.create("postgresql+psycopg", "postgres", PASSWORD, "127.0.0.1", port, database)
         return made.render_as_string(hide_password=False)
 
     def leader(self) -> Node | None:
@@ -187,25 +218,46 @@ class Cluster:
         self._run([program, *(word for option in command.items() for word in option)], "etcd.log")
 
     def _start_haproxy(self) -> None:
-        program = find("haproxy")
-        assert program is not None
         text = (DEPLOY / "ha" / "haproxy.cfg").read_text(encoding="utf-8")
         text = text.replace("bind *:5432", f"bind 127.0.0.1:{self.port}")
-        text = text.replace("bind *:5433", f"bind 127.0.0.1:{free_port()}")
+        text = text.replace("bind *:5433", f"bind 127.0.0.1:{self.replicas}")
         for node in self.nodes:
-            address = f"{node.name} 127.0.0.1:{node.port} check port {node.rest}"
+            address = f"{node.name} 127.0.0.1:{node.wired_port} check port {node.wired_rest}"
             text, count = re.subn(rf"{node.name} {node.name}:5432 check port 8008", address, text)
             assert count == 2
-        config = self.folder / "haproxy.cfg"
-        config.write_text(text, encoding="utf-8")
-        self._run([program, "-db", "-f", str(config)], "haproxy.log")
+        self._haproxy(text, "haproxy")
 
-    def _run(self, command: list[str], log: str) -> None:
+    def _haproxy(self, text: str, name: str) -> subprocess.Popen[bytes]:
+        program = find("haproxy")
+        assert program is not None
+        config = self.folder / f"{name}.cfg"
+        config.write_text(text, encoding="utf-8")
+        return self._run([program, "-db", "-f", str(config)], f"{name}.log")
+
+    def _start_pgbouncer(self) -> None:
+        program = find("pgbouncer")
+        assert program is not None
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(DEPLOY / "ha" / "pgbouncer.ini")
+        for name, ours in (("sigma", self.port), ("sigma_replica", self.replicas)):
+            config["databases"][name] = re.sub(r"port=\d+", f"port={ours}", config["databases"][name])
+        config["databases"]["pair"] = f"host=127.0.0.1 port={self.port} dbname=pair"
+        users = self.folder / "userlist.txt"
+        users.write_text('"postgres" "{}"\n'.format(PASSWORD.replace('"', '""')), encoding="utf-8")
+        local = {"listen_addr": "127.0.0.1", "listen_port": str(self.pooled), "auth_file": str(users)}
+        config["pgbouncer"].update(local | {"unix_socket_dir": ""})
+        path = self.folder / "pgbouncer.ini"
+        with path.open("w", encoding="utf-8") as file:
+            config.write(file)
+        self._run([program, str(path)], "pgbouncer.log", user=user_for_servers())
+
+    def _run(self, command: list[str], log: str, user: str | None = None) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+            process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, user=user)
 
         def end() -> None:
             process.kill()
             process.wait()
 
         self._stack.callback(end)
+        return process

@@ -1,4 +1,4 @@
-"""The leader dies, freezes, and hands over, under webhooks: nothing acknowledged is lost, and the backend goes on.
+"""The leader dies, freezes, is cut off, and hands over, under webhooks: nothing acknowledged is lost, and the backend goes on.
 
 Minutes of both cores, and programs that only some machines have: it runs with `-m long`. Deliveries that were
 not answered 201 are sent again, as TradingView does.
@@ -34,7 +34,7 @@ from tests.support.pairs import connect, wait_until
 pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(900),
-    *(pytest.mark.needs_program(name) for name in ("patroni", "etcd", "haproxy")),
+    *(pytest.mark.needs_program(name) for name in ("patroni", "etcd", "haproxy", "pgbouncer")),
 ]
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -53,11 +53,12 @@ def cluster() -> Iterator[Cluster]:
 
 
 @contextmanager
-def serving(cluster: Cluster, folder: Path) -> Iterator[int]:
-    """The web role on the cluster; yields its port."""
+def serving(cluster: Cluster, folder: Path, *, pooled: bool) -> Iterator[int]:
+    """The web role on the cluster, through PgBouncer or not; yields its port."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ST_")} | {
-        "ST_DATABASE_URL": cluster.url("sigma"),
+        "ST_DATABASE_URL": cluster.url("sigma", pooled=pooled),
+        "ST_PG_POOLER": "transaction" if pooled else "none",
         "ST_ENVIRONMENT": "prod",
         "ST_CRYPTO_KEY": "key-of-a-test",
         "ST_ADMIN_PASSWORD": "password-of-a-test",
@@ -163,6 +164,22 @@ def _leader_freezes(cluster: Cluster) -> Callable[[], None]:
     return lambda: leader.signal(signal.SIGCONT)
 
 
+def _leader_is_cut_off(cluster: Cluster) -> Callable[[], None]:
+    leader = cluster.leader()
+    assert leader is not None
+    leader.cut_off()
+    began = time.monotonic()
+
+    def led_by_another() -> bool:
+        return any(node.says().get("role") == "primary" for node in cluster.nodes if node is not leader)
+
+    # It is asked directly, past its wire. Nobody else may lead before it has stepped down.
+    wait_until(lambda: leader.says().get("role") == "replica" or led_by_another(), seconds=120)
+    assert not led_by_another(), "two nodes led at the same time"
+    print(f"the leader that was cut off stepped down after {time.monotonic() - began:.1f} s")
+    return leader.connected_again
+
+
 def _leader_hands_over(cluster: Cluster) -> Callable[[], None]:
     cluster.switchover()
     return lambda: None
@@ -175,14 +192,23 @@ def _synchronous_standby_dies(cluster: Cluster) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    "happens",
-    [_leader_hands_over, _leader_dies, _synchronous_standby_dies, _leader_freezes],
-    ids=lambda happens: happens.__name__.strip("_"),
+    ("happens", "pooled"),
+    [
+        (_leader_hands_over, True),
+        (_leader_dies, True),
+        (_leader_dies, False),
+        (_synchronous_standby_dies, True),
+        (_leader_freezes, True),
+        (_leader_is_cut_off, True),
+        (_leader_is_cut_off, False),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else ("pgbouncer" if value else "haproxy"),
 )
 def test_nothing_acknowledged_is_lost(
-    happens: Callable[[Cluster], Callable[[], None]], cluster: Cluster, tmp_path: Path
+    happens: Callable[[Cluster], Callable[[], None]], pooled: bool, cluster: Cluster, tmp_path: Path
 ) -> None:
-    with serving(cluster, tmp_path) as port, Deliveries(port, happens.__name__) as deliveries:
+    name = f"{happens.__name__}{pooled}"
+    with serving(cluster, tmp_path, pooled=pooled) as port, Deliveries(port, name) as deliveries:
         come_back = happens(cluster)
         deliveries.wait_for_more()
         come_back()
@@ -193,7 +219,7 @@ def test_nothing_acknowledged_is_lost(
         stored = connection.execute(
             "SELECT raw_payload::json ->> 'order_id', o.id FROM orders o JOIN alerts a ON a.id = o.alert_id"
             " WHERE raw_payload::json ->> 'order_id' LIKE %s",
-            (f"{happens.__name__}-%",),
+            (f"{name}-%",),
         ).fetchall()
     assert len(stored) == len(dict(stored))
     assert {order: dict(stored).get(order) for order in deliveries.acknowledged} == deliveries.acknowledged
