@@ -6,7 +6,11 @@
 
 No clock of another machine counts, and an idle primary makes a replica no older. The replica is not used when it does not
 answer, replays too late, belongs to another cluster or timeline, or has been promoted; and when the primary does not
-answer, because then nobody can tell. A listing reads the primary then, as without this setting.
+answer, because then nobody can tell. A listing reads the primary then, as without this setting. A statement that the
+replica ends (a conflict with what it replays, its own end) is repeated on the primary, which the request does not notice.
+
+The looks have connections of their own: listings that fill a pool make a replica no older. A full pool is no loss of the replica
+either; the listing reads the primary.
 """
 
 from __future__ import annotations
@@ -17,20 +21,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, TextClause, make_url, text
+from sqlalchemy import URL, Connection, Engine, TextClause, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.metrics import AGE, READS
 from app.db.common.errors import SwitchError, first_line
 from app.db.common.settings import shim_settings
-from app.db.session.engines import make_engine
+from app.db.session.engines import is_unavailable, make_engine
 
 logger = logging.getLogger(__name__)
 LOOKS_PER_LIMIT: Final = 4
+FULL_AFTER_S: Final = 0.2  # a listing waits so long for the replica's pool, and reads the primary then
 # The control file names cluster and timeline. After a failover a replica agrees once it has finished a restart point.
 _IDENTITY: Final = (
     "(SELECT system_identifier FROM pg_control_system())::text || '/' || "
@@ -42,6 +48,47 @@ _WRITTEN: Final = text(
 _REPLAYED: Final = text(f"SELECT {_IDENTITY}, pg_last_wal_replay_lsn() - '0/0' WHERE pg_is_in_recovery()")
 
 
+class OnReplica(Session):
+    """A session that only reads, on the replica; what the replica cannot finish is read from the primary.
+
+    Whether the replica is lost is seen when the next listing takes a connection.
+
+    Args:
+        instead: the request's own session.
+    """
+
+    def __init__(self, engine: Engine, instead: Session) -> None:
+        super().__init__(engine, autoflush=False, expire_on_commit=False)
+        self._instead = instead
+        self._has_ended = False
+
+    def execute(self, *args: Any, **more: Any) -> Any:
+        """As `Session.execute`."""
+        return self._read(super().execute, self._instead.execute, *args, **more)
+
+    def scalars(self, *args: Any, **more: Any) -> Any:
+        """As `Session.scalars`."""
+        return self._read(super().scalars, self._instead.scalars, *args, **more)
+
+    def scalar(self, *args: Any, **more: Any) -> Any:
+        """As `Session.scalar`."""
+        return self._read(super().scalar, self._instead.scalar, *args, **more)
+
+    def _read(self, here: Callable[..., Any], there: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        if not self._has_ended:
+            try:
+                return here(*args, **more)
+            except SQLAlchemyError as error:
+                if not is_unavailable(error):
+                    raise
+                self._has_ended = True
+                self.expunge_all()  # what was read stays as it was read
+                self.rollback()
+                READS.labels("primary").inc()
+                logger.info("the replica ended a listing, which reads the primary: %s", first_line(error))
+        return there(*args, **more)
+
+
 class Replica:
     """A replica of PostgreSQL, and how old it is.
 
@@ -51,7 +98,11 @@ class Replica:
     """
 
     def __init__(self, url: str, limit_s: float, primary: Callable[[], Session]) -> None:
-        self._engine = make_engine(make_url(url), shim_settings())
+        settings = shim_settings()
+        self._engine = make_engine(make_url(url), settings, pool_timeout_s=FULL_AFTER_S)
+        self._looking = settings.model_copy(update={"pg_pool_size": 1})
+        self._looks: dict[URL, Engine] = {}
+        self._url = make_url(url)
         self._limit_s = limit_s
         self._primary = primary
         self._written: deque[tuple[float, str, int]] = deque()
@@ -69,7 +120,8 @@ class Replica:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(10)
-        self._engine.dispose()
+        for engine in (self._engine, *self._looks.values()):
+            engine.dispose()
 
     @property
     def staleness_s(self) -> float:
@@ -77,19 +129,20 @@ class Replica:
         return time.monotonic() - self._as_of
 
     @contextmanager
-    def session(self) -> Iterator[Session | None]:
-        """A session that only reads, on the replica; None when it may not be used."""
+    def session(self, instead: Session) -> Iterator[Session]:
+        """A session that only reads: on the replica while that may be used, else `instead`, the one on the primary."""
         if self.staleness_s > self._limit_s:
             READS.labels("primary").inc()
-            yield None
+            yield instead
             return
-        with Session(self._engine, autoflush=False, expire_on_commit=False) as db:
+        with OnReplica(self._engine, instead) as db:
             try:
                 db.connection()
             except SQLAlchemyError as error:
-                self._lose(first_line(error))
+                if not isinstance(error, PoolTimeout):  # a full pool says nothing about the replica
+                    self._lose(first_line(error))
                 READS.labels("primary").inc()
-                yield None
+                yield instead
                 return
             READS.labels("replica").inc()
             yield db
@@ -104,8 +157,7 @@ class Replica:
         written = self._written_now()
         if written is not None:
             self._written.append((at, *written))
-        with self._engine.connect() as connection:
-            replayed = _asked(connection, _REPLAYED)
+        replayed = self._asked(self._url, _REPLAYED)
         if written is None or replayed is None or written[0] != replayed[0]:
             self._written.clear()
             self._lose("it is no replica of the primary, on the same timeline")
@@ -120,9 +172,15 @@ class Replica:
     def _written_now(self) -> tuple[str, int] | None:
         with self._primary() as db:
             bind = db.get_bind()
-            if not isinstance(bind, Engine) or bind.dialect.name != "postgresql":
-                return None
-            return _asked(db.connection(), _WRITTEN)
+        if not isinstance(bind, Engine) or bind.dialect.name != "postgresql":
+            return None
+        return self._asked(bind.url, _WRITTEN)
+
+    def _asked(self, url: URL, query: TextClause) -> tuple[str, int] | None:
+        if url not in self._looks:
+            self._looks[url] = make_engine(url, self._looking)
+        with self._looks[url].connect() as connection:
+            return _asked(connection, query)
 
     def _run(self) -> None:
         while not self._stop.wait(self._limit_s / LOOKS_PER_LIMIT):

@@ -65,10 +65,10 @@ async def listing_session(request: Request, db: Db) -> AsyncIterator[Session]:
     if replica is None:
         yield db
         return
-    session = replica.session()
+    session = replica.session(db)
     found = await to_thread.run_sync(session.__enter__)
     try:
-        yield found or db
+        yield found
     finally:
         await to_thread.run_sync(session.__exit__, *sys.exc_info(), limiter=CapacityLimiter(1))
 

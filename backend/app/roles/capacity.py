@@ -18,7 +18,9 @@ from app.db.session.runtime import Runtime
 
 # Connections that a process of each role keeps ready; as many again under load.
 POOL_SIZES: Final = {Role.ALL: 20, Role.WEB: 20, Role.WORKER: 5, Role.SCHEDULER: 3}
-EXTRA: Final = 1  # apply while there is a shadow, or the scheduler's lock
+EXTRA: Final = (
+    1  # apply while there is a shadow, the scheduler's lock, or the look at how far a replica is behind
+)
 
 _AVAILABLE: Final = """
 SELECT least(

@@ -6,11 +6,12 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -129,10 +130,50 @@ def test_a_replica_of_something_else_is_not_read(
         replica = Replica(scene.standby.url("sigma"), FOR_EVER, sessionmaker(engine))
         replica.look()
         assert replica.staleness_s == float("inf")
-        with replica.session() as found:
-            assert found is None
+        with sessionmaker(engine)() as own, replica.session(own) as found:
+            assert found is own
         replica.stop()
         engine.dispose()
+
+
+def test_what_the_replica_ends_is_read_from_the_primary(scene: Scene) -> None:
+    """A lock that is replayed ends the listing there, in the middle of its request."""
+    scene.write("kept")
+    scene.look_until_known()
+    with connect(scene.standby.url()) as connection:
+        connection.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
+        connection.execute("SELECT pg_reload_conf()")
+    count, slow = (
+        "SELECT count(*) FROM system_events",
+        "SELECT count(*) + 0 * pg_sleep(:s) FROM system_events",
+    )
+    with scene.sessions() as own, scene.replica.session(own) as found:
+        assert found is not own
+        assert found.scalar(text(count)) == 1
+        with connect(scene.primary.url("sigma")) as connection:
+            connection.execute("BEGIN; LOCK TABLE system_events; COMMIT")
+        seen = "SELECT count(*) FROM pg_stat_database_conflicts WHERE confl_lock > 0"
+        with connect(scene.standby.url()) as connection:
+            wait_until(lambda: connection.execute(seen.encode()).fetchone() != (0,), seconds=60)
+        assert found.scalar(text(count)) == 1
+        assert found.scalar(text("SELECT pg_is_in_recovery()")) is False
+    assert scene.replica.staleness_s < FOR_EVER  # the replica goes on
+    with scene.sessions() as own:
+        own.execute(text("DELETE FROM system_events"))
+        own.commit()
+
+
+def test_a_full_pool_is_no_lost_replica(scene: Scene) -> None:
+    """Listings that hold every connection let others read the primary, and the looks go on."""
+    scene.look_until_known()
+    with ExitStack() as held, scene.sessions() as own:
+        for _ in range(2 * ShimSettings().pg_pool_size):
+            assert held.enter_context(scene.replica.session(own)) is not own
+        assert held.enter_context(scene.replica.session(own)) is own
+        scene.look_until_known()
+        assert scene.replica.staleness_s < FOR_EVER
+    with scene.sessions() as own, scene.replica.session(own) as found:
+        assert found is not own
 
 
 def test_listings_read_a_replica_that_is_young_enough_and_nothing_else(scene: Scene) -> None:

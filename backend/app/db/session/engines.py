@@ -78,8 +78,13 @@ def _poolclass(url: URL) -> type[Pool]:
     return PoolInTime if usual is QueuePool else usual
 
 
-def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engine:
-    """An engine for one side, with everything above in place."""
+def make_engine(
+    url: URL, settings: ShimSettings, *, echo: bool = False, pool_timeout_s: float = 30.0
+) -> Engine:
+    """An engine for one side, with everything above in place.
+
+    `pool_timeout_s`: the longest wait for one of PostgreSQL's pooled connections.
+    """
     if side_of(url) is Side.SQLITE:
         engine = create_engine(
             url,
@@ -98,6 +103,7 @@ def make_engine(url: URL, settings: ShimSettings, *, echo: bool = False) -> Engi
             pool_pre_ping=True,
             pool_size=settings.pg_pool_size,
             max_overflow=settings.pg_pool_size,
+            pool_timeout=pool_timeout_s,
             pool_recycle=1800,
             connect_args=_postgres_arguments(url, settings),
         )
