@@ -91,8 +91,9 @@ class Execution:
             order.error_message = "; ".join(filter(None, (order.error_message, result.reason)))
 
     def _reject(self, order: Order, reason: str) -> None:
-        order.status = "REJECTED_RISK"
-        order.error_message = reason
+        if not move(self.db, order, order.status, "REJECTED_RISK", utc_now(), error_message=reason):
+            self.db.rollback()
+            raise HTTPException(400, NOT_WAITING)
         details = {"order_id": order.id, "reason": reason}
         self._add_event("WARNING", "risk", "Order rejected by risk engine", details)
         self.db.commit()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.core.time_utils import utc_now
 from app.models import Order
 from app.services.brokers.clients import BrokerClient
 from app.services.orders.paper import last_price_of
+from app.services.orders.sending.asked import move
 from app.services.shared.system_events import add_system_event
 
 
@@ -20,14 +22,17 @@ def fill_reached_orders(db: Session, client: BrokerClient) -> int:
     orders = db.scalars(waiting).all()
     db.commit()
     prices = {order.id: last_price_of(client, order) for order in orders}
-    filled = [order for order in orders if _is_reached(order, prices[order.id])]
-    for order in filled:
-        order.status = "EXECUTED"
-        order.price = prices[order.id]
+    filled = 0
+    for order in orders:
+        if not _is_reached(order, prices[order.id]):
+            continue
+        if not move(db, order, "SENT", "EXECUTED", utc_now(), price=prices[order.id]):
+            continue  # somebody else has filled or cancelled it
+        filled += 1
         details = {"order_id": order.id, "symbol": order.symbol, "side": order.side, "qty": order.qty}
         add_system_event(db, level="INFO", category="paper", message="Paper order executed", details=details)
     db.commit()
-    return len(filled)
+    return filled
 
 
 def _is_reached(order: Order, last_price: float | None) -> bool:

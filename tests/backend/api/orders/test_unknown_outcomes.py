@@ -18,6 +18,7 @@ from app.core.config import Settings
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.models import Order, SystemEvent, User
 from app.services.brokers.clients import BrokerError, OutcomeUnknown, idempotency_key
+from app.services.brokers.outside import OUTSIDE
 from app.services.orders.execution import execute_stored_order
 from app.services.orders.queue import check_requeue
 from app.services.orders.sending import asked
@@ -126,6 +127,29 @@ def test_a_call_without_an_answer_is_told_as_such(
     assert len(broker.placed) == 1
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_of_two_that_simulate_an_order_one_does(
+    settings: Settings, session_factory: Callable[[], Session], db: Session, order: Order,
+    monkeypatch: pytest.MonkeyPatch, is_open: bool,
+) -> None:  # fmt: skip
+    """The second one comes after the first one has seen that the order waits."""
+    order.execution_target = "PAPER"
+    db.commit()
+
+    def ask_slowly() -> bool:
+        monkeypatch.setattr(OUTSIDE, "market_is_open", lambda: is_open)
+        db.commit()
+        with session_factory() as other, suppress(asked.HTTPException):
+            execute_stored_order(other, settings, order.id, None)
+        return is_open
+
+    monkeypatch.setattr(OUTSIDE, "market_is_open", ask_slowly)
+    with pytest.raises(asked.HTTPException, match=asked.NOT_WAITING):
+        execute_stored_order(db, settings, order.id, None)
+    assert _row(db)[0] == ("SENT" if is_open else "FAILED")
+    assert len(db.scalars(select(SystemEvent.message)).all()) == 1
+
+
 @pytest.mark.parametrize("fallback", [True, False])
 def test_an_alert_without_the_brokers_answer_is_accepted(
     client: TestClient, db: Session, settings: Settings, broker: FakeBroker, fallback: bool
@@ -146,6 +170,26 @@ def test_the_order_is_found_at_the_broker(
     assert settle_unknown(db, settings) == {in_doubt.id: Found.PLACED}
     assert (_row(db), len(broker.placed)) == (("SENT", "AUTO", "B1"), 1)
     assert settle_unknown(db, settings) == {}
+    assert db.scalars(select(SystemEvent.message)).all() == ["Order sent to zerodha"]
+
+
+def test_of_two_that_settle_an_order_one_does(
+    db: Session, settings: Settings, session_factory: Callable[[], Session], in_doubt: Order,
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The second one asks while the first one's answer is on its way."""
+    ask, found = broker.find_order, list[Found]()
+
+    def ask_slowly(key: str) -> str | None:
+        monkeypatch.setattr(broker, "find_order", ask)
+        with session_factory() as other:
+            found.extend(settle_unknown(other, settings).values())
+        return ask(key)
+
+    monkeypatch.setattr(broker, "find_order", ask_slowly)
+    found.extend(settle_unknown(db, settings).values())
+    assert found == [Found.PLACED, Found.MOVED]
+    assert _row(db) == ("SENT", "AUTO", "B1")
     assert db.scalars(select(SystemEvent.message)).all() == ["Order sent to zerodha"]
 
 

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fastapi import HTTPException
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, or_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -105,8 +105,11 @@ def move(
 
 def store_placed(
     db: Session, order: Order, broker_order_id: str, account_id: str | None, correlation_id: str | None
-) -> None:
-    """Write what the broker has answered, whatever the order says by now; commits."""
+) -> bool:
+    """Write what the broker has answered, whatever the order says by now; commits.
+
+    False, and nothing is written, if the order has this id already: somebody else has stored it, with its event.
+    """
     values = {
         "status": "SENT",
         "broker_order_id": broker_order_id,
@@ -115,7 +118,12 @@ def store_placed(
         "error_message": None,
         "updated_at": utc_now(),
     }
-    _write(db, order, values)
+    new = or_(Order.broker_order_id.is_(None), Order.broker_order_id != broker_order_id)
+    if not _write(db, order, values, new):
+        db.rollback()
+        db.refresh(order)
+        db.commit()
+        return False
     details = {
         "order_id": order.id, "broker_name": order.broker_name, "broker_order_id": broker_order_id,
         "symbol": order.symbol, "side": order.side, "qty": order.qty,
@@ -125,6 +133,7 @@ def store_placed(
         correlation_id=correlation_id, details=details,
     )  # fmt: skip
     db.commit()
+    return True
 
 
 def _write(db: Session, order: Order, values: dict[str, Any], *expected: ColumnElement[bool]) -> bool:

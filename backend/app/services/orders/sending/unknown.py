@@ -74,8 +74,8 @@ def settle(db: Session, settings: Settings, order: Order) -> Found:
     found = _ask(db, settings, order)
     name, key = shown_name(order.broker_name), idempotency_key(order)
     if isinstance(found, tuple):
-        store_placed(db, order, *found, correlation_id=None)
-        return Found.PLACED
+        stored = store_placed(db, order, *found, correlation_id=None)
+        return Found.PLACED if stored else Found.MOVED
     if found is Found.SILENT and utc_now() - asked_at < GIVE_UP_AFTER:
         return found
     message = (MISSING if found is Found.MISSING else UNKNOWN).format(name=name, key=key)
