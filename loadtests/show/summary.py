@@ -13,6 +13,8 @@ from loadtests.judge.outcome import Outcome, Switch
 from loadtests.judge.watch import Watch
 from loadtests.show.tables import NOTHING, committed, machine_line, number
 
+SHOWN = 150  # characters of a statement in a table of plans
+
 
 def figures(outcome: Outcome, watch: Watch, *, database: str, kills: int, seconds: float) -> dict[str, Any]:
     """Everything that was measured.
@@ -184,7 +186,7 @@ def native_table(figures: Path) -> str:
         f"- {sent['sent']} deliveries, {sent['failed']} failed; answers p50 / p99 / longest, ms: before {_three(sent['before'])}, "
         f"during {_three(sent['during'])}.",
         f"- Plans of {plans['statements']} statements: {len(plans['walks'])} go through a large table. "
-        f"Indexes that repeat another: {len(indexes['repeats'])}.",
+        f"Indexes that repeat another: {', '.join(f'`{one[0]}`' for one in indexes['repeats']) or 'none'}.",
         f"- Indexes of large tables that nothing used meanwhile: {unused or 'none'}.",
         "",
         "| longest statements | ms | stops writers, ms |",
@@ -207,12 +209,20 @@ def native_table(figures: Path) -> str:
         "| statement on a large table | calls | middle / longest, ms | plan |",
         "|---|---:|---:|---|",
         *(
-            f"| `{_cell(hot['statement'][:150])}` | {hot['calls']} | {number(hot['ms'])} / {number(hot['longest_ms'])} "
+            f"| `{_cell(hot['statement'][:SHOWN])}` | {hot['calls']} | {number(hot['ms'])} / {number(hot['longest_ms'])} "
             f"| {_cell(hot['plan'])} |"
-            for hot in plans["hot"]
+            for hot in _by_beginning(plans["hot"])
         ),
     ]
     return "\n".join(lines)
+
+
+def _by_beginning(hot: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One of the statements that are shown alike, the one that was sent most often; the figures have all of them."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in hot:
+        found.setdefault(one["statement"][:SHOWN], one)
+    return list(found.values())
 
 
 def _cell(text: str) -> str:
