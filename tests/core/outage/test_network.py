@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import make_url, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.db.common.errors import ShadowUnavailable, SwitchError
 from app.db.common.failpoints import Failpoint, arm
@@ -21,9 +23,11 @@ from app.db.common.settings import load_settings
 from app.db.common.urls import Side
 from app.db.session import engines
 from app.db.session.replicator import follower as replicator
+from app.db.sides.postgres import forms
 from app.db.sides.postgres.store import PostgresStore
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.recover import Recovered
+from loadtests.stage.embedded import EmbeddedPostgres
 from migration.fill.backfill import Backfill
 from tests.core.outage.proxy import Mode, Proxy
 from tests.core.outage.through_proxy import Through, names, settled, write
@@ -265,3 +269,41 @@ def test_a_host_that_is_gone_is_noticed_by_the_kernel(replicating: TestPair, bac
     finally:
         raw.close()
         store.close()
+
+
+def test_the_server_is_not_asked_for_each_transaction_and_an_ended_connection_is_noticed(
+    postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check before use looks at the socket."""
+    asked: list[object] = []
+    ask = PGDialect_psycopg.do_ping
+    monkeypatch.setattr(
+        PGDialect_psycopg, "do_ping", lambda dialect, raw: asked.append(raw) or ask(dialect, raw)
+    )
+    engine = engines.make_engine(make_url(postgres_server.url()), load_settings())
+
+    def backend() -> int:
+        with engine.connect() as connection:
+            return int(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+    try:
+        first = backend()
+        assert {backend() for _ in range(5)} == {first}
+        assert len(asked) == 1
+        with psycopg.connect(postgres_server.dsn(), autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", (first,))
+        assert backend() != first
+    finally:
+        engine.dispose()
+
+
+def test_what_a_pooler_refuses_at_the_beginning_has_a_name_that_is_answered(
+    postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's own error would be a 500; while nobody leads, a pooler refuses each transaction there."""
+    monkeypatch.setenv("ST_PG_POOLER", "transaction")
+    monkeypatch.setattr(forms, "SET_LOCAL", "SELECT pg_terminate_backend(pg_backend_pid())")
+    engine = engines.make_engine(make_url(postgres_server.url()), load_settings())
+    with engine.connect() as connection, pytest.raises(OperationalError):
+        connection.execute(text("SELECT 1"))
+    engine.dispose()

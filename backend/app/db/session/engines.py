@@ -6,7 +6,8 @@ savepoint commits), and a transaction that reads before it writes can no longer 
 another writer came between.
 
 PostgreSQL: values in one form (`forms`), limits on every kind of waiting, connections checked before use. (What a value
-means there is the column types' affair, see `ddl` and `binding`.)
+means there is the column types' affair, see `ddl` and `binding`.) The check looks at the socket, which tells of a server that has ended
+or has closed the connection; only once in some seconds it asks the server, which would be a round trip for each transaction.
 
 Inside a request no wait outlasts what `deadline` leaves: for a pooled connection, for the lock of a row, a
 table or the file, for an answer. What was not to be had in time is an `OperationalError` or `TimeoutError`.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,6 +38,7 @@ from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.postgres.connection import KEEPALIVE, BoundedConnection
 from app.db.sides.postgres.forms import begin_with_forms, connect_with_forms, is_pooled, settle_session
 
+ASK_EVERY_S = 5.0
 SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
 
 _READS = re.compile(
@@ -107,11 +110,14 @@ def make_engine(
             pool_recycle=1800,
             connect_args=_postgres_arguments(url, settings),
         )
+        _ask_seldom(engine.dialect)
         event.listen(engine, "do_connect", _connect_patiently)
         event.listen(engine, "connect", lambda raw, record: setattr(raw, "serves", settings))
         event.listen(engine, "connect", lambda raw, record: settle_session(raw, settings))
         if is_pooled(settings):
-            event.listen(engine, "begin", lambda connection: _begin_with_forms(connection, settings))
+            # Not an event: what breaks in a dialect's own step has SQLAlchemy's name, and a pooler may refuse here.
+            dialect: Any = engine.dialect
+            dialect.do_begin = lambda raw: begin_with_forms(raw.dbapi_connection, settings)
         if settings.pg_statement_timeout_ms:
             patience = settings.pg_statement_timeout_ms / 1000 + SILENCE_S
             event.listen(engine, "connect", lambda raw, record: setattr(raw, "patience", patience))
@@ -136,8 +142,19 @@ def _postgres_arguments(url: URL, settings: ShimSettings) -> dict[str, Any]:
     return connect_with_forms(arguments, settings, "" if "options" in url.query else limits)
 
 
-def _begin_with_forms(connection: Connection, settings: ShimSettings) -> None:
-    begin_with_forms(connection.connection.dbapi_connection, settings)
+def _ask_seldom(dialect: Any) -> None:
+    """Let the check before use ask the server only when the socket has something, or after some seconds."""
+    ask: Callable[[BoundedConnection], bool] = dialect.do_ping
+
+    def is_there(connection: BoundedConnection) -> bool:
+        now = time.monotonic()
+        if now - connection.asked_at < ASK_EVERY_S and connection.is_silent():
+            return True
+        answered = ask(connection)
+        connection.asked_at = now
+        return answered
+
+    dialect.do_ping = is_there
 
 
 def _connect_patiently(dialect: Any, record: Any, arguments: Any, options: Any) -> BoundedConnection:

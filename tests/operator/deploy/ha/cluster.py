@@ -68,7 +68,8 @@ class Node:
             "listen": f"127.0.0.1:{self.rest}",
             "connect_address": f"127.0.0.1:{self.wired_rest}",
         }
-        config["etcd3"]["hosts"] = f"127.0.0.1:{self.wired_etcd}"
+        # As a proxy: else the node asks etcd for its addresses, and goes past the wire.
+        config["etcd3"] = {"hosts": f"127.0.0.1:{self.wired_etcd}", "use_proxies": True}
         config["postgresql"] |= {
             "listen": f"127.0.0.1:{self.port}",
             "connect_address": f"127.0.0.1:{self.wired_port}",
@@ -186,8 +187,10 @@ class Cluster:
         def healthy() -> bool:
             leader = self.leader()
             replication = leader.says().get("replication", []) if leader else []
-            states = [one["sync_state"] for one in replication if one["state"] == "streaming"]
-            return len(states) >= standbys and "sync" in states
+            streaming = {one["application_name"] for one in replication if one["state"] == "streaming"}
+            # A copy that is being made streams, too, under another name.
+            in_step = [node.name for node in self.nodes if node.says().get("sync_standby")]
+            return len(streaming & set(NAMES)) >= standbys and bool(in_step)
 
         wait_until(healthy, seconds=120)
 

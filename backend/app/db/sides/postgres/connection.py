@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,15 @@ class BoundedConnection(psycopg.Connection[Any]):
     patience: float | None = None
     deadline: float | None = None
     serves: ShimSettings | None = None
+    asked_at: float = float("-inf")  # when the server was last asked whether it is there
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come in. A server that ends a connection, or dies, says so or closes it."""
+        if self.closed:
+            return False
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return not poll.poll(0)
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Any:
