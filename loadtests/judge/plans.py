@@ -28,7 +28,8 @@ def findings(connection: Connection, sent: Sent, large: Collection[str]) -> list
     """How the plan of a statement goes through a large table as a whole; empty if it does not."""
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent.statement}", sent.parameters)
-        return [row.detail for row in rows if _scans(row.detail, large)]
+        partial = partial_indexes(connection)
+        return [row.detail for row in rows if _scans(row.detail, large, partial)]
     plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sent.statement}", sent.parameters).scalar_one()
     (root,) = json.loads(plan) if isinstance(plan, str) else plan
     return walks(root["Plan"], large, partial_indexes(connection))
@@ -60,13 +61,15 @@ def tables_of(plan: dict[str, Any]) -> set[str]:
 def partial_indexes(connection: Connection) -> frozenset[str]:
     """A walk along one of these is no walk over its table."""
     query = "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indpred IS NOT NULL"
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '% WHERE %'"
     return frozenset(connection.exec_driver_sql(query).scalars())
 
 
-def _scans(step: str, large: Collection[str]) -> bool:
-    """Whether a step of SQLite's plan is a walk over a large table, be it along an index."""
-    verb, _, rest = step.partition(" ")
-    return verb == "SCAN" and rest.split(" ")[0] in large
+def _scans(step: str, large: Collection[str], partial: frozenset[str]) -> bool:
+    """Whether a step of SQLite's plan is a walk over a large table, be it along an index of all its rows."""
+    verb, *words = step.split(" ")
+    return verb == "SCAN" and words[0] in large and partial.isdisjoint(words)
 
 
 def _found(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
 from app.db.types import UTCDateTime
 from app.models.columns import Created, Id, Touched
-from app.models.order_jobs import OPEN, RUNNING
+from app.models.order_jobs import DEAD, OPEN, RUNNING
+
+WINDOWS = text("status = 'PENDING' AND kind = 'WINDOW'")
 
 
 class StrategyDeploymentAction(Base):
@@ -90,12 +92,16 @@ class StrategyDeploymentJob(Base):
             "status IN ('PENDING', 'RUNNING', 'DONE', 'FAILED')", name="ck_strategy_deployment_jobs_status"
         ),
         Index("ix_strategy_deployment_jobs_created_at", "created_at"),
-        Index("ix_strategy_deployment_jobs_deployment_id", "deployment_id"),
-        Index("ix_strategy_deployment_jobs_locked_at", "locked_at"),
         Index("ix_strategy_deployment_jobs_owner_id", "owner_id"),
-        Index("ix_strategy_deployment_jobs_run_after", "run_after"),
-        Index("ix_strategy_deployment_jobs_status", "status"),
         Index("ix_strategy_deployment_jobs_newest", "deployment_id", "kind", "scheduled_for"),
+        Index(
+            "ix_strategy_deployment_jobs_windows",
+            "created_at",
+            "id",
+            postgresql_where=WINDOWS,
+            sqlite_where=WINDOWS,
+        ),
+        Index("ix_strategy_deployment_jobs_dead", "id", postgresql_where=DEAD, sqlite_where=DEAD),
         Index(
             "ix_strategy_deployment_jobs_open", "created_at", "id", postgresql_where=OPEN, sqlite_where=OPEN
         ),

@@ -18,7 +18,7 @@ from tests import facts
 
 install_portable_defaults()
 
-HEAD = "0066"
+HEAD = "0067"
 Start = Callable[[str], str]
 
 

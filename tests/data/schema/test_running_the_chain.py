@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "failing"
-down_revision = "0066"
+down_revision = "0067"
 
 
 def upgrade():
@@ -87,7 +87,7 @@ def test_two_runners_at_once_both_succeed(start: Start, tmp_path: Path) -> None:
     outputs = [runner.communicate(timeout=60)[1] for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0], outputs
     steps = [output.count("Running upgrade") for output in outputs]
-    assert sorted(steps) == [0, 14]
+    assert sorted(steps) == [0, 15]
     assert version(url) == HEAD
 
 

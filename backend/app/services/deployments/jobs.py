@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Table, case
+from sqlalchemy import Table, literal_column
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -49,9 +49,11 @@ DEPLOYMENTS: Final = Queue(
     table=_TABLE,
     turn=("created_at", "id"),
     lease=timedelta(seconds=60),
-    priorities=(AT_ITS_TIME, WHEN_CLOSED),
     # A window is bound to a time of the day, and must not wait behind bars that are made up for.
-    rank=case((_TABLE.c.kind == "WINDOW", AT_ITS_TIME), else_=WHEN_CLOSED),
+    priorities={
+        AT_ITS_TIME: _TABLE.c.kind == literal_column("'WINDOW'"),
+        WHEN_CLOSED: _TABLE.c.kind != literal_column("'WINDOW'"),
+    },
 )
 
 
@@ -80,7 +82,7 @@ def enqueue_job(
     run_after: datetime | None = None,
     max_attempts: int = DEFAULT_MAX_ATTEMPTS,
 ) -> StrategyDeploymentJob | None:
-    """Insert a PENDING job and announce it; None when its key exists already or a constraint refuses it."""
+    """Insert a PENDING job, announced at the commit; None when its key exists already or a constraint refuses it."""
     job = StrategyDeploymentJob(
         deployment_id=deployment_id,
         owner_id=owner_id,

@@ -75,7 +75,7 @@ class DeploymentWorker:
         self._handler = handler
         self._before_claim = before_claim
         self._tidied_at = self._prepared_at = float("-inf")
-        self.wake = Wake(DEPLOYMENTS, sessions)
+        self.wake = Wake(DEPLOYMENTS, sessions, PREPARE_EVERY_SECONDS)  # bars and windows come by the second
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set and `wake` is stopped; errors make the pauses longer, up to half a minute."""

@@ -44,6 +44,25 @@ def test_the_newest_bar_of_a_deployment_is_found_without_its_other_jobs(
     assert "ix_strategy_deployment_jobs_newest" in str(rows)
 
 
+def test_a_claim_sorts_no_backlog(
+    client: TestClient, sessions: Sessions, engine: Engine, sent: list[Sent]
+) -> None:
+    """Windows have an index, so that none of the bars that wait is looked at for them."""
+    jobs(client, sessions)
+    claims = {
+        one.statement: one for one in sent if "ORDER BY strategy_deployment_jobs.created_at" in one.statement
+    }
+    assert len(claims) == 2
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.connect() as connection:
+        plans = [
+            str(connection.exec_driver_sql(f"{explain} {one.statement}", one.parameters).all())
+            for one in claims.values()
+        ]
+    assert not [plan for plan in plans if "Sort" in plan or "TEMP B-TREE" in plan]
+    assert [plan for plan in plans if "ix_strategy_deployment_jobs_windows" in plan]
+
+
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
 @pytest.mark.parametrize("page", NEWEST)
 def test_the_newest_rows_need_the_operators_index(

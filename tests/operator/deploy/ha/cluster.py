@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from sqlalchemy import URL
 
 from loadtests.stage.embedded import PASSWORD, copied_wheel, free_port
 from tests.operator.deploy.servers import DEPLOY, user_for_servers
@@ -28,6 +29,11 @@ from tests.support.programs import find
 
 NAMES = ("node1", "node2", "node3")
 SECRETS = {f"PATRONI_{role}_PASSWORD": PASSWORD for role in ("SUPERUSER", "REPLICATION", "REWIND")}
+
+
+def _url(port: int, database: str) -> str:
+    made = URL.create("postgresql+psycopg", "postgres", PASSWORD, "127.0.0.1", port, database)
+    return made.render_as_string(hide_password=False)
 
 
 class Node:
@@ -120,6 +126,10 @@ class Node:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGKILL)
 
+    def url(self) -> str:
+        """Its server, past its wire."""
+        return _url(self.port, "postgres")
+
     def says(self) -> dict[str, Any]:
         """What its REST API says; empty if it does not answer."""
         try:
@@ -169,11 +179,7 @@ class Cluster:
 
     def url(self, database: str = "postgres", *, pooled: bool = False) -> str:
         """The leader, through HAProxy, and through PgBouncer before that."""
-        from sqlalchemy import URL
-
-        port = self.pooled if pooled else self.port
-        made = URL.create("postgresql+psycopg", "postgres", PASSWORD, "127.0.0.1", port, database)
-        return made.render_as_string(hide_password=False)
+        return _url(self.pooled if pooled else self.port, database)
 
     def leader(self) -> Node | None:
         """The node that says it is the leader and takes writes."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import Table, exists, select, update
+from sqlalchemy import Table, exists, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
@@ -30,8 +30,7 @@ ORDERS: Final = Queue(
     turn=("priority", "id"),
     # When it is over, no call that began in time can be under way.
     lease=UNKNOWN_AFTER,
-    priorities=(EXIT, ENTRY),
-    rank=_TABLE.c.priority,
+    priorities={rank: _TABLE.c.priority == literal_column(str(rank)) for rank in (EXIT, ENTRY)},
 )
 HAS_OPEN_JOB = exists().where(OrderJob.order_id == Order.id, OrderJob.status.in_(OPEN))
 

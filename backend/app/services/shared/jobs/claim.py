@@ -12,9 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, CursorResult, func, literal_column, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CursorResult,
+    Integer,
+    Select,
+    Update,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
@@ -50,7 +64,7 @@ def claim(
     begin_write(db, _PATIENCE_S)  # from here on it is settled which side this is
     known = floors.for_claim() if floors else {}
     taken: list[int] = []
-    for priority in queue.priorities or (None,):
+    for priority in tuple(queue.priorities) or (None,):
         floor = known.get(priority) if priority is not None else None
         found = _claim_of(db, queue, worker_id, at_most - len(taken), now, priority, floor)
         if floors and priority is not None:
@@ -67,7 +81,7 @@ def _is_anything_due(db: Session, queue: Queue, now: datetime) -> bool:
     return db.scalar(select(queue.columns.id).where(*due(queue, now)).limit(1)) is not None
 
 
-def due(queue: Queue, now: datetime) -> list[ColumnElement[bool]]:
+def due(queue: Queue, now: datetime | BindParameter[datetime]) -> list[ColumnElement[bool]]:
     """The condition of a job that could run."""
     job = queue.columns
     return [job.status == literal(PENDING), or_(job.run_after.is_(None), job.run_after <= now)]
@@ -82,33 +96,55 @@ def _claim_of(
     priority: int | None,
     floor: int | None,
 ) -> list[int]:
-    job = queue.columns
-    wanted = due(queue, now)
-    if priority is not None:
-        wanted.append(queue.rank == priority)
+    wanted: dict[str, Any] = {"p_now": now, "p_at_most": at_most}
     if floor is not None:
-        wanted.append(job.id >= floor)
-    first = select(job.id).where(*wanted).order_by(*(job[name] for name in queue.turn)).limit(at_most)
-    values = {"status": RUNNING, "locked_by": worker_id, "locked_at": now, "updated_at": now}
-    take = update(queue.table).values(values).returning(job.id)
+        wanted["p_floor"] = floor
+    mark = {"p_now": now, "p_worker": worker_id}
     if db.connection().dialect.name == "postgresql":
-        chosen = first.with_for_update(skip_locked=True).cte("chosen")
-        # As an array: joined, a few rows of a large table may be looked for by reading all of it.
-        ids = func.array(select(chosen.c.id).scalar_subquery())
-        return sorted(db.scalars(take.where(job.id == func.any(ids))))
-    return sorted(db.scalars(take.where(job.id.in_(db.scalars(first).all()))))
+        return sorted(db.scalars(_take_first(queue, priority, floor is not None), wanted | mark))
+    first = db.scalars(_first(queue, priority, floor is not None), wanted).all()
+    return sorted(db.scalars(_take(queue).where(queue.columns.id.in_(first)), mark))
+
+
+# Statements are built once: that costs more than the driver does.
+@lru_cache(maxsize=64)
+def _first(queue: Queue, priority: int | None, has_floor: bool) -> Select[tuple[int]]:
+    """The ids of the first jobs that are due."""
+    job = queue.columns
+    wanted = due(queue, bindparam("p_now"))
+    if priority is not None:
+        wanted.append(queue.priorities[priority])
+    if has_floor:
+        wanted.append(job.id >= bindparam("p_floor"))
+    turn = [job[name] for name in queue.turn]
+    return select(job.id).where(*wanted).order_by(*turn).limit(bindparam("p_at_most", type_=Integer))
+
+
+def _take(queue: Queue) -> Any:
+    now = bindparam("p_now")
+    values = {"status": RUNNING, "locked_by": bindparam("p_worker"), "locked_at": now, "updated_at": now}
+    return update(queue.table).values(values).returning(queue.columns.id)
+
+
+@lru_cache(maxsize=64)
+def _take_first(queue: Queue, priority: int | None, has_floor: bool) -> Any:
+    """One statement for PostgreSQL, which passes over what other workers are locking."""
+    chosen = _first(queue, priority, has_floor).with_for_update(skip_locked=True).cte("chosen")
+    # As an array: joined, a few rows of a large table may be looked for by reading all of it.
+    ids = func.array(select(chosen.c.id).scalar_subquery())
+    return _take(queue).where(queue.columns.id == func.any(ids))
 
 
 def renew(db: Session, queue: Queue, job_id: int, worker_id: str, now: datetime | None = None) -> bool:
     """Let the lease begin anew; False when the job is not the worker's any more."""
     now = now or utc_now()
-    return _change(db, queue, *_mine(queue, job_id, worker_id), locked_at=now, updated_at=now) == 1
+    return _move(db, queue, job_id, worker_id, locked_at=now, updated_at=now)
 
 
 def finish(db: Session, queue: Queue, job_id: int, worker_id: str, note: str | None = None) -> bool:
     """The job is done; False when it is not the worker's any more."""
     done = {"status": DONE, "run_after": None, "last_error": note, "updated_at": utc_now(), **_FREE}
-    return _change(db, queue, *_mine(queue, job_id, worker_id), **done) == 1
+    return _move(db, queue, job_id, worker_id, **done)
 
 
 def put_back(
@@ -122,7 +158,7 @@ def put_back(
         "updated_at": utc_now(),
         **_FREE,
     }
-    return _change(db, queue, *_mine(queue, job_id, worker_id), **later) == 1
+    return _move(db, queue, job_id, worker_id, **later)
 
 
 def fail(
@@ -130,8 +166,8 @@ def fail(
 ) -> bool | None:
     """Count a failed attempt; True if the job is a dead letter now, None when it is not the worker's any more."""
     job, now = queue.columns, utc_now()
-    mine = _mine(queue, job_id, worker_id)
-    tried = db.execute(select(job.attempts, job.max_attempts).where(*mine)).one_or_none()
+    mine = {"p_job": job_id, "p_worker": worker_id}
+    tried = db.execute(select(job.attempts, job.max_attempts).where(*_mine(queue)), mine).one_or_none()
     if tried is None:
         return None
     attempts = tried[0] + 1
@@ -147,7 +183,7 @@ def fail(
         if dead
         else {"status": PENDING, "run_after": now + pause_after(attempts)}
     )
-    return dead if _change(db, queue, *mine, **values) else None
+    return dead if _move(db, queue, job_id, worker_id, **values) else None
 
 
 def pause_after(
@@ -184,14 +220,38 @@ def take_over(db: Session, queue: Queue, now: datetime | None = None, *, counted
 
 
 def announce(db: Session, queue: Queue) -> None:
-    """Tell workers of other processes about new jobs, when this transaction commits; PostgreSQL only."""
-    if db.get_bind().dialect.name == "postgresql":
-        db.execute(select(func.pg_notify(queue.channel, "")))
+    """Tell workers of other processes about new jobs, when this transaction commits; PostgreSQL only.
+
+    Many jobs of a transaction are one notice, and one statement. A savepoint that is taken back takes its notice with it.
+    """
+    transaction = db.get_nested_transaction() or db.get_transaction()
+    if db.get_bind().dialect.name != "postgresql" or db.info.get(queue.channel) is transaction is not None:
+        return
+    db.execute(select(func.pg_notify(queue.channel, "")))
+    db.info[queue.channel] = db.get_nested_transaction() or db.get_transaction()
 
 
-def _mine(queue: Queue, job_id: int, worker_id: str) -> Sequence[ColumnElement[bool]]:
+def _mine(queue: Queue) -> Sequence[ColumnElement[bool]]:
     job = queue.columns
-    return (job.id == job_id, job.status == literal(RUNNING), job.locked_by == worker_id)
+    return (
+        job.id == bindparam("p_job"),
+        job.status == literal(RUNNING),
+        job.locked_by == bindparam("p_worker"),
+    )
+
+
+@lru_cache(maxsize=64)
+def _moved(queue: Queue, names: tuple[str, ...]) -> Update:
+    """A job of a worker gets new values in these columns."""
+    values = {name: bindparam(f"p_new_{name}") for name in names}
+    return update(queue.table).where(*_mine(queue)).values(values)
+
+
+def _move(db: Session, queue: Queue, job_id: int, worker_id: str, **values: Any) -> bool:
+    """Write into a job; False when it is not the worker's any more."""
+    given = {f"p_new_{name}": value for name, value in values.items()}
+    moved = db.execute(_moved(queue, tuple(values)), given | {"p_job": job_id, "p_worker": worker_id})
+    return cast("CursorResult[Any]", moved).rowcount == 1
 
 
 def _change(db: Session, queue: Queue, *where: ColumnElement[bool], **values: Any) -> int:

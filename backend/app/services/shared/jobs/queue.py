@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -20,7 +20,7 @@ DEAD: Final = "FAILED"  # a dead letter: no worker takes it, a person may repeat
 OPEN: Final = (PENDING, RUNNING)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Queue:
     """A queue of jobs.
 
@@ -30,16 +30,15 @@ class Queue:
             `updated_at`, and partial indexes on the open and on the running jobs.
         turn: the columns that say which job is first.
         lease: how long a claim holds unless it is renewed.
-        priorities: the values of `rank`, the first ones first; empty for a queue without priorities.
-        rank: what says which priority a job has. With `Floors` the turn within a priority is the id.
+        priorities: the condition of each priority, the first ones first, written so that partial indexes are found; empty
+            for a queue without priorities. With `Floors` the turn within a priority is the id.
     """
 
     name: str
     table: Table
     turn: tuple[str, ...]
     lease: timedelta
-    priorities: Sequence[int] = ()
-    rank: ColumnElement[int] | None = None
+    priorities: Mapping[int, ColumnElement[bool]] = field(default_factory=dict)
 
     @property
     def channel(self) -> str:

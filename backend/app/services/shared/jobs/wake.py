@@ -2,7 +2,7 @@
 
 Within the process an event is set once a group is committed. Between processes PostgreSQL notifies, if it is primary
 and a server session stays ours: through a transaction pooler (ST_PG_POOLER=transaction) nobody would hear it. Whoever
-cannot hear looks every `POLL_S`; who can hear looks every `LISTENING_POLL_S` too, as a notice may be lost.
+cannot hear looks every `POLL_S`, or as often as the queue's work needs; who can hear looks every `LISTENING_POLL_S` too, as a notice may be lost.
 """
 
 from __future__ import annotations
@@ -35,11 +35,15 @@ def ring(queue: Queue) -> None:
 
 
 class Wake:
-    """The bell of one queue in this process; `start` lets it ring for other processes too."""
+    """The bell of one queue in this process; `start` lets it ring for other processes too.
 
-    def __init__(self, queue: Queue, sessions: Callable[[], Session]) -> None:
+    `poll_s`: how often somebody who cannot hear looks.
+    """
+
+    def __init__(self, queue: Queue, sessions: Callable[[], Session], poll_s: float = POLL_S) -> None:
         self._queue = queue
         self._sessions = sessions
+        self._poll_s = poll_s
         self._rung = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -51,7 +55,7 @@ class Wake:
 
     def wait(self) -> None:
         """Wait until it rings, or until it is time to look."""
-        self._rung.wait(LISTENING_POLL_S if self.listening else POLL_S)
+        self._rung.wait(LISTENING_POLL_S if self.listening else self._poll_s)
         self._rung.clear()
 
     def start(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -109,6 +110,25 @@ def _no_polls(worker: DeploymentWorker, monkeypatch: pytest.MonkeyPatch) -> list
 
     monkeypatch.setattr(worker.wake, "wait", note)
     return waits
+
+
+@pytest.mark.parametrize("served_by", ["postgres"], indirect=True)
+def test_jobs_of_a_transaction_are_announced_once(
+    db: Session, enqueue: Callable[..., Any], statements: list[str]
+) -> None:
+    def notices() -> int:
+        return sum("pg_notify" in statement for statement in statements)
+
+    with suppress(ZeroDivisionError), db.begin_nested():
+        enqueue("taken back")
+        raise ZeroDivisionError
+    for key in ("a", "b", "c"):
+        enqueue(key)
+    db.commit()
+    assert notices() == 2  # the first one went with its savepoint
+    enqueue("d")
+    db.commit()
+    assert notices() == 3
 
 
 @pytest.mark.parametrize("served_by", ["postgres"], indirect=True)
