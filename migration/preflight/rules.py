@@ -99,6 +99,7 @@ def _against(
     yield from schema.narrow_findings(postgres, installed=source.installed)
     if source.installed:
         yield from installed_findings(sqlite, postgres, shapes)
+        yield from server.untied_sequences(postgres)
     if not is_prepared_postgres(postgres):
         yield from server.reserved(postgres)
         if source.installed:

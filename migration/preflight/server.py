@@ -14,6 +14,7 @@ from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
 from app.db.sides.capture import triggers as capture
 from app.db.sides.capture.silence import silencing
 from app.db.sides.postgres.forms import FORMS
+from app.db.sides.postgres.sequences import free_sequences
 from migration.preflight.findings.report import Finding, Severity
 
 MINIMUM_SERVER = 140_000
@@ -320,4 +321,17 @@ def filled(connection: psycopg.Connection[Any], common: Collection[str]) -> Iter
                 "the table already holds rows on PostgreSQL",
                 "name an empty database, or prepare with --discard-target to remove those rows",
                 table=table,
+            )
+
+
+def untied_sequences(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Sequences that belong to no column: which columns are taken to draw from them."""
+    for name, columns in free_sequences(connection).items():
+        if columns:
+            drawing = ", ".join(f"{item.table}.{item.column}" for item in columns)
+            yield Finding(
+                "postgres.free_sequence",
+                Severity.INFO,
+                f"sequence {name} belongs to no column; the cutover sets it beyond the largest {drawing}",
+                f"nothing, if that is who draws from it; else ALTER SEQUENCE {quote(name)} OWNED BY table.column",
             )

@@ -46,6 +46,34 @@ def test_the_whole_trip_with_tables_of_the_installer(stranger: Make) -> None:
         app.lite("INSERT INTO django_migrations VALUES (2, 'second')")
 
 
+def test_a_sequence_that_belongs_to_no_column_is_set_by_its_name_or_beyond_the_keys_that_are_left(
+    stranger: Make,
+) -> None:
+    """As a Sequence of SQLAlchemy or a generator of Hibernate makes it: the application asks for the numbers."""
+    tables = "".join(
+        f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, {name}_no INTEGER);"
+        for name in ("car", "car_part", "tool")
+    )
+    sequences = "".join(
+        f"CREATE SEQUENCE {name};" for name in ("car_id_seq", "seq_car_part_no", "car_part_seq", "everything")
+    )
+    rows = "INSERT INTO car VALUES (500, 1); INSERT INTO car_part VALUES (40, 7000); INSERT INTO tool VALUES (90000, 3)"
+    app = stranger(on_sqlite=tables + rows, on_postgres=tables + sequences)
+    told = [
+        item
+        for item in app.done("preflight", *EXISTING).data["findings"]
+        if item["code"] == "postgres.free_sequence"
+    ]
+    assert [item["reason"].rpartition("largest ")[2] for item in told] == [
+        "car.id", "car_part.id", "tool.id", "car_part.car_part_no",
+    ]  # fmt: skip
+    app.done("run", *EXISTING)
+    app.done("cutover")
+    drawn = ("car_id_seq", "seq_car_part_no", "car_part_seq", "everything")
+    numbers = [app.pg(f"SELECT nextval('{name}')")[0][0] for name in drawn]
+    assert all(low < number <= low + 101 for number, low in zip(numbers, (500, 7000, 40, 90000), strict=True))
+
+
 def test_abort_puts_back_what_the_installer_made_and_seeded(stranger: Make) -> None:
     app = stranger()
     before = app.dump()

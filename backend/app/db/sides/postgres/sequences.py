@@ -1,4 +1,8 @@
-"""PostgreSQL's sequences: which columns draw from them, and where they are set when a side becomes primary."""
+"""PostgreSQL's sequences: which columns draw from them, and where they are set when a side becomes primary.
+
+A sequence that no column names is drawn from by the application itself, as with a `Sequence` of SQLAlchemy. Its name
+tells the column (`person_id_seq`). One whose name tells none may serve every key that has no sequence of its own.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,30 @@ JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = drawn.attribute
 ORDER BY 1, 2
 """
 
+_Column = tuple[str, str, bool, int]  # table, column, whether it alone is the primary key, its largest number
+# Sequences that nothing in the catalog ties to a column.
+_FREE = """
+SELECT s.relname, s.oid::regclass::text, coalesce(pg_sequence_last_value(s.oid), q.seqstart), q.seqmax
+FROM pg_class s JOIN pg_sequence q ON q.seqrelid = s.oid AND q.seqincrement > 0
+WHERE s.relkind = 'S' AND s.relnamespace = current_schema()::regnamespace
+AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = s.oid
+                AND d.deptype IN ('a', 'i', 'e'))
+AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = s.oid
+                AND d.classid = 'pg_attrdef'::regclass)
+ORDER BY 1
+"""
+# Integer columns, whether each is alone the primary key, and whether PostgreSQL numbers it.
+_INTEGERS = """
+SELECT t.relname, a.attname, a.attidentity <> '' OR d.oid IS NOT NULL, EXISTS (
+  SELECT 1 FROM pg_index i WHERE i.indrelid = t.oid AND i.indisprimary AND i.indnkeyatts = 1 AND a.attnum = i.indkey[0]
+), CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+   ELSE 9223372036854775807 END
+FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum AND pg_get_expr(d.adbin, d.adrelid) ~ 'nextval'
+WHERE t.relkind IN ('r', 'p') AND t.relnamespace = current_schema()::regnamespace
+"""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -49,7 +77,42 @@ def drawn_columns(connection: Connection) -> list[Drawn]:
     """Every integer column of the application that draws from an ascending sequence."""
     left_out = postgres_left_out(connection)
     rows = connection.execute(_SEQUENCES).fetchall()
-    return [Drawn(*row) for row in rows if takes_part(row[0]) and row[0] not in left_out]
+    tied = [Drawn(*row) for row in rows if takes_part(row[0]) and row[0] not in left_out]
+    return tied + [item for columns in free_sequences(connection).values() for item in columns]
+
+
+def free_sequences(connection: Connection) -> dict[str, list[Drawn]]:
+    """Sequences that nothing ties to a column, by name, each with the columns that may draw from it."""
+    free = [row for row in connection.execute(_FREE).fetchall() if takes_part(row[0])]
+    if not free:
+        return {}
+    left_out = postgres_left_out(connection)
+    columns = [
+        (table, column, alone, most)
+        for table, column, numbered, alone, most in connection.execute(_INTEGERS).fetchall()
+        if not numbered and takes_part(table) and table not in left_out
+    ]
+    named = {name: _named_by(name, columns) for name, *_ in free}
+    taken = {column[:2] for found in named.values() for column in found}
+    rest = [column for column in columns if column[2] and column[:2] not in taken]
+    return {
+        name: [
+            Drawn(table, column, sequence, last, min(most, limit))
+            for table, column, _, limit in named[name] or rest
+        ]
+        for name, sequence, last, most in free
+    }
+
+
+def _named_by(sequence: str, columns: list[_Column]) -> list[_Column]:
+    """The column that a sequence's name tells: of the longest table in it, the column in it or else the key."""
+    name = sequence.lower()
+    table = max((table for table, *_ in columns if table.lower() in name), key=len, default="")
+    rest = name.replace(table.lower(), "", 1)
+    of_table = [column for column in columns if column[0] == table]
+    told = [c for c in of_table if c[1].lower() in (name if len(c[1]) > len(table) else rest)]
+    told.sort(key=lambda column: len(column[1]))
+    return told[-1:] or [column for column in of_table if column[2]]
 
 
 def largest(connection: Connection, table: str, column: str) -> int:
