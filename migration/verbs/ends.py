@@ -154,7 +154,7 @@ def complete(call: Call, yes: Yes = False, unfence_retired: Unfence = False) -> 
             call.report(f"{loss_of(left, arbiter.primary)}; nothing names them any more after this")
         if ending.asks(stores):
             name = stores.postgres.connection.info.dbname
-            call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, name if yes else None)
+            call.confirm_name(_COMPLETES, ending.goes(stores, "complete"), name, yes)
         ended = teardown.end(stores, "complete", unfence=unfence_retired, report=call.report)
         outcome = _ended(ended, "complete", stores)
         tell_of_end(moments, ended)

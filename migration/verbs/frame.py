@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -111,30 +110,31 @@ class Call:
                 raise NotPrepared("the two databases belong to different pairs", hint="check both URLs")
             yield stores
 
-    def confirm_name(self, what: str, lines: Sequence[str], name: str, yes: str | None) -> None:
+    def confirm_name(self, what: str, lines: Sequence[str], name: str, yes: str | bool | None) -> None:
         """Show what is about to be destroyed, and have the database's name typed.
 
         Args:
             what: what the command does, one sentence.
             lines: what goes, in detail.
             name: of the database it happens to.
-            yes: that name as a script gave it.
+            yes: that name as a script gave it; a bool where a script says `--yes` alone.
 
         Raises:
             ConfigurationError: another name was given, or none and nobody is there to ask; nothing was done.
         """
-        if yes is None:
+        answer = (name if yes else None) if isinstance(yes, bool) else yes
+        if answer is None:
             for line in (what, *(f"  {line}" for line in lines)):
                 self.report(line)
             if not sys.stdin.isatty():
                 raise ConfigurationError(
                     " ".join([what, *(f"{line}." for line in lines), "Nobody can be asked here"]),
-                    hint=f"add --yes {name} if that is meant",
+                    hint=f"add --yes{'' if isinstance(yes, bool) else f' {name}'} if that is meant",
                 )
-            yes = typer.prompt(f"Type {name} to go on", err=True, default="", show_default=False)
-        if yes != name:
+            answer = typer.prompt(f"Type {name} to go on", err=True, default="", show_default=False)
+        if answer != name:
             raise ConfigurationError(
-                f"the database is called {name}, not {yes or 'nothing'}: nothing was done",
+                f"the database is called {name}, not {answer or 'nothing'}: nothing was done",
                 hint="check --postgres and ST_SHADOW_DATABASE_URL",
             )
 
@@ -154,9 +154,11 @@ class Call:
             if self.debug:
                 for line in redact(traceback.format_exc(), self._secrets()).splitlines():
                     print(plain(line), file=sys.stderr)
-        if kept is not None:
-            self._end(kept, outcome)
-        self.render.result(self.command, outcome)
+        try:
+            self.render.result(self.command, outcome)
+        finally:  # a reader of the result that has gone away takes nothing from the record
+            if kept is not None:
+                self._end(kept, outcome)
         return int(outcome.exit)
 
     def _recorded(self) -> Recorded | None:
@@ -170,10 +172,16 @@ class Call:
         return None
 
     def _end(self, kept: Recorded, outcome: Outcome) -> None:
-        with suppress(SwitchError, ValidationError, OSError, sqlite3.Error), self.stores() as stores:
-            kept.tell_postgres(stores, outcome)
-        if why := kept.end(outcome):
-            self.report(why)
+        """Record the end. The result is printed by now, and nothing that fails here changes the exit code."""
+        with suppress(KeyboardInterrupt):
+            try:
+                with self.stores() as stores:
+                    kept.tell_postgres(stores, outcome)
+            except (Exception, KeyboardInterrupt) as error:
+                if self.debug:
+                    self.report(f"PostgreSQL's history does not have this command: {error!r}")
+            if why := kept.end(outcome):
+                self.report(why)
 
     def _secrets(self) -> set[str]:
         """Passwords of every URL that is in play, used or not, and the webhook's URL."""

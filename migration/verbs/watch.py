@@ -195,7 +195,7 @@ def quarantine_accept(
             lines = [f"{row.table} {row.key}: {row.reason}" for row in rows[:SHOWN]]
             lines += [f"and {counted(len(rows) - SHOWN, 'more row')}"] * (len(rows) > SHOWN)
             lines += [_orphaned(found) for found in orphans]
-            call.confirm_name(_ACCEPTS, lines, name, name if yes else None)
+            call.confirm_name(_ACCEPTS, lines, name, yes)
         accepted = quarantine.accept(stores.postgres, rows, by)
     name = "accepted" if accepted else "already_accepted"
     data = {"accepted": accepted, "by": by, "orphans": orphans}

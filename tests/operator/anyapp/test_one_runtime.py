@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -178,6 +179,45 @@ def test_what_the_application_does_to_its_connections_is_done_to_ours(
         with maker() as session:
             assert session.get_bind() is not engine
             assert session.scalar(sa.text("SELECT twice(21)")) == 42
+
+
+def test_listeners_are_carried_over_however_they_were_registered_and_none_twice(
+    moving: Stranger, engine: sa.Engine
+) -> None:
+    calls: list[str] = []
+
+    def everywhere(raw: Any, record: Any) -> None:
+        calls.append("everywhere")
+
+    sa.event.listen(
+        engine, "connect", lambda **given: calls.append(*given.keys() & {"dbapi_connection"}), named=True
+    )
+    sa.event.listen(engine, "connect", lambda raw, record: calls.append("once"), once=True)
+    sa.event.listen(sa.Engine, "connect", everywhere)
+    try:
+        engine.connect().close()
+        calls.clear()
+        made = install(sessionmaker(engine), **_both(moving)).class_
+        with made() as session:
+            session.scalar(sa.text("SELECT 1"))
+    finally:
+        sa.event.remove(sa.Engine, "connect", everywhere)
+    assert sorted(set(calls)) == ["dbapi_connection", "everywhere", "once"]
+    assert calls.count("once") == 1 and calls.count("everywhere") == calls.count("dbapi_connection")
+    assert made.__module__ == "sqlalchemy.orm.session"
+
+
+def test_a_look_up_that_failed_is_made_again(
+    moving: Stranger, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routed = install(sessionmaker(engine), **_both(moving)).class_
+    theirs = sa.create_engine(sa.make_url(moving.url).set(drivername="postgresql+psycopg", host="db.invalid"))
+    answer = socket.getaddrinfo("127.0.0.1", None, type=socket.SOCK_STREAM)
+    for found in (False, True):
+        with routed(theirs) as session:
+            assert (session.get_bind() is not theirs) is found
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    theirs.dispose()
 
 
 def test_a_transaction_that_began_before_the_move_writes_after_the_switch(

@@ -6,7 +6,6 @@ import os
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -136,29 +135,56 @@ def same_database(one: URL, other: URL) -> bool:
     return named[0] == named[1] and not servers[0].isdisjoint(servers[1])
 
 
+def are_looked_up(*urls: URL) -> bool:
+    """Whether every server that these URLs name has an address by now.
+
+    While the look-up of a name fails, an answer of `same_database` may become another one later.
+    """
+    return all(
+        _addresses(unquote(host)) is not None
+        for url in urls
+        if side_of(url) is Side.POSTGRES
+        for host in _hosts(_arguments(url))
+    )
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    return connect_arguments(url.set(drivername="postgresql+psycopg"))
+
+
+def _hosts(given: dict[str, Any]) -> list[str]:
+    return str(given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")).split(",")
+
+
 def _servers(url: URL) -> tuple[str, frozenset[tuple[str, str]]]:
     """The database's name, and address and port of each server that a URL of PostgreSQL names."""
-    given = connect_arguments(url.set(drivername="postgresql+psycopg"))
-    hosts = str(given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")).split(",")
+    given = _arguments(url)
+    hosts = _hosts(given)
     ports = str(given.get("port") or os.environ.get("PGPORT") or 5432).split(",")
     ports = ports if len(ports) == len(hosts) else ports[:1] * len(hosts)
     name = given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user", "")
     return str(name), frozenset(
         (address, port or "5432")
         for host, port in zip(hosts, ports, strict=True)
-        for address in _addresses(unquote(host))
+        for address in _addresses(unquote(host)) or {host.lower()}
     )
 
 
-@cache
-def _addresses(host: str) -> frozenset[str]:
+_known: dict[str, frozenset[str]] = {}
+
+
+def _addresses(host: str) -> frozenset[str] | None:
+    """The addresses of a host; None while they cannot be looked up, which is not remembered."""
     if not host or host.startswith(("/", "@")):
         return frozenset({"this machine"})
-    try:
-        found = {str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError:
-        found = {host.lower()}
-    return frozenset("this machine" if _is_loopback(address) else address for address in found)
+    if host not in _known:
+        try:
+            answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError:
+            return None
+        found = {str(answer[4][0]) for answer in answers}
+        _known[host] = frozenset("this machine" if _is_loopback(address) else address for address in found)
+    return _known[host]
 
 
 def _is_loopback(address: str) -> bool:

@@ -18,7 +18,10 @@ from app.db.rows.kinds import Kind
 _EPOCH = datetime(1970, 1, 1)
 _TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))
 _FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
-_OFFSET = re.compile(r" ?((?:Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?))$")
+# Go's `Time.String` writes the zone's name behind the offset, and perhaps its own clock.
+_OFFSET = re.compile(
+    r" ?(?:(Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?)|([+-]\d{4}) (?:[A-Z]{3,5}|[+-]\d\d(?:\d\d)?)(?: m=[+-][\d.]+)?)$"
+)
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -69,7 +72,7 @@ def _epoch_millis(value: Any) -> Any:
 def _iso_with_offset(value: Any) -> Any:
     if type(value) is not str or not _OFFSET.search(value):
         return value
-    moment = datetime.fromisoformat(_OFFSET.sub(r"\1", value))
+    moment = datetime.fromisoformat(_OFFSET.sub(lambda found: found[1] or found[2], value))
     return value if moment.tzinfo is None else _instant(moment.astimezone(UTC).replace(tzinfo=None))
 
 
@@ -86,6 +89,13 @@ def _midnight_is_date(value: Any) -> Any:
         return value
     moment = datetime.fromisoformat(value)
     return moment.date().isoformat() if moment == datetime(moment.year, moment.month, moment.day) else value
+
+
+def _moment_is_clock(value: Any) -> Any:
+    if type(value) is not str or not _DAY.match(value) or ":" not in value:
+        return value
+    moment = datetime.fromisoformat(value)
+    return value if moment.tzinfo else moment.time().isoformat()
 
 
 def _true_false_text(value: Any) -> Any:
@@ -143,7 +153,7 @@ CONVERSIONS: dict[str, Conversion] = {
         ),
         Conversion(
             "iso_with_offset",
-            _kinds(Kind.TIMESTAMP),
+            _TIMES,
             False,
             "a time with an offset or Z becomes UTC",
             _iso_with_offset,
@@ -159,6 +169,9 @@ CONVERSIONS: dict[str, Conversion] = {
             "date_is_midnight", _TIMES, True, "a date alone is that day's midnight", _date_is_midnight
         ),
         Conversion("midnight_is_date", _kinds(Kind.DATE), True, "a midnight is its date", _midnight_is_date),
+        Conversion(
+            "moment_is_clock", _kinds(Kind.TIME), False, "a timestamp is its time of day", _moment_is_clock
+        ),
         Conversion(
             "true_false_text",
             _kinds(Kind.BOOLEAN),

@@ -97,7 +97,8 @@ def test_accepting_a_row_names_the_children_that_lose_it(at_stage: AtStage) -> N
     sides.sqlite("UPDATE alerts SET qty = 'many' WHERE id = 5")
     assert sides.run("worker", "--until-drained").code == 0
     arguments = ("quarantine", "accept", "alerts", "5", "--by", "asha")
-    text = refused_to_ask(sides.run(*arguments))
+    text = refused_to_ask(asked := sides.run(*arguments))
+    assert asked.data["hint"] == "add --yes if that is meant"
     assert "1 row of orders loses its parent alerts 5 (alert_id; keys 5)" in text
     answer = sides.run(*arguments, "--yes")
     assert answer.data["orphans"] == [

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.db.sides.phase import os_user
-from migration.common.trail import _SECRET, file_events, trail_of
+from migration.common.trail import _SECRET, Recorded, file_events, trail_of
+from migration.verbs.cli import main
 from tests.operator.sides import PASSWORD, Sides
 
 AtStage = Callable[[str], Sides]
@@ -81,6 +85,26 @@ def test_a_record_that_cannot_be_written_is_said_and_never_lost_by_complete(at_s
     assert sides.run("complete", "--yes").outcome == "completed"
     assert ("pause", "paused") in commands([e.as_json() for e in file_events(sides.path)[0]])
     assert trail_of(sides.path).stat().st_mode & 0o777 == sides.path.stat().st_mode & 0o666
+
+
+@pytest.mark.parametrize("trouble", [psycopg.OperationalError("gone"), KeyboardInterrupt(), RuntimeError()])
+def test_a_result_is_out_before_postgres_is_told_and_keeps_its_exit_code(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
+) -> None:
+    printed: list[str] = []
+
+    def in_trouble(self: Recorded, stores: object, outcome: object) -> None:
+        sys.stdout.flush()
+        printed.append(sys.stdout.getvalue() if isinstance(sys.stdout, StringIO) else "")
+        raise trouble
+
+    sides = at_stage("prepared")
+    monkeypatch.setattr(Recorded, "tell_postgres", in_trouble)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", StringIO())
+        assert main(["pause", "--sqlite", str(sides.path), "--postgres", sides.url]) == 0
+    assert "paused" in printed[0]
+    assert commands([e.as_json() for e in file_events(sides.path)[0]])[-1] == ("pause", "paused")
 
 
 @pytest.mark.parametrize(

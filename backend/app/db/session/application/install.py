@@ -15,6 +15,7 @@ is changed at all.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,7 +28,16 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import ShimSettings, database_url, shim_settings
 from app.db.common.url_options import bare
-from app.db.common.urls import Side, as_text, make_pair, parse_url, same_database, shown, side_of
+from app.db.common.urls import (
+    Side,
+    are_looked_up,
+    as_text,
+    make_pair,
+    parse_url,
+    same_database,
+    shown,
+    side_of,
+)
 from app.db.session.at_start import begin_with_first_session
 from app.db.session.engines import name_the_fence
 from app.db.session.routed import RoutedSession
@@ -117,9 +127,26 @@ class _AsConnectedBy:
 
     def __call__(self, made: Engine) -> None:
         if made.dialect.name == self.engine.dialect.name:
+            there = list(made.pool.dispatch.connect)  # those of every engine
             for listener in self.engine.pool.dispatch.connect:
-                if not listener.__module__.startswith("sqlalchemy."):
-                    event.listen(made, "connect", listener)
+                if listener not in there and (function := _of_application(listener)) is not None:
+                    event.listen(made, "connect", function, once=_is_once(listener))
+
+
+def _of_application(listener: Any) -> Any:
+    """The application's function behind a listener as it is registered; None if it is SQLAlchemy's own.
+
+    With `named=True` or `once=True` SQLAlchemy registers a function of its own around it, which knows it as `fn`.
+    """
+    if not str(getattr(listener, "__module__", "")).startswith("sqlalchemy."):
+        return listener
+    inner = inspect.getclosurevars(listener).nonlocals.get("fn") if inspect.isfunction(listener) else None
+    function = None if inner is None else _of_application(inner)
+    return function if function is None or _is_once(listener) else listener
+
+
+def _is_once(listener: Any) -> bool:
+    return getattr(listener, "__qualname__", "").startswith("only_once.")
 
 
 def _runtime(
@@ -183,9 +210,13 @@ def is_of_pair(bind: Any, runtime: Runtime) -> bool:
     if runtime.pair is None or not isinstance(engine, Engine):
         return False
     known = _of_pair.setdefault(runtime, WeakKeyDictionary())
-    if engine not in known:
-        known[engine] = any(same_database(engine.url, runtime.pair.url(side)) for side in Side)
-    return known[engine]
+    if engine in known:
+        return known[engine]
+    sides = [runtime.pair.url(side) for side in Side]
+    found = any(same_database(engine.url, url) for url in sides)
+    if found or engine.dialect.name != "postgresql" or are_looked_up(engine.url, *sides):
+        known[engine] = found
+    return found
 
 
 def _binds_of(session: Session) -> Any:
@@ -225,5 +256,5 @@ def _routed(kind: type[Session], runtime: Runtime) -> type[Session]:
             return super().get_bind(mapper, **options)
 
     Routed.__name__ = Routed.__qualname__ = kind.__name__
-    Routed.__doc__ = kind.__doc__
+    Routed.__doc__, Routed.__module__ = kind.__doc__, kind.__module__
     return Routed
