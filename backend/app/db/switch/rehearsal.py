@@ -95,11 +95,17 @@ def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
 
 
 def _probe(stores: Stores, schema: Schema, to: Side) -> _Probe | None:
-    """A row that both sides have now, in a table with as few foreign keys as possible."""
+    """A row that both sides have now, in a table that no foreign key refers to where there is one."""
     ours, theirs = stores.sqlite.reader(), stores.postgres.reader()
     here, there = (theirs, ours) if to is Side.POSTGRES else (ours, theirs)
-    touching = _foreign_keys(stores.postgres.connection)
-    for table in sorted(schema.values(), key=lambda table: len(touching.get(table.name, ()))):
+    standing = _foreign_keys(stores.postgres.connection)
+    referred = [key.referred for key in standing]
+    touched = referred + [key.table for key in standing]
+
+    def in_the_way(table: Table) -> tuple[int, int]:
+        return referred.count(table.name), touched.count(table.name)
+
+    for table in sorted(schema.values(), key=in_the_way):
         for key in _some_keys(stores, table, to):
             if (rows := here.rows_of(table, [key])) and there.rows_of(table, [key]):
                 return _Probe(table, key, rows[0])
@@ -116,17 +122,21 @@ def _some_keys(stores: Stores, table: Table, side: Side) -> list[RawKey]:
     return keys.typed(table, [row[0] for row in stores.postgres.connection.execute(query.encode())])
 
 
-def _foreign_keys(connection: Connection) -> dict[str, list[tuple[str, str]]]:
-    """The foreign keys that stand on PostgreSQL, (table, name), by each table they touch."""
-    touching: dict[str, list[tuple[str, str]]] = {}
-    for name, table, referenced in connection.execute(
+@dataclass(frozen=True)
+class _ForeignKey:
+    name: str
+    table: str
+    referred: str
+
+
+def _foreign_keys(connection: Connection) -> list[_ForeignKey]:
+    """The foreign keys that stand on PostgreSQL."""
+    rows = connection.execute(
         "SELECT c.conname, t.relname, r.relname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
         "JOIN pg_class r ON r.oid = c.confrelid WHERE c.contype = 'f' AND c.conparentid = 0 "
         "AND t.relnamespace = current_schema()::regnamespace"
-    ).fetchall():
-        for touched in {table, referenced}:
-            touching.setdefault(touched, []).append((table, name))
-    return touching
+    )
+    return [_ForeignKey(*row) for row in rows.fetchall()]
 
 
 def _no_change(table: Table, quoted: Callable[[str], str] = quote) -> str:
@@ -173,13 +183,8 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
     """Apply the probe to PostgreSQL; returns what went wrong."""
     table = probe.table
     with _tried(postgres) as connection:
-        for owner, name in _foreign_keys(connection).get(table.name, []):
-            connection.execute(f"ALTER TABLE {quote(owner)} DROP CONSTRAINT {quote(name)}".encode())
-        target = postgres.writer()
-        mark_applying_postgres(connection, target.control.epoch)
         try:
-            target.delete(table, [probe.key])
-            refused = target.insert(table, [[probe.row]])
+            refused = _replaced(postgres, probe)
         except psycopg.IntegrityError as error:
             return f"failed: {first_line(error)}"
         if refused:
@@ -187,6 +192,38 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
         leaked = _logged_here(connection)
         back = postgres.reader().rows_of(table, [probe.key])
     return _outcome(leaked, len(back))
+
+
+def _replaced(postgres: PostgresStore, probe: _Probe) -> bool:
+    """Delete and insert the probe as apply does, without the foreign keys in its way; returns whether it was refused.
+
+    Dropping a key needs a lock that excludes readers. A switch waits for no reader, so where somebody reads, the row
+    is updated to what it is instead: mark, fence and capture are tried all the same.
+    """
+    connection, table = postgres.connection, probe.table
+    keys_here = [key for key in _foreign_keys(connection) if table.name in (key.table, key.referred)]
+    referred = any(key.referred == table.name for key in keys_here)
+    for dropped in [keys_here] if referred else [[], keys_here]:
+        try:
+            with connection.transaction():
+                for key in dropped:
+                    statement = f"ALTER TABLE {quote(key.table)} DROP CONSTRAINT {quote(key.name)}"
+                    connection.execute(statement.encode())
+                target = postgres.writer()
+                mark_applying_postgres(connection, target.control.epoch)
+                target.delete(table, [probe.key])
+                return bool(target.insert(table, [[probe.row]]))
+        except psycopg.errors.ForeignKeyViolation:
+            if dropped:
+                raise  # else an orphan, which stands on the shadow without its key
+        except psycopg.errors.LockNotAvailable:
+            break
+    mark_applying_postgres(connection, postgres.writer().control.epoch)
+    connection.execute(
+        f"{_no_change(table, quote_with_parameters)} WHERE {key_sql.match_on_postgres(table)}".encode(),
+        keys.canonical_of(table, probe.key),
+    )
+    return False
 
 
 def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
