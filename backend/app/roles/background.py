@@ -12,7 +12,7 @@ from app.retention.run import shadow_lag_seconds
 from app.roles.leader import Leadership, lock_for
 from app.roles.scheduler import Scheduler, Task, due_jobs, retention, stranded_orders
 from app.services.deployments.runtime import DeploymentRuntime, runtime_wanted
-from app.services.webhook.door.queued import order_crew
+from app.services.webhook.door.outside.queued import order_crew
 
 
 class Background:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from app.models import Order
@@ -20,16 +21,18 @@ class FakeBroker:
         self.placed: list[tuple[int, str]] = []
         self.ids: dict[str, str] = {}  # by idempotency key
         self.answers: list[Exception] = []  # raised once the order is placed
+        self._one_call = threading.Lock()
         self.silent = False  # it cannot say which orders it has
 
     def place_order(self, order: Order, *, variety: str = "regular") -> str:
         if self.refusals:
             raise BrokerError(self.refusals.pop(0))
-        self.placed.append((order.id, variety))
-        self.ids[idempotency_key(order)] = f"B{len(self.placed)}"
-        if self.answers:
-            raise self.answers.pop(0)
-        return f"B{len(self.placed)}"
+        with self._one_call:
+            self.placed.append((order.id, variety))
+            self.ids[idempotency_key(order)] = made = f"B{len(self.placed)}"
+            if self.answers:
+                raise self.answers.pop(0)
+        return made
 
     def find_order(self, key: str) -> str | None:
         if self.silent:

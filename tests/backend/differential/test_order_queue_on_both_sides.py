@@ -21,7 +21,7 @@ from app.services.brokers.clients import CLIENT_FACTORIES
 from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.claim import claim
 from app.services.shared.jobs.crew import Crew
-from app.services.webhook.door.queued import OrderWork
+from app.services.webhook.door.outside.queued import OrderWork
 from tests.backend.api.orders.jobs.job_rows import add_jobs
 from tests.backend.differential.backends import stored
 from tests.backend.differential.conftest import Dual

@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.common.failpoints import Failpoint, arm
+from app.db.common.settings import ShimSettings
 from app.db.session import SessionLocal
+from app.db.session.engines import make_engine
+from app.db.session.routed import begin_write
 from app.db.sides.sqlite import turn as write_turn
 from app.db.sides.sqlite.turn import WriteTurn, turn_at
 from tests.support.backends import MakeRuntime, Owner
@@ -209,6 +213,23 @@ def test_one_line_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     assert turn_at(Path("a.db")) is turn_at(tmp_path / "a.db")
     assert turn_at(Path("a.db")) is not turn_at(Path("b.db"))
+
+
+def test_a_database_without_a_pair_has_the_same_line(file: Path, asked: Asked) -> None:
+    """A plain statement, a transaction that begins as a writer, and one that waits in vain."""
+    engine = make_engine(make_url(f"sqlite:///{file}"), ShimSettings())
+    with Session(engine) as session:
+        session.execute(text("INSERT INTO t VALUES (1)"))
+        assert len(asked.by) == 1
+        session.commit()
+        begin_write(session, 5.0)
+        assert len(asked.by) == 2
+        with Session(engine) as other:
+            usual = other.execute(text("PRAGMA busy_timeout")).scalar_one()
+            with pytest.raises(OperationalError):
+                begin_write(other, 0.05)
+            assert other.execute(text("PRAGMA busy_timeout")).scalar_one() == usual
+    engine.dispose()
 
 
 def write(name: str) -> None:

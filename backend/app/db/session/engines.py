@@ -20,6 +20,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from psycopg.errors import ReadOnlySqlTransaction
@@ -37,6 +38,7 @@ from app.db.common.urls import Side, connect_arguments, side_of
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.postgres.connection import KEEPALIVE, BoundedConnection
 from app.db.sides.postgres.forms import begin_with_forms, connect_with_forms, is_pooled, settle_session
+from app.db.sides.sqlite.turn import turn_at
 
 ASK_EVERY_S = 5.0
 SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
@@ -183,8 +185,23 @@ def begin_before_write(
     """Open the transaction with the write lock in hand, before the first write or savepoint."""
     raw = connection.connection.dbapi_connection
     if isinstance(raw, sqlite3.Connection) and not raw.in_transaction and is_write(statement, context):
+        begin_in_turn(connection)
+
+
+def begin_in_turn(connection: Connection, at_most_ms: int | None = None) -> None:
+    """Take SQLite's write lock in the line of this process, within the connection's own patience or a shorter one.
+
+    Raises:
+        OperationalError: others held the lock for that long.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
+    turn = turn_at(Path(connection.engine.url.database or ":memory:"))
+    try:
         with named_by_sqlalchemy():
-            raw.execute("BEGIN IMMEDIATE")
+            turn.begin(raw, usual if at_most_ms is None else min(usual, at_most_ms))
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {usual}")
 
 
 @contextmanager

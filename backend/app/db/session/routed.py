@@ -26,7 +26,7 @@ from app.db.common.settings import DualWrite
 from app.db.common.settings import ShadowReads as ShadowReadMode
 from app.db.common.urls import Side
 from app.db.session.at_start import begin_with_first_session
-from app.db.session.engines import is_write, named_by_sqlalchemy
+from app.db.session.engines import begin_in_turn, is_write, named_by_sqlalchemy
 from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
@@ -139,13 +139,7 @@ def begin_write(session: Session, patience_s: float) -> None:
     if connection.dialect.name == "postgresql":
         limit_waits(connection, patience_s)
     elif not raw.in_transaction:
-        usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
-        raw.execute(f"PRAGMA busy_timeout = {min(usual, max(1, int(patience_s * 1000)))}")
-        try:
-            with named_by_sqlalchemy():
-                raw.execute("BEGIN IMMEDIATE")
-        finally:
-            raw.execute(f"PRAGMA busy_timeout = {usual}")
+        begin_in_turn(connection, max(1, int(patience_s * 1000)))
 
 
 def limit_waits(connection: Connection, patience_s: float) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.models import BrokerConnection, Order
+from app.services.shared.kept import kept
 
 BROKER_LABELS: Final[Mapping[str, str]] = {
     "zerodha": "Zerodha (Kite)",
@@ -87,7 +88,8 @@ def connected_client(db: Session, settings: Settings, broker_name: str, user_id:
     Zerodha connections are shared: without an own one the newest of any user is taken.
     """
     factory = CLIENT_FACTORIES.get(broker_name)
-    connection = _connection(db, broker_name, user_id) if factory else None
+    question = (BrokerConnection, broker_name, user_id)
+    connection = kept(db, question, lambda: _connection(db, broker_name, user_id)) if factory else None
     if factory is None or connection is None:
         raise NotConnected(f"{_CONNECTED_NAMES.get(broker_name, broker_name)} is not connected.")
     return factory(settings, connection)

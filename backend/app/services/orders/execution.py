@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Final, NoReturn
 
 from fastapi import HTTPException
 from sqlalchemy import select
@@ -33,8 +34,9 @@ from app.services.orders.sending.asked import (
     store_placed,
 )
 from app.services.risk.engine_flag import get_risk_engine_v2_enabled
-from app.services.risk.limits import evaluate_order_risk
+from app.services.risk.limits import RiskResult, evaluate_order_risk
 from app.services.risk.policy_store import get_risk_policy
+from app.services.shared.kept import kept
 from app.services.shared.system_events import add_system_event
 from app.services.shared.turns import DISPATCHES
 
@@ -79,11 +81,31 @@ class Execution:
             return self._simulate(order)
         return self._send(order)
 
-    def _apply_limits(self, order: Order) -> None:
+    def client_if_ready(self, order: Order) -> BrokerClient | None:
+        """The client to ask if nothing else is left to do: no limit strikes, and nothing is simulated or refused.
+
+        The order and the database stay as they are.
+        """
+        prices = (order.price, order.trigger_price)
+        if order.status != "WAITING" or tuple(map(round_price_to_tick, prices)) != prices:
+            return None
+        try:
+            _check_executable(order)
+            result = self._limits(order)
+            if result.blocked or result.clamped or self._target(order) == "PAPER":
+                return None
+            return OUTSIDE.client_for(self.db, self.settings, order.broker_name, user_id=order.user_id)
+        except HTTPException:
+            return None
+
+    def _limits(self, order: Order) -> RiskResult:
         switched_on, _source = get_risk_engine_v2_enabled(self.db, self.settings)
         if switched_on or get_risk_policy(self.db, self.settings)[0].enabled:
             raise HTTPException(400, POLICY_UNAVAILABLE)
-        result = evaluate_order_risk(self.db, order)
+        return evaluate_order_risk(self.db, order)
+
+    def _apply_limits(self, order: Order) -> None:
+        result = self._limits(order)
         if result.blocked:
             self._reject(order, result.reason or "")
         if result.clamped:
@@ -106,7 +128,8 @@ class Execution:
         if order.strategy_id is not None:
             strategy = self.db.get(Strategy, order.strategy_id)
             return strategy.execution_target if strategy else "LIVE"
-        targets = self.db.scalars(select(Strategy.execution_target).order_by(Strategy.id).limit(2)).all()
+        query = select(Strategy.execution_target).order_by(Strategy.id).limit(2)
+        targets = kept(self.db, Strategy, lambda: self.db.scalars(query).all())
         return targets[0] if len(targets) == 1 else "LIVE"
 
     def _simulate(self, order: Order) -> Order:
@@ -121,23 +144,21 @@ class Execution:
         begin_asking(self.db, order, self.still_mine)
         failpoint(Failpoint.ORDER_ASKED)
         asked_at = order.updated_at
-        name = shown_name(order.broker_name)
         try:
             DISPATCHES.give_back()
-            broker_order_id = _place(client, order)
-        except OutcomeUnknown as error:
-            raise AskedInVain(name, order) from error
+            broker_order_id = ask(client, order)
         except BrokerError as error:
-            move(self.db, order, "SENDING", "FAILED", utc_now(), asked_by=asked_at, error_message=str(error))
-            self.db.commit()
-            raise HTTPException(502, f"{name} order placement failed: {error}") from error
-        except Exception as error:  # the client broke in the middle: it says nothing about the broker
-            logger.exception("the call to %s for order %s broke", name, order.id)
-            raise AskedInVain(name, order) from error
-        failpoint(Failpoint.ORDER_PLACED)
+            self.refused(order, asked_at, error)
         store_placed(self.db, order, broker_order_id, client.account_id, self.correlation_id)
         failpoint(Failpoint.ORDER_STORED)
         return order
+
+    def refused(self, order: Order, asked_at: datetime, error: BrokerError) -> NoReturn:
+        """Store that the broker has not taken the order; commits and raises the HTTPException that says so."""
+        move(self.db, order, "SENDING", "FAILED", utc_now(), asked_by=asked_at, error_message=str(error))
+        self.db.commit()
+        name = shown_name(order.broker_name)
+        raise HTTPException(502, f"{name} order placement failed: {error}") from error
 
     def _add_event(self, level: str, category: str, message: str, details: dict[str, object]) -> None:
         add_system_event(
@@ -156,6 +177,27 @@ def _check_executable(order: Order) -> None:
         raise HTTPException(400, NOT_WAITING)
     if not order.qty or order.qty <= 0:
         raise HTTPException(400, "Order has invalid quantity.")
+
+
+def ask(client: BrokerClient, order: Order) -> str:
+    """Ask the broker to take a SENDING order; the broker's id of the order.
+
+    Raises:
+        BrokerError: the broker has not taken the order.
+        AskedInVain: nobody knows.
+    """
+    name = shown_name(order.broker_name)
+    try:
+        broker_order_id = _place(client, order)
+    except OutcomeUnknown as error:
+        raise AskedInVain(name, order) from error
+    except BrokerError:
+        raise
+    except Exception as error:  # the client broke in the middle: it says nothing about the broker
+        logger.exception("the call to %s for order %s broke", name, order.id)
+        raise AskedInVain(name, order) from error
+    failpoint(Failpoint.ORDER_PLACED)
+    return broker_order_id
 
 
 def _place(client: BrokerClient, order: Order) -> str:

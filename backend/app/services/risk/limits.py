@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import Order, Position, RiskSettings
+from app.services.shared.kept import kept
 
 
 @dataclass
@@ -43,7 +44,7 @@ def evaluate_order_risk(db: Session, order: Order) -> RiskResult:
     """Apply the GLOBAL risk settings, oldest first; the order itself is not changed."""
     state = _Evaluation(order.qty)
     query = select(RiskSettings).where(RiskSettings.scope == "GLOBAL").order_by(RiskSettings.id)
-    rules = [] if order.is_exit else db.scalars(query).all()
+    rules = [] if order.is_exit else kept(db, RiskSettings, lambda: db.scalars(query).all())
     for rule in rules:
         _short_selling(db, order, rule, state)
         _quantity(rule, state)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.core.config import Settings
 from app.core.crypto import encrypt_token
 from app.models import BrokerSecret
+from app.services.shared.kept import kept
 
 
 def find_secret_row(db: Session, broker_name: str, key: str, user_id: int | None) -> BrokerSecret | None:
@@ -16,7 +17,8 @@ def find_secret_row(db: Session, broker_name: str, key: str, user_id: int | None
     query = select(BrokerSecret).where(
         owner, BrokerSecret.broker_name == broker_name, BrokerSecret.key == key
     )
-    return db.scalars(query.order_by(BrokerSecret.id).limit(1)).first()
+    oldest = query.order_by(BrokerSecret.id).limit(1)
+    return kept(db, (BrokerSecret, broker_name, key, user_id), lambda: db.scalars(oldest).first())
 
 
 def store_secret_row(

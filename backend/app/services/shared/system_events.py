@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from app.core.time_utils import utc_now
 from app.models import SystemEvent
+from app.services.shared.bulk import Row, insert_many
 
-_INSERT: Final = insert(SystemEvent.__table__)
+_EVENTS = SystemEvent.__table__
 
 
 def add_system_event(
@@ -29,22 +30,15 @@ def add_system_event(
     return event
 
 
-def insert_system_event(
-    db: Session,
-    *,
-    level: str,
-    category: str,
-    message: str,
-    correlation_id: str | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> None:
-    """`add_system_event` at once and without an object: where many are written, that is a third of its cost."""
-    db.execute(_INSERT, event_row(level, category, message, correlation_id, details))
+def insert_events(db: Session, rows: Sequence[Row]) -> None:
+    """Put rows of `event_row` into the caller's transaction at once, in their order, without an object for each."""
+    now = utc_now()
+    insert_many(db.connection(), _EVENTS, [{**row, "created_at": now} for row in rows])
 
 
 def event_row(
     level: str, category: str, message: str, correlation_id: str | None, details: Mapping[str, Any] | None
-) -> dict[str, Any]:
+) -> Row:
     """The values of an event's row, but for id and time."""
     return {
         "level": level.upper(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -14,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.models import Order
-from app.services.brokers.clients import shown_name
-from app.services.orders.execution import execute_stored_order
+from app.services.brokers.clients import BrokerError, shown_name
+from app.services.orders.execution import Execution, execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
 from app.services.orders.sending.asked import AskedInVain, always
-from app.services.shared.system_events import add_system_event, insert_system_event
+from app.services.shared.bulk import Row
+from app.services.shared.system_events import add_system_event, event_row, insert_events
 from app.services.webhook.decide import CLOSING, Signal, closing_event
 from app.services.webhook.store import Stored
 
@@ -82,6 +84,12 @@ class Dispatch:
         """The ids of the signal's rows."""
         return Stored(self.alert_id, self.order_id)
 
+    @property
+    def closing_row(self) -> Row:
+        """The row of the event that ends the signal."""
+        message, level, category = CLOSING
+        return event_row(level, category, message, self.correlation_id, self.closing)
+
 
 def dispatch_auto(
     db: Session,
@@ -111,17 +119,22 @@ def dispatch_auto(
     return accepted(what.stored)
 
 
-def end(db: Session, what: Dispatch, claim: Claim) -> None:
+def after_refusal(
+    db: Session, settings: Settings, what: Dispatch, order: Order, asked_at: datetime, error: BrokerError
+) -> dict[str, Any]:
+    """Store that the broker has not taken an order of which it was asked, and return the answer.
+
+    Raises the HTTPException of the refusal when the order is not put into the waiting queue instead.
+    """
+    try:
+        Execution(db, settings, what.correlation_id).refused(order, asked_at, error)
+    except HTTPException as failure:
+        return _after_failure(db, what, order, failure, UNCLAIMED)
+
+
+def end(db: Session, what: Dispatch, claim: Claim = UNCLAIMED) -> None:
     """Store the event that ends a signal; commits."""
-    message, level, category = CLOSING
-    insert_system_event(
-        db,
-        level=level,
-        category=category,
-        message=message,
-        correlation_id=what.correlation_id,
-        details=what.closing,
-    )
+    insert_events(db, [what.closing_row])
     claim.end(db)
     db.commit()
 

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1, normalise_payload
+from app.services.shared.bulk import Row
+from app.services.shared.system_events import event_row
 from app.services.webhook.body import InvalidBody, RefusedBody, body_preview, parse_text_body
 from app.services.webhook.lookup import Asked
 from app.services.webhook.normalize import (
@@ -56,6 +58,10 @@ class Event:
     category: str
     message: str
     details: dict[str, Any]
+
+    def row(self, correlation_id: str | None) -> Row:
+        """The event's row; the correlation id is that of the delivery that it tells of."""
+        return event_row(self.level, self.category, self.message, correlation_id, self.details)
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,13 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.time_utils import utc_now
-from app.models import Alert, Order, SystemEvent
+from app.models import Alert, Order
 from app.services.orders.rows import order_row
 from app.services.shared.bulk import changed_rows, insert_many
-from app.services.shared.system_events import event_row
 from app.services.webhook.decide import Signal, alert_values, order_values
 from app.services.webhook.lookup import Duplicate
-from app.services.webhook.receive import Event
 
 _ALERTS, _ORDERS = Alert.__table__, Order.__table__
-_EVENTS = SystemEvent.__table__
 _INSTANT: Final = timedelta(microseconds=1)
 
 
@@ -37,14 +34,6 @@ class Stored:
 
     alert_id: int
     order_id: int
-
-
-@dataclass(frozen=True)
-class Told:
-    """An event and the correlation id of the delivery that it tells of."""
-
-    event: Event
-    correlation_id: str | None
 
 
 def insert_signals(db: Session, signals: Sequence[Signal]) -> list[Stored]:
@@ -84,21 +73,6 @@ def insert_by(db: Session, signal: Signal, create_order: Callable[..., Order]) -
         order.error_message = signal.review_note
     db.flush()
     return Stored(alert.id, order.id)
-
-
-def insert_events(db: Session, told: Sequence[Told]) -> None:
-    """Put events into the caller's transaction, in their order."""
-    now = utc_now()
-    rows = [
-        {
-            **event_row(
-                one.event.level, one.event.category, one.event.message, one.correlation_id, one.event.details
-            ),
-            "created_at": now,
-        }
-        for one in told
-    ]
-    insert_many(db.connection(), _EVENTS, rows)
 
 
 def _alert_row(signal: Signal, now: datetime) -> dict[str, Any]:

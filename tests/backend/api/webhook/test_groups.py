@@ -16,8 +16,10 @@ from app.core.config import Settings
 from app.core.errors import Busy
 from app.models import Alert, BrokerConnection, Order, Position, Strategy, SystemEvent, User
 from app.services.brokers.clients import CLIENT_FACTORIES
-from app.services.webhook.door import group, outside
+from app.services.webhook.door import group
 from app.services.webhook.door.line import TOO_MANY, Line
+from app.services.webhook.door.outside import alone
+from app.services.webhook.door.outside.dispatcher import Dispatcher
 from app.services.webhook.door.writer import WRITER
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
@@ -175,12 +177,14 @@ def test_a_dispatch_that_could_not_begin_in_time_is_left_to_a_person(
 ) -> None:
     set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
     monkeypatch.setattr(settings, "webhook_max_wait_ms", 700)
-    late = []
-    monkeypatch.setattr(outside.Outside, "_start", lambda self, work: late.append(work))
-    assert together([_delivery()])[0].json()["dispatch"] == "PENDING"
-    late[0]()
+    late: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Dispatcher, "join", lambda *joins: late.append(joins))
+        assert together([_delivery()])[0].json()["dispatch"] == "PENDING"
+    Dispatcher.join(*late[0])
+    WRITER.stop()  # waits for the dispatch
     row = db.execute(select(Order.mode, Order.status, Order.error_message)).one()
-    assert tuple(row) == ("MANUAL", "WAITING", outside.TOO_LATE)
+    assert tuple(row) == ("MANUAL", "WAITING", alone.TOO_LATE)
     assert broker.placed == []
 
 

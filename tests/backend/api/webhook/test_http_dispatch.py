@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from app.api import webhook as webhook_api
 from app.core.config import Settings
-from app.models import Order, SystemEvent, User
+from app.models import Order, RiskSettings, SystemEvent, User
 from app.services.orders import execution
+from app.services.orders.sending.together import OneByOne
 from app.services.shared.turns import AT_ONCE, DISPATCHES
-from app.services.webhook.door import outside
+from app.services.webhook.door.outside import alone, dispatcher
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
@@ -61,9 +62,12 @@ def test_an_order_has_a_turn_until_its_broker_is_asked(
     client: TestClient, db: Session, settings: Settings, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the broker has said is stored without waiting for a turn: a kill meanwhile would lose it."""
+    db.add(
+        RiskSettings(scope="GLOBAL", max_quantity_per_order=1, clamp_mode="CLAMP")
+    )  # so the order goes alone
     set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
     free: list[tuple[str, int]] = []
-    place, dispatch, store = broker.place_order, outside.dispatch_auto, execution.store_placed
+    place, dispatch, store = broker.place_order, alone.dispatch_auto, execution.store_placed
 
     def noting(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any, **options: Any) -> Any:
@@ -73,9 +77,9 @@ def test_an_order_has_a_turn_until_its_broker_is_asked(
         return noted
 
     monkeypatch.setattr(broker, "place_order", noting("asks", place))
-    monkeypatch.setattr(outside, "dispatch_auto", noting("begins", dispatch))
+    monkeypatch.setattr(alone, "dispatch_auto", noting("begins", dispatch))
     monkeypatch.setattr(execution, "store_placed", noting("stores", store))
-    body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}}
+    body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 2}}
     assert client.post("/webhook", json=body).json()["status"] == "accepted"
     assert free == [("begins", AT_ONCE - 1), ("asks", AT_ONCE), ("stores", AT_ONCE)]
 
@@ -100,7 +104,11 @@ def test_a_dispatch_that_breaks_is_no_failure_of_the_delivery(
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("UPDATE orders", {}, Exception("the server has gone away"))
 
-    monkeypatch.setattr(outside, "dispatch_auto", away)
+    def one_by_one(*_: Any) -> None:
+        raise OneByOne
+
+    monkeypatch.setattr(alone, "dispatch_auto", away)
+    monkeypatch.setattr(dispatcher, "begin_asking_all", one_by_one)
     answer = client.post("/webhook", json=SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}})
     order = db.scalars(select(Order)).one()
     assert (answer.status_code, answer.json()["order_id"], answer.json()["dispatch"]) == (

@@ -27,8 +27,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 from app.core.time_utils import utc_now
 from app.models import Order
 from app.services.brokers.clients import CALL_AT_MOST_S, idempotency_key
-from app.services.shared.bulk import changed_rows
-from app.services.shared.system_events import add_system_event
+from app.services.shared.bulk import Row, changed_rows
+from app.services.shared.system_events import event_row, insert_events
 
 BEGIN_WITHIN: Final = timedelta(seconds=10)
 UNKNOWN_AFTER: Final = BEGIN_WITHIN + timedelta(seconds=CALL_AT_MOST_S + 20)  # 20 s for clocks that differ
@@ -110,33 +110,44 @@ def store_placed(
 
     False, and nothing is written, if the order has this id already: somebody else has stored it, with its event.
     """
-    values = {
+    values = placed_values(order, broker_order_id, account_id, utc_now())
+    if not _write(db, order, values, is_new(broker_order_id)):
+        db.rollback()
+        db.refresh(order)
+        db.commit()
+        return False
+    insert_events(db, [sent_event(order, broker_order_id, correlation_id)])
+    db.commit()
+    return True
+
+
+def is_new(broker_order_id: Any) -> ColumnElement[bool]:
+    """Whether an order does not have this id of the broker yet."""
+    return or_(Order.broker_order_id.is_(None), Order.broker_order_id != broker_order_id)
+
+
+def placed_values(order: Order, broker_order_id: str, account_id: str | None, now: datetime) -> Row:
+    """What an order says once a broker has taken it."""
+    return {
         "status": "SENT",
         "broker_order_id": broker_order_id,
         "zerodha_order_id": broker_order_id if order.broker_name == "zerodha" else None,
         "broker_account_id": account_id,
         "error_message": None,
-        "updated_at": utc_now(),
+        "updated_at": now,
     }
-    new = or_(Order.broker_order_id.is_(None), Order.broker_order_id != broker_order_id)
-    if not _write(db, order, values, new):
-        db.rollback()
-        db.refresh(order)
-        db.commit()
-        return False
+
+
+def sent_event(order: Order, broker_order_id: str, correlation_id: str | None) -> Row:
+    """The row of the event that tells of it."""
     details = {
         "order_id": order.id, "broker_name": order.broker_name, "broker_order_id": broker_order_id,
         "symbol": order.symbol, "side": order.side, "qty": order.qty,
     }  # fmt: skip
-    add_system_event(
-        db, level="INFO", category="order", message=f"Order sent to {order.broker_name}",
-        correlation_id=correlation_id, details=details,
-    )  # fmt: skip
-    db.commit()
-    return True
+    return event_row("INFO", "order", f"Order sent to {order.broker_name}", correlation_id, details)
 
 
-def _write(db: Session, order: Order, values: dict[str, Any], *expected: ColumnElement[bool]) -> bool:
+def _write(db: Session, order: Order, values: Row, *expected: ColumnElement[bool]) -> bool:
     """Write into the row, not through the object: what the object remembers may be out of date."""
     if not changed_rows(db, update(Order).where(Order.id == order.id, *expected).values(values)):
         return False

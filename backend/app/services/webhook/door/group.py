@@ -22,7 +22,9 @@ from app.services.brokers.outside import OUTSIDE
 from app.services.orders import create_order_from_alert
 from app.services.orders.sending.jobs import ORDERS, enqueue_orders
 from app.services.positions.sell_qty import TradingViewSellQtyResolution, held_in_cache, unresolved
+from app.services.shared.bulk import Row
 from app.services.shared.jobs.wake import ring
+from app.services.shared.system_events import insert_events
 from app.services.webhook.decide import (
     Signal,
     closing_event,
@@ -35,7 +37,7 @@ from app.services.webhook.dispatch import QUEUED, Dispatch, accepted
 from app.services.webhook.door.waiting import Answer, Waiting, begin_storing
 from app.services.webhook.lookup import Duplicate, GroupFound, find_earlier, look_up_all
 from app.services.webhook.receive import Delivery, Ended, Event
-from app.services.webhook.store import Stored, Told, insert_by, insert_events, insert_signals
+from app.services.webhook.store import Stored, insert_by, insert_signals
 
 LEAST_PATIENCE_S: Final = 0.05
 
@@ -158,7 +160,7 @@ class _Transaction:
         self.stored = self._insert_new()
         if self.queues:
             self._enqueue()
-        told: list[Told] = []
+        told: list[Row] = []
         asking = {one for leader in self._asking.values() for one in (leader, *leader.followers)}
         for one, decided in zip(self._group, self._decided, strict=True):
             if one not in asking:
@@ -227,10 +229,10 @@ class _Transaction:
         enqueue_orders(self._db, jobs, self._settings.order_max_age_s)
         self.has_jobs = bool(jobs)
 
-    def _outcome(self, one: Waiting, decided: Signal | Ended, told: list[Told]) -> Outcome:
+    def _outcome(self, one: Waiting, decided: Signal | Ended, told: list[Row]) -> Outcome:
         def tell(event: Event | None) -> None:
             if event is not None:
-                told.append(Told(event, one.arrival.correlation_id))
+                told.append(event.row(one.arrival.correlation_id))
 
         if isinstance(decided, Ended):
             tell(decided.event)

@@ -28,7 +28,7 @@ from app.db.common.errors import Fenced, SwitchError
 from app.services.webhook.door import metrics
 from app.services.webhook.door.group import AtBroker, Auto, LostCommit, Outcome, TooLate, store_group
 from app.services.webhook.door.line import TOO_MANY, Line
-from app.services.webhook.door.outside import Outside
+from app.services.webhook.door.outside.threads import Outside
 from app.services.webhook.door.waiting import State, Waiting, give_back, tell
 from app.services.webhook.lookup import find_earlier
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.models import User
-from app.services.webhook.door.queued import OrderWork
+from app.services.webhook.door.outside.queued import OrderWork
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.orders.jobs.job_rows import Sessions
 

@@ -20,7 +20,7 @@ from app.models import Order, OrderJob
 from app.services.brokers.clients import CLIENT_FACTORIES, idempotency_key
 from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.crew import Crew
-from app.services.webhook.door.queued import OrderWork
+from app.services.webhook.door.outside.queued import OrderWork
 from tests.support.pairs import wait_until
 
 HANDS = 3

@@ -14,7 +14,7 @@ from app.db.common.settings import Pooler, ShimSettings
 from app.models import Order, User
 from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.crew import Crew
-from app.services.webhook.door.queued import OrderWork, order_crew
+from app.services.webhook.door.outside.queued import OrderWork, order_crew
 from tests.backend.api.fake_broker import FakeBroker
 from tests.backend.api.orders.jobs.job_rows import BUY, Sessions, add_jobs, jobs_of, orders_of
 from tests.support.pairs import wait_until

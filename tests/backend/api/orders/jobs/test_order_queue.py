@@ -21,8 +21,8 @@ from app.services.orders.sending.asked import UNKNOWN_AFTER
 from app.services.orders.sending.jobs import ORDERS
 from app.services.orders.stranded import move_stranded_orders
 from app.services.shared.jobs.claim import claim, take_over
-from app.services.webhook.door import queued
-from app.services.webhook.door.queued import OrderWork
+from app.services.webhook.door.outside import queued
+from app.services.webhook.door.outside.queued import OrderWork
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.fake_broker import FakeBroker
 from tests.backend.api.orders.jobs.job_rows import BUY, Sessions, jobs_of, orders_of

@@ -21,7 +21,7 @@ from app.services.orders.sending.asked import UNKNOWN_AFTER
 from app.services.orders.sending.jobs import ORDERS
 from app.services.shared.jobs.claim import take_over
 from app.services.shared.jobs.crew import Crew
-from app.services.webhook.door.queued import OrderWork
+from app.services.webhook.door.outside.queued import OrderWork
 from tests.backend.api.orders.jobs.job_rows import Sessions, add_jobs
 from tests.backend.api.orders.jobs.order_worker import FileBroker
 from tests.support.pairs import wait_until

@@ -8,35 +8,24 @@ time is put aside for a person: an order that reaches a broker much later than i
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from fastapi import HTTPException
-from sqlalchemy import update
-
 from app.core.sessions import opened
-from app.core.time_utils import utc_now
-from app.models import Order
 from app.services.positions.sell_qty import (
     TradingViewSellQtyResolution,
     resolve_tradingview_sell_qty,
     unresolved,
 )
-from app.services.shared.bulk import changed_rows
-from app.services.shared.system_events import add_system_event
-from app.services.shared.turns import DISPATCHES
 from app.services.webhook.decide import Signal
-from app.services.webhook.dispatch import PENDING, Dispatch, accepted, dispatch_auto
+from app.services.webhook.dispatch import PENDING, accepted
 from app.services.webhook.door.group import Auto
+from app.services.webhook.door.outside.dispatcher import Dispatcher
 from app.services.webhook.door.waiting import Answer, Waiting, tell
 
-logger = logging.getLogger(__name__)
 THREADS: Final = 16
-TOO_LATE: Final = "AUTO dispatch could not begin in time; moved to Waiting Queue. The order was not sent."
 
 
 class Outside:
@@ -45,11 +34,15 @@ class Outside:
     def __init__(self) -> None:
         self._making = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._dispatcher: Dispatcher | None = None
 
     def close(self) -> None:
         """Wait for what is under way; another call opens new threads."""
         with self._making:
             pool, self._pool = self._pool, None
+            dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher is not None:
+            dispatcher.close()
         if pool is not None:
             pool.shutdown(wait=True)
 
@@ -98,43 +91,16 @@ class Outside:
     def dispatch(self, one: Waiting, auto: Auto) -> None:
         """Dispatch a stored order and tell its sender."""
         one.meanwhile = Answer(201, accepted(auto.stored) | PENDING)
-
-        def run() -> None:
-            try:
-                with DISPATCHES.taken():
-                    one.outcome = Answer(201, self._dispatched(one, auto))
-            except HTTPException as failure:
-                one.outcome = Answer(failure.status_code, {"detail": failure.detail})
-            except Exception:
-                # It is stored, and an error would say that it is not: what becomes of it is found out later.
-                logger.exception("the dispatch of order %s broke", auto.stored.order_id)
-                one.outcome = one.meanwhile
-            tell([one])
-
-        self._start(run)
-
-    def _dispatched(self, one: Waiting, auto: Auto) -> dict[str, object]:
-        call = one.call
-        with opened(call.sessions) as db:
-            if time.monotonic() <= one.deadline:
-                what = Dispatch.of(auto.signal, auto.stored)
-                return dispatch_auto(db, call.settings, what, market_is_open=call.market_is_open)
-            untouched = (Order.id == auto.stored.order_id, Order.status == "WAITING", Order.mode == "AUTO")
-            values = {"mode": "MANUAL", "error_message": TOO_LATE, "updated_at": utc_now()}
-            if changed_rows(db, update(Order).where(*untouched).values(values)):
-                add_system_event(
-                    db,
-                    level="WARNING",
-                    category="order",
-                    message="AUTO order moved to waiting queue",
-                    correlation_id=auto.signal.correlation_id,
-                    details={"order_id": auto.stored.order_id, "reason": TOO_LATE},
-                )
-            db.commit()
-        return accepted(auto.stored) | {"dispatch": "WAITING"}
+        with self._making:
+            if self._dispatcher is None:
+                self._dispatcher = Dispatcher(self._open_pool().submit)
+            self._dispatcher.join(one, auto)
 
     def _start(self, work: Callable[[], None]) -> None:
         with self._making:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="st-outside")
-            self._pool.submit(work)
+            self._open_pool().submit(work)
+
+    def _open_pool(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="st-outside")
+        return self._pool
