@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
+from sqlalchemy.orm import Session
 
 from app.db.common.errors import ShadowUnavailable
 from app.db.common.failpoints import Failpoint, FailpointError, arm
+from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from loadtests.stage.embedded import EmbeddedPostgres
+from tests.core.modes.chosen import in_modes
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, new_sqlite, wait_until
 
@@ -75,6 +78,28 @@ def test_strict_shadow_is_ahead_only_until_the_next_round(
     pair.applier.round(settle=True)
     assert not has(pair, primary.other, "phantom")
     pair.assert_same()
+
+
+def test_strict_announces_what_the_flush_of_a_commit_adds(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    """An application's listener adds a row after the first flush, which makes a second one."""
+    backend(pair, wanted=primary, dual_write="strict")
+    seen: list[bool] = []
+    notes = [Owner(name="noted")]
+
+    def note(session: Session, context: object) -> None:
+        if notes:
+            session.add(notes.pop())
+
+    event.listen(Session, "after_flush_postexec", note)
+    try:
+        with arm(Failpoint.COMMIT_BEFORE, lambda: seen.append(has(pair, primary.other, "noted"))):
+            write("written")
+    finally:
+        event.remove(Session, "after_flush_postexec", note)
+    assert seen == [True]
+    assert has(pair, primary.other, "written")
 
 
 def test_strict_does_not_cascade_on_a_shadow_that_was_primary(
@@ -183,6 +208,7 @@ def test_paused_apply_holds_no_commit(pair: TestPair, primary: Side, backend: Ma
     wait_until(lambda: has(pair, primary.other, "while paused too"))
 
 
+@in_modes(DualWrite.ASYNC, DualWrite.SYNC, DualWrite.STRICT)
 def test_shadow_reads_find_a_difference_and_only_a_real_one(
     pair: TestPair, primary: Side, backend: MakeRuntime
 ) -> None:
@@ -232,6 +258,7 @@ def test_a_dead_coordinator_of_either_direction_is_recovered_by_a_running_backen
         assert has(pair, expected, f"after {point}")
 
 
+@in_modes(DualWrite.SYNC, DualWrite.STRICT)  # the shadow has the next one when its commit returns
 def test_a_process_that_dies_before_its_commit_leaves_nothing(
     pair: TestPair, primary: Side, backend: MakeRuntime
 ) -> None:
@@ -244,6 +271,7 @@ def test_a_process_that_dies_before_its_commit_leaves_nothing(
         assert has(pair, side, "next")
 
 
+@in_modes(DualWrite.ASYNC, DualWrite.SYNC, DualWrite.STRICT)
 def test_a_commit_whose_acknowledgement_was_lost_has_one_effect_on_both_sides(
     pair: TestPair, primary: Side, backend: MakeRuntime
 ) -> None:

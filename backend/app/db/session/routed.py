@@ -31,6 +31,7 @@ from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
 _LIMIT_POSTGRES = b"SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
+_FLUSHES = 100  # a listener may add to each; SQLAlchemy itself gives up after as many
 _ADMIT_POSTGRES = "SELECT st_may_write()"
 
 
@@ -215,11 +216,19 @@ def _before_commit(session: RoutedSession) -> None:
     if session._admitted and session._side is Side.SQLITE:
         session._pair.router.watch.check()  # again: the file may have been replaced since the first write
     if mode is DualWrite.STRICT:
-        session.flush()
+        _flush_all(session)
     session._wrote = session.wrote() if mode in (DualWrite.SYNC, DualWrite.STRICT) else session._admitted
     if mode is DualWrite.STRICT and session._wrote:
         session._pair.strict.announce(Session.connection(session))
     failpoint(Failpoint.COMMIT_BEFORE)
+
+
+def _flush_all(session: RoutedSession) -> None:
+    """Flush as often as the commit itself would: what it flushed after the announcement nobody would announce."""
+    for _ in range(_FLUSHES):
+        if not (session.new or session.deleted or session.dirty):
+            return
+        session.flush()
 
 
 @event.listens_for(RoutedSession, "after_commit")
