@@ -58,6 +58,18 @@ def test_every_kind_of_transaction(
 
 
 @every_mode
+@pytest.mark.parametrize("name", ["orm_change", "orm_delete"])
+def test_sql_takes_rows_that_the_session_has_changed(
+    pair: TestPair, primary: Side, mode: DualWrite, name: str, backend: MakeRuntime
+) -> None:
+    """Any order of the kinds is an application's: none of them may break another one's flush."""
+    current = backend(pair, wanted=primary, dual_write=mode)
+    _commit(["key_moves_and_children"], pair, primary, mode)  # one owner has all pets: that one goes
+    _commit([name, "cascade_deletes_only"], pair, primary, mode)
+    _settled(current, pair, primary, mode)
+
+
+@every_mode
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_transactions(
     pair: TestPair, primary: Side, mode: DualWrite, seed: int, backend: MakeRuntime
