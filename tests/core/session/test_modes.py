@@ -80,24 +80,25 @@ def test_strict_shadow_is_ahead_only_until_the_next_round(
     pair.assert_same()
 
 
-def test_strict_announces_what_the_flush_of_a_commit_adds(
-    pair: TestPair, primary: Side, backend: MakeRuntime
+@pytest.mark.parametrize("moment", ["before_commit", "after_flush_postexec"])
+def test_strict_announces_what_a_listener_adds_to_a_commit(
+    pair: TestPair, primary: Side, backend: MakeRuntime, moment: str
 ) -> None:
-    """An application's listener adds a row after the first flush, which makes a second one."""
+    """An application's listener writes when the commit begins, or after its first flush, which makes a second one."""
     backend(pair, wanted=primary, dual_write="strict")
     seen: list[bool] = []
     notes = [Owner(name="noted")]
 
-    def note(session: Session, context: object) -> None:
+    def note(session: Session, *context: object) -> None:
         if notes:
             session.add(notes.pop())
 
-    event.listen(Session, "after_flush_postexec", note)
+    event.listen(Session, moment, note)
     try:
         with arm(Failpoint.COMMIT_BEFORE, lambda: seen.append(has(pair, primary.other, "noted"))):
             write("written")
     finally:
-        event.remove(Session, "after_flush_postexec", note)
+        event.remove(Session, moment, note)
     assert seen == [True]
     assert has(pair, primary.other, "written")
 

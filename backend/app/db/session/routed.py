@@ -52,6 +52,9 @@ class RoutedSession(Session):
         self._handed_out = False  # the connection, to a caller whose statements no event of a session sees
         self._wrote = False
         self._compare_reads = pair.settings.shadow_reads is ShadowReadMode.COMPARE
+        if pair.settings.dual_write is DualWrite.STRICT:
+            # A session's own listeners come after those of its class: an application's may still write.
+            event.listen(self, "before_commit", _about_to_commit)
 
     def get_bind(self, mapper: Any = None, **options: Any) -> Engine | Connection:
         """The engine of the primary; the same one for the whole transaction unless a write had to move."""
@@ -210,6 +213,11 @@ def _admit_statement(state: ORMExecuteState) -> None:
 
 @event.listens_for(RoutedSession, "before_commit")
 def _before_commit(session: RoutedSession) -> None:
+    if session._pair.settings.dual_write is not DualWrite.STRICT:
+        _about_to_commit(session)
+
+
+def _about_to_commit(session: RoutedSession) -> None:
     if session.in_nested_transaction():
         return
     mode = session._pair.settings.dual_write
