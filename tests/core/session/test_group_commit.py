@@ -151,6 +151,7 @@ def test_an_unexpected_error_in_a_round_does_not_reach_the_caller(
     """The transaction is committed; the caller must hear that."""
     current = backend(pair, wanted=primary)
     write("before")
+    wait_until(lambda: has(pair, primary.other, "before") and not current.replicator.health().degraded)
     original = Applier.round
     failed = threading.Event()
 
