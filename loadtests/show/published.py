@@ -164,6 +164,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "figures:load": ("load.md", partial(load_table, mode="sync")),
     "figures:load_async": ("load.md", partial(load_table, mode="async")),
     "figures:burst": ("load.md", burst_table),
+    "figures:flood": ("load.md", partial(burst_table, of="flood")),
+    "figures:faults": ("load.md", partial(burst_table, of="faults")),
     "figures:against": ("comparison.md", against_table),
     "figures:capacity": ("scaling.md", capacity_table),
     "figures:burst_brief": ("../README.md", partial(burst_table, brief=True)),

@@ -115,14 +115,15 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def burst_table(figures: Path, *, brief: bool = False) -> str:
+def burst_table(figures: Path, *, of: str = "burst", brief: bool = False) -> str:
     """A row for each burst and each code that it hit: medians over the repeats of one run.
 
     Args:
         figures: the folder of the committed figures.
+        of: which of them.
         brief: what a reader of README asks first.
     """
-    result = committed(figures, "burst")
+    result = committed(figures, of)
     if result is None:
         return NOTHING
     played: dict[tuple[str, str], list[dict[str, Any]]] = {}
