@@ -22,10 +22,9 @@ from app.main import app
 from app.models import BrokerConnection, User
 from app.services.brokers.clients import CLIENT_FACTORIES
 from loadtests.stage.embedded import EmbeddedPostgres
-from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
+from tests.backend.api.api_values import CRYPTO_KEY, SERVED, WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
 from tests.backend.served import Served
-from tests.core.modes.chosen import PAIRS
 
 with warnings.catch_warnings():
     # Starlette's client works with httpx but announces that it will want httpx2.
@@ -74,7 +73,7 @@ def _empty_every_table(engine: Engine) -> None:
             connection.execute(table.delete())
 
 
-@pytest.fixture(params=["sqlite", "postgres", *(f"{mode}-{primary}" for mode, primary in PAIRS)])
+@pytest.fixture(params=SERVED)
 def served_by(request: pytest.FixtureRequest) -> Iterator[tuple[Engine, SessionFactory]]:
     """A database with the schema and no rows, as the application opens it, and what makes its sessions."""
     if "-" in request.param:

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.db.common.errors import Fenced
-from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.switch.coordinator import Moved
@@ -98,8 +97,6 @@ def test_a_worker_that_never_heard_of_the_switch_claims_and_asks_nothing(
     on_both: Dual, settings: Settings, broker: SlowBroker, primary: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has an engine of its own, as a process from before the move, and a job in its hands."""
-    if on_both.runtime.settings.dual_write is DualWrite.STRICT:
-        pytest.skip("the worker has no mode")
     _start_on(on_both, primary)
     with SessionLocal() as db:
         add_jobs(db, 2)

@@ -22,11 +22,15 @@ from app.services.webhook.door.outside import alone
 from app.services.webhook.door.outside.dispatcher import Dispatcher
 from app.services.webhook.door.writer import WRITER
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
-from tests.backend.api.api_values import WEBHOOK_SECRET
+from tests.backend.api.api_values import SERVED, WEBHOOK_SECRET
 from tests.backend.api.fake_broker import FakeBroker
 from tests.backend.api.webhook.groups import Together
 
 BAR = "2026-01-27T05:45:00Z"
+# A commit to a file is acknowledged, or it did not take place.
+ON_POSTGRES = pytest.mark.parametrize(
+    "served_by", [name for name in SERVED if "postgres" in name], indirect=True
+)
 
 
 def _delivery(symbol: str = "TCS", side: str = "BUY", **more: Any) -> dict[str, Any]:
@@ -255,12 +259,11 @@ def test_what_a_late_loop_reads_has_waited_already() -> None:
         Line().check(1_000, 2.0, 2.1)
 
 
+@ON_POSTGRES
 def test_a_lost_acknowledgement_is_no_second_delivery(
-    engine: Engine, together: Together, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+    together: Together, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit took place, its acknowledgement did not arrive: each order is there once and is sent once."""
-    if engine.dialect.name == "sqlite":
-        pytest.skip("a commit to a file is acknowledged or did not take place")
     db.add(Strategy(name="auto", execution_mode="AUTO", execution_target="LIVE"))
     db.commit()
     commit = Session.commit
@@ -278,11 +281,10 @@ def test_a_lost_acknowledgement_is_no_second_delivery(
     assert (_count(db, Alert), _count(db, Order), len(broker.placed)) == (2, 2, 1)
 
 
+@ON_POSTGRES
 def test_a_commit_that_did_not_take_place_is_done_again(
-    engine: Engine, together: Together, db: Session, monkeypatch: pytest.MonkeyPatch
+    together: Together, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if engine.dialect.name == "sqlite":
-        pytest.skip("a commit to a file is acknowledged or did not take place")
     commit = Session.commit
 
     def fail(session: Session) -> None:
