@@ -11,15 +11,17 @@ from datetime import datetime
 from typing import Any, Final
 
 from fastapi import HTTPException
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
+from app.core.time_utils import utc_now
 from app.models import Order
 from app.services.brokers.clients import BrokerError, shown_name
 from app.services.orders.execution import Execution, execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
 from app.services.orders.sending.asked import AskedInVain, always
-from app.services.shared.bulk import Row
+from app.services.shared.bulk import Row, changed_rows
 from app.services.shared.system_events import add_system_event, event_row, insert_events
 from app.services.webhook.decide import CLOSING, Signal, closing_event
 from app.services.webhook.store import Stored
@@ -169,27 +171,40 @@ def may_move_to_waiting(what: Dispatch, order: Order) -> bool:
     return what.fallback_to_waiting and not what.from_strategy and never_left
 
 
+def put_aside(db: Session, what: Dispatch, reason: str) -> None:
+    """Leave an order that nobody has touched to a person, in the caller's transaction."""
+    untouched = (Order.id == what.order_id, Order.status == "WAITING", Order.mode == "AUTO")
+    values = {"mode": "MANUAL", "error_message": reason, "updated_at": utc_now()}
+    if changed_rows(db, update(Order).where(*untouched).values(values)):
+        _tell_moved(db, what, {"order_id": what.order_id, "reason": reason})
+
+
 def move_to_waiting(db: Session, what: Dispatch, order: Order, detail: str, claim: Claim) -> dict[str, Any]:
     """Put a copy of a failed order into the waiting queue; commits."""
     if order.status == "WAITING":
         order.status = "FAILED"
         order.error_message = detail
     copy = copy_to_waiting_queue(db, order, FALLBACK_REASON)
+    details = {
+        "source_order_id": order.id,
+        "queue_order_id": copy.id,
+        "symbol": order.symbol,
+        "reason": detail,
+        "broker_name": order.broker_name,
+    }
+    _tell_moved(db, what, details)
+    claim.end(db)
+    db.commit()
+    answer = accepted(what.stored)
+    return {**answer, "order_id": copy.id, "original_order_id": order.id, "dispatch": "WAITING"}
+
+
+def _tell_moved(db: Session, what: Dispatch, details: dict[str, Any]) -> None:
     add_system_event(
         db,
         level="WARNING",
         category="order",
         message="AUTO order moved to waiting queue",
         correlation_id=what.correlation_id,
-        details={
-            "source_order_id": order.id,
-            "queue_order_id": copy.id,
-            "symbol": order.symbol,
-            "reason": detail,
-            "broker_name": order.broker_name,
-        },
+        details=details,
     )
-    claim.end(db)
-    db.commit()
-    answer = accepted(what.stored)
-    return {**answer, "order_id": copy.id, "original_order_id": order.id, "dispatch": "WAITING"}

@@ -21,7 +21,7 @@ from app.models import Order, RiskSettings, SystemEvent, User
 from app.services.brokers.clients import OutcomeUnknown
 from app.services.orders.sending import together as sending
 from app.services.orders.sending.asked import UNKNOWN_AFTER
-from app.services.orders.sending.unknown import settle_unknown
+from app.services.orders.sending.unknown import Found, settle_unknown
 from app.services.webhook.door.outside import dispatcher
 from app.services.webhook.door.outside.dispatcher import Dispatcher
 from app.services.webhook.door.writer import WRITER
@@ -202,3 +202,31 @@ def test_a_fault_at_any_point_sends_no_order_twice(
     assert len(placed) == len(set(placed)) == (0 if point is Failpoint.ORDER_ASKED else 3)
     asked = point is Failpoint.ORDER_ASKED
     assert set(_orders(db).values()) == {("WAITING", "MANUAL") if asked else ("SENT", "AUTO")}
+
+
+def test_a_note_that_took_too_long_is_taken_back_from_all(
+    send: Send, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each order is sent by itself afterwards, which it could not be while it is SENDING."""
+    monkeypatch.setattr(sending, "may_begin", lambda _order: False)
+    assert [answer.status_code for answer in send("A", "B")] == [201] * 2
+    assert set(_orders(db).values()) == {("SENT", "AUTO")}
+    assert len(broker.placed) == 2
+
+
+def test_an_answer_that_somebody_else_has_stored_has_one_event(
+    send: Send, db: Session, session_factory: Callable[[], Session], settings: Settings, broker: FakeBroker
+) -> None:
+    """Stopped after the broker's answer, and settled by another process, which closes no signal."""
+
+    def settled_by_another() -> None:
+        with session_factory() as other:
+            earlier = utc_now() - UNKNOWN_AFTER - timedelta(minutes=1)
+            other.execute(update(Order).where(Order.status == "SENDING").values(updated_at=earlier))
+            other.commit()
+            assert list(settle_unknown(other, settings).values()) == [Found.PLACED]
+
+    with arm(Failpoint.ORDER_PLACED, settled_by_another):
+        assert [answer.status_code for answer in send("A")] == [201]
+    assert _messages(db) == [SENT, ENDED]
+    assert _orders(db) == {"A": ("SENT", "AUTO")}

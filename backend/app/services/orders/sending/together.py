@@ -74,7 +74,7 @@ def begin_asking_all(
             return {}
         begin_write(db, patience_s)
         moved = _move(db, [one.order for one in ready], "WAITING", "SENDING")
-    except Exception as error:
+    except Exception as error:  # whatever it was, nothing is committed, and each order meets it by itself
         db.rollback()
         raise OneByOne from error
     if not moved:

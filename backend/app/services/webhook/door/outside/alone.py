@@ -5,18 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from sqlalchemy import update
-
 from app.core.sessions import opened
-from app.core.time_utils import utc_now
 from app.models import Order
 from app.services.brokers.clients import BrokerError
 from app.services.orders.sending.asked import store_placed
 from app.services.orders.sending.together import Asked
-from app.services.shared.bulk import changed_rows
-from app.services.shared.system_events import add_system_event
 from app.services.shared.turns import DISPATCHES
-from app.services.webhook.dispatch import Dispatch, accepted, after_refusal, dispatch_auto, end
+from app.services.webhook.dispatch import Dispatch, accepted, after_refusal, dispatch_auto, end, put_aside
 from app.services.webhook.door.group import Auto
 from app.services.webhook.door.waiting import Waiting
 
@@ -29,17 +24,7 @@ def dispatched(one: Waiting, auto: Auto) -> dict[str, Any]:
     with DISPATCHES.taken(), opened(call.sessions) as db:
         if time.monotonic() <= one.deadline:
             return dispatch_auto(db, call.settings, what, market_is_open=call.market_is_open)
-        untouched = (Order.id == what.order_id, Order.status == "WAITING", Order.mode == "AUTO")
-        values = {"mode": "MANUAL", "error_message": TOO_LATE, "updated_at": utc_now()}
-        if changed_rows(db, update(Order).where(*untouched).values(values)):
-            add_system_event(
-                db,
-                level="WARNING",
-                category="order",
-                message="AUTO order moved to waiting queue",
-                correlation_id=what.correlation_id,
-                details={"order_id": what.order_id, "reason": TOO_LATE},
-            )
+        put_aside(db, what, TOO_LATE)
         db.commit()
     return accepted(auto.stored) | {"dispatch": "WAITING"}
 
@@ -52,11 +37,16 @@ def refused(one: Waiting, auto: Auto, asked: Asked, error: BrokerError) -> dict[
         return after_refusal(db, one.call.settings, what, order, asked.at, error)
 
 
-def placed(one: Waiting, auto: Auto, asked: Asked, broker_order_id: str) -> dict[str, Any]:
-    """Store what the broker has said, unless it is stored already: nobody knew how the group's commit ended."""
+def placed(one: Waiting, auto: Auto, asked: Asked, broker_order_id: str, *, in_doubt: bool) -> dict[str, Any]:
+    """Store what the broker has said, unless it is stored already.
+
+    Args:
+        in_doubt: nobody knows how the group's commit ended. If it took place, the signal has its closing event.
+    """
     what = Dispatch.of(auto.signal, auto.stored)
     with opened(one.call.sessions) as db:
         order = db.get_one(Order, what.order_id)
-        if store_placed(db, order, broker_order_id, asked.client.account_id, what.correlation_id):
+        is_new = store_placed(db, order, broker_order_id, asked.client.account_id, what.correlation_id)
+        if is_new or not in_doubt:
             end(db, what)
     return accepted(auto.stored)

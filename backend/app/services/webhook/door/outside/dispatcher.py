@@ -135,7 +135,7 @@ class Dispatcher:
             _tell((sent, sent.one.meanwhile))
         except BrokerError as refusal:
             _tell((sent, _outcome(sent, partial(alone.refused, sent.one, sent.auto, asked, refusal))))
-        except Exception:
+        except Exception:  # nobody may wait in vain; what becomes of the order is found out later
             logger.exception("the dispatch of order %s broke", asked.order.id)
             _tell((sent, sent.one.meanwhile))
         with self._changed:
@@ -153,12 +153,13 @@ class Dispatcher:
         try:
             with opened(group[0].one.call.sessions) as db:
                 store_placed_all(db, [_placed(sent) for sent in group])
-        except Exception as error:
+        except Exception as error:  # whatever it was, each answer of a broker is tried once more by itself
+            in_doubt = not isinstance(error, OneByOne)
             logger.warning("what brokers said of %s orders is stored one by one: %s", len(group), error)
             for sent in group:
                 asked, said = sent.asked, sent.said
                 assert asked is not None and said is not None
-                self._alone(sent, partial(alone.placed, sent.one, sent.auto, asked, said))
+                self._alone(sent, partial(alone.placed, sent.one, sent.auto, asked, said, in_doubt=in_doubt))
             return
         _tell(*((sent, Answer(201, accepted(sent.auto.stored))) for sent in group))
 
@@ -169,8 +170,9 @@ def _outcome(sent: Sent, work: Callable[[], dict[str, Any]]) -> Answer | None:
         return Answer(201, work())
     except HTTPException as failure:
         return Answer(failure.status_code, {"detail": failure.detail})
-    except Exception:
-        # It is stored, and an error would say that it is not: what becomes of it is found out later.
+    except (
+        Exception
+    ):  # it is stored, and an error would say that it is not: what becomes of it is found out later
         logger.exception("the dispatch of order %s broke", sent.auto.stored.order_id)
         return sent.one.meanwhile
 

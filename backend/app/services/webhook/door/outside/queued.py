@@ -18,7 +18,6 @@ import logging
 from collections.abc import Callable
 
 from fastapi import HTTPException
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
@@ -28,11 +27,9 @@ from app.services.brokers.outside import OUTSIDE
 from app.services.orders.sending.asked import UNKNOWN_AFTER, NotMine
 from app.services.orders.sending.jobs import ORDERS
 from app.services.orders.sending.unknown import Found, settle
-from app.services.shared.bulk import changed_rows
 from app.services.shared.jobs import claim, metrics
 from app.services.shared.jobs.crew import Crew
 from app.services.shared.jobs.queue import RUNNING
-from app.services.shared.system_events import add_system_event
 from app.services.webhook.dispatch import (
     PENDING,
     Claim,
@@ -41,6 +38,7 @@ from app.services.webhook.dispatch import (
     end,
     may_move_to_waiting,
     move_to_waiting,
+    put_aside,
 )
 
 logger = logging.getLogger(__name__)
@@ -163,16 +161,4 @@ class _Job:
 
     def _put_aside(self, reason: str) -> None:
         job = self._db.get_one(OrderJob, self._id)
-        untouched = (Order.id == job.order_id, Order.status == "WAITING", Order.mode == "AUTO")
-        values = {"mode": "MANUAL", "error_message": reason, "updated_at": utc_now()}
-        if not changed_rows(self._db, update(Order).where(*untouched).values(values)):
-            return
-        what = Dispatch(**json.loads(job.payload_json))
-        add_system_event(
-            self._db,
-            level="WARNING",
-            category="order",
-            message="AUTO order moved to waiting queue",
-            correlation_id=what.correlation_id,
-            details={"order_id": job.order_id, "reason": reason},
-        )
+        put_aside(self._db, Dispatch(**json.loads(job.payload_json)), reason)
