@@ -19,6 +19,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "backend")]
+# What follows is found on this path, so it is imported after it: that is the reason for each E402.
 
 from prometheus_client.metrics import MetricWrapperBase  # noqa: E402
 from typer.main import get_command  # noqa: E402

@@ -186,6 +186,6 @@ class Fault:
         try:
             time.sleep(max(0.0, self._at - time.time()))
             HAPPENS[self._situation](self._scene)
-        except Exception as error:
+        except Exception as error:  # whatever it was, the run judges it when the thread has ended
             self._errors.append(error)
         self._over = time.time()
