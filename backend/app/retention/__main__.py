@@ -62,7 +62,7 @@ def _restore(chosen: argparse.Namespace) -> tuple[int, Any]:
     for path in chosen.archive:
         found = restore(SessionLocal, path, folder, utc_now(), timedelta(days=chosen.hold_days))
         answers[path.name] = vars(found)
-        code = FINDINGS if found.differing or found.refused else code
+        code = FINDINGS if found.differing or found.replaced or found.refused else code
     return code, answers
 
 

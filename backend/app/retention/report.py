@@ -70,7 +70,7 @@ def _count(db: Session, part: Part, restored: frozenset[int]) -> tuple[int, dict
         old = part.rule.time < part.cutoff
     else:
         old = and_(part.rule.time < part.cutoff, *(table.c[k] == v for k, v in part.series._asdict().items()))
-    reasons = needs(part.rule)
+    reasons = needs(part.rule, part.cutoff)
     sums = [
         func.sum(case((condition, 1), else_=0)).label(f"n{i}") for i, condition in enumerate(reasons.values())
     ]

@@ -1,8 +1,10 @@
 """An archive's rows come back into their table, with the links that pointed to them.
 
-A row that is there already is compared and left alone. A parent that is gone meanwhile leaves NULL where the
-column allows that; otherwise the row is refused by its id. What came back is held: no run takes it out again
-for some time. The archive stays where it is, and restoring it again changes nothing.
+A row that is there already is compared and left alone, and so is one whose unique key another row has taken meanwhile. A
+parent that is gone leaves NULL where the column allows that; otherwise the row is refused by its id. What came back is
+held: no run takes it out again for some time. The archive stays where it is, and restoring it again changes nothing.
+
+A base that was set back to an older state may not have given out the ids yet. They are drawn first, so no later row gets one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import Table, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db import Base
@@ -32,6 +35,7 @@ class Restored:
     restored: int = 0
     already: int = 0
     differing: list[int] = field(default_factory=list)
+    replaced: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     without_parent: list[int] = field(default_factory=list)
     linked: int = 0
@@ -52,11 +56,33 @@ def restore(sessions: Sessions, path: Path, folder: Path, now: datetime, hold: t
     archive = read(path, table)
     put(folder, path.name, table, [line.id for line in archive.lines], now + hold)
     result = Restored()
+    with sessions() as db:
+        _draw_up_to(db, table, max((line.id for line in archive.lines), default=0))
+        db.commit()
     for start in range(0, len(archive.lines), _AT_A_TIME):
         with sessions() as db:
             _restore(db, table, archive.lines[start : start + _AT_A_TIME], result)
             db.commit()
     return result
+
+
+def _draw_up_to(db: Session, table: Table, highest: int) -> None:
+    """Use the sequence's numbers up to the highest id; drawing needs no more rights than inserting does."""
+    if db.get_bind().dialect.name != "postgresql":
+        return  # SQLite gives the highest id that is there, and one more
+    names = {"sequence": db.scalar(select(func.pg_get_serial_sequence(table.name, "id")))}
+    last = (
+        db.scalar(text("SELECT coalesce(pg_sequence_last_value(CAST(:sequence AS regclass)), 0)"), names) or 0
+    )
+    draw = text("SELECT count(nextval(CAST(:sequence AS regclass))) FROM generate_series(1, :missing)")
+    db.execute(draw, {**names, "missing": highest - last})
+
+
+def _insert(db: Session, table: Table, row: dict[str, Any]) -> bool:
+    """False when another row has one of its unique keys."""
+    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
+    adding = dialect.insert(table).values(row).on_conflict_do_nothing().returning(table.c.id)
+    return db.scalar(adding) is not None
 
 
 def _restore(db: Session, table: Table, lines: Sequence[Line], result: Restored) -> None:
@@ -73,7 +99,9 @@ def _restore(db: Session, table: Table, lines: Sequence[Line], result: Restored)
                 result.differing.append(line.id)
                 continue
         elif (row := _with_parents(db, table, line, result)) is not None:
-            db.execute(insert(table).values(row))
+            if not _insert(db, table, row):
+                result.replaced.append(line.id)
+                continue
             result.restored += 1
         else:
             continue

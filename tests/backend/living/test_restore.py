@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
@@ -129,6 +129,49 @@ def test_a_parent_that_is_gone_leaves_null_or_refuses_the_row(store: Store) -> N
     assert sum(len(one.refused) for one in restored) == 1
     with store.sessions() as db:
         assert db.get_one(Alert, alert).strategy_id is None
+
+
+def test_a_row_whose_unique_key_another_row_has_taken_is_named(store: Store) -> None:
+    """Bars that went may be loaded again, with ids of their own, before the archive comes back."""
+    with store.sessions() as db:
+        add_bars(db, "1m", days_ago(100).replace(tzinfo=None), 600, timedelta(minutes=1))
+        db.commit()
+        first, *others = db.execute(select(Candle.id, Candle.ts).order_by(Candle.ts)).all()
+    assert store.retention().run(NOW).rows == 100
+    with store.sessions() as db:
+        again = {"symbol": "INFY", "exchange": "NSE", "timeframe": "1m", "ts": first.ts}
+        db.add(Candle(**again, open=9, high=9, low=9, close=9))
+        db.commit()
+    restored = _restore_all(store)
+    assert [one.replaced for one in restored if one.replaced] == [[first.id]]
+    assert sum(one.restored for one in restored) == 99
+    with store.sessions() as db:
+        assert db.scalars(select(Candle.open).where(Candle.ts == first.ts)).all() == [9.0]
+        assert {row.id for row in others} <= ids(db, Candle)
+
+
+def test_no_later_row_gets_the_id_of_a_restored_one(living: Callable[[str], Store], tmp_path: Path) -> None:
+    """A base that was set back to an older state has not given these ids out yet."""
+    store, older = living("sqlite"), living("postgres")
+    store.folder, older.folder = tmp_path / "archive", tmp_path / "older"
+    try:
+        with store.sessions() as db:
+            for _ in range(9):
+                add_alert(db, 400)
+            db.commit()
+        assert store.retention().run(NOW).rows == 8
+        with older.sessions() as db:
+            db.execute(text("ALTER SEQUENCE alerts_id_seq RESTART WITH 1"))
+            db.commit()
+        (path,) = archive.listed(store.folder)
+        assert restore(older.sessions, path, older.folder, NOW).restored == 8
+        with older.sessions() as db:
+            there = ids(db, Alert)
+            assert add_alert(db, 0)[0] == max(there) + 1
+            db.commit()
+    finally:
+        store.settle()
+        older.settle()
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

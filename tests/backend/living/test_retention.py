@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from app.core.time_utils import to_ist_naive
 from app.models import (
@@ -100,6 +100,21 @@ def test_alerts_that_a_position_or_deployment_needs_stay(store: Store) -> None:
     with store.sessions() as db:
         assert ids(db, Alert) == {managed, closing, held, deployed, newest}
         assert {refused, over}.isdisjoint(ids(db, Alert))
+
+
+def test_an_alert_whose_order_has_just_ended_stays(store: Store) -> None:
+    """Its position is written later, when positions are next asked for."""
+    with store.sessions() as db:
+        alert, order = add_alert(db, 400, "EXECUTED", broker_name="zerodha")
+        newest, _ = add_alert(db, 400)
+        db.execute(update(Order).where(Order.id == order).values(updated_at=days_ago(1)))
+        db.commit()
+        assert dry_run(db, store.settings(), NOW)["alerts"]["stay"] == {"newest row": 1, "young order": 1}
+    assert store.retention().run(NOW).rows == 0
+    assert store.retention().run(NOW + timedelta(days=90)).rules["alerts"].rows == 1
+    with store.sessions() as db:
+        assert ids(db, Alert) == {newest}
+        assert alert not in ids(db, Alert)
 
 
 def test_no_alert_goes_while_its_delivery_may_be_repeated(store: Store) -> None:

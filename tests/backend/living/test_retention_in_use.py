@@ -6,23 +6,33 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, insert, select
+from sqlalchemy.exc import OperationalError
 
-from app.core.time_utils import to_ist_naive
-from app.models import Alert, AlertEvent, Candle, ManagedRiskPosition, Order, Position, SystemEvent
+from app.core.time_utils import to_ist_naive, utc_now
+from app.db.common.errors import SwitchError
+from app.models import Alert, AlertEvent, Candle, ManagedRiskPosition, Order, OrderJob, Position, SystemEvent
 from app.retention import archive
 from app.retention import run as running
 from app.retention.old import candles
 from app.retention.old.needs import NEVER_WENT, OVER
+from app.retention.restore import restore
+from app.services.orders.queue import requeue_with_event
+from app.services.orders.rows import copy_to_waiting_queue
+from app.services.orders.sending.jobs import ORDERS as JOBS
+from app.services.shared.jobs.claim import claim, finish, take_over
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import NOW, add_alert, add_definition, add_user, count, days_ago, ids
 
 PER_DAY, DAYS, MONTH = 4, 365, 28
+ORDERS = 40
 
 
 def _one_month(store: Store, first_day: int, user: int, definition: int) -> None:
@@ -123,8 +133,9 @@ def test_no_needed_alert_goes_and_every_other_one_does(
                 alert, _ = add_alert(db, age)
                 for one in orders:
                     order = Order(
-                        alert_id=alert, symbol=one["symbol"], side="BUY", qty=1, status=one["status"]
-                    )
+                        alert_id=alert, symbol=one["symbol"], side="BUY", qty=1, status=one["status"],
+                        updated_at=days_ago(age),
+                    )  # fmt: skip
                     db.add(order)
                     db.flush()
                     if one["managed"]:
@@ -150,6 +161,70 @@ def test_no_needed_alert_goes_and_every_other_one_does(
             store.settle()
 
     history()
+
+
+def test_workers_and_retention_do_not_get_into_each_others_way(store: Store) -> None:
+    """Seen from a year later, whatever a worker ends is old at once: jobs and alerts go while others are worked on."""
+    later, folder = NOW + timedelta(days=400), store.folder
+    with store.sessions() as db:
+        made = [add_alert(db, 0, "WAITING", mode="AUTO") for _ in range(ORDERS)]
+        db.add_all(OrderJob(order_id=order, status="PENDING", payload_json="{}") for _, order in made)
+        add_alert(db, 0)
+        db.commit()
+    alert_of = {order: alert for alert, order in made}
+    done: list[int] = []
+
+    def work(name: str) -> None:
+        while len(done) < ORDERS:
+            try:
+                with store.sessions() as db:
+                    claimed = claim(db, JOBS, name, 3)
+                    db.commit()
+                    for job in claimed:
+                        order = db.get_one(Order, db.get_one(OrderJob, job).order_id)
+                        order.status = "FAILED" if order.id % 4 == 0 else "EXECUTED"
+                        if order.status == "FAILED":
+                            copy_to_waiting_queue(db, order)
+                        if not finish(db, JOBS, job, name):
+                            break  # it came back to the queue
+                        db.commit()
+                        done.append(order.id)
+            except (OperationalError, SwitchError):  # SQLite's lock, under load
+                with store.sessions() as db:  # what this worker still held comes back to the queue
+                    take_over(db, JOBS, utc_now() + 2 * JOBS.lease, counted=False)
+                    db.commit()
+
+    with ThreadPoolExecutor(2) as pool:
+        crew = [pool.submit(work, name) for name in ("one", "two")]
+        while not all(one.done() for one in crew):
+            assert store.retention(retention_batch_rows=5).run(later).error is None
+        for one in crew:
+            one.result()
+    assert store.retention(retention_batch_rows=5).run(later).error is None
+    assert sorted(done) == sorted(alert_of)
+    with store.sessions() as db:
+        waiting = dict(db.execute(select(Order.id, Order.alert_id).where(Order.status == "WAITING")).all())
+        assert sorted(waiting.values()) == sorted(alert_of[order] for order in alert_of if order % 4 == 0)
+        assert set(waiting.values()) <= ids(db, Alert)
+        assert count(db, OrderJob) == 1
+    for path in archive.listed(folder):
+        restored = restore(store.sessions, path, folder, later)
+        assert not (restored.differing or restored.replaced or restored.refused)
+    with store.sessions() as db:
+        assert dict(db.execute(select(Order.id, Order.alert_id)).all()) == alert_of | waiting
+        assert (count(db, Alert), count(db, OrderJob)) == (ORDERS + 1, ORDERS)
+
+
+def test_an_order_that_is_copied_while_its_alert_goes_is_copied(store: Store) -> None:
+    with store.sessions() as db:
+        _, order = add_alert(db, 400, "FAILED")
+        add_alert(db, 1)
+        db.commit()
+    with store.sessions() as db:
+        source = db.get_one(Order, order)
+        db.commit()
+        assert store.retention().run(NOW).rows == 1
+        assert requeue_with_event(db, source, None).alert_id is None
 
 
 def test_writers_are_served_while_a_run_goes_on(store: Store) -> None:

@@ -2,8 +2,9 @@
 
 Lists of states name those that are over. A state that this release does not know counts as open.
 
-- alert: one of its orders is open; an order of it opened or closes a managed position; its symbol is held at
-  the broker of an order that got there; its deployment is not at rest.
+- alert: one of its orders is open, or has changed since the rule's time (a position shows later than the order that
+  opened it has ended); an order of it opened or closes a managed position; its symbol is held at the broker of an order
+  that got there; its deployment is not at rest.
 - firing of an alert definition: it is the newest one, by which a condition that fires once is known.
 - job of an order: it is not done. A dead letter can be repeated by a person.
 - any table: the row with the highest id stays, because SQLite would give that id to the next row.
@@ -12,6 +13,7 @@ Lists of states name those that are over. A state that this release does not kno
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, exists, func, or_, select
@@ -39,14 +41,21 @@ NEWEST: Final = "newest row"
 Condition = ColumnElement[bool]
 
 
-def needs(rule: Rule) -> Mapping[str, Condition]:
-    """Why rows of the rule's table stay, by reason."""
-    return {**_OF_TABLES.get(rule.table.name, {}), NEWEST: _is_newest(rule)}
+def needs(rule: Rule, cutoff: datetime) -> Mapping[str, Condition]:
+    """Why rows of the rule's table stay, by reason.
+
+    Args:
+        cutoff: the time before which rows are old, in the form of the rule's column.
+    """
+    found = {**_OF_TABLES.get(rule.table.name, {}), NEWEST: _is_newest(rule)}
+    if rule.table is Alert.__table__:
+        found["young order"] = _order_of_alert(Order.updated_at >= cutoff)
+    return found
 
 
-def unneeded(rule: Rule) -> Condition:
+def unneeded(rule: Rule, cutoff: datetime) -> Condition:
     """True for a row that nothing needs."""
-    return ~or_(*needs(rule).values())
+    return ~or_(*needs(rule, cutoff).values())
 
 
 def _is_newest(rule: Rule) -> Condition:

@@ -36,12 +36,12 @@ class Part:
         """True for the rows that may go, as things are now."""
         table, time = self.rule.table, self.rule.time
         if self.series is None:
-            return and_(time < self.cutoff, unneeded(self.rule))
+            return and_(time < self.cutoff, unneeded(self.rule, self.cutoff))
         before = floor(db, self.series, self.cutoff)
         if before is None:
             return false()
         in_series = [table.c[name] == value for name, value in self.series._asdict().items()]
-        return and_(*in_series, time < before, unneeded(self.rule))
+        return and_(*in_series, time < before, unneeded(self.rule, self.cutoff))
 
 
 def parts(db: Session, rule: Rule, cutoff: datetime) -> Iterator[Part]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import Alert, Order
@@ -11,7 +12,7 @@ from app.services.orders.price_ticks import round_price_to_tick
 
 DEFAULT_BROKER: Final = "zerodha"
 _COPIED: Final = (
-    "user_id", "alert_id", "strategy_id", "portfolio_group_id", "deployment_id", "deployment_action_id",
+    "user_id", "strategy_id", "portfolio_group_id", "deployment_id", "deployment_action_id",
     "symbol", "exchange", "side", "qty", "price", "order_type", "trigger_price", "trigger_percent",
     "product", "gtt", "synthetic_gtt", "trigger_operator", "execution_target", "broker_name",
     "broker_account_id", "risk_spec_json", "is_exit",
@@ -106,8 +107,11 @@ def copy_to_waiting_queue(db: Session, source: Order, reason: str | None = None)
     """Add the MANUAL WAITING copy of an order and note it on the source, in the caller's transaction."""
     first_sentence = reason or f"Requeued from order #{source.id}."
     original = f" Original: {source.error_message}" if source.error_message else ""
+    # Retention may take out the alert of a closed order at any time; from here on this one stays, or is gone.
+    alert = select(Alert.id).where(Alert.id == source.alert_id).with_for_update(read=True, key_share=True)
     copy = Order(
         **{name: getattr(source, name) for name in _COPIED},
+        alert_id=db.scalar(alert),
         status="WAITING",
         mode="MANUAL",
         simulated=False,
