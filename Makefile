@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Each test process has PostgreSQL servers of its own. Three keep two cores busy: a fifth of the time a test waits.
 JOBS   ?= 3
+# Hundreds of processes start in a run: what one has compiled, the next shall find.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 

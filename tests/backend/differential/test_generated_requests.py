@@ -10,6 +10,8 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,15 +21,8 @@ from hypothesis.errors import Unsatisfiable
 from app.main import create_app
 from tests.backend.differential.backends import Backend, Call, Twins, stored
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import schemathesis
-    from schemathesis import GenerationMode
-    from schemathesis.core import NOT_SET
-
 EXAMPLES = int(os.environ.get("ST_DIFFERENTIAL_EXAMPLES", "4"))
 SEED = 64
-MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 QUIET = settings(
     max_examples=EXAMPLES, phases=[Phase.generate], database=None, deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -36,19 +31,26 @@ PREFIXES = ("/webhook", "/api/auth", "/api/orders", "/api/strategies", "/api/ris
             "/api/webhook-settings", "/api/brokers", "/api/")  # fmt: skip
 
 
+@cache
+def _schemathesis() -> ModuleType:
+    """Imported where it is used: its import takes a second, and each process collects every file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import schemathesis
+    return schemathesis
+
+
+@cache
 def _operations() -> dict[str, list[Any]]:
     """The operations of the document by prefix; each in the first group that it fits."""
     found: dict[str, list[Any]] = {prefix: [] for prefix in PREFIXES}
-    schema = schemathesis.openapi.from_dict(create_app().openapi())
+    schema = _schemathesis().openapi.from_dict(create_app().openapi())
     for result in schema.get_all_operations():
         operation = result.ok()
         prefix = next((prefix for prefix in PREFIXES if operation.path.startswith(prefix)), None)
         if prefix is not None:
             found[prefix].append(operation)
     return found
-
-
-OPERATIONS = _operations()
 
 
 def _as_call(case: Any, number: int) -> Call:
@@ -60,7 +62,7 @@ def _as_call(case: Any, number: int) -> Call:
     sent = case.as_transport_kwargs(base_url="http://testserver")
     headers = {str(name): str(value) for name, value in (sent.get("headers") or {}).items()}
     body = sent.get("data") if sent.get("json") is None else sent["json"]
-    if case.body is NOT_SET:
+    if case.body is _schemathesis().core.NOT_SET:
         body = None
     elif isinstance(body, str):
         body = body.encode("utf-8", "surrogatepass")
@@ -75,9 +77,11 @@ def test_generated(
     prefix: str, on_sqlite: Backend, on_postgres: Backend, compare: Callable[..., Twins]
 ) -> None:
     twins = compare(on_sqlite, on_postgres)
-    assert OPERATIONS[prefix]
-    for operation in OPERATIONS[prefix]:
-        for mode in MODES:
+    operations = _operations()[prefix]
+    assert operations
+    modes = _schemathesis().GenerationMode
+    for operation in operations:
+        for mode in (modes.POSITIVE, modes.NEGATIVE):
             strategy = operation.as_strategy(generation_mode=mode)
 
             @seed(SEED)
@@ -89,6 +93,6 @@ def test_generated(
             # A call without parameters and body cannot be made wrong.
             with contextlib.suppress(Unsatisfiable):
                 send()
-    assert twins.sent >= len(OPERATIONS[prefix]) * min(EXAMPLES, 2)
+    assert twins.sent >= len(operations) * min(EXAMPLES, 2)
     assert on_sqlite.engine and on_postgres.engine
     assert stored(on_sqlite.engine) == stored(on_postgres.engine)

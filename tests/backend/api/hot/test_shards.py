@@ -34,10 +34,11 @@ pytestmark = pytest.mark.long
 PEOPLE = 20
 _EXPLAINED = re.compile(r"\s*(SELECT|UPDATE|DELETE|WITH)\b")
 _SPREAD = [name for name, placement in PLACEMENTS.items() if placement.place is Place.SPREAD]
+_TABLES = shard_schema(Base.metadata).tables
 _KEYS = [
     (child, key.referred_table.name, key.column_keys[1])
     for child in _SPREAD
-    for key in shard_schema(Base.metadata).tables[child].foreign_key_constraints
+    for key in _TABLES[child].foreign_key_constraints
     if key.referred_table.name in _SPREAD
 ]
 
