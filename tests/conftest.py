@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import logging
 import os
 import sys
@@ -18,6 +20,12 @@ from tests.support.quiet import shorten_report
 
 # Nothing is lost with a test's file; the tests of the copies switch them on.
 os.environ.setdefault("ST_SQLITE_BACKUP", "off")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what is loaded by now: nothing of it ends before the process does."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -49,9 +57,18 @@ def pg_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sample_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database like one that a live application has used for long; to be copied by who writes."""
-    path = tmp_path_factory.mktemp("sample") / "sample.db"
-    sample.make(path)
+    """A SQLite database like one that a live application has used for long; to be copied by who writes.
+
+    The processes of a run share one: the first that needs the file makes it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    path = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "sample.db"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            made = path.with_suffix(".new")
+            sample.make(made)
+            made.rename(path)
     return path
 
 

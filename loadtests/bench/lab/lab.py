@@ -25,7 +25,9 @@ ROLE = "bench"  # a role with a plain password: pgloader cannot read every one
 class Sizes:
     """How much of everything. `peers`: other programs that have to be installed first take part.
 
-    `every_mode`: deliveries over HTTP are measured in each mode; otherwise in one of each kind of backend and primary.
+    `every_mode`: deliveries over HTTP are measured in each mode; otherwise in one of each kind of backend.
+
+    `carry_s`: seconds of finding out how many deliveries a backend carries.
 
     `long_repeats`: of what takes minutes each. `growth`: row counts whose copy is measured for linearity.
     """
@@ -48,6 +50,7 @@ class Sizes:
     job_workers: tuple[int, ...]
     peers: bool
     every_mode: bool = True
+    carry_s: float = 2.0
 
 
 FULL = Sizes(
@@ -63,7 +66,7 @@ QUICK = Sizes(
 TINY = Sizes(
     repeats=1, long_repeats=1, candles=2_000, sample=False, growth=(), commits=8, threads=(2,),
     capture_rows=200, backlog=600, burst=20, requests=6, clients=(2,), workers=(1,), switches=2, jobs=40,
-    job_workers=(2,), peers=False, every_mode=False,
+    job_workers=(1,), peers=False, every_mode=False, carry_s=0.3,
 )  # fmt: skip
 
 
@@ -74,14 +77,17 @@ class Lab:
         sizes: how much to do.
         seed: for all data.
         say: where progress is told.
+        light: the server waits for no disk: only to see that the parts run.
     """
 
-    def __init__(self, sizes: Sizes, *, seed: int = 1, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, sizes: Sizes, *, seed: int = 1, say: Callable[[str], None] = print, light: bool = False
+    ) -> None:
         self.sizes = sizes
         self.seed = seed
         self.say = say
         self.base = Path(tempfile.mkdtemp(prefix="st-bench-"))
-        self.server = EmbeddedPostgres()
+        self.server = EmbeddedPostgres(light=light)
         self._numbers = itertools.count(1)
 
     def database(self, template: str | None = None) -> str:

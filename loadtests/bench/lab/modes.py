@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def plain_engine(url: str) -> Engine:
     return create_engine(url, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
 
 
+@cache
+def field_of(lab: Lab) -> Field:
+    """The lab's field: what several parts of one lab measure on."""
+    return Field(lab)
+
+
 class Field:
     """The databases of all modes, made once; each mode writes its own.
 
@@ -104,7 +111,10 @@ class Field:
         self._pairs = {side: self._pair(side) for side in Side}
         self._single = {Side.SQLITE: f"sqlite:///{lab.copy_of(self._template)}", Side.POSTGRES: self._alone()}
         self._plain = f"sqlite:///{lab.copy_of(self._template)}"
-        self._naive = (f"sqlite:///{lab.copy_of(self._template)}", self._alone())
+        self._naive = (
+            f"sqlite:///{lab.copy_of(self._template)}",
+            lab.database(template=self._single[Side.POSTGRES]),
+        )
 
     def _alone(self) -> str:
         url = self._lab.database()

@@ -19,7 +19,7 @@ from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from loadtests.bench.lab import candles
 from loadtests.bench.lab.lab import Lab, remove, timed
-from loadtests.bench.lab.modes import Field, Mode
+from loadtests.bench.lab.modes import Mode, field_of
 from loadtests.bench.lab.pairs import close_applier, make_applier, move, prepare_candles
 from loadtests.bench.lab.samples import Figure, Part, Samples
 from loadtests.bench.parts.sessions import spend
@@ -143,7 +143,7 @@ def _apply(applier: Applier, rows: int) -> float:
 
 def _lag(lab: Lab) -> list[Figure]:
     """Time from a change's log entry to the watermark that covers it, while 8 threads commit at full speed."""
-    field = Field(lab)
+    field = field_of(lab)
     samples = Samples(f"lag in a burst of {lab.sizes.burst:,} commits by {BURST_THREADS} threads", "")
     for repeat in range(lab.sizes.repeats):
         lab.say(f"changes, lag: repeat {repeat + 1}")

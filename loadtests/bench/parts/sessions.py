@@ -10,7 +10,7 @@ from datetime import datetime
 
 from app.models import Alert, Order
 from loadtests.bench.lab.lab import Lab, rotated
-from loadtests.bench.lab.modes import MODES, USER, Factory, Field, Mode
+from loadtests.bench.lab.modes import MODES, USER, Factory, Field, Mode, field_of
 from loadtests.bench.lab.samples import Figure, Part, Samples
 from loadtests.judge.figures import percentile
 from loadtests.show.headline import ALONE, NAIVE
@@ -22,7 +22,7 @@ Opener = Callable[[], AbstractContextManager[Factory]]
 def run(lab: Lab) -> Part:
     """Every mode with every number of threads."""
     part = Part("sessions", "Commits in each mode, one alert and one order each, without HTTP")
-    field = Field(lab)
+    field = field_of(lab)
     contenders: list[tuple[str, Opener]] = [(ALONE, field.alone), (NAIVE, field.naive)]
     contenders += [(mode.name, _opener(field, mode)) for mode in MODES]
     for threads in lab.sizes.threads:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from loadtests.bench.lab.lab import Lab, rotated
-from loadtests.bench.lab.modes import MODES, Field
+from loadtests.bench.lab.modes import MODES, Field, field_of
 from loadtests.bench.lab.samples import Part, Samples
 from loadtests.judge.figures import percentile
-from loadtests.show.headline import ALONE, NAIVE, POSTGRES_ALONE, SYNC
+from loadtests.show.headline import ALONE, NAIVE, SYNC
 from loadtests.stage.embedded import free_port
 from loadtests.stage.processes import Backend
 from loadtests.traffic.ledger import Outcome
@@ -39,10 +39,10 @@ class PlainBackend(Backend):
 def run(lab: Lab) -> Part:
     """Every mode with every number of workers and clients."""
     part = Part("webhook", "Webhook deliveries over HTTP in each mode")
-    field = Field(lab)
+    field = field_of(lab)
     names = [ALONE, NAIVE, *(mode.name for mode in MODES if mode.name not in ONLY_WITHOUT_HTTP)]
     if not lab.sizes.every_mode:
-        names = [ALONE, NAIVE, SYNC, POSTGRES_ALONE]
+        names = [ALONE, NAIVE, SYNC]
     for workers in lab.sizes.workers:
         groups = {
             clients: Samples(

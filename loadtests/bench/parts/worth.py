@@ -17,7 +17,7 @@ from app.db.apply.round import Applier
 from app.db.common.settings import DualWrite
 from loadtests.bench.lab import candles
 from loadtests.bench.lab.lab import Lab, remove, rotated, timed
-from loadtests.bench.lab.modes import Field, Mode
+from loadtests.bench.lab.modes import Mode, field_of
 from loadtests.bench.lab.pairs import close_applier, make_applier, prepare_candles
 from loadtests.bench.lab.samples import Figure, Part, Samples
 from loadtests.bench.parts.sessions import WARM_UP, spend
@@ -53,7 +53,7 @@ def _as_it_is() -> Iterator[None]:
 
 
 def _small_rounds(lab: Lab, notes: list[str]) -> list[Figure]:
-    field = Field(lab)
+    field = field_of(lab)
     mode = Mode("SQLite, sync", dual=DualWrite.SYNC)
     figures: list[Figure] = []
     for threads in lab.sizes.threads:

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from loadtests.bench import __main__ as bench
+from loadtests.bench.lab.lab import TINY, Lab
 from loadtests.bench.lab.samples import Samples, Spread
 from loadtests.show.headline import PARTS
 from loadtests.show.tables import number
+from loadtests.stage import sample
 
 SIDES_OF_COPY = {"this tool", "COPY of a text file"}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """One lab for all parts: those that commit in each mode find the databases of the one before."""
+    with Lab(TINY, light=True) as made:
+        yield made
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", [*bench.PARTS, *bench.UNPUBLISHED])
 def test_part(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    lab: Lab,
+    sample_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # the backends of a run would take themselves for tests
+    monkeypatch.setattr(bench, "Lab", lambda *_, **__: nullcontext(lab))
+    monkeypatch.setattr(sample, "make", lambda path, **_: shutil.copy(sample_file, path))
     assert bench.main(["--tiny", "--only", name, "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
     assert result["figures"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +37,19 @@ def cluster() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-@pytest.fixture
-def roles(cluster: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+def make_roles(server: EmbeddedPostgres) -> None:
     """The database `sigma` and the roles, made by the SQL of docs/security.md and nothing else."""
     everywhere, within, _ = sql_blocks("security.md")
-    execute(cluster.url(), everywhere)
+    execute(server.url(), everywhere)
     for role in ROLES:
-        set_password(cluster, role)
-    execute(cluster.url("sigma"), within)
+        set_password(server, role)
+    execute(server.url("sigma"), within)
+
+
+@pytest.fixture
+def roles(cluster: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """A server with the roles and their database, both new."""
+    make_roles(cluster)
     yield cluster
     cluster.drop_database("sigma")
     execute(cluster.url(), [f"DROP ROLE {role}" for role in ROLES])
@@ -83,16 +90,20 @@ class Answer:
 Migrate = Callable[..., Answer]
 
 
-@pytest.fixture
-def migrate(capsys: pytest.CaptureFixture[str], sqlite_path: Path) -> Migrate:
-    """Run a verb on the file and a PostgreSQL URL."""
+def migrate_on(sqlite_path: Path) -> Migrate:
+    """Runs a verb on the file and a PostgreSQL URL."""
 
     def run(url: str, *arguments: str) -> Answer:
-        capsys.readouterr()
-        code = main([*arguments, "--json", "--sqlite", str(sqlite_path), "--postgres", url])
-        return Answer(code, json.loads(capsys.readouterr().out))
+        with redirect_stdout(io.StringIO()) as out:
+            code = main([*arguments, "--json", "--sqlite", str(sqlite_path), "--postgres", url])
+        return Answer(code, json.loads(out.getvalue()))
 
     return run
+
+
+@pytest.fixture
+def migrate(sqlite_path: Path) -> Migrate:
+    return migrate_on(sqlite_path)
 
 
 Backend = Callable[..., Runtime]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -15,7 +18,15 @@ from app.db.session.at_start import switch_at_start
 from app.db.sides.stores import Stores
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verify import recheck
-from tests.operator.deploy.conftest import ALERTS, Backend, Migrate, count_alerts, write_alert
+from tests.operator.deploy.conftest import (
+    ALERTS,
+    Backend,
+    Migrate,
+    count_alerts,
+    make_roles,
+    migrate_on,
+    write_alert,
+)
 from tests.operator.deploy.servers import execute, sql_blocks
 from tests.support.pairs import connect
 
@@ -74,16 +85,30 @@ FORBIDDEN = {
 }
 
 
-@pytest.fixture
-def moved(roles: EmbeddedPostgres, migrate: Migrate) -> tuple[str, str, str]:
-    urls = prepared(roles, migrate)
-    assert migrate(urls[0], "verify").outcome == (0, "clean")
-    assert migrate(urls[0], "cutover").outcome == (0, "moved")
-    return urls
+@dataclass(frozen=True)
+class MovedPair:
+    """A pair whose primary is PostgreSQL, by the URLs of owner, application and verifier."""
+
+    owner: str
+    app: str
+    verifier: str
+    migrate: Migrate
 
 
-def test_the_application_writes_rows_and_nothing_else(moved: tuple[str, str, str]) -> None:
-    owner, app, _ = moved
+@pytest.fixture(scope="module")
+def moved(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MovedPair]:
+    """One pair for the tests that only look at it; its server is its own, as roles belong to a server."""
+    migrate = migrate_on(Path(shutil.copy(sqlite_template, tmp_path_factory.mktemp("moved") / "sigma.db")))
+    with EmbeddedPostgres(light=True) as server:
+        make_roles(server)
+        urls = prepared(server, migrate)
+        assert migrate(urls[0], "verify").outcome == (0, "clean")
+        assert migrate(urls[0], "cutover").outcome == (0, "moved")
+        yield MovedPair(*urls, migrate)
+
+
+def test_the_application_writes_rows_and_nothing_else(moved: MovedPair) -> None:
+    owner, app = moved.owner, moved.app
     with connect(app) as connection:
         connection.execute("UPDATE alerts SET qty = 9 WHERE id = 7")
         connection.execute("DELETE FROM alerts WHERE id = 8")
@@ -96,20 +121,17 @@ def test_the_application_writes_rows_and_nothing_else(moved: tuple[str, str, str
     assert logged == [("alerts", "7"), ("alerts", "8")]
 
 
-def test_quarantine_is_for_owner_and_verifier_only(moved: tuple[str, str, str]) -> None:
-    owner, app, verifier = moved
+def test_quarantine_is_for_owner_and_verifier_only(moved: MovedPair) -> None:
     read = b"SELECT * FROM st_quarantine"
-    for allowed in (owner, verifier):
+    for allowed in (moved.owner, moved.verifier):
         with connect(allowed) as connection:
             connection.execute(read)
-    with connect(app) as connection, pytest.raises(pg_errors.InsufficientPrivilege):
+    with connect(moved.app) as connection, pytest.raises(pg_errors.InsufficientPrivilege):
         connection.execute(read)
 
 
-def test_functions_with_the_owners_rights_have_a_fixed_path_and_take_no_text(
-    moved: tuple[str, str, str],
-) -> None:
-    with connect(moved[0]) as connection:
+def test_functions_with_the_owners_rights_have_a_fixed_path_and_take_no_text(moved: MovedPair) -> None:
+    with connect(moved.owner) as connection:
         found = connection.execute(
             "SELECT proname, pg_get_userbyid(proowner), proconfig, oidvectortypes(proargtypes)"
             " FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
@@ -142,11 +164,11 @@ def test_a_start_with_too_few_rights_to_switch_follows_instead(
     assert write_alert("STILL ON SQLITE") > ALERTS
 
 
-def test_the_verifier_changes_no_row(moved: tuple[str, str, str], migrate: Migrate) -> None:
-    _, _, verifier = moved
-    assert migrate(verifier, "verify").outcome == (0, "clean")
-    assert migrate(verifier, "history").code == 0
-    with connect(verifier) as connection:
+def test_the_verifier_changes_no_row(moved: MovedPair) -> None:
+    assert moved.migrate(moved.owner, "worker", "--until-drained").outcome == (0, "drained")
+    assert moved.migrate(moved.verifier, "verify").outcome == (0, "clean")
+    assert moved.migrate(moved.verifier, "history").code == 0
+    with connect(moved.verifier) as connection:
         for statement in (
             "UPDATE alerts SET qty = 9 WHERE id = 7",
             "DELETE FROM orders",
