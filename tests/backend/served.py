@@ -21,6 +21,11 @@ from loadtests.stage.embedded import EmbeddedPostgres
 from migration.fill.prepare import prepare
 from tests.support.pairs import TestPair, wait_until
 
+_COUNTS = " UNION ALL ".join(
+    f"SELECT '{name}' AS name, count(*) AS n FROM \"{name}\"" for name in sorted(Base.metadata.tables)
+)
+_CHILDREN_FIRST = [table.name for table in reversed(Base.metadata.sorted_tables)]
+
 
 class Served:
     """One process on a pair, without rows; made once and emptied between tests."""
@@ -65,24 +70,23 @@ class Served:
             AssertionError: they do not.
         """
         self.pair.drain()
-        counts = " UNION ALL ".join(
-            f"SELECT '{name}' AS name, count(*) AS n FROM \"{name}\"" for name in sorted(Base.metadata.tables)
-        )
-        sides = [sorted(map(tuple, self.pair.app(side).execute(counts).fetchall())) for side in Side]
+        sides = [self._counts(side) for side in Side]
         assert sides[0] == sides[1]
         assert self.pair.pg.execute("SELECT tbl, k, reason FROM st_quarantine").fetchall() == []
         assert self.pair.app(self.primary.other).execute("SELECT tbl, k FROM st_pending").fetchall() == []
-        self.empty()
+        self._empty(sides[0])
 
     def empty(self) -> None:
-        filled = []
-        for table in reversed(Base.metadata.sorted_tables):
-            found = f'SELECT 1 FROM "{table.name}" LIMIT 1'
-            if self.pair.app(self.primary).execute(found).fetchone():
-                filled.append(table)
+        self._empty(self._counts(self.primary))
+
+    def _counts(self, side: Side) -> dict[str, int]:
+        return dict(map(tuple, self.pair.app(side).execute(_COUNTS).fetchall()))
+
+    def _empty(self, counts: dict[str, int]) -> None:
         with self.session() as session:
-            for table in filled:
-                session.execute(text(f'DELETE FROM "{table.name}"'))
+            for name in _CHILDREN_FIRST:
+                if counts[name]:
+                    session.execute(text(f'DELETE FROM "{name}"'))
             session.commit()
         self.pair.drain()
 

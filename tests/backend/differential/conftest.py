@@ -170,11 +170,14 @@ def on_both(made: Made, tmp_path: Path, settings: Settings, request: pytest.Fixt
 
 
 @pytest.fixture
-def compare(made: Made, settings: Settings, clock: Clock) -> Callable[..., Twins]:
+def compare(made: Made, settings: Settings, clock: Clock) -> Iterator[Callable[..., Twins]]:
     """Logs the backends in and puts them side by side."""
+    with contextlib.ExitStack() as stack:
 
-    def start(*backends: Backend) -> Twins:
-        log_in(backends, create_session_token(settings, made.user_id))
-        return Twins(backends, clock)
+        def start(*backends: Backend) -> Twins:
+            for backend in backends:
+                stack.enter_context(backend.running())
+            log_in(backends, create_session_token(settings, made.user_id))
+            return Twins(backends, clock)
 
-    return start
+        yield start

@@ -46,7 +46,6 @@ def test_there_and_back_and_there_again(
         prepare(pair.pair, pair.applier.stores, Alembic(), report=lambda line: None)
         pair.backfill()
         assert pair.pg.execute("SELECT count(*) FROM st_quarantine").fetchone() == (0,)
-        assert _mismatches(pair) == {}
         for to in (Side.POSTGRES, Side.SQLITE, Side.POSTGRES):
             pair.app(to.other).execute("UPDATE system_events SET message = message || '!' WHERE id % 7 = 0")
             pair.app(to.other).execute("DELETE FROM system_events WHERE id % 11 = 0")
@@ -55,7 +54,7 @@ def test_there_and_back_and_there_again(
             )
             pair.moved(to)
             assert _mismatches(pair, "system_events") == {}
-        assert _mismatches(pair) == {}
+        assert _mismatches(pair) == {}  # what the copy left different, too: no move touches the other tables
     finally:
         pair.close()
         templates.server.drop_database(f"real_{source}")
