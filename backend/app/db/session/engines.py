@@ -106,6 +106,8 @@ def make_engine(
             echo=echo,
             poolclass=PoolInTime,
             pool_pre_ping=True,
+            # The connection of the last transaction is the next one's: the server has its statements and plans at hand.
+            pool_use_lifo=True,
             pool_size=settings.pg_pool_size,
             max_overflow=settings.pg_pool_size,
             pool_timeout=pool_timeout_s,
