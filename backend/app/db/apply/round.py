@@ -163,7 +163,7 @@ class Applier:
             if others and wanted is not None and target.covers(wanted, primary.log_end()):
                 self._keep_resume_point(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
-            with primary.source() as source:
+            with primary.source(target.position) as source:
                 same_epoch(source.control, target.control)
                 schema = self.schema()
                 if self._shed_epoch is None:
@@ -258,6 +258,8 @@ class Applier:
             entries = backlog.entries + sum(map(len, announced.values()))
             carry = carry_few if entries < COPY_FROM else carry_table
             target.burst(entries)
+            if carry is carry_few:
+                source.foresee([schema[name] for name in backlog.counts if name in schema], position)
             for table_name in sorted(backlog.counts.keys() | announced.keys()):
                 table = schema.get(table_name)
                 if table is None:

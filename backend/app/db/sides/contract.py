@@ -63,6 +63,9 @@ class Source(Protocol):
 
     def backlog(self, after: str) -> Backlog: ...
 
+    def foresee(self, tables: Sequence[Table], after: str) -> None:
+        """The changed rows of these tables are few, and will be asked for next: they may be read in one go."""
+
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         """The distinct changed keys in lists; None as a key stands for the whole table."""
 
@@ -145,7 +148,8 @@ class Store(Protocol):
 
     side: Side
 
-    def source(self) -> AbstractContextManager[Source]: ...
+    def source(self, after: str | None = None) -> AbstractContextManager[Source]:
+        """A read transaction. `after`: the position beyond which changes will be asked for."""
 
     def target(self, *, durable: bool = False, careful: bool = False) -> AbstractContextManager[Target]: ...
 

@@ -13,7 +13,8 @@ only read.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,10 +101,31 @@ def postgres_control(connection: Postgres, *, lock: bool = False, share: bool = 
         NotPrepared: there is none.
     """
     clause = " FOR UPDATE" if lock else " FOR SHARE" if share else ""
-    try:
+    with or_not_prepared():
         row = connection.execute((_SELECT + clause).encode()).fetchone()
+    return _there(row)
+
+
+def ask_postgres_control(connection: Postgres) -> Callable[[], Control]:
+    """Ask for the control row as one statement of a pipeline, within `or_not_prepared`.
+
+    Returns:
+        What tells the row once the pipeline has ended; NotPrepared if there is none.
+    """
+    cursor = connection.execute(_SELECT.encode())
+    return lambda: _there(cursor.fetchone())
+
+
+@contextmanager
+def or_not_prepared() -> Iterator[None]:
+    """NotPrepared instead of the server's error where the table of the control row is missing."""
+    try:
+        yield
     except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName):
-        row = None
+        _there(None)
+
+
+def _there(row: Sequence[Any] | None) -> Control:
     if row is None:
         raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
     return control_from_row(row)

@@ -7,31 +7,79 @@ whatever the order of sequence numbers, and no long transaction holds it back.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import psycopg
 
 from app.db.common.errors import NotPrepared
+from app.db.common.settings import ShimSettings
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote_with_parameters
 from app.db.rows.keys import Key, RawKey
 from app.db.rows.kinds import Kind, printed
 from app.db.sides.contract import FETCH, START, Backlog
-from app.db.sides.control import postgres_control
+from app.db.sides.control import Control, ask_postgres_control, or_not_prepared, postgres_control
 from app.db.sides.postgres.connection import Connection
+from app.db.sides.postgres.forms import begin_with_forms
 
 # Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
 _AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
 
 
-class PostgresSource:
-    """One read transaction (REPEATABLE READ) on PostgreSQL."""
+FEW = 500  # log entries whose keys come with the first answer; a round of more streams them
 
-    def __init__(self, connection: Connection) -> None:
+
+@dataclass(frozen=True)
+class Few:
+    """All that the log holds beyond a position: (table, key, time) of each entry, and the snapshot that covers them."""
+
+    after: str
+    entries: list[tuple[str, str | None, float]]
+    upto: str
+
+
+class PostgresSource:
+    """One read transaction (REPEATABLE READ) on PostgreSQL.
+
+    Every question costs a wait for the server. A round of few changes, as each commit in sync mode makes one,
+    asks twice: what has changed comes with the control row (`begin`), and the rows of all tables together (`foresee`).
+
+    Args:
+        control: the control row, if it has been read.
+        few: what has changed, if it has been read and is little.
+    """
+
+    def __init__(
+        self, connection: Connection, control: Control | None = None, few: Few | None = None
+    ) -> None:
         self._connection = connection
-        self.control = postgres_control(connection)
+        self.control = control or postgres_control(connection)
+        self._few = few
+        self._foreseen: dict[str, list[Row]] = {}
+
+    @classmethod
+    def begin(
+        cls, connection: Connection, settings: ShimSettings, after: str | None = None
+    ) -> PostgresSource:
+        """Begin the transaction, and read what has changed since a position if that is little."""
+        cursor = None
+        with or_not_prepared(), connection.pipeline():
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            begin_with_forms(connection, settings)
+            control = ask_postgres_control(connection)
+            if after is not None:
+                cursor = connection.execute(
+                    f"SELECT tbl, k, at, pg_current_snapshot()::text FROM st_change_log WHERE {cls.NEW} LIMIT {FEW + 1}".encode(),
+                    cls.parameters(after),
+                )
+        few = None
+        if cursor is not None and after is not None and 0 < len(rows := cursor.fetchall()) <= FEW:
+            few = Few(after, [row[:3] for row in rows], rows[0][3])
+        return cls(connection, control(), few)
 
     # What a round after snapshot %(after)s has to look at; the first comparison can use the index.
     NEW = "(%(after)s = '0' OR xid >= pg_snapshot_xmin(%(snap)s::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, %(snap)s::pg_snapshot))"
@@ -41,6 +89,11 @@ class PostgresSource:
         return {"after": after, "snap": None if after == START else after, **more}
 
     def backlog(self, after: str) -> Backlog:
+        if self._few is not None and self._few.after == after:
+            entries = self._few.entries
+            return Backlog(
+                self._few.upto, dict(Counter(table for table, *_ in entries)), min(at for *_, at in entries)
+            )
         rows = self._connection.execute(
             f"SELECT tbl, count(*), min(at) FROM st_change_log WHERE {self.NEW} GROUP BY tbl".encode(),
             self.parameters(after),
@@ -63,7 +116,22 @@ class PostgresSource:
                 hint="decide which side is right, then st-migrate abort on it, prepare and backfill anew",
             )
 
+    def foresee(self, tables: Sequence[Table], after: str) -> None:
+        with self._connection.pipeline():
+            cursors = {
+                table.name: self._connection.execute(
+                    select_changed(table).encode(), self.parameters(after, tbl=table.name)
+                )
+                for table in tables
+            }
+        self._foreseen = {name: cursor.fetchall() for name, cursor in cursors.items()}
+
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
+        if self._few is not None and self._few.after == after:
+            yield keys.typed(
+                table, list({key: None for name, key, _ in self._few.entries if name == table.name})
+            )
+            return
         logged = self._stream(
             f"SELECT k FROM (SELECT DISTINCT k FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s) AS logged "
             f"ORDER BY {key_sql.logged_on_postgres(table)}",
@@ -73,10 +141,11 @@ class PostgresSource:
             yield keys.typed(table, [row[0] for row in rows])
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
+        if table.name in self._foreseen:
+            yield self._foreseen[table.name]
+            return
         yield from self._stream(
-            f"{select_list(table)} WHERE ({key_sql.names_with_parameters(table)}) IN "
-            f"(SELECT {key_sql.logged_on_postgres(table)} FROM st_change_log WHERE {self.NEW} AND tbl = %(tbl)s AND k IS NOT NULL) "
-            f"ORDER BY {key_sql.order_on_postgres(table)}",
+            f"{select_changed(table)} ORDER BY {key_sql.order_on_postgres(table)}",
             self.parameters(after, tbl=table.name),
         )
 
@@ -138,6 +207,15 @@ def select_list(table: Table) -> str:
         for column in table.columns
     )
     return f"SELECT {fields} FROM {quote_with_parameters(table.name)}"
+
+
+def select_changed(table: Table) -> str:
+    """SELECT of the rows whose keys the log holds beyond a position; parameters as `PostgresSource.parameters` makes them."""
+    return (
+        f"{select_list(table)} WHERE ({key_sql.names_with_parameters(table)}) IN "
+        f"(SELECT {key_sql.logged_on_postgres(table)} FROM st_change_log "
+        f"WHERE {PostgresSource.NEW} AND tbl = %(tbl)s AND k IS NOT NULL)"
+    )
 
 
 def rows_by_key(connection: Connection, table: Table, known: Sequence[Key]) -> list[Row]:

@@ -61,15 +61,14 @@ class PostgresStore:
             self._connection.deadline = until
 
     @contextmanager
-    def source(self) -> Iterator[PostgresSource]:
+    def source(self, after: str | None = None) -> Iterator[PostgresSource]:
         connection = self.connection
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            begin_with_forms(connection, self._settings)
-            yield PostgresSource(connection)
-        finally:
-            if not connection.broken:
-                connection.execute("ROLLBACK")
+            yield PostgresSource.begin(connection, self._settings, after)
+        except BaseException:
+            give_up(connection)
+            raise
+        connection.execute("ROLLBACK")
 
     @contextmanager
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[PostgresTarget]:

@@ -74,6 +74,9 @@ class SqliteSource:
         """The position that covers everything in the log."""
         return str(log_end(self._connection))
 
+    def foresee(self, tables: Sequence[Table], after: str) -> None:
+        """Nothing to gain: a question to a local file costs no wait."""
+
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         for rows in self._stream(
             "SELECT DISTINCT k FROM st_change_log WHERE seq > ? AND tbl = ?", (int(after), table.name)

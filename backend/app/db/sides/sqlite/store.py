@@ -39,7 +39,7 @@ class SqliteStore:
         self._deadline = until
 
     @contextmanager
-    def source(self) -> Iterator[SqliteSource]:
+    def source(self, after: str | None = None) -> Iterator[SqliteSource]:
         self.watch.check()
         self.connection.execute("BEGIN")
         try:
