@@ -1,6 +1,6 @@
 """Run the benchmark.
 
-    python -m loadtests.bench [--quick] [--only copy,verify,...] [--out DIR]
+    python -m loadtests.bench [--quick] [--only copy,verify,...] [--out DIR] [--before PATH]
 
 Writes DIR/NAME.json and DIR/NAME.svg for each part. A full run writes to docs/figures and renews the
 tables of the documents; a quick one writes to .bench and leaves the documents alone.
@@ -38,6 +38,7 @@ PARTS: dict[str, Callable[[Lab], Part]] = {
 }
 # Not in docs/performance.md yet: their figures go to .bench.
 UNPUBLISHED: dict[str, Callable[[Lab], Part]] = {"jobs": jobs.run}
+COMPARED = ("webhook",)  # the parts in which the code of --before takes part
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 
@@ -54,27 +55,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or (published.FIGURES if publishes else REPO / ".bench")
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
-        result = measure(name, SIZES[size], options.seed, size, out)
+        result = measure(name, SIZES[size], options.seed, size, out, before=options.before)
         if out == published.FIGURES:
             published.main()
         print(f"\n{table(result)}", flush=True)
     return 0
 
 
-def measure(name: str, sizes: Sizes, seed: int, size: str, out: Path) -> dict[str, Any]:
-    """Run one part on a server of its own and write its files."""
+def measure(
+    name: str, sizes: Sizes, seed: int, size: str, out: Path, *, before: Path | None = None
+) -> dict[str, Any]:
+    """Run one part on a server of its own and write its files. `before`: another checkout to compare with."""
     started = time.time()
-    before = os.getloadavg()
-    with Lab(sizes, seed=seed, say=lambda line: print(line, file=sys.stderr, flush=True)) as lab:
+    load = os.getloadavg()
+    compared = before.resolve() if before is not None and name in COMPARED else None
+    with Lab(
+        sizes, seed=seed, say=lambda line: print(line, file=sys.stderr, flush=True), before=compared
+    ) as lab:
         part = (PARTS | UNPUBLISHED)[name](lab)
         result = part.as_json() | {
             "machine": machine(lab.server),
             "sizes": {"name": size, **asdict(sizes)},
             "seed": seed,
-            "load_average": [round(value, 2) for value in (before[0], *os.getloadavg()[:1])],
+            "load_average": [round(value, 2) for value in (load[0], *os.getloadavg()[:1])],
             "seconds": round(time.time() - started, 1),
             "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
-            "command": f"python -m loadtests.bench{'' if size == 'full' else f' --{size}'} --only {name}",
+            "command": f"python -m loadtests.bench{'' if size == 'full' else f' --{size}'} --only {name}"
+            + (" --before PATH" if compared else ""),
         }
     (out / f"{name}.json").write_text(
         json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -90,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAME[,NAME]", help=f"of {', '.join(PARTS | UNPUBLISHED)}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where JSON and plots go")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="PATH",
+        help=f"a checkout to compare with, in the same run ({', '.join(COMPARED)})",
+    )
     return parser
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loadtests.show.headline import PARTS, headline_table
+from loadtests.show.headline import ONE_EACH, PARTS, headline_table
 from loadtests.show.summary import burst_table, demo_table, native_table
 from loadtests.show.tables import NOTHING, against_table, committed, machine_line, number, table
 from loadtests.stage.processes import REPO
@@ -134,8 +134,8 @@ def bound_of(group: str, name: str) -> str:
     workers, clients = (int(found) for found in re.findall(r"(\d+) (?:worker|client)", group))
     if clients == AT_REST:
         return "the time of one delivery: nothing else is under way"
-    if "naive" in name:
-        return "two commits, one after the other"
+    if name == ONE_EACH:
+        return "one transaction, and one thread, for each delivery"
     if "sync" in name.split() or "strict" in name:
         return "the commit on the second side, besides the backend's processor time"
     if workers == 1:

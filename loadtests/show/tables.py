@@ -11,25 +11,38 @@ NOTHING = "No figures have been committed."
 
 
 def table(part: Json) -> str:
-    """One part: where it was measured, its figures, its notes."""
-    lines = [
-        _origin(part),
-        "",
-        "| What | Who | Measure | Median | Range | Ratio (range) |",
-        "|---|---|---|---:|---:|---:|",
-    ]
-    before = ""
+    """One part: where it was measured; a table for each set of measures, a line for each contender; its notes."""
+    groups: dict[str, dict[str, dict[str, Json]]] = {}
     for figure in part["figures"]:
-        group = figure["group"] if figure["group"] != before else ""
-        before = figure["group"]
-        value, unit = figure["value"], figure["unit"]
-        lines.append(
-            f"| {group} | {figure['name']} | {figure['quantity']} | {number(value['median'])} {unit} | "
-            f"{number(value['low'])} to {number(value['high'])} | {_ratio(figure['ratio'])} |"
-        )
+        measures = groups.setdefault(figure["group"], {}).setdefault(figure["name"], {})
+        measures[figure["quantity"]] = figure
+    lines = [_origin(part)]
+    before: list[str] = []
+    for group, contenders in groups.items():
+        columns = list(dict.fromkeys(quantity for measures in contenders.values() for quantity in measures))
+        if columns != before:
+            lines += ["", f"| What | Who | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+            before = columns
+        for n, (name, measures) in enumerate(contenders.items()):
+            cells = " | ".join(_cell(measures[c]) if c in measures else "" for c in columns)
+            lines.append(f"| {'' if n else group} | {name} | {cells} |")
+    if references := sorted({f["ratio"]["to"] for f in part["figures"] if f["ratio"]}):
+        lines += ["", f"A ratio (×) is to {' or '.join(references)} of the same run."]
     if part["notes"]:
         lines += ["", *(f"- {note}" for note in part["notes"])]
     return "\n".join(lines)
+
+
+def _cell(figure: Json) -> str:
+    """Median and range, and how many times the peer's that is."""
+    value, unit = figure["value"], figure["unit"]
+    text = f"{number(value['median'])} {unit}".rstrip()
+    if len(value["samples"]) > 1:
+        text += f" ({number(value['low'])} to {number(value['high'])})"
+    if figure["ratio"] is not None:
+        ratio = figure["ratio"]["value"]
+        text += f"; {ratio['median']:.2f}× ({ratio['low']:.2f} to {ratio['high']:.2f})"
+    return text
 
 
 def committed(figures: Path, name: str) -> Json | None:
@@ -55,13 +68,6 @@ def machine_line(result: Json) -> str:
         f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gb']} GB, "
         f"Python {machine['python']}, SQLite {machine['sqlite']}, PostgreSQL {machine['postgresql']}"
     )
-
-
-def _ratio(ratio: Json | None) -> str:
-    if ratio is None:
-        return ""
-    value = ratio["value"]
-    return f"{value['median']:.2f} of {ratio['to']} ({value['low']:.2f} to {value['high']:.2f})"
 
 
 def _origin(part: Json) -> str:

@@ -55,7 +55,7 @@ class Sizes:
 
 FULL = Sizes(
     repeats=3, long_repeats=2, candles=2_000_000, sample=True, growth=(1_000_000, 5_000_000, 20_000_000),
-    commits=400, threads=(1, 8), capture_rows=100_000, backlog=1_000_000, burst=1_000, requests=160,
+    commits=400, threads=(1, 8), capture_rows=100_000, backlog=1_000_000, burst=1_000, requests=600,
     clients=(1, 8, 32, 64), workers=(1, 4), switches=30, jobs=10_000, job_workers=(1, 2, 4, 8), peers=True,
 )  # fmt: skip
 QUICK = Sizes(
@@ -78,12 +78,20 @@ class Lab:
         seed: for all data.
         say: where progress is told.
         light: the server waits for no disk: only to see that the parts run.
+        before: another checkout to compare with; None for none.
     """
 
     def __init__(
-        self, sizes: Sizes, *, seed: int = 1, say: Callable[[str], None] = print, light: bool = False
+        self,
+        sizes: Sizes,
+        *,
+        seed: int = 1,
+        say: Callable[[str], None] = print,
+        light: bool = False,
+        before: Path | None = None,
     ) -> None:
         self.sizes = sizes
+        self.before = before
         self.seed = seed
         self.say = say
         self.base = Path(tempfile.mkdtemp(prefix="st-bench-"))

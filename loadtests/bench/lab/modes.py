@@ -25,7 +25,7 @@ from app.db.session.runtime import Runtime, make_runtime, use
 from app.models import User
 from loadtests.bench.lab.lab import Lab
 from loadtests.bench.lab.pairs import close_applier, make_applier, move, prepare_sample
-from loadtests.show.headline import ALONE, ASYNC, NAIVE, POSTGRES_ALONE, SYNC
+from loadtests.show.headline import ASYNC, OFF, POSTGRES_ALONE, SYNC
 from migration.fill.backfill import Backfill
 from migration.verify.run import Verify
 
@@ -43,7 +43,7 @@ class Mode:
 
 
 MODES = (
-    Mode("SQLite, shim off"),
+    Mode(OFF),
     Mode("SQLite, capture only", dual=DualWrite.OFF),
     Mode(ASYNC, dual=DualWrite.ASYNC),
     Mode(SYNC, dual=DualWrite.SYNC),
@@ -170,11 +170,7 @@ class Field:
             use(former)
 
     def environment(self, name: str) -> dict[str, str]:
-        """The ST_ variables by which a backend commits in a mode; BENCH_NAIVE_URL for the naive peer."""
-        if name == ALONE:
-            return {"ST_DATABASE_URL": self._plain}
-        if name == NAIVE:
-            return {"ST_DATABASE_URL": self._naive[0], "BENCH_NAIVE_URL": self._naive[1]}
+        """The ST_ variables by which a backend commits in a mode."""
         mode = next(mode for mode in MODES if mode.name == name)
         if mode.dual is None:
             return {"ST_DATABASE_URL": self._single[mode.primary]}

@@ -24,7 +24,8 @@ from migration.verify.run import Verify
 
 MAX_PAUSE_MS = 1_500
 BETWEEN_S = 0.5
-SHARE = 0.5  # of what the backend can carry
+RATE = 300.0  # deliveries per second, where the backend and the one sender carry so many
+SHARE = 0.7  # of what they carry, at most
 
 
 def run(lab: Lab) -> Part:
@@ -46,7 +47,7 @@ def _switches(lab: Lab, stage: Stage, part: Part) -> None:
     with closing(Ledger(stage.ledger_path)) as ledger:
         signals = Signals(fresh_run(), stage.users, seed=lab.seed)
         sender = Sender(signals, WEBHOOK_SECRET, ledger, target=backend.port, rate=1.0)
-        sender.rate = max(5.0, SHARE * sender.carries(lab.sizes.carry_s))
+        sender.rate = max(5.0, min(RATE, SHARE * sender.carries(lab.sizes.carry_s)))
         sender.start()
         begun = len(sender.deliveries)
         time.sleep(BETWEEN_S)

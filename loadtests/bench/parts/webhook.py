@@ -1,23 +1,27 @@
 """Webhook: deliveries per second and their time over HTTP, in every mode, with clients and workers.
 
-Each client sends its next delivery when its last one is answered; each mode has its own databases.
+Each client sends its next delivery when its last one is answered; each mode has its own databases. With --before,
+the backend of another checkout on SQLite alone takes part, and all modes are held against that one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 from loadtests.bench.lab.lab import Lab, rotated
-from loadtests.bench.lab.modes import MODES, Field, field_of
+from loadtests.bench.lab.modes import MODES, USER, field_of
 from loadtests.bench.lab.samples import Part, Samples
 from loadtests.judge.figures import percentile
-from loadtests.show.headline import ALONE, NAIVE, SYNC
+from loadtests.show.headline import OFF, ONE_EACH, SYNC
 from loadtests.stage.embedded import free_port
-from loadtests.stage.processes import Backend
+from loadtests.stage.processes import REPO, Backend
 from loadtests.traffic.ledger import Outcome
 from loadtests.traffic.payloads import SHAPES
 from loadtests.traffic.sender import deliver
@@ -25,36 +29,36 @@ from loadtests.traffic.signals import Signals
 
 SECRET = "bench-webhook-secret"
 WARM_UP = 4
+EACH = 20  # deliveries of each client, at least
 ONLY_WITHOUT_HTTP = ("SQLite, capture only", "PostgreSQL, reverse async")
 TIMEOUT_S = 30.0
 _runs = itertools.count(1)
-
-
-class PlainBackend(Backend):
-    """The backend as `plain_app` makes it."""
-
-    application = "loadtests.bench.lab.plain_app:app"
 
 
 def run(lab: Lab) -> Part:
     """Every mode with every number of workers and clients."""
     part = Part("webhook", "Webhook deliveries over HTTP in each mode")
     field = field_of(lab)
-    names = [ALONE, NAIVE, *(mode.name for mode in MODES if mode.name not in ONLY_WITHOUT_HTTP)]
+    names = [mode.name for mode in MODES if mode.name not in ONLY_WITHOUT_HTTP]
     if not lab.sizes.every_mode:
-        names = [ALONE, NAIVE, SYNC]
+        names = [OFF, SYNC]
+    environments = {name: _settings(lab) | field.environment(name) for name in names}
+    if lab.before is not None:
+        environments = {ONE_EACH: _settings(lab) | _alone_before(lab)} | environments
+    reference = next(iter(environments))
     for workers in lab.sizes.workers:
         groups = {
             clients: Samples(
                 f"{workers} worker{'s' if workers > 1 else ''}, {clients} client{'s' if clients > 1 else ''}",
-                ALONE,
+                reference,
             )
             for clients in lab.sizes.clients
         }
         for repeat in range(lab.sizes.long_repeats):
             lab.say(f"webhook, {workers} workers: repeat {repeat + 1}")
-            for name in rotated(names, repeat):
-                with _backend(lab, field, name, workers) as backend:
+            for name in rotated(list(environments), repeat):
+                checkout = lab.before if name == ONE_EACH and lab.before else REPO
+                with _backend(lab, environments[name], workers, checkout) as backend:
                     for clients, samples in groups.items():
                         _measure(lab, backend, name, clients, samples, part.notes)
         part.figures += [figure for samples in groups.values() for figure in samples.figures()]
@@ -62,9 +66,8 @@ def run(lab: Lab) -> Part:
 
 
 @contextmanager
-def _backend(lab: Lab, field: Field, name: str, workers: int) -> Iterator[Backend]:
-    kind = PlainBackend if name in (ALONE, NAIVE) else Backend
-    backend = kind(free_port(), _env(lab, field, name), lab.base / "backend.log", workers=workers)
+def _backend(lab: Lab, env: dict[str, str], workers: int, checkout: Path) -> Iterator[Backend]:
+    backend = Backend(free_port(), env, lab.base / "backend.log", workers=workers, checkout=checkout)
     backend.start()
     try:
         _send(backend, workers, WARM_UP * workers)
@@ -73,8 +76,8 @@ def _backend(lab: Lab, field: Field, name: str, workers: int) -> Iterator[Backen
         backend.stop()
 
 
-def _env(lab: Lab, field: Field, name: str) -> dict[str, str]:
-    common = {
+def _settings(lab: Lab) -> dict[str, str]:
+    return {
         "ST_CRYPTO_KEY": "bench-crypto-key-0123456789abcdef0123",
         "ST_TRADINGVIEW_WEBHOOK_SECRET": SECRET,
         "ST_ADMIN_USERNAME": "admin",
@@ -82,11 +85,33 @@ def _env(lab: Lab, field: Field, name: str) -> dict[str, str]:
         "ST_CONFIG_DIR": str(lab.base),
         "ST_SHADOW_DATABASE_URL": "",
     }
-    return common | field.environment(name)
+
+
+def _alone_before(lab: Lab) -> dict[str, str]:
+    """A file as the other checkout's own first start makes it, with the user of the deliveries."""
+    path = lab.file("before")
+    env = {"ST_DATABASE_URL": f"sqlite:///{path}"}
+    assert lab.before is not None
+    first = Backend(
+        free_port(), _settings(lab) | env | {"ST_AUTO_MIGRATE": "1"}, lab.base / "backend.log", workers=1,
+        checkout=lab.before,
+    )  # fmt: skip
+    first.start()
+    first.stop()
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(
+            "INSERT INTO users (id, username, password_hash, role, created_at, updated_at)"
+            " VALUES (?, 'bench', '-', 'TRADER', ?, ?)",
+            (USER, now, now),
+        )
+        connection.commit()
+    return env
 
 
 def _measure(lab: Lab, backend: Backend, name: str, clients: int, samples: Samples, notes: list[str]) -> None:
-    seconds, times, failed = _send(backend, clients, max(lab.sizes.requests, 2 * clients))
+    seconds, times, failed = _send(backend, clients, max(lab.sizes.requests, EACH * clients))
     samples.add(name, "deliveries", "1/s", len(times) / seconds)
     samples.add(name, "p50", "ms", percentile(times, 0.5))
     samples.add(name, "p99", "ms", percentile(times, 0.99))
