@@ -40,6 +40,9 @@ from app.db.switch.state.writable import strangers, writable_sides
 log = logger("sigma.db")
 
 POLL_S = 0.02  # how soon a change is noticed by the process that applies
+# So soon while changes come in slowly: a commit that meets a round waits for its end, and short rounds end soon.
+SOON_S = 0.005
+SLOW = 2_500.0  # log entries per second; above it, few rounds that carry much cost less
 LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
 REST_S = 0.1  # how long the other processes leave it to that one before they look again
 RECOVER_S = 0.25
@@ -99,6 +102,7 @@ class Follower:
         self._next_count = 0.0
         self._poll = POLL_S
         self._applied_at = 0.0  # when a round of this process last found changes
+        self._rate = 0.0  # log entries per second that came between the last two of these
         self._applier: Applier | None = None
         self._shown: object = None
 
@@ -185,12 +189,14 @@ class Follower:
 
     def _is_mine(self, applier: Applier) -> bool:
         """Whether there are changes, and no other process is at them."""
+        recently = time.monotonic() - self._applied_at < REST_S
         if not applier.has_news():
+            self._poll = self._poll if recently else max(self._poll, POLL_S)
             return False
-        at_it = self._settings.dual_write is DualWrite.ASYNC and time.monotonic() - self._applied_at < REST_S
+        at_it = self._settings.dual_write is DualWrite.ASYNC and recently
         alone = at_it and not applier.was_disturbed(REST_S)  # of two at it, the last to apply goes on
         busy = not alone and applier.is_followed(REST_S)
-        self._poll = REST_S if busy else POLL_S
+        self._poll = REST_S if busy else SOON_S if at_it and self._rate < SLOW else POLL_S
         return not busy
 
     def _open(self) -> Applier:
@@ -224,7 +230,9 @@ class Follower:
             metrics.LAG_SECONDS.set(outcome.lag)
             metrics.LAG_CHANGES.set(0)
             if outcome.changes:
-                self._applied_at = time.monotonic()
+                now = time.monotonic()
+                self._rate = outcome.changes / max(now - self._applied_at, 0.001)
+                self._applied_at = now
                 metrics.ROUND_SECONDS.observe(outcome.seconds)
             # A round takes all there was when it began, so a short one, or no news since, is up to date.
             rested = time.monotonic() - self._degraded_since > DEGRADED_S
