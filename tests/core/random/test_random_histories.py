@@ -64,7 +64,7 @@ def test_random_histories(
     Histories.pair, Histories.whole = renew(), True
     Histories.zygote = zygote
     Histories.writer = staticmethod(strict_sessions) if writers == "strict sessions" else None
-    examples = 120 if ALL else 60 if writers == "strangers" else 40
+    examples = 120 if ALL else 40 if writers == "strangers" else 25
     try:
         run_state_machine_as_test(
             Histories,
