@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -153,9 +153,16 @@ def test_no_connection_left_is_a_refusal_in_time(
     assert client.get("/read").status_code == 200
 
 
-def _all_processes(server: EmbeddedPostgres) -> list[psutil.Process]:
+def _frozen(server: EmbeddedPostgres) -> list[psutil.Process]:
+    """The server's processes, which stand still from now on. The one that starts others goes first."""
     postmaster = psutil.Process(server.pid)
-    return [postmaster, *postmaster.children(recursive=True)]
+    postmaster.suspend()
+    found = [postmaster]
+    for process in postmaster.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+            found.append(process)
+    return found
 
 
 @pytest.mark.parametrize("how", ["frozen", "stopped"])
@@ -165,9 +172,7 @@ def test_postgres_is_away_while_requests_arrive(
     victim.moved(Side.POSTGRES)
     backend(victim, wanted=Side.POSTGRES)
     assert client.post("/write/before").status_code == 200
-    frozen = _all_processes(mortal) if how == "frozen" else []
-    for process in frozen:
-        process.suspend()
+    frozen = _frozen(mortal) if how == "frozen" else []
     if how == "stopped":
         mortal.stop(signal.SIGINT)
     try:
@@ -196,9 +201,7 @@ def test_a_shadow_that_is_away_keeps_no_request_too_long(
     """SQLite serves; only strict mode refuses."""
     backend(victim, dual_write=mode, dual_write_timeout_ms=500)
     assert client.post("/write/before").status_code == 200
-    frozen = _all_processes(mortal) if how == "frozen" else []
-    for process in frozen:
-        process.suspend()
+    frozen = _frozen(mortal) if how == "frozen" else []
     if how == "stopped":
         mortal.stop(signal.SIGINT)
     try:

@@ -211,6 +211,18 @@ def test_strict_tells_the_caller_when_the_shadow_is_away(
     lonely.assert_same()
 
 
+def test_strict_refuses_nothing_because_of_a_connection_from_before_a_restart(
+    lonely: TestPair, own_server: EmbeddedPostgres, backend: MakeRuntime
+) -> None:
+    backend(lonely, dual_write="strict")
+    write("before")
+    own_server.restart(signal.SIGQUIT)
+    write("after")
+    assert has(lonely, Side.SQLITE, "after")
+    with lonely.new_pg() as fresh:
+        assert fresh.execute("SELECT 1 FROM owner WHERE name = 'after'").fetchone()
+
+
 def test_paused_apply_holds_no_commit(pair: TestPair, primary: Side, backend: MakeRuntime) -> None:
     current = backend(pair, dual_write_timeout_ms=20_000)
     pair.app(primary.other).execute("UPDATE st_control SET paused = true")

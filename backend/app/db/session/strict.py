@@ -97,13 +97,29 @@ class StrictWriter:
             finally:
                 self._lock.release()
 
-    def _announce(self, raw: Any, until: float) -> None:
+    def _opened(self, until: float) -> Applier:
         if self._applier is None:
             self._applier = Applier(self._open_stores("st-strict"))
             self._applier.stores.sqlite.mends = False  # the announced transaction may hold the write lock
-        applier = self._applier
-        applier.stores.finish_by(until)
-        if applier.stores.postgres.read_control().phase != Phase.REPLICATING:
+        self._applier.stores.finish_by(until)
+        return self._applier
+
+    def _asked(self, until: float) -> tuple[Applier, Phase | None]:
+        """The applier and the phase. A connection from before a restart of the server is replaced, as nothing was written."""
+        kept = self._applier is not None
+        applier = self._opened(until)
+        try:
+            return applier, applier.stores.postgres.read_control().phase
+        except psycopg.OperationalError:
+            if not kept or time.monotonic() >= until:
+                raise
+            self.close()
+            applier = self._opened(until)
+            return applier, applier.stores.postgres.read_control().phase
+
+    def _announce(self, raw: Any, until: float) -> None:
+        applier, phase = self._asked(until)
+        if phase != Phase.REPLICATING:
             return
         side = Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES
         writing = applier.stores.store(side)

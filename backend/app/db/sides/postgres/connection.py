@@ -157,7 +157,11 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     arguments = connect_with_forms(arguments, settings, limits)
     try:
         connection = BoundedConnection.connect(autocommit=True, **arguments)
-        settle_session(connection, settings)
+        try:
+            settle_session(connection, settings)
+        except BaseException:
+            connection.close()
+            raise
         return connection
     except psycopg.OperationalError as error:
         text = str(error).strip().splitlines()[-1]
