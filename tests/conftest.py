@@ -15,11 +15,20 @@ import pytest
 
 from loadtests.stage import sample
 from loadtests.stage.embedded import EmbeddedPostgres
+from tests.core.modes.chosen import MODES, PAIRS
 from tests.support.programs import skip_without_programs
 from tests.support.quiet import shorten_report
 
 # Nothing is lost with a test's file; the tests of the copies switch them on.
 os.environ.setdefault("ST_SQLITE_BACKUP", "off")
+
+
+def pytest_report_header() -> list[str]:
+    """What the suites go through that run in the modes of dual write."""
+    return [
+        f"dual-write modes: {', '.join(MODES)}; the HTTP suites also on a pair: "
+        + ", ".join(f"{mode} with {side} as primary" for mode, side in PAIRS)
+    ]
 
 
 def pytest_collection_finish() -> None:
