@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Table, func, select, text, update
+
+# st-lint: allow sqlite-dialect - the statement is chosen by the session's dialect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
