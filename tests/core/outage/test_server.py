@@ -142,20 +142,33 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
         server.close()
 
 
-def _pair_on(server: EmbeddedPostgres, path: Path) -> TestPair:
-    new_sqlite(path)
-    pair = TestPair(path, server.create_database("lonely"))
-    pair.prepare()
-    pair.backfill()
-    return pair
+PairOn = Callable[[EmbeddedPostgres], TestPair]
+
+
+@pytest.fixture
+def pair_on(own_server: Callable[..., EmbeddedPostgres], tmp_path: Path) -> Iterator[PairOn]:
+    """Makes a copied pair on a server of the test's own."""
+    made: list[TestPair] = []
+
+    def make(server: EmbeddedPostgres) -> TestPair:
+        path = tmp_path / "app.db"
+        new_sqlite(path)
+        made.append(TestPair(path, server.create_database("lonely")))
+        made[-1].prepare()
+        made[-1].backfill()
+        return made[-1]
+
+    yield make
+    for pair in made:
+        pair.close()
 
 
 def test_out_of_connections(
-    own_server: Callable[..., EmbeddedPostgres], tmp_path: Path, backend: MakeRuntime
+    own_server: Callable[..., EmbeddedPostgres], pair_on: PairOn, backend: MakeRuntime
 ) -> None:
     """Strangers have taken them all: as shadow it waits its turn, as primary the request fails and says why."""
     server = own_server(max_connections="12", superuser_reserved_connections="0", max_wal_senders="0")
-    pair = _pair_on(server, tmp_path / "app.db")
+    pair = pair_on(server)
     current = backend(pair, dual_write_timeout_ms=300, pg_pool_size=1)
     write("before")
     pair.close()
@@ -178,7 +191,6 @@ def test_out_of_connections(
     write("after")
     settled(current, pair, "after")
     assert "refused" not in names(pair, Side.POSTGRES)
-    pair.close()
 
 
 def _terminate_all(server: EmbeddedPostgres) -> None:
@@ -220,7 +232,7 @@ def _fill(mount: Path) -> Path:
 
 
 def test_disk_full_as_shadow_and_as_primary(
-    own_server: Callable[..., EmbeddedPostgres], small_disk: Path, tmp_path: Path, backend: MakeRuntime
+    own_server: Callable[..., EmbeddedPostgres], small_disk: Path, pair_on: PairOn, backend: MakeRuntime
 ) -> None:
     """The server refuses, or panics for want of log space and comes back: nothing is lost either way."""
     for parent in small_disk.parents[:4]:
@@ -228,7 +240,7 @@ def test_disk_full_as_shadow_and_as_primary(
     server = own_server(
         small_disk / "pg", shared_buffers="16MB", max_wal_size="32MB", min_wal_size="32MB", wal_recycle="off"
     )
-    pair = _pair_on(server, tmp_path / "app.db")
+    pair = pair_on(server)
     current = backend(pair, dual_write_timeout_ms=300)
     write("before")
     ballast = _fill(small_disk)
@@ -253,7 +265,6 @@ def test_disk_full_as_shadow_and_as_primary(
     wait_until(lambda: _written(pair, "after"))
     settled(current, pair, "after")
     assert "on postgres" in names(pair, Side.POSTGRES)
-    pair.close()
 
 
 def _write_much(number: int) -> None:
