@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
+from app.db.revisions import chain
 from app.db.revisions.chain import ALEMBIC_INI, alembic_config, upgrade_head
 from tests.data.schema.conftest import HEAD, Ladder, Start
 from tests.data.schema.schema_reflection import reflect
@@ -56,6 +57,17 @@ def alembic(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_percent_sign_in_the_name_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ini = tmp_path / "100 %s" / "alembic.ini"
+    ini.parent.mkdir()
+    shutil.copy(ALEMBIC_INI, ini)
+    monkeypatch.setattr(chain, "ALEMBIC_INI", ini)
+    config = alembic_config("sqlite:///50%25.db")
+    assert config.get_main_option("script_location") == str(ini.parent / "alembic")
+    assert config.get_main_option("prepend_sys_path") == str(ini.parent)
+    assert config.get_main_option("sqlalchemy.url") == "sqlite:///50%25.db"
 
 
 def test_failing_revision_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:

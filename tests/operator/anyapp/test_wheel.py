@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def _shape(text: str) -> str:
 def _as_script(blocks: list[tuple[str, str]], port: int) -> tuple[str, list[str]]:
     """The blocks of commands, with this server's port, and the lines of output that the tutorial shows."""
     # What the extra `console` brings comes from here; all else needs only what the wheel declares.
-    console = f"PYTHONPATH={sysconfig.get_path('purelib')} st-migrate console 2>console.log >&2 & tab=$!"
+    console = f"PYTHONPATH={shlex.quote(sysconfig.get_path('purelib'))} st-migrate console 2>console.log >&2 & tab=$!"
     lines = ["set -eu", "trap 'kill $(jobs -p) $(cat shop.pid) 2>/dev/null || true' EXIT"]
     shown: list[str] = []
     for is_command, text in blocks:
@@ -156,7 +157,8 @@ def test_the_tutorial_goes_word_by_word_with_the_installed_tool(installed: Path,
     finally:
         process.terminate()
         process.communicate(timeout=60)
-    said = {_shape(line) for line in (done.stdout + done.stderr).splitlines()}
+    output = (done.stdout + done.stderr).replace(str(tmp_path), "/home/you/shop")
+    said = {_shape(line) for line in output.splitlines()}
     assert [line for line in shown if _shape(line) not in said] == []
     assert len(on_sqlite) > 20  # sold on both sides; the shop went on after `complete`
     assert on_postgres[: len(on_sqlite)] == on_sqlite
@@ -192,7 +194,7 @@ def test_sessions_follow_without_greenlet(installed: Path, tmp_path: Path) -> No
 def test_the_shell_can_complete_and_the_version_is_told(installed: Path, tmp_path: Path) -> None:
     assert _run(installed, tmp_path, "--version") == f"st-migrate {metadata.version('st-migrate')}\n"
     # The command looks which shell has called it; `true` keeps this one from becoming the command itself.
-    script = _run(Path("/bin/bash"), tmp_path, "-c", f"{installed} --show-completion; true")
+    script = _run(Path("/bin/bash"), tmp_path, "-c", f"{shlex.quote(str(installed))} --show-completion; true")
     assert "_ST_MIGRATE_COMPLETE=complete_bash" in script
 
 

@@ -35,6 +35,8 @@ def has_chain() -> bool:
 def alembic_config(url: str) -> Config:
     """Alembic's configuration for the backend's chain and the database at `url`, from any directory."""
     config = Config(ALEMBIC_INI)
+    # Alembic puts this folder into the file's `%(here)s` as it is, and a `%` in its name would count as syntax.
+    config.file_config["DEFAULT"]["here"] = ALEMBIC_INI.parent.as_posix().replace("%", "%%")
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     scripts = ALEMBIC_INI.parent / (config.get_main_option("script_location") or "alembic")
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
