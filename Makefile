@@ -11,11 +11,14 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Make .venv from the pinned requirements
 
 $(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is missing: install Python 3.11 or newer, or name one: make setup PYTHON=...' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("$(PYTHON) is Python %d.%d, and 3.11 or newer is needed: make setup PYTHON=python3.12" % sys.version_info[:2])'
+	@case "$$(pwd)" in *[\"\$$\`\\:]*) echo "this folder's name has a character that Python's tools cannot take: \" \$$ \` \\ or :" >&2; exit 2;; esac
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -47,6 +50,8 @@ model: setup  ## Explore the protocol's model completely, broken variants includ
 	$(BIN)/python -m pytest tests/model $(ARGS)
 
 ha: setup  ## Patroni, etcd and HAProxy: leaders die, freeze and hand over under webhooks (docs/ha.md says what it needs)
+	@for program in patroni etcd haproxy pgbouncer; do \
+		(PATH="$$PATH:/usr/sbin"; command -v $$program >/dev/null) || { echo "$$program is not installed: the end of docs/ha.md says how to get it" >&2; exit 2; }; done
 	$(BIN)/python -m pytest tests/operator/deploy/ha -m "long or not long" -rs -s $(ARGS)
 
 shards: setup  ## Rehearse the schema on two shards, and explain the application's statements there

@@ -36,7 +36,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--seed", type=int, default=1, help="seed of the database and the payloads")
     parser.add_argument("--chaos", action="store_true", help="kill -9 at random moments, and repeat commands")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.rate <= 0:
+        parser.error("--rate is a number above 0")
+    if options.json and not options.json.parent.is_dir():  # known now, and not after minutes
+        parser.error(f"--json: there is no folder {options.json.parent}")
+    return options
 
 
 def main(argv: list[str] | None = None) -> int:

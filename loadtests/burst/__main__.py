@@ -77,7 +77,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--json", type=Path, metavar="FILE", help="write every figure there, and a picture beside it"
     )
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where the report goes")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.before and not (options.before / "backend").is_dir():
+        parser.error(f"--before: {options.before} is no checkout: it has no folder backend")
+    if options.json and not options.json.parent.is_dir():  # known now, and not after minutes
+        parser.error(f"--json: there is no folder {options.json.parent}")
+    return options
 
 
 def _count(text: str) -> int:

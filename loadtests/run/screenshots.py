@@ -66,7 +66,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
     path = shutil.which("chromium")
     if path is None:
-        raise RuntimeError("chromium is not installed")
+        raise RuntimeError("chromium is not installed: apt-get install chromium")
     with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         try:

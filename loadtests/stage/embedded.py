@@ -209,12 +209,14 @@ class EmbeddedPostgres:
         password_file.write_text(self.password, encoding="utf-8")
         if self._user:
             shutil.chown(password_file, self._user)
-        subprocess.run(
+        done = subprocess.run(
             [str(self._bin / "initdb"), "-D", str(self.data), "-U", self.superuser, "--auth=scram-sha-256",
              f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync",
              *(f"--set={name}={value}" for name, value in self.settings.items() if name == "scram_iterations")],
-            user=self._user, check=True, capture_output=True, cwd=self.base,
+            user=self._user, check=False, capture_output=True, cwd=self.base,
         )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"initdb failed: {done.stderr.decode(errors='replace')[-2000:]}")
         password_file.unlink()
 
     def wait_ready(self, timeout: float = 30.0) -> None:

@@ -25,7 +25,7 @@ import psutil
 REPO = Path(__file__).resolve().parents[2]
 WEBHOOK_SECRET = "sample-webhook-secret"
 ADMIN = ("admin", "load-admin-password")
-READY_S = 60.0
+READY_S = 180.0  # a start with ST_CUTOVER=auto performs a switch first, and the machine may be busy
 STOP_S = 20.0
 
 
@@ -108,7 +108,9 @@ class Backend:
         deadline = time.monotonic() + READY_S
         while self.ready() is None:
             if not self.running or time.monotonic() > deadline:
-                raise Broken(f"the backend on port {self.port} is not ready: {self.log.read_text()[-3000:]}")
+                how = "is not ready in time" if self.running else "ended before it was ready"
+                last = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+                raise Broken(f"the backend on port {self.port} {how}; its log ends with:\n{last}")
             time.sleep(0.05)
 
     def ready(self) -> dict[str, Any] | None:

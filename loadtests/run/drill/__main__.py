@@ -29,9 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--optional", action="store_true", help="exit with 0 where a program is missing")
     options = parser.parse_args(argv)
+    if options.json and not options.json.parent.is_dir():  # known now, and not after minutes
+        parser.error(f"--json: there is no folder {options.json.parent}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if package := missing():
-        print(f"the drill is left out: the Debian package {package} is not installed", file=sys.stderr)
+        print(
+            f"the drill is left out: {package} is not installed: apt-get install {package}", file=sys.stderr
+        )
         return 0 if options.optional else 2
     lines = Lines()
     lines.title("A PostgreSQL is backed up under webhooks, loses a table, and comes back as it was before")
