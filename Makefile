@@ -7,6 +7,9 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 3
 # Hundreds of processes start in a run: what one has compiled, the next shall find.
 export PYTHONDONTWRITEBYTECODE :=
+# Whatever pip is told elsewhere, it installs into the environment that it belongs to.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
 

@@ -236,7 +236,7 @@ def play(
         if switched is None or not 0 <= switched <= _last_answer(deliveries) - began:
             problems.append(f"the switch missed the burst: {switched} s after its begin")
         if failed:
-            problems.append((world.base / "sender.log").read_text(errors="replace")[-800:])
+            problems.append((world.base / "sender.log").read_text(encoding="utf-8", errors="replace")[-800:])
         told = sending.told()
         return Outcome(
             began=began,

@@ -49,7 +49,7 @@ def must_have_written(ledger: Path) -> None:
     """
     if not any(isinstance(entry, Fact) and entry.acknowledged for entry in read_ledgers([ledger])):
         log = ledger.with_suffix(".log")
-        said = log.read_text(errors="replace")[-800:] if log.exists() else ""
+        said = log.read_text(encoding="utf-8", errors="replace")[-800:] if log.exists() else ""
         raise Broken(f"the background writer wrote nothing: {said}")
 
 
@@ -167,7 +167,8 @@ class ByLocust:
                 raise Broken(f"a sender did not end within {STOP_S:g} s") from None
         if early or not self._counts.exists():
             logs = "".join(
-                path.with_suffix(".log").read_text(errors="replace")[-800:] for path in self.ledgers
+                path.with_suffix(".log").read_text(encoding="utf-8", errors="replace")[-800:]
+                for path in self.ledgers
             )
             raise Broken(f"the load ended before the phases did: {logs}")
         if self.profile.background:

@@ -229,7 +229,9 @@ class EmbeddedPostgres:
             except psycopg.OperationalError:
                 dead = self._process is not None and self._process.poll() is not None
                 if dead or time.monotonic() > deadline:
-                    raise RuntimeError(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}") from None
+                    raise RuntimeError(
+                        f"PostgreSQL did not start: {self.log.read_text(encoding='utf-8')[-2000:]}"
+                    ) from None
                 time.sleep(0.02)
 
     @property

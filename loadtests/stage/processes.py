@@ -109,7 +109,7 @@ class Backend:
         while self.ready() is None:
             if not self.running or time.monotonic() > deadline:
                 how = "is not ready in time" if self.running else "ended before it was ready"
-                last = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+                last = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
                 raise Broken(f"the backend on port {self.port} {how}; its log ends with:\n{last}")
             time.sleep(0.05)
 

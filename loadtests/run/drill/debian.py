@@ -93,7 +93,7 @@ class DebianServer(EmbeddedPostgres):
             while connection.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
                 if time.monotonic() > deadline:
                     raise Broken(
-                        f"the restored server does not end its recovery: {self.log.read_text()[-2000:]}"
+                        f"the restored server does not end its recovery: {self.log.read_text(encoding='utf-8')[-2000:]}"
                     )
                 time.sleep(0.05)
 

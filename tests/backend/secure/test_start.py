@@ -168,7 +168,9 @@ def test_make_env_writes_secrets_once(tmp_path: Path) -> None:
     assert now.startswith(older[:2000]) and re.search(r"^BACKUP_PASS=(\S{32,})$", now, re.M)
     assert (secrets / "st_admin_password").read_text(encoding="utf-8") == "mine"
     assert len((secrets / "grafana_password").read_text(encoding="utf-8")) > 32
-    assert "\tpython3 deploy/make_env.py" in (ROOT / "Makefile").read_text().replace("$(PYTHON)", "python3")
+    assert "\tpython3 deploy/make_env.py" in (ROOT / "Makefile").read_text(encoding="utf-8").replace(
+        "$(PYTHON)", "python3"
+    )
 
 
 def test_a_secret_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ WHOLE_GROUPS = {
 
 def _text(folders: tuple[str, ...]) -> str:
     files = [path for folder in folders for path in sorted((TESTS / folder).rglob("*.py"))]
-    return "\n".join(path.read_text() for path in files if path != Path(__file__))
+    return "\n".join(path.read_text(encoding="utf-8") for path in files if path != Path(__file__))
 
 
 @pytest.mark.parametrize("point", Failpoint)
@@ -49,7 +49,7 @@ def test_point_has_a_test(point: Failpoint) -> None:
     group = point.partition(".")[0]
     assert group in OWNERS, f"{point} belongs to nobody: say in OWNERS who tests it"
     if group in WHOLE_GROUPS:
-        assert f'point.startswith("{group}.")' in (TESTS / WHOLE_GROUPS[group]).read_text()
+        assert f'point.startswith("{group}.")' in (TESTS / WHOLE_GROUPS[group]).read_text(encoding="utf-8")
         return
     text = _text(OWNERS[group])
     assert f"Failpoint.{point.name}" in text or f"{point}=" in text, f"no test stops at {point}"

@@ -112,7 +112,7 @@ def _asleep(zygote: Zygote, pair: TestPair, to: Side, point: Failpoint, folder: 
     yield said
     wake.touch()
     assert child.wait() == 0
-    said += json.loads(answer.read_text())
+    said += json.loads(answer.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("point", BEFORE_COMMIT)

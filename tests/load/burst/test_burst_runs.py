@@ -62,7 +62,7 @@ def test_a_sender_that_dies_is_a_writer_that_failed(tmp_path: Path) -> None:
         port, began = silent.getsockname()[1], time.time() + 30
         with senders(tmp_path, port, Burst(20), "r", began, 1.0) as sending:
             deadline = time.monotonic() + 25
-            while sending.ledgers[0].read_text().count("\n") < 20:
+            while sending.ledgers[0].read_text(encoding="utf-8").count("\n") < 20:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             kill_group(sending.processes[0])

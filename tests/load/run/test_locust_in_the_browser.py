@@ -103,7 +103,7 @@ def test_a_profile_is_begun_and_stopped_from_the_page(backend: str, tmp_path: Pa
         httpx.Client(base_url=page, timeout=TIMEOUT_S) as client,
     ):
         until(lambda: process.poll() is not None or answers(client))
-        assert process.poll() is None, (tmp_path / "locust.log").read_text()
+        assert process.poll() is None, (tmp_path / "locust.log").read_text(encoding="utf-8")
         assert "market_open" in client.get("/").text, "the page offers the profiles"
         begun = client.post("/swarm", data={"host": backend, "load": "market_open", "scale": "0.5"})
         assert begun.json()["success"], begun.text
@@ -148,4 +148,4 @@ def test_a_headless_run_that_is_told_to_end_lets_every_user_finish(backend: str,
 def test_a_host_elsewhere_is_refused(tmp_path: Path) -> None:
     with locust(tmp_path, "--headless", "--host", "http://192.0.2.1", "--load", "steady") as process:
         assert process.wait(timeout=TIMEOUT_S) != 0
-    assert "on this machine only" in (tmp_path / "locust.log").read_text()
+    assert "on this machine only" in (tmp_path / "locust.log").read_text(encoding="utf-8")

@@ -64,7 +64,7 @@ def test_the_application_is_stopped_and_started_around_the_switch(ready: Strange
     assert answer.outcome == "moved"
     assert answer.data["away_s"] > 0
     assert "the application was away for" in answer.data["message"]
-    stopped, started = told.read_text().splitlines()
+    stopped, started = told.read_text(encoding="utf-8").splitlines()
     assert stopped == f"sqlite sqlite:///{ready.path}"
     assert started.startswith("postgres postgresql://")
 
@@ -89,7 +89,7 @@ def test_an_application_that_does_not_stop_is_started_and_not_switched(
         1,
         "the application was not stopped: `exit 3` ended with 3",
     )
-    assert told.read_text() == "sqlite\n"
+    assert told.read_text(encoding="utf-8") == "sqlite\n"
     assert ready.done("status").data["primary"] == "sqlite"
 
 

@@ -151,11 +151,11 @@ class Application:
 
             yield tell
             process.stdin.close()
-            assert process.wait(timeout=120) == 0, said.read_text()[-4000:]
+            assert process.wait(timeout=120) == 0, said.read_text(encoding="utf-8")[-4000:]
 
 
 def _checked(line: str, said: Path) -> str:
-    assert line, said.read_text()[-6000:]
+    assert line, said.read_text(encoding="utf-8")[-6000:]
     return line
 
 

@@ -246,7 +246,11 @@ def _bring_a_revision(checkout: Checkout, *, ini_names_the_file: bool = True) ->
     (versions / "0003_desks.py").write_text(LATER)
     if ini_names_the_file:
         ini = checkout.folder / "backend" / "alembic.ini"
-        ini.write_text(ini.read_text().replace("sqlite:///./never_this_one.db", f"sqlite:///{checkout.file}"))
+        ini.write_text(
+            ini.read_text(encoding="utf-8").replace(
+                "sqlite:///./never_this_one.db", f"sqlite:///{checkout.file}"
+            )
+        )
 
 
 def _auto_migrate(checkout: Checkout) -> None:

@@ -113,7 +113,9 @@ def _wait_for_port(url: str, process: subprocess.Popen[bytes], log: Path) -> Non
             return
         except psycopg.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PgBouncer did not start: {log.read_text()[-2000:]}") from None
+                raise RuntimeError(
+                    f"PgBouncer did not start: {log.read_text(encoding='utf-8')[-2000:]}"
+                ) from None
             time.sleep(0.05)
 
 

@@ -90,7 +90,7 @@ def test_a_whole_move_through_a_transaction_pooler(
     pooled: tuple[str, Path], roles: EmbeddedPostgres, migrate: Migrate, backend: Backend
 ) -> None:
     url, log = pooled
-    before = len(roles.log.read_text())
+    before = len(roles.log.read_text(encoding="utf-8"))
     assert migrate(url, "preflight").outcome == (0, "clean")
     assert migrate(url, "prepare").outcome == (0, "prepared")
     backend(url, dual_write="sync", pg_pooler="transaction", cutover_hold_ms=20_000)
@@ -116,9 +116,13 @@ def test_a_whole_move_through_a_transaction_pooler(
             session.close()
     assert left == [(0, 0, 0, 0, 0, 0)] * len(sessions)
 
-    complaints = [line for line in log.read_text().splitlines() if "ERROR" in line or "unsupported" in line]
+    complaints = [
+        line
+        for line in log.read_text(encoding="utf-8").splitlines()
+        if "ERROR" in line or "unsupported" in line
+    ]
     assert complaints == []
-    errors = [line for line in roles.log.read_text()[before:].splitlines() if "ERROR" in line]
+    errors = [line for line in roles.log.read_text(encoding="utf-8")[before:].splitlines() if "ERROR" in line]
     assert [line for line in errors if "prepared statement" in line or "parameter" in line] == []
 
 
@@ -272,4 +276,8 @@ def test_sessions_of_any_application_follow_through_the_pooler(
         engine.dispose()
         direct.dispose()
         shim_settings.cache_clear()
-    assert [line for line in log.read_text().splitlines() if "ERROR" in line or "unsupported" in line] == []
+    assert [
+        line
+        for line in log.read_text(encoding="utf-8").splitlines()
+        if "ERROR" in line or "unsupported" in line
+    ] == []

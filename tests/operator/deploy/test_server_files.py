@@ -24,9 +24,9 @@ from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.servers import DEPLOY
 from tests.support.programs import find
 
-RULES: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0][
-    "rules"
-]
+RULES: list[dict[str, Any]] = yaml.safe_load(
+    (DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+)["groups"][0]["rules"]
 
 
 def test_the_server_starts_with_our_configuration(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ EXPECTED = re.compile(r"# expect: ([\w, -]+)$")  # a rule as often as it is foun
 
 def expected(path: Path) -> Counter[tuple[int, str]]:
     found: Counter[tuple[int, str]] = Counter()
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if match := EXPECTED.search(line):
             found.update((number, rule.strip()) for rule in match[1].split(","))
     return found
@@ -146,11 +146,11 @@ def test_our_own_code_is_clean() -> None:
 def test_fix_changes_nothing_but_what_it_names(tmp_path: Path) -> None:
     for case in CASES:
         shutil.copy(case, tmp_path)
-    before = {path.name: path.read_text().splitlines() for path in tmp_path.glob("*.py")}
+    before = {path.name: path.read_text(encoding="utf-8").splitlines() for path in tmp_path.glob("*.py")}
     findings = run([tmp_path], fix=True).findings
     fixed = {(Path(f.path).name, f.line) for f in findings if f.fixed}
     for path in sorted(tmp_path.glob("*.py")):
-        after = path.read_text().splitlines()
+        after = path.read_text(encoding="utf-8").splitlines()
         changed = {
             n for n, pair in enumerate(zip(before[path.name], after, strict=True), 1) if pair[0] != pair[1]
         }
@@ -177,7 +177,7 @@ def test_fix_keeps_the_formatting(before: str, after: str, tmp_path: Path) -> No
     head = 'import sqlalchemy as sa\nknown = sa.Column("a", sa.Boolean())\n'
     file.write_text(head + before)
     assert [finding.fixed for finding in run([file], fix=True).findings] == [True]
-    assert file.read_text() == head + after
+    assert file.read_text(encoding="utf-8") == head + after
 
 
 def test_fix_leaves_a_number_without_a_meaning(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_fix_leaves_a_number_without_a_meaning(tmp_path: Path) -> None:
     text = 'import sqlalchemy as sa\nknown = sa.Column("a", sa.Boolean())\nsa.text("SELECT 1 FROM t WHERE a = 2")\n'
     file.write_text(text)
     assert [finding.fixed for finding in run([file], fix=True).findings] == [False]
-    assert file.read_text() == text
+    assert file.read_text(encoding="utf-8") == text
 
 
 def test_line_in_a_long_text(tmp_path: Path) -> None:
@@ -216,5 +216,5 @@ def test_finding_as_json() -> None:
 
 
 def test_documentation_names_every_rule() -> None:
-    text = (REPO / "docs" / "lint.md").read_text()
+    text = (REPO / "docs" / "lint.md").read_text(encoding="utf-8")
     assert [rule for rule in RULES if f"`{rule}`" not in text] == []

@@ -35,7 +35,7 @@ def _move(pair: TestPair, to: str, answer: str = "") -> None:
     except SwitchError as error:
         outcome = error
     if answer:
-        Path(answer).write_text(json.dumps([type(outcome).__name__, str(outcome)]))
+        Path(answer).write_text(json.dumps([type(outcome).__name__, str(outcome)]), encoding="utf-8")
 
 
 def _upgrade(pair: TestPair, primary: str, folder: str, revision: str) -> None:

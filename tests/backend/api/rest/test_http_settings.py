@@ -50,7 +50,7 @@ def test_a_test_run_may_name_its_database(monkeypatch: pytest.MonkeyPatch) -> No
 def test_sources_from_strong_to_weak(monkeypatch: pytest.MonkeyPatch, env_file: Path) -> None:
     monkeypatch.setattr(config, "running_under_pytest", lambda: False)
     env_file.parent.parent.joinpath(".env").write_text("ST_APP_NAME=weak\nST_VERSION=9\nst_debug=false\n")
-    env_file.write_text("ST_APP_NAME=middle\nST_ENVIRONMENT=prod\nST_UNKNOWN=1\n")
+    env_file.write_text("ST_APP_NAME=middle\nST_ENVIRONMENT=prod\nST_UNKNOWN=1\n", encoding="utf-8")
     monkeypatch.setenv("ST_ENVIRONMENT", "stage")
     settings = get_settings()
     assert (settings.app_name, settings.version, settings.environment) == ("middle", "9", "stage")
@@ -59,7 +59,9 @@ def test_sources_from_strong_to_weak(monkeypatch: pytest.MonkeyPatch, env_file: 
 
 def test_an_empty_variable_cancels_the_file(monkeypatch: pytest.MonkeyPatch, env_file: Path) -> None:
     monkeypatch.setattr(config, "running_under_pytest", lambda: False)
-    env_file.write_text("ST_CRYPTO_KEY=from-file\nST_TRADINGVIEW_WEBHOOK_SECRET=from-file\n")
+    env_file.write_text(
+        "ST_CRYPTO_KEY=from-file\nST_TRADINGVIEW_WEBHOOK_SECRET=from-file\n", encoding="utf-8"
+    )
     monkeypatch.setenv("ST_CRYPTO_KEY", "  ")
     settings = get_settings()
     assert settings.crypto_key is None

@@ -174,9 +174,9 @@ class World:
             process.kill()
             code = _wait(process, 30)
             assert kill_after is not None, (
-                f"st-migrate {' '.join(arguments)} hangs: {out.read_text()[-1000:]}"
+                f"st-migrate {' '.join(arguments)} hangs: {out.read_text(encoding='utf-8')[-1000:]}"
             )
-        return Ended(int(code or 0), _message(out.read_text()), time.monotonic() - started)
+        return Ended(int(code or 0), _message(out.read_text(encoding="utf-8")), time.monotonic() - started)
 
     # -- the end ----------------------------------------------------------------------------------
 

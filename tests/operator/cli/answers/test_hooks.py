@@ -48,7 +48,11 @@ class Noted:
 
     def of(self, moment: Moment) -> list[dict[str, str]]:
         file = self._folder / moment
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return (
+            [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            if file.exists()
+            else []
+        )
 
 
 @pytest.fixture
@@ -220,14 +224,14 @@ def test_a_command_ends_in_time_with_all_that_it_started(tmp_path: Path) -> None
     settings = ShimSettings(hook_on_abort=f"sh {script}", hook_timeout_s=1.0)
     Moments(settings, said.append).tell(Moment.ON_ABORT)
     assert said == ["the command of on-abort did not end within 1 s"]
-    child = int((tmp_path / "child").read_text())
+    child = int((tmp_path / "child").read_text(encoding="utf-8"))
     wait_until(lambda: _is_gone(child))
 
 
 def _is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] == "Z"
     except (ProcessLookupError, FileNotFoundError):
         return True
 

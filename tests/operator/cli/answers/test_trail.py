@@ -50,11 +50,14 @@ def test_history_outlives_the_move_with_caller_refusals_and_pauses(
     assert refused["evidence"]["user"] == os_user() and refused["evidence"]["reasons"]
     assert refused["evidence"]["line"].startswith("st-migrate complete --yes --sqlite")
     assert refused["evidence"]["called_by"] == "CHANGE-7 password=***"
-    text = (tmp_path / "all.jsonl").read_text() + trail_of(sides.path).read_text()
+    text = (tmp_path / "all.jsonl").read_text(encoding="utf-8") + trail_of(sides.path).read_text(
+        encoding="utf-8"
+    )
     assert "hunter2" not in text and PASSWORD not in text and PASSWORD[:8] not in text
-    assert [json.loads(line)["event"] for line in (tmp_path / "all.jsonl").read_text().splitlines()] == [
-        event["event"] for event in after["events"]
-    ]
+    assert [
+        json.loads(line)["event"]
+        for line in (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()
+    ] == [event["event"] for event in after["events"]]
     assert sides.run("history", "--export", str(tmp_path / "all.jsonl")).code == 2
 
 
@@ -63,7 +66,7 @@ def test_history_without_postgres_names_a_killed_command_and_survives_a_torn_lin
     assert sides.run("pause").code == 0
     sides.url = sides.url.replace("127.0.0.1", "127.0.0.9")
     assert sides.run("resume").code != 0
-    lines = trail_of(sides.path).read_text().splitlines()
+    lines = trail_of(sides.path).read_text(encoding="utf-8").splitlines()
     trail_of(sides.path).write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])  # killed, the disk full
     assert sides.run("resume").code != 0
     found = sides.run("history").data

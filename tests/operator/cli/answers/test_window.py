@@ -75,7 +75,7 @@ def test_a_window_does_not_stop_the_application_again_and_again(
         "cutover", "--within", "1h", "--stop", f"echo stop >> {calls}; exit 3", "--start", f"echo start >> {calls}"
     )  # fmt: skip
     assert answer.code == 1 and "was not stopped" in answer.data["message"]
-    assert calls.read_text().split().count("stop") == 1
+    assert calls.read_text(encoding="utf-8").split().count("stop") == 1
     assert sides.writable("sqlite")
 
 

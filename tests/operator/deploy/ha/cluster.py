@@ -114,11 +114,14 @@ class Node:
         file = self.folder / "data" / "postmaster.pid"
         if not file.exists():
             return []
-        postmaster = int(file.read_text().splitlines()[0])
+        postmaster = int(file.read_text(encoding="utf-8").splitlines()[0])
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
         return [
             postmaster,
-            *(int(pid) for pid in (children.read_text().split() if children.exists() else ())),
+            *(
+                int(pid)
+                for pid in (children.read_text(encoding="utf-8").split() if children.exists() else ())
+            ),
         ]
 
     def stop(self) -> None:

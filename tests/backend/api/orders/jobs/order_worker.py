@@ -45,7 +45,7 @@ class FileBroker:
 
     def calls(self) -> list[tuple[str, int]]:
         """Key and order id of each call."""
-        lines = self._calls.read_text().splitlines() if self._calls.exists() else []
+        lines = self._calls.read_text(encoding="utf-8").splitlines() if self._calls.exists() else []
         return [(key, int(order_id)) for key, order_id in (line.split() for line in lines)]
 
 
