@@ -75,7 +75,15 @@ def copied_wheel(to: Path) -> Path:
         for folder in (package, package.with_name(f"{package.name}.libs")):
             if folder.exists():
                 shutil.copytree(folder, to / folder.name, symlinks=True)
+        _open_to_all(to)
     return to / binaries.relative_to(package.parent)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let every user read what is there, and run what its owner may run: a umask of 077 has kept all others out."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
 
 
 def _folder_in_memory() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -18,6 +19,19 @@ def test_a_copied_program_finds_its_libraries(program: str, tmp_path: Path) -> N
     assert binaries.is_relative_to(tmp_path)
     told = subprocess.run([str(binaries / program), "--version"], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_a_copy_is_open_to_other_users_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        binaries = copied_wheel(tmp_path / "wheel")
+    finally:
+        os.umask(before)
+    way = [
+        binaries / "initdb",
+        *(path for path in binaries.parents if path.is_relative_to(tmp_path / "wheel")),
+    ]
+    assert [path for path in way if path.stat().st_mode & 0o005 != 0o005] == []
 
 
 @pytest.mark.parametrize("word", ["abc", "0", "70000", ""])
