@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -131,3 +132,21 @@ def test_alertmanager_accepts_its_configuration() -> None:
         [str(find("amtool")), "check-config", str(file)], capture_output=True, check=False
     )
     assert checked.returncode == 0, checked.stdout
+
+
+def test_every_metric_has_our_prefix_and_every_gauge_a_mode_for_several_processes() -> None:
+    calls = [
+        node
+        for file in (DEPLOY.parent / "backend" / "app").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Counter", "Gauge", "Histogram")
+    ]
+    metrics = [(call, ast.literal_eval(call.args[0])) for call in calls if len(call.args) > 1]
+    assert metrics
+    assert [name for _, name in metrics if not name.startswith("st_")] == []
+    assert [
+        name
+        for call, name in metrics
+        if ast.unparse(call.func) == "Gauge"
+        and "multiprocess_mode" not in {word.arg for word in call.keywords}
+    ] == []
