@@ -108,7 +108,11 @@ def _require_replicating(stores: Stores) -> Control:
         raise Refused(
             f"the schema cannot change in phase {control.phase}",
             hint="finish it first: "
-            + ("st-migrate backfill" if control.phase == Phase.COPYING else "see status"),
+            + (
+                "st-migrate backfill"
+                if control.phase == Phase.COPYING
+                else "st-migrate status names the command"
+            ),
         )
     if control.attempt is not None or (ours.epoch, ours.primary) != (control.epoch, control.primary):
         raise Refused(

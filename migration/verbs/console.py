@@ -50,7 +50,8 @@ def console(
     """Show the move on a web page of this host. The command prints a URL that opens the page once."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ConfigurationError(
-            f"the console needs {' and '.join(missing)}", hint="install st-migrate[console]"
+            f"the console needs {' and '.join(missing)}",
+            hint="install the tool with them: pipx install '.[console]'",
         )
     from migration.console.run import Settings, serve  # the web framework is needed here alone
 
@@ -62,7 +63,9 @@ def console(
             (listen, port), family=socket.AF_INET6 if ":" in listen else socket.AF_INET
         )
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {listen}: {error.strerror}", hint="see --port") from error
+        raise ConfigurationError(
+            f"cannot listen on {listen}: {error.strerror}", hint="choose another --port or --listen"
+        ) from error
     with place:
         at = place.getsockname()[1]
         names = ["127.0.0.1", "localhost", "[::1]", *([] if listen in EVERYWHERE else [listen])]
