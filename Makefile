@@ -10,6 +10,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # Whatever pip is told elsewhere, it installs into the environment that it belongs to.
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX
+# What this shell is set to for other databases, applications and packages is not meant for this checkout.
+unexport PYTHONPATH PYTHONHOME $(filter-out ST_TEST_%,$(filter PG% ST_%,$(.VARIABLES)))
 
 .DEFAULT_GOAL := help
 

@@ -19,6 +19,10 @@ from tests.core.modes.chosen import MODES, PAIRS
 from tests.support.programs import skip_without_programs
 from tests.support.quiet import shorten_report
 
+# What this shell is set to for other databases is not meant for the tests.
+for _name in [name for name in os.environ if name.startswith(("PG", "ST_"))]:
+    if not _name.startswith("ST_TEST_"):
+        del os.environ[_name]
 # Nothing is lost with a test's file; the tests of the copies switch them on.
 os.environ.setdefault("ST_SQLITE_BACKUP", "off")
 

@@ -34,11 +34,13 @@ class Broken(RuntimeError):
 
 
 def python_env(extra: Mapping[str, str], checkout: Path = REPO) -> dict[str, str]:
-    """This environment without what changes the application's settings (ST_ variables, pytest), plus `extra`.
+    """This environment without what changes settings (ST_ variables, PostgreSQL's own, pytest), plus `extra`.
 
     `checkout`: whose application and tool are run.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ST_", "PYTEST_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PG", "ST_", "PYTEST_"))
+    }
     path = os.pathsep.join((str(checkout / "backend"), str(checkout)))
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
 
