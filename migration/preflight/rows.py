@@ -226,7 +226,7 @@ def null_keys(sqlite: sqlite3.Connection, shape: Shape) -> Iterator[Finding]:
         yield Finding(
             "row.null_key",
             Severity.BLOCKS,
-            "rows with NULL in their primary key, which nothing can name",
+            "rows with NULL in their key, which nothing can name",
             "give them keys or delete them on SQLite",
             table=table.name,
             column=", ".join(table.key_names),

@@ -17,6 +17,7 @@ from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
 from app.db.sides.control import is_prepared_sqlite
 from app.db.sides.postgres.folds import FOLDS
+from migration.preflight.findings.compared import keyless, respelt
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape, as_other_type
 
@@ -41,12 +42,7 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
     """
     table = shape.table
     if not table.key:
-        yield _blocks(
-            "schema.no_primary_key",
-            "the table has no primary key, so a changed row cannot be named",
-            "give it one in a migration",
-            table.name,
-        )
+        yield keyless(shape, installed)
     for column in table.key:
         if not can_be_key(column.kind, column.cast):
             yield _blocks(
@@ -93,7 +89,9 @@ def _unknown_columns(shape: Shape, remedy: str) -> Iterator[Finding]:
     """Columns that one side does not have, or no model."""
     ours = {column.name for column in shape.table.columns} | shape.unsupported.keys()
     if shape.source == "postgres":
-        for name in sorted(ours ^ shape.known):
+        only_ours, only_theirs = ours - shape.known, set(shape.known - ours)
+        yield from respelt(only_ours, only_theirs, shape.table.name)
+        for name in sorted(only_ours ^ only_theirs):
             yield _blocks(
                 "schema.drift",
                 f"the column is only on {'SQLite' if name in ours else 'PostgreSQL'}",
@@ -272,14 +270,17 @@ def drift(
     """Tables that PostgreSQL alone has, and those of SQLite that it lacks although it has others of them."""
     remedy = _same(installed)
     theirs = set(postgres_columns(postgres)) - set(excluded)
-    for name in sorted(theirs - sqlite_tables):
+    installed_there = sqlite_tables & theirs
+    only_ours, only_theirs = sqlite_tables - theirs, theirs - sqlite_tables
+    yield from respelt(only_ours, only_theirs)
+    for name in sorted(only_theirs):
         yield _blocks(
             "schema.drift",
             "the table is only on PostgreSQL",
             f"{remedy}; if it has nothing to do with the application, leave it out: --leave-out {name}",
             name,
         )
-    for name in sorted(sqlite_tables - theirs if sqlite_tables & theirs else ()):
+    for name in sorted(only_ours if installed_there else ()):
         yield _blocks(
             "schema.drift",
             "the table is only on SQLite",

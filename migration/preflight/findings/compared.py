@@ -17,7 +17,7 @@ from app.db.rows import key_sql
 from app.db.rows.catalog import postgres_columns, quote, sqlite_columns
 from app.db.sides.postgres.folds import folded_uniques, has_counterpart, texts_of
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
-from migration.preflight.findings.shapes import Shape
+from migration.preflight.findings.shapes import Shape, key_of
 
 _UNIQUES = """
 SELECT t.relname, c.relname, array_agg(a.attname ORDER BY a.attnum)
@@ -25,6 +25,10 @@ FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_class c ON c.oid =
 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey)
 WHERE i.indisunique AND NOT i.indisprimary AND i.indpred IS NULL AND i.indexprs IS NULL
 AND t.relnamespace = current_schema()::regnamespace GROUP BY 1, 2, i.indexrelid
+"""
+_PRIMARY = """
+SELECT t.relname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
+WHERE i.indisprimary AND t.relnamespace = current_schema()::regnamespace
 """
 _INSTALL = (
     "run the application's own installer or migration of the same version against PostgreSQL, then repeat"
@@ -36,7 +40,7 @@ def installed_findings(
 ) -> Iterator[Finding]:
     """What the catalogs say of tables that both sides have, or that one lacks."""
     theirs = postgres_columns(postgres)
-    if not shapes.keys() & theirs.keys():
+    if not {name.lower() for name in shapes} & {name.lower() for name in theirs}:
         yield Finding(
             "schema.not_installed",
             Severity.BLOCKS,
@@ -45,14 +49,86 @@ def installed_findings(
         )
         return
     ours = sqlite_columns(sqlite)
+    primary = {table for (table,) in postgres.execute(_PRIMARY).fetchall()}
     uniques: dict[str, dict[frozenset[str], str]] = {}
     for table, index, columns in postgres.execute(_UNIQUES).fetchall():
         uniques.setdefault(table, {})[frozenset(columns)] = index
     for name in sorted(shapes.keys() & theirs.keys()):
-        yield from _key(name, ours[name], theirs[name])
+        yield from _key(name, ours[name], theirs[name], has_primary=name in primary)
         yield from _not_null(name, ours[name], theirs[name])
         yield from _unique(sqlite, shapes[name], uniques.get(name, {}))
         yield from _folded(sqlite, postgres, shapes[name])
+
+
+def keyless(shape: Shape, installed: bool) -> Finding:
+    """No primary key, and no unique key that could stand in for it."""
+    name = shape.table.name
+    reason = "the table has no primary key, so a changed row cannot be named"
+    if not installed:
+        return Finding(
+            "schema.no_primary_key", Severity.BLOCKS, reason, "give it one in a migration", table=name
+        )
+    columns = _list(shape.key_there) if shape.key_there else "COLUMN, ..."
+    index = f"CREATE UNIQUE INDEX {quote(_index_of(name))} ON {quote(name)} ({columns})"
+    return Finding(
+        "schema.no_primary_key",
+        Severity.BLOCKS,
+        f"{reason}, nor a unique key that covers every row and could stand in",
+        f"{index} (on SQLite)"
+        + (
+            ", by the columns that name a row on PostgreSQL"
+            if shape.key_there
+            else f", and ALTER TABLE {quote(name)} ADD PRIMARY KEY (COLUMN, ...) (on PostgreSQL)"
+        )
+        + f"; it stays until the end of the move. Or leave the table out: --leave-out {name}",
+        table=name,
+        on_sqlite=index if shape.key_there else "",
+        undo=f"DROP INDEX {quote(_index_of(name))}" if shape.key_there else "",
+    )
+
+
+def respelt(ours: set[str], theirs: set[str], table: str = "") -> Iterator[Finding]:
+    """Names that the sides spell with other capitals, which are taken out of both sets.
+
+    SQLite keeps the capitals of a name without quotes and PostgreSQL does not.
+
+    Args:
+        ours, theirs: names that only SQLite has, and only PostgreSQL: of tables, or of columns of `table`.
+    """
+    for name in sorted(ours):
+        other = next((item for item in sorted(theirs) if item.lower() == name.lower()), None)
+        if other is None:
+            continue
+        ours.discard(name)
+        theirs.discard(other)
+        there, back = _renamed(table, name, other), _renamed(table, other, name)
+        yield Finding(
+            "schema.spelling",
+            Severity.BLOCKS,
+            f"the {'column' if table else 'table'} is spelt {name} on SQLite and {other} on PostgreSQL",
+            f"{there} (on SQLite, whose statements find it in either spelling)",
+            table=table or name,
+            column=name if table else "",
+            on_sqlite=there,
+            undo=back,
+        )
+
+
+def _renamed(table: str, name: str, other: str) -> str:
+    """The statements by which SQLite spells a name otherwise; a table's needs another name in between."""
+    if table:
+        return f"ALTER TABLE {quote(table)} RENAME COLUMN {quote(name)} TO {quote(other)}"
+    between = quote(f"{name}_respelt")
+    return f"ALTER TABLE {quote(name)} RENAME TO {between}; ALTER TABLE {between} RENAME TO {quote(other)}"
+
+
+def _index_of(table: str) -> str:
+    """The name of a unique index that the operator makes for the time of the move."""
+    return f"{table}_names_rows"[-63:]
+
+
+def _list(columns: tuple[str, ...]) -> str:
+    return ", ".join(map(quote, columns))
 
 
 def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape: Shape) -> Iterator[Finding]:
@@ -71,19 +147,34 @@ def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape
 
 
 def _key(
-    table: str, ours: dict[str, tuple[str, bool, int]], theirs: list[tuple[str, str, str, bool, bool, int]]
+    table: str,
+    ours: dict[str, tuple[str, bool, int]],
+    theirs: list[tuple[str, str, str, bool, bool, int]],
+    *,
+    has_primary: bool,
 ) -> Iterator[Finding]:
-    on_sqlite = {name for name, (_, _, position) in ours.items() if position}
-    on_postgres = {column[0] for column in theirs if column[5] >= 0}
-    if on_sqlite and on_sqlite != on_postgres:
-        yield Finding(
-            "schema.key",
-            Severity.BLOCKS,
-            f"the primary key is ({', '.join(sorted(on_sqlite))}) on SQLite and "
-            f"({', '.join(sorted(on_postgres)) or 'none'}) on PostgreSQL",
-            f"let the application make one key on both sides, or leave it out: --leave-out {table}",
-            table=table,
-        )
+    on_sqlite = tuple(name for *_, place, name in sorted((c[2], n) for n, c in ours.items()) if place)
+    on_postgres = key_of(theirs)
+    if not on_sqlite or {name.lower() for name in on_sqlite} == {name.lower() for name in on_postgres}:
+        return
+    mend = ""
+    if not has_primary and {column[0] for column in theirs}.issuperset(on_sqlite):
+        mend = f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(_index_of(table))} PRIMARY KEY ({_list(on_sqlite)})"
+    yield Finding(
+        "schema.key",
+        Severity.BLOCKS,
+        f"rows are named by ({', '.join(sorted(on_sqlite))}) on SQLite and "
+        + (
+            f"by ({', '.join(sorted(on_postgres))}) on PostgreSQL"
+            if on_postgres
+            else "by nothing on PostgreSQL: no primary key, and no unique key whose columns are all NOT NULL"
+        ),
+        (f"{mend} (on PostgreSQL)" if mend else "let the application make one key on both sides")
+        + f", or leave the table out: --leave-out {table}",
+        table=table,
+        on_postgres=mend,
+        undo=f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(_index_of(table))}" if mend else "",
+    )
 
 
 def _not_null(

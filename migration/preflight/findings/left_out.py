@@ -12,14 +12,14 @@ from typing import Any
 
 import psycopg
 
-from app.db.rows.catalog import BOOKKEEPING, quote
+from app.db.rows.catalog import BOOKKEEPING, KEY_INDEX, quote, stand_in
 from migration.preflight.findings.report import Finding, Severity
 
-_ON_POSTGRES = """
+_ON_POSTGRES = f"""
 SELECT c.relname, a.attname, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
-       coalesce(a.attnum = ANY(i.indkey), false)
+       coalesce(a.attnum = ANY(i.columns), false)
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+LEFT JOIN LATERAL {KEY_INDEX} i ON true
 WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
 """
 Needed = dict[str, dict[str, tuple[bool, bool]]]  # table, column: must be given a value, is part of the key
@@ -70,15 +70,15 @@ def _has(side: Needed, place: tuple[str, str]) -> bool:
 def sqlite_needs(connection: sqlite3.Connection) -> Needed:
     """Every table of the SQLite file with its columns."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return {
-        table: {
-            name: (bool(not_null) and default is None, bool(position))
-            for _, name, _, not_null, default, position, _ in connection.execute(
-                f"PRAGMA table_xinfo({quote(table)})"
-            )
+    found: Needed = {}
+    for (table,) in tables:
+        columns = connection.execute(f"PRAGMA table_xinfo({quote(table)})").fetchall()
+        key = {row[1] for row in columns if row[5]} or set(stand_in(connection, table))
+        found[table] = {
+            name: (bool(not_null) and default is None, name in key)
+            for _, name, _, not_null, default, *_ in columns
         }
-        for (table,) in tables
-    }
+    return found
 
 
 def postgres_needs(connection: psycopg.Connection[Any] | None) -> Needed:
@@ -112,7 +112,7 @@ def findings(left_out: LeftOut, ours: Needed, theirs: Needed) -> Iterator[Findin
             yield Finding(
                 "schema.excluded_key",
                 Severity.BLOCKS,
-                "a column of the primary key cannot be left out: rows are named by it",
+                "a column of the key cannot be left out: rows are named by it",
                 f"leave out the whole table: --leave-out {table}",
                 table=table,
                 column=column,

@@ -29,12 +29,15 @@ def seeded(
     sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shapes: Mapping[str, Shape]
 ) -> Iterator[Finding]:
     """Tables that take part and hold rows on PostgreSQL already, and whether SQLite holds the same."""
-    for name in sorted(shapes.keys() & postgres_columns(postgres).keys()):
+    theirs = postgres_columns(postgres)
+    for name in sorted(shapes.keys() & theirs.keys()):
         table = shapes[name].table
         count = _count(postgres, name)
         if not count:
             continue
-        if count > MOST_ROWS or not table.key or shapes[name].unsupported:
+        there = {column[0] for column in theirs[name]}
+        alike = there.issuperset(column.name for column in table.columns)
+        if count > MOST_ROWS or not table.key or not alike or shapes[name].unsupported:
             yield _refused(name, f"the table already holds {_number(count)} rows on PostgreSQL", count)
             continue
         found = _differing(sqlite, postgres, table)

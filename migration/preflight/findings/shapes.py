@@ -92,6 +92,7 @@ class Shape:
         source: where the kinds come from: postgres, models or declared.
         known: the columns that the source has.
         limits: `lengths` and `narrow` are those of PostgreSQL's own columns, which stay.
+        key_there: the columns by which PostgreSQL names the rows, where the table stands there.
     """
 
     table: Table
@@ -102,6 +103,7 @@ class Shape:
     source: str = "declared"
     known: frozenset[str] = frozenset()
     limits: bool = False
+    key_there: tuple[str, ...] = ()
 
     def without(self, columns: Collection[str]) -> Shape:
         """The same table without some of its columns, on either side; a key stays whole."""
@@ -159,9 +161,17 @@ def read_shapes(
     """
     theirs = postgres_columns(postgres) if postgres is not None else {}
     return {
-        name: _shape(sqlite, name, columns, _types(name, theirs, metadata), limits)
+        name: replace(
+            _shape(sqlite, name, columns, _types(name, theirs, metadata), limits),
+            key_there=key_of(theirs.get(name, [])),
+        )
         for name, columns in sqlite_columns(sqlite).items()
     }
+
+
+def key_of(columns: list[tuple[str, str, str, bool, bool, int]]) -> tuple[str, ...]:
+    """The columns by which PostgreSQL names the rows of a table, in their order there."""
+    return tuple(name for *_, place, name in sorted((c[5], c[0]) for c in columns) if place >= 0)
 
 
 _Types = tuple[str, dict[str, tuple[str, bool | None]]]  # source, and per column: type, nullable if known
@@ -236,10 +246,18 @@ def _length(declared: str) -> int | None:
 
 def _indexes(sqlite: sqlite3.Connection, table: str, key: tuple[str, ...]) -> Iterator[Index]:
     listed = sqlite.execute(f"PRAGMA index_list({quote(table)})").fetchall()
-    if key and not any(row[3] == "pk" for row in listed):
+    parts_of = {
+        row[1]: [
+            part for part in sqlite.execute(f"PRAGMA index_xinfo({quote(row[1])})").fetchall() if part[5]
+        ]
+        for row in listed
+    }
+    if key and not any(
+        row[3] == "pk" or key == tuple(part[2] for part in parts_of[row[1]]) for row in listed
+    ):
         yield Index("primary key", key, unique=True)  # the rowid itself, or WITHOUT ROWID
     for _, name, unique, origin, partial in sorted(listed, key=lambda row: row[3] != "pk"):
-        parts = [row for row in sqlite.execute(f"PRAGMA index_xinfo({quote(name)})").fetchall() if row[5]]
+        parts = parts_of[name]
         yield Index(
             "primary key" if origin == "pk" else name,
             tuple(row[2] for row in parts if row[2] is not None),

@@ -236,6 +236,7 @@ ELSEWHERE = {
     "schema.view": "tests of what is left as found",
     "schema.source": "a source of another kind",
     "schema.not_installed": "tables of an installer have tests of their own",
+    "schema.spelling": "tables of an installer have tests of their own",
     "schema.key": "tables of an installer have tests of their own",
     "schema.excluded_key": "tables of an installer have tests of their own",
     "schema.excluded_needed": "tables of an installer have tests of their own",

@@ -1,9 +1,10 @@
 """Tables and columns (`tables`), their declared types (`declared`), how both sides' catalogs are read (`queries`, `reading`).
 
-`virtual`: which tables of the file are parts of a virtual one. `unfit`: tables of PostgreSQL that cannot be moved.
+`keys`: by which columns rows are named. `virtual`: which tables of the file are parts of a virtual one. `unfit`: tables of PostgreSQL that cannot be moved.
 """
 
 from app.db.rows.catalog.declared import affinity, limit_of, normal_declared
+from app.db.rows.catalog.keys import KEY_INDEX, stand_in
 from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.reading import (
     keep_spellings,
@@ -44,6 +45,7 @@ __all__ = [
     "ENUM_LABELS",
     "EXCLUDED_TABLE",
     "FRAMEWORK_TABLES",
+    "KEY_INDEX",
     "NARROW",
     "POSTGRES_COLUMNS",
     "UNFIT",
@@ -73,6 +75,7 @@ __all__ = [
     "sqlite_keys",
     "sqlite_left_out",
     "sqlite_uniques",
+    "stand_in",
     "takes_part",
     "unfit_tables",
     "virtual_tables",

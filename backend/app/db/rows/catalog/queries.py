@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from app.db.rows.catalog.keys import KEY_INDEX
+
 # A domain counts as the type under it: what it refuses besides, PostgreSQL says of the row.
-POSTGRES_COLUMNS = """
+POSTGRES_COLUMNS = f"""
 SELECT c.relname, a.attname, format_type(b.type, NULL), format_type(b.type, b.modifier),
        NOT (a.attnotnull OR b.required), b.enum,
-       coalesce(array_position(i.indkey::int2[], a.attnum), -1)
+       coalesce(array_position(i.columns, a.attnum), -1)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
@@ -22,7 +24,7 @@ CROSS JOIN LATERAL (
      FROM d JOIN pg_type n ON n.oid = d.type AND n.typtype = 'd')
    SELECT d.type, d.modifier, d.required, n.typtype = 'e' FROM d JOIN pg_type n ON n.oid = d.type AND n.typtype <> 'd')
 ) AS b
-LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+LEFT JOIN LATERAL {KEY_INDEX} i ON true
 WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 ORDER BY c.relname, a.attnum
 """

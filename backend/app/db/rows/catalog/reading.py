@@ -10,6 +10,7 @@ import psycopg
 
 from app.db.common.errors import SchemaDrift
 from app.db.rows.catalog.declared import affinity, limit_of
+from app.db.rows.catalog.keys import stand_in
 from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.tables import (
     EXCLUDED_COLUMN_TABLE,
@@ -84,14 +85,26 @@ def sqlite_columns(connection: sqlite3.Connection) -> dict[str, dict[str, tuple[
     ]
     return {
         table: {
-            name: (declared, not not_null, position)
-            for _, name, declared, not_null, _, position, hidden in connection.execute(
-                f"PRAGMA table_xinfo({quote(table)})"
-            )
-            if hidden == 0 and (table, name) not in without
+            name: what
+            for name, what in _sqlite_columns(connection, table).items()
+            if (table, name) not in without
         }
         for table in tables
     }
+
+
+def _sqlite_columns(connection: sqlite3.Connection, table: str) -> dict[str, tuple[str, bool, int]]:
+    columns = {
+        name: (declared, not not_null, position)
+        for _, name, declared, not_null, _, position, hidden in connection.execute(
+            f"PRAGMA table_xinfo({quote(table)})"
+        )
+        if hidden == 0
+    }
+    if not any(position for _, _, position in columns.values()):
+        for place, name in enumerate(stand_in(connection, table), 1):
+            columns[name] = (*columns[name][:2], place)
+    return columns
 
 
 BUILT_IN_COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
@@ -291,7 +304,7 @@ def _key(
     on_sqlite = [name for name, (_, _, position) in sorted(ours.items(), key=lambda c: c[1][2]) if position]
     on_postgres = [column[0] for column in sorted(theirs, key=lambda column: column[5]) if column[5] >= 0]
     if not on_sqlite or set(on_sqlite) != set(on_postgres):
-        problems.append(f"table {table} has no primary key, or not the same on both sides")
+        problems.append(f"table {table} has no key that names its rows, or not the same on both sides")
         return ()
     key = tuple(columns[name] for name in on_postgres if name in columns)
     problems += [

@@ -20,7 +20,7 @@ from psycopg import errors as pg_errors
 
 from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, failpoint
-from app.db.rows.catalog import postgres_left_out, quote, takes_part
+from app.db.rows.catalog import KEY_INDEX, postgres_left_out, quote, takes_part
 from app.db.sides.locks import hold_builders
 
 Connection = psycopg.Connection[Any]
@@ -33,15 +33,20 @@ _BUILDING = (
 # Far below the server's deadlock_timeout of a second.
 _GIVES_WAY_MS = 300
 
-# Unique constraints carry their own definition; plain indexes are those no constraint owns.
-_INDEXES = """
+_KEYS = (
+    f"SELECT i.indexrelid FROM pg_class c CROSS JOIN LATERAL {KEY_INDEX} i "
+    "WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
+)
+# Unique constraints carry their own definition; plain indexes are those no constraint owns. What stands in for a
+# primary key stays: the copy finds rows by it.
+_INDEXES = f"""
 SELECT c.conname, t.relname, 'constraint', pg_get_constraintdef(c.oid)
 FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
-WHERE c.contype = 'u' AND t.relnamespace = current_schema()::regnamespace
+WHERE c.contype = 'u' AND t.relnamespace = current_schema()::regnamespace AND c.conindid NOT IN ({_KEYS})
 UNION ALL
 SELECT ic.relname, t.relname, 'index', pg_get_indexdef(i.indexrelid)
 FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_class ic ON ic.oid = i.indexrelid
-WHERE t.relnamespace = current_schema()::regnamespace AND NOT i.indisprimary
+WHERE t.relnamespace = current_schema()::regnamespace AND i.indexrelid NOT IN ({_KEYS})
 AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('u', 'p', 'x'))
 """
 _FOREIGN_KEYS = """
@@ -179,8 +184,9 @@ def _duplicates(connection: Connection, name: str, table: str, error: pg_errors.
 def _equal_rows(connection: Connection, table: str, columns: str) -> list[str]:
     """Keys of rows that share the values of some columns, one more than are shown."""
     keys = connection.execute(
-        "SELECT quote_ident(a.attname) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
-        "AND a.attnum = ANY(i.indkey) WHERE i.indisprimary AND i.indrelid = %s::regclass ORDER BY a.attnum",
+        f"SELECT quote_ident(a.attname) FROM pg_class c CROSS JOIN LATERAL {KEY_INDEX} i "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.columns) "
+        "WHERE c.oid = %s::regclass ORDER BY a.attnum".encode(),
         (quote(table),),
     ).fetchall()
     key = ", ".join(row[0] for row in keys)

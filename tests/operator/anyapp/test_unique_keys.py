@@ -1,0 +1,103 @@
+"""Tables without a primary key: a unique key names their rows, or the operator makes one for the time of the move."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+from tests.operator.anyapp.conftest import Stranger
+
+EXISTING = ("--schema", "existing")
+Make = Callable[..., Stranger]
+ON_SQLITE = """
+CREATE TABLE page (name TEXT, version INTEGER, body TEXT, UNIQUE (name, version));
+INSERT INTO page VALUES ('Start', 1, 'a'), ('Start', 2, 'b'), ('End', 1, 'c');
+CREATE TABLE claim (brid INTEGER NOT NULL, worker TEXT NOT NULL, token TEXT UNIQUE, CONSTRAINT one UNIQUE (brid), UNIQUE (worker, brid));
+INSERT INTO claim VALUES (1, 'w', 't'), (2, 'w', NULL);
+"""
+ON_POSTGRES = """;
+CREATE TABLE page (name text, version integer, body text, PRIMARY KEY (name, version));
+CREATE TABLE claim (brid integer NOT NULL, worker text NOT NULL, token text UNIQUE, UNIQUE (worker, brid), UNIQUE (brid))
+"""
+
+
+def test_a_unique_key_stands_in_on_the_whole_trip(stranger: Make) -> None:
+    app = stranger(ON_SQLITE, ON_POSTGRES)
+    app.done("run", *EXISTING)
+    with closing(sqlite3.connect(app.path)) as connection, connection:
+        connection.execute("INSERT OR REPLACE INTO page VALUES ('Start', 2, 'replaced')")
+        connection.execute("UPDATE page SET version = 7 WHERE name = 'End'")
+        connection.execute("INSERT OR REPLACE INTO claim VALUES (3, 'v', 't')")
+    app.done("worker", "--until-drained")
+    app.done("cutover")
+    claims = [(2, "w", None), (3, "v", "t")]
+    assert app.pg("SELECT * FROM claim ORDER BY brid") == claims
+    app.pg("UPDATE page SET name = 'Fin' WHERE name = 'End'; DELETE FROM claim WHERE brid = 2")
+    app.done("worker", "--until-drained")
+    app.done("verify")
+    app.done("rollback")
+    assert app.lite("SELECT * FROM page ORDER BY name, version") == [
+        ("Fin", 7, "c"), ("Start", 1, "a"), ("Start", 2, "replaced"),
+    ]  # fmt: skip
+    assert app.lite("SELECT * FROM claim") == claims[1:]
+
+
+def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stranger: Make) -> None:
+    app = stranger(
+        "CREATE TABLE other (a INTEGER PRIMARY KEY, b INTEGER NOT NULL UNIQUE);"
+        "CREATE TABLE link (a INTEGER, b INTEGER); CREATE TABLE loose (a INTEGER);"
+        'CREATE TABLE "Odd ""one" (a INTEGER, "B" TEXT, UNIQUE (a, "B"));',
+        "; CREATE TABLE other (a integer NOT NULL, b integer NOT NULL UNIQUE);"
+        "CREATE TABLE link (a integer, b integer, PRIMARY KEY (b, a)); CREATE TABLE loose (a integer);"
+        'CREATE TABLE "Odd ""one" (a integer, "B" text, UNIQUE (a, "B"))',
+    )
+    found = {
+        item["table"]: item
+        for item in app.run("preflight", *EXISTING).data["findings"]
+        if item["severity"] == "blocks"
+    }
+    assert {table: item["code"] for table, item in found.items()} == {
+        "link": "schema.no_primary_key",
+        "loose": "schema.no_primary_key",
+        'Odd "one': "schema.key",
+        "other": "schema.key",
+    }
+    assert (
+        '(COLUMN, ...) (on SQLite), and ALTER TABLE "loose" ADD PRIMARY KEY (COLUMN, ...) (on PostgreSQL)'
+        in found["loose"]["remedy"]
+    )
+    assert "by nothing on PostgreSQL" in found['Odd "one']["reason"]
+    app.lite(found["link"]["on_sqlite"])
+    app.pg(found['Odd "one']["on_postgres"] + ";" + found["other"]["on_postgres"])
+    app.lite("CREATE UNIQUE INDEX loose_names_rows ON loose (a)")
+    app.pg("ALTER TABLE loose ADD PRIMARY KEY (a)")
+    assert app.done("preflight", *EXISTING).outcome == "clean"
+    app.done("prepare", *EXISTING)
+
+
+def test_a_row_with_null_in_a_key_that_stands_in_is_refused_by_its_table_and_columns(stranger: Make) -> None:
+    app = stranger(ON_SQLITE + "INSERT INTO page VALUES ('Lost', NULL, 'x')", ON_POSTGRES)
+    assert ("row.null_key", "page.name, version") in app.run("preflight", *EXISTING).blocking()
+
+
+def test_a_column_of_a_key_that_stands_in_cannot_be_left_out(stranger: Make) -> None:
+    app = stranger(ON_SQLITE, ON_POSTGRES)
+    blocks = app.run("preflight", *EXISTING, "--leave-out", "page.version").blocking()
+    assert list(blocks) == [("schema.excluded_key", "page.version")]
+
+
+def test_names_with_other_capitals_are_respelt_by_the_statement_of_the_remedy(stranger: Make) -> None:
+    app = stranger(
+        'CREATE TABLE userNotes (userId INTEGER PRIMARY KEY, Body TEXT REFERENCES "userNotes" (userId));'
+        "CREATE INDEX bodies ON usernotes (body); INSERT INTO usernotes VALUES (1, NULL)",
+        "; CREATE TABLE userNotes (userId integer PRIMARY KEY, Body text)",
+    )
+    for _ in range(2):  # the table's name first, the names of its columns then
+        found = [
+            item for item in app.run("preflight", *EXISTING).data["findings"] if item["severity"] == "blocks"
+        ]
+        assert {item["code"] for item in found} == {"schema.spelling"}
+        app.lite(";".join(item["on_sqlite"] for item in found))
+    assert app.done("preflight", *EXISTING).outcome == "clean"
+    assert app.lite("SELECT userId, Body FROM userNotes") == [(1, None)]
