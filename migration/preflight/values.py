@@ -217,7 +217,7 @@ class TableCheck:
         """What was found in the rows looked at."""
         for (name, code), group in self._groups.items():
             chosen = self._policy.chosen(self._table.name, name)
-            yield finding(self._table.name, name, code, group, chosen)
+            yield finding(self._table.name, name, code, group, chosen, self.rows)
 
 
 def _accepts(column: Column, value: Any) -> bool:

@@ -18,6 +18,7 @@ from app.db.common.urls import Pair, Side, shown
 from app.db.revisions.source import SchemaSource, source_of
 from app.db.rows.catalog import names_left_out
 from app.db.sides.control import Control
+from app.db.sides.locks import readers_of_keys
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
@@ -76,6 +77,7 @@ class Status:
     gates: list[Check] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     apply: readiness.ApplyState | None = None
+    readers: list[str] = field(default_factory=list)
     foreign_keys: list[dict[str, Any]] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
     left_out: list[str] = field(default_factory=list)
@@ -161,6 +163,7 @@ class Status:
         }
 
 
+_WAITING = (readiness.ApplyState.MISSING, readiness.ApplyState.BEHIND)
 _SQLITE_BARE = (Phase.PREPARING, Phase.COMPLETING)  # phases in which SQLite may carry no control row
 
 
@@ -205,6 +208,8 @@ def gather(
             status.checks = [check for check in status.gates if not check.ok]
             standing = any(check.name in KEEP_FROM_APPLYING for check in status.checks)
             status.apply = readiness.apply_state(stores, status.lag, standing=standing)
+            if status.apply in _WAITING and status.primary is Side.SQLITE:
+                status.readers = readers_of_keys(connection)
             if count_orphans:
                 status.foreign_keys = unvalidated_keys(stores)
     except (SwitchError, psycopg.Error) as error:
@@ -249,8 +254,13 @@ def blocks(status: Status) -> list[str]:
         found.append("apply and backfill are paused")
     replicating = status.state == Phase.REPLICATING
     found += [text for check in status.checks if (text := _blocked(check, status, replicating))]
-    if status.lag and status.apply in (readiness.ApplyState.MISSING, readiness.ApplyState.BEHIND):
+    if status.lag and status.apply in _WAITING:
         nobody = ": nobody applies" if status.apply is readiness.ApplyState.MISSING else ""
+        if status.readers:
+            nobody = (
+                ": foreign keys of PostgreSQL have to go first, and transactions there read their tables: "
+                f"{', '.join(status.readers[:3])}; end these (SELECT pg_terminate_backend(PID))"
+            )
         found.append(f"the shadow is {status.lag.seconds:.0f} s behind{nobody}")
     return found
 

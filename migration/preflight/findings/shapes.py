@@ -303,6 +303,7 @@ _TAKES_ALL = {
     '"char"': "text",
     "xml": "text",
     "money": "numeric",
+    "time with time zone": "time",
 }
 
 

@@ -82,8 +82,14 @@ def code_of(kind: Kind, value: Any) -> str:
     return "value.storage_class"
 
 
-def finding(table: str, name: str, code: str, group: Group, chosen: tuple[str, ...]) -> Finding:
-    """What is said of one group of values."""
+def finding(
+    table: str, name: str, code: str, group: Group, chosen: tuple[str, ...], rows: int = 0
+) -> Finding:
+    """What is said of one group of values.
+
+    Args:
+        rows: how many the table has: where all are refused it is the column that does not fit.
+    """
     place: dict[str, Any] = {"table": table, "column": name, "keys": tuple(group.keys)}
     if code in _NOTES:
         reason, remedy = _NOTES[code]
@@ -114,7 +120,7 @@ def finding(table: str, name: str, code: str, group: Group, chosen: tuple[str, .
             chosen=chosen,
             **place,
         )
-    remedy = _REFUSED.get(code) or _remedy(table, name, fits)
+    remedy = _REFUSED.get(code) or _remedy(table, name, fits, every=1 < rows == group.left)
     return Finding(
         code,
         Severity.BLOCKS,
@@ -127,7 +133,12 @@ def finding(table: str, name: str, code: str, group: Group, chosen: tuple[str, .
     )
 
 
-def _remedy(table: str, column: str, fits: tuple[str, ...]) -> str:
+def _remedy(table: str, column: str, fits: tuple[str, ...], *, every: bool) -> str:
+    if not fits and every:
+        return (
+            "no row has a value that fits: give the column on PostgreSQL another type, or leave it out: "
+            f"--leave-out {table}.{column}"
+        )
     if not fits:
         return "change the value on SQLite, or accept the row in quarantine by name"
     return (

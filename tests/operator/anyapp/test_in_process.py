@@ -305,3 +305,17 @@ def test_a_transaction_that_only_reads_holds_up_no_switch(
         session.commit()
         assert session.get_bind().dialect.name == ("sqlite" if verb == "rollback" else "postgresql")
     assert _roles(moving) == (["after"], ["after"])
+
+
+@pytest.mark.parametrize(("said", "shown"), [(None, "1min"), ("0", "0")])
+def test_how_long_an_open_transaction_may_rest_is_the_operator_s_choice(
+    moving: Stranger, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, said: str | None, shown: str
+) -> None:
+    if said is not None:
+        monkeypatch.setenv("ST_PG_IDLE_TRANSACTION_TIMEOUT_MS", said)
+    shim_settings.cache_clear()
+    maker = install(sessionmaker(engine), **_both(moving))
+    moving.done("cutover")
+    with maker() as session:
+        assert session.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == shown
+    shim_settings.cache_clear()

@@ -329,3 +329,16 @@ def test_a_column_made_on_one_side_closes_the_schema_gate(stranger: Make) -> Non
     said = app.run("status").data["blocks"]
     assert any("(ALTER TABLE person SET LOGGED (on PostgreSQL))" in line for line in said)
     assert not any("by hand" in line for line in said)
+
+
+def test_a_column_of_which_no_value_fits_is_no_matter_for_quarantine(stranger: Make) -> None:
+    tables = (
+        "CREATE TABLE seen (id INTEGER PRIMARY KEY, at {}); CREATE TABLE odd (id INTEGER PRIMARY KEY, at {});"
+    )
+    rows = "INSERT INTO seen VALUES (1, 'x'), (2, 'y'); INSERT INTO odd VALUES (1, 'x'), (2, 5)"
+    app = stranger(tables.format("TEXT", "TEXT") + rows, ";" + tables.format("bigint", "bigint"))
+    remedies = {item["table"]: item["remedy"] for item in app.run("preflight", *EXISTING).data["findings"]}
+    assert "--leave-out seen.at" in remedies["seen"] and "quarantine" not in remedies["seen"]
+    assert "quarantine" in remedies["odd"]
+    app.pg("ALTER TABLE seen ALTER COLUMN at TYPE text")
+    assert "odd.at" in app.run("preflight", *EXISTING, "--leave-out", "odd.at").text

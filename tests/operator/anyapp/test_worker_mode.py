@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from app.db.common.urls import connect_arguments, parse_url
+from app.db.switch.state import readiness
 from tests.operator.anyapp.conftest import Stranger
 from tests.support.pairs import wait_until
 
@@ -97,3 +100,22 @@ def test_an_application_that_does_not_start_is_told_with_its_side(ready: Strange
     answer = ready.run("cutover", "--stop", "true", "--start", "exit 4")
     assert answer.code == 3
     assert "postgres is primary, and the application was not started" in answer.data["message"]
+
+
+def test_a_reader_that_keeps_the_shadow_behind_is_named_with_what_ends_it(
+    ready: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rollback foreign keys of PostgreSQL are dropped again, for which nobody may read their tables."""
+    monkeypatch.setattr(readiness, "BEHIND_S", 0.0)
+    ready.done("cutover")
+    with psycopg.connect(
+        **connect_arguments(parse_url(ready.url, name="url")) | {"application_name": "report"}
+    ) as reader:
+        reader.execute("SELECT count(*) FROM role")
+        ready.done("rollback")
+        ready.lite("INSERT INTO role VALUES (20, 'late')")
+        told = next(text for text in ready.done("status").data["blocks"] if "behind" in text)
+        pid = reader.info.backend_pid
+        assert f"pid {pid} (report, idle in transaction) since " in told and "pg_terminate_backend" in told
+    ready.done("worker", "--until-drained")
+    assert ready.pg("SELECT name FROM role WHERE id = 20") == [("late",)]

@@ -73,7 +73,7 @@ MLFLOWS_TRIGGER = (
 RECIPES = {
     "optuna": Recipe(("optuna==5.0.0", DRIVER)),
     "django": Recipe(("django==5.2.19", DRIVER), postgres="postgresql"),
-    "jupyterhub": Recipe(("jupyterhub==6.1.1", DRIVER)),
+    "jupyterhub": Recipe(("jupyterhub==6.1.1", DRIVER), in_process=True),
     "mlflow": Recipe(("mlflow==3.17.2", DRIVER), in_process=True, discards=True, guards=MLFLOWS_TRIGGER),
     "prefect": Recipe(
         ("prefect==3.9.1", "asyncpg==0.32.0", DRIVER), "sqlite+aiosqlite", "postgresql+asyncpg", True, True
@@ -138,7 +138,9 @@ class Application:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=self.environment(ST_SHADOW_DATABASE_URL=self.postgres),
+                env=self.environment(
+                    ST_SHADOW_DATABASE_URL=self.postgres, ST_PG_IDLE_TRANSACTION_TIMEOUT_MS="0"
+                ),
                 cwd=self.place,
             ) as process,
         ):

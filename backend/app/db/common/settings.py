@@ -81,6 +81,9 @@ class ShimSettings(BaseSettings):
     pg_connect_timeout_s: Annotated[int, Field(ge=1, le=300)] = 5
     pg_lock_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
     pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
+    pg_idle_transaction_timeout_ms: Annotated[int, Field(ge=0)] = (
+        60_000  # of the application's sessions; 0: none
+    )
     sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
     min_free_mb: Annotated[int, Field(ge=0)] = (
         64  # on each disk that can be seen; below it the gate `space` is closed

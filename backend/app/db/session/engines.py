@@ -141,7 +141,7 @@ def _postgres_arguments(url: URL, settings: ShimSettings) -> dict[str, Any]:
     limits = (
         f"-c lock_timeout={settings.pg_lock_timeout_ms} "
         f"-c statement_timeout={settings.pg_statement_timeout_ms} "
-        "-c idle_in_transaction_session_timeout=60000"
+        f"-c idle_in_transaction_session_timeout={settings.pg_idle_transaction_timeout_ms}"
     )
     return connect_with_forms(arguments, settings, "" if "options" in url.query else limits)
 

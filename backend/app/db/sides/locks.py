@@ -90,6 +90,26 @@ def writers_in_flight(connection: Postgres) -> list[str]:
     ]
 
 
+_READERS = """
+SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), 'without a name'), a.state,
+  round(extract(epoch FROM clock_timestamp() - a.xact_start))::int
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+JOIN pg_constraint c ON c.contype = 'f' AND l.relation IN (c.conrelid, c.confrelid)
+WHERE l.locktype = 'relation' AND l.granted AND a.application_name <> current_setting('application_name') AND a.xact_start IS NOT NULL
+AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND c.connamespace = current_schema()::regnamespace
+ORDER BY 4 DESC
+"""
+
+
+def readers_of_keys(connection: Postgres) -> list[str]:
+    """Whose transactions keep foreign keys of PostgreSQL from being dropped, the oldest first; readers do that, too."""
+    return [
+        f"pid {pid} ({name}, {state}) since {seconds} s"
+        for pid, name, state, seconds in connection.execute(_READERS).fetchall()
+    ]
+
+
 def hold_builders(connection: Postgres) -> None:
     """Be the only one who builds indexes until this transaction ends."""
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILDER_LOCK)
