@@ -168,7 +168,7 @@ def _index_findings(shape: Shape, installed: bool) -> Iterator[Finding]:
                 table=name,
                 column=columns,
             )
-        if index.partial and index.unique:
+        if index.partial and index.unique and not installed:  # compared with those of PostgreSQL elsewhere
             yield Finding(
                 "schema.partial_index",
                 Severity.WARNS,

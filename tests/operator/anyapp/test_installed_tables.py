@@ -336,9 +336,9 @@ def test_a_column_of_which_no_value_fits_is_no_matter_for_quarantine(stranger: M
         "CREATE TABLE seen (id INTEGER PRIMARY KEY, at {}); CREATE TABLE odd (id INTEGER PRIMARY KEY, at {});"
     )
     rows = "INSERT INTO seen VALUES (1, 'x'), (2, 'y'); INSERT INTO odd VALUES (1, 'x'), (2, 5)"
-    app = stranger(tables.format("TEXT", "TEXT") + rows, ";" + tables.format("bigint", "bigint"))
+    app = stranger(tables.format("TEXT", "INTEGER") + rows, ";" + tables.format("bigint", "bigint"))
     remedies = {item["table"]: item["remedy"] for item in app.run("preflight", *EXISTING).data["findings"]}
     assert "--leave-out seen.at" in remedies["seen"] and "quarantine" not in remedies["seen"]
     assert "quarantine" in remedies["odd"]
     app.pg("ALTER TABLE seen ALTER COLUMN at TYPE text")
-    assert "odd.at" in app.run("preflight", *EXISTING, "--leave-out", "odd.at").text
+    assert [place for _, place in app.run("preflight", *EXISTING).blocking()] == ["odd.at"]

@@ -75,6 +75,9 @@ RECIPES = {
     "django": Recipe(("django==5.2.19", DRIVER), postgres="postgresql"),
     "jupyterhub": Recipe(("jupyterhub==6.1.1", DRIVER), in_process=True),
     "mlflow": Recipe(("mlflow==3.17.2", DRIVER), in_process=True, discards=True, guards=MLFLOWS_TRIGGER),
+    "trac": Recipe(
+        ("trac==1.6", "setuptools==80.9.0", "psycopg2-binary==2.9.13"), postgres="postgres", discards=True
+    ),
     "prefect": Recipe(
         ("prefect==3.9.1", "asyncpg==0.32.0", DRIVER), "sqlite+aiosqlite", "postgresql+asyncpg", True, True
     ),
