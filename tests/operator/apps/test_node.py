@@ -84,9 +84,9 @@ def test_a_service_of_node_moves_there_and_back(
         with old:
             assert old.stdout is not None and old.stdout.readline() == "wrote\n"
             sides.done("cutover", "--stop", service["stop"], "--start", service["start"])
-            heard = next(line for line in old.stdout if line != "wrote\n")
+            heard = next(line for line in old.stdout if "the primary is postgres" in line)
             old.send_signal(signal.SIGTERM)
-        assert heard.startswith("SQLITE_ERROR: ") and "the primary is postgres" in heard
+        assert heard.startswith("SQLITE_ERROR: ") and "sqlite takes no application writes" in heard
         before = json.loads(node("read", postgres))
         _until(lambda: len(json.loads(node("read", postgres))[0]) > len(before[0]))
         sides.done("worker", "--until-drained")
