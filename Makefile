@@ -57,7 +57,7 @@ model: setup  ## Explore the protocol's model completely, broken variants includ
 ha: setup  ## Patroni, etcd and HAProxy: leaders die, freeze and hand over under webhooks (docs/ha.md says what it needs)
 	@for program in patroni etcd haproxy pgbouncer; do \
 		(PATH="$$PATH:/usr/sbin"; command -v $$program >/dev/null) || { echo "$$program is not installed: the end of docs/ha.md says how to get it" >&2; exit 2; }; done
-	$(BIN)/python -m pytest tests/operator/deploy/ha -m "long or not long" -rs -s $(ARGS)
+	$(BIN)/python -m pytest tests/operator/deploy/ha tests/operator/deploy/test_failover.py -m "long or not long" -rs -s $(ARGS)
 
 shards: setup  ## Rehearse the schema on two shards, and explain the application's statements there
 	$(BIN)/python -m pytest tests/backend/api/hot/test_shards.py -m long $(ARGS)

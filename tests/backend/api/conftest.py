@@ -16,10 +16,13 @@ from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import Settings, get_settings
 from app.db import Base, get_db
 from app.db.common.settings import ShimSettings
+from app.db.revisions.chain import upgrade_head
 from app.db.revisions.ddl import normalise_postgres
 from app.db.session.engines import make_engine
+from app.db.session.runtime import make_runtime
 from app.main import app
 from app.models import BrokerConnection, User
+from app.native import branch
 from app.services.brokers.clients import CLIENT_FACTORIES
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.api.api_values import CRYPTO_KEY, SERVED, WEBHOOK_SECRET
@@ -60,6 +63,18 @@ def postgres_engine(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
         connection.exec_driver_sql("ALTER DATABASE api_tests SET synchronous_commit = off")
     maker.dispose()
     engine = make_engine(make_url(url), ShimSettings())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def native_engine(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
+    """PostgreSQL with the native branch, shared likewise."""
+    url = postgres_server.create_database("api_native")
+    upgrade_head(url)
+    branch.upgrade(make_runtime(url, ShimSettings()), keep=True)
+    engine = make_engine(make_url(url), ShimSettings())
+    _empty_every_table(engine)  # the chain's own rows
     yield engine
     engine.dispose()
 

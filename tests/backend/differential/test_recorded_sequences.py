@@ -6,13 +6,18 @@ from collections.abc import Callable
 
 import pytest
 
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
+from app.db.session.runtime import make_runtime
 from app.db.switch.coordinator import Moved
+from app.native import branch
 from tests.backend.differential.backends import Backend, Call, Clock, Different, Twins, stored
 from tests.backend.differential.conftest import Dual
-from tests.backend.differential.sequences import ALL, Sequence, play
+from tests.backend.differential.sequences import ALL, Sequence, deliveries, events, orders, play
 from tests.core.modes.chosen import ALL as EVERY_MODE
 
+REVISIONS = 3  # of the native branch
+SOME = (orders, deliveries, events)  # rows with documents, and what an index of the branch serves
 ENOUGH = 300  # requests: a sequence that ends early must not pass for agreement
 
 
@@ -34,6 +39,25 @@ def test_the_native_branch_answers_alike(
     play(ALL, twins)
     assert twins.sent > ENOUGH
     assert on_sqlite.engine and on_native.engine
+    assert stored(on_sqlite.engine) == stored(on_native.engine)
+
+
+def test_nobody_notices_the_native_branch_come_and_go(
+    on_sqlite: Backend, on_native: Backend, compare: Callable[..., Twins]
+) -> None:
+    """Down and up again, twice, between two requests of a process that goes on; its data stays."""
+    twins = compare(on_sqlite, on_native)
+    assert on_sqlite.engine and on_native.engine
+    alone = make_runtime(on_native.engine.url.render_as_string(hide_password=False), ShimSettings())
+    changes = {15: branch.downgrade, 35: branch.upgrade, 55: branch.downgrade, 75: branch.upgrade}
+
+    def send(call: Call) -> object:
+        if (change := changes.pop(twins.sent, None)) is not None:
+            assert len(change(alone, **({"keep": True} if change is branch.upgrade else {}))) == REVISIONS
+        return twins(call)
+
+    play(ALL if EVERY_MODE else SOME, send)
+    assert not changes
     assert stored(on_sqlite.engine) == stored(on_native.engine)
 
 

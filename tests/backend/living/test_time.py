@@ -6,8 +6,9 @@ of the clocks in New York, go through the ORM, the server's own default, filters
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,22 @@ from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
 
 from app.api.system_events import SystemEventRead
+from app.core.auth import SESSION_COOKIE_NAME, create_session_token
+from app.core.config import get_settings
 from app.core.time_utils import ist_naive_to_utc, to_ist_naive
+from app.db import get_db
 from app.db.common.settings import ShimSettings
 from app.db.revisions.chain import upgrade_head
 from app.db.session.engines import make_engine
-from app.models import Alert, Candle, StrategyDeployment, StrategyDeploymentJob, SystemEvent
+from app.main import app
+from app.models import Alert, Candle, Order, StrategyDeployment, StrategyDeploymentJob, SystemEvent
+from app.retention import archive
 from app.retention.run import Retention
 from app.services.deployments.scheduler import enqueue_due_jobs_once
 from loadtests.stage.embedded import EmbeddedPostgres
+from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
+from tests.backend.api.orders.jobs.job_rows import BUY
+from tests.backend.differential.backends import Clock, TestClient
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import add_user
 
@@ -67,7 +76,15 @@ def abroad(
 
     def empty() -> None:
         with engine.begin() as connection:
-            for table in ("strategy_deployments", "alerts", "candles", "system_events", "users"):
+            for table in (
+                "strategy_deployments",
+                "orders",
+                "alerts",
+                "strategies",
+                "candles",
+                "system_events",
+                "users",
+            ):
                 connection.exec_driver_sql(f"DELETE FROM {table}")
 
     empty()
@@ -157,3 +174,60 @@ def test_a_candle_keeps_the_digits_of_the_exchange(abroad: Store) -> None:
         db.commit()
     with abroad.sessions() as db:
         assert db.scalars(select(Candle.ts)).all() == [at]
+
+
+def test_a_delivery_is_the_same_instant_from_the_door_to_the_archive(
+    abroad: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process lives in the zone of New York, and moments come in the market's."""
+    settings = get_settings()
+    monkeypatch.setattr(settings, "tradingview_webhook_secret", WEBHOOK_SECRET)
+    monkeypatch.setattr(settings, "crypto_key", CRYPTO_KEY)
+    monkeypatch.setitem(app.dependency_overrides, get_db, lambda: (yield from _session(abroad)))
+    clock, india = Clock(), timezone(timedelta(hours=5, minutes=30))
+    here, there = clock.patched()
+    with abroad.sessions() as db:
+        token = create_session_token(settings, add_user(db))
+        db.commit()
+    client = TestClient(app)
+    client.cookies.set(SESSION_COOKIE_NAME, token)
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        with here, there:
+            for number, at in enumerate(BORDERS):
+                clock.now = at.replace(tzinfo=None)
+                body = BUY | {"st_user_id": "keeper", "order_id": str(number)}
+                body |= {"bar_time": at.astimezone(india).isoformat()}
+                assert client.post("/webhook/tradingview", json=body).status_code == 201
+        listed = client.get("/api/tv-alerts").raise_for_status().json()
+        orders = client.get("/api/orders/").raise_for_status().json()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    newest = sorted(BORDERS, reverse=True)
+    assert [_instant(row["received_at"]) for row in listed] == newest
+    assert sorted(_instant(row["created_at"]) for row in orders) == newest[::-1]
+    wall = [at.astimezone(india).replace(tzinfo=None) for at in newest]
+    assert [datetime.fromisoformat(row["bar_time"]) for row in listed] == wall
+    with abroad.sessions() as db:
+        for order in db.scalars(select(Order)):
+            order.status = "EXECUTED"
+        db.commit()
+    Retention(abroad.sessions, abroad.settings(), pause=lambda _: None).run(newest[0] + timedelta(days=9999))
+    found = [
+        archive.read(path, Alert.__table__) for path in archive.listed(abroad.folder) if "alerts" in path.name
+    ]  # type: ignore[arg-type]
+    rows = {line.row["received_at"]: line.row["bar_time"] for one in found for line in one.lines}
+    newest_row = BORDERS[-1]  # it stays, as the row with the highest id
+    assert rows == {at: bar for at, bar in zip(newest, wall, strict=True) if at != newest_row}
+
+
+def _session(store: Store) -> Iterator[Session]:
+    with store.sessions() as db:
+        yield db
+
+
+def _instant(shown: str) -> datetime:
+    found = datetime.fromisoformat(shown)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -70,3 +70,29 @@ def test_a_backend_goes_on_with_the_promoted_replica(
     assert migrate(url, "rollback", "--max-pause-ms", "20000").outcome == (0, "moved")
     assert (count_alerts("BEFORE"), count_alerts("AFTER")) == (1, 1)
     assert current.primary() is Side.SQLITE
+
+
+@pytest.mark.long
+def test_the_backlog_reaches_the_promoted_shadow(
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres], migrate: Migrate, backend: Backend
+) -> None:
+    """While SQLite is primary a failover of PostgreSQL costs no write."""
+    url = both(*servers)
+    assert migrate(url, "run").outcome == (0, "ready")
+    current = backend(url, dual_write="sync", dual_write_timeout_ms=300)
+    write_alert("BEFORE")
+    servers[0].stop(signal.SIGQUIT)
+    for _ in range(5):
+        write_alert("AWAY")
+    promote(*servers)
+    write_alert("AFTER")
+
+    def followed() -> bool:
+        health = current.replicator.health()
+        return health.error is None and not health.degraded and health.lag_changes == 0
+
+    wait_until(followed, seconds=60)
+    assert migrate(url, "verify").outcome == (0, "clean")
+    with connect(servers[1].url("sigma")) as connection:
+        found = "SELECT symbol, count(*) FROM alerts WHERE symbol <> 'TCS' GROUP BY 1"
+        assert dict(connection.execute(found).fetchall()) == {"BEFORE": 1, "AWAY": 5, "AFTER": 1}

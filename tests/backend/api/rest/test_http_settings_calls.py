@@ -26,6 +26,7 @@ from app.models import (
 )
 from app.services.brokers.secrets import get_broker_secret, set_broker_secret
 from app.services.shared.system_events import record_system_event
+from tests.backend.api.api_values import SERVED
 
 RISK = "/api/risk-settings/"
 EVENTS = "/api/system-events/"
@@ -79,6 +80,7 @@ def test_risk_settings_scope(client: TestClient, body: dict[str, Any], message: 
     assert [(e["loc"], e["msg"]) for e in answer.json()["detail"]] == [(["body"], message)]
 
 
+@pytest.mark.parametrize("served_by", [kind for kind in SERVED if kind != "native"], indirect=True)
 def test_old_duplicates_do_not_break_the_check(client: TestClient, db: Session) -> None:
     db.add_all([RiskSettings(scope="GLOBAL"), RiskSettings(scope="GLOBAL")])
     db.commit()

@@ -238,35 +238,53 @@ def test_nothing_acknowledged_is_lost(
     print(f"longest time without an answer: {deliveries.longest:.1f} s")
 
 
+@pytest.mark.parametrize("pooled", [False, True], ids=["haproxy", "pgbouncer"])
 def test_a_pair_goes_on_when_the_leader_dies_before_the_move_is_complete(
-    cluster: Cluster, migrate: Migrate, backend: Backend, sqlite_path: Path
+    pooled: bool,
+    cluster: Cluster,
+    migrate: Migrate,
+    backend: Backend,
+    sqlite_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Once while SQLite is primary, once more when the cluster is."""
+    monkeypatch.setenv("ST_PG_POOLER", "transaction" if pooled else "none")
     maker = sa.create_engine(cluster.url(), isolation_level="AUTOCOMMIT")
     with maker.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS pair WITH (FORCE)")
         connection.exec_driver_sql("CREATE DATABASE pair TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
     maker.dispose()
-    url = cluster.url("pair")
-    assert migrate(url, "run", "--cutover", "--max-pause-ms", "20000").outcome == (0, "moved")
-    current = backend(url, wanted=Side.POSTGRES, dual_write="sync")
-    write_alert("BEFORE")
-    come_back = _leader_dies(cluster)
+    url = cluster.url("pair", pooled=pooled)
+    assert migrate(url, "run").outcome == (0, "ready")
+    current = backend(url, dual_write="sync", pg_pooler="transaction" if pooled else "none")
 
-    def written() -> bool:
+    def in_step() -> bool:
+        health = current.replicator.health()
+        return health.error is None and not health.degraded and health.lag_changes == 0
+
+    def written(symbol: str) -> bool:
         try:
-            write_alert("AFTER")
+            write_alert(symbol)
         except (OperationalError, SwitchError):
             return False  # the caller sends the request again
         return True
 
-    wait_until(written, seconds=120)
+    write_alert("BEFORE")
+    come_back = _leader_dies(cluster)
+    write_alert("AWAY")  # SQLite takes it, whoever leads
     come_back()
     cluster.wait_healthy()
-    wait_until(
-        lambda: current.replicator.health().error is None and not current.replicator.health().degraded,
-        seconds=60,
-    )
-    assert (count_alerts("BEFORE"), count_alerts("AFTER")) == (1, 1)
+    wait_until(in_step, seconds=120)
+    assert migrate(url, "verify").outcome == (0, "clean")
+    assert migrate(url, "cutover", "--max-pause-ms", "20000").outcome == (0, "moved")
+    come_back = _leader_dies(cluster)
+    wait_until(lambda: written("AFTER"), seconds=120)
+    come_back()
+    cluster.wait_healthy()
+    wait_until(in_step, seconds=120)
+    symbols = ("BEFORE", "AWAY", "AFTER")
+    assert [count_alerts(symbol) for symbol in symbols] == [1, 1, 1]
     assert migrate(url, "verify").outcome == (0, "clean")
     assert migrate(url, "rollback", "--max-pause-ms", "20000").outcome == (0, "moved")
-    assert (count_alerts("BEFORE"), count_alerts("AFTER")) == (1, 1)
+    assert [count_alerts(symbol) for symbol in symbols] == [1, 1, 1]
     assert current.primary() is Side.SQLITE
