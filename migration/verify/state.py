@@ -2,7 +2,8 @@
 
 `st_verify` holds the last full run only: who, at which epoch, from which log position on. Every statement
 names the run and the epoch, so a run that was replaced, or over which the sides were switched, writes
-nothing more. The end of a run's name stands for the schema it compared: after a migration a new run starts.
+nothing more. The end of a run's name stands for the schema it compared and for its stamp: after a migration, or
+when tables were rewritten, a new run starts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import record as record_history
 from app.db.sides.stores import Stores
-from app.db.switch.state.readiness import fingerprint
+from app.db.switch.state.readiness import verify_mark
 
 LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
 
@@ -122,7 +123,7 @@ def begin(stores: Stores, control: Control, schema: Schema) -> Record:
 
     A new run starts with no mismatches on record.
     """
-    mark, tables = fingerprint(schema), json.dumps(sorted(schema))
+    mark, tables = verify_mark(stores, schema), json.dumps(sorted(schema))
     with stores.postgres.write() as connection:
         row = connection.execute(
             "SELECT run, position, rows, mismatches FROM st_verify WHERE id = 1 AND epoch = %s AND tables = %s "

@@ -31,8 +31,8 @@ from migration.switch import retired
 from migration.watch.moving import Moving, moving
 from migration.watch.orphan_counts import unvalidated_keys
 
-KEEP_FROM_APPLYING = ("schema", "capture")
-SOUND = ("writable", "schema", "columns", "capture")
+KEEP_FROM_APPLYING = ("file", "schema", "capture")
+SOUND = ("file", "writable", "schema", "columns", "capture")
 
 
 @dataclass
@@ -201,15 +201,18 @@ def gather(
             status.objection = readiness.verify_objection(status.verify, status.control.epoch)
         status.quarantine = readiness.quarantined(connection)
         if status.state in (Phase.COPYING, Phase.REPLICATING):
-            status.lag = readiness.lag(stores)
             if known is None:
                 known = list(Checks(stores, source or source_of(connection)).all())
             status.gates = known
             status.checks = [check for check in status.gates if not check.ok]
-            standing = any(check.name in KEEP_FROM_APPLYING for check in status.checks)
-            status.apply = readiness.apply_state(stores, status.lag, standing=standing)
-            if status.apply in _WAITING and status.primary is Side.SQLITE:
-                status.readers = readers_of_keys(connection)
+            closed = {check.name for check in status.checks}
+            status.apply = readiness.ApplyState.STANDING
+            if "file" not in closed:  # positions of an older file tell nothing
+                status.lag = readiness.lag(stores)
+                standing = bool(closed.intersection(KEEP_FROM_APPLYING))
+                status.apply = readiness.apply_state(stores, status.lag, standing=standing)
+                if status.apply in _WAITING and status.primary is Side.SQLITE:
+                    status.readers = readers_of_keys(connection)
             if count_orphans:
                 status.foreign_keys = unvalidated_keys(stores)
     except (SwitchError, psycopg.Error) as error:
@@ -253,7 +256,7 @@ def blocks(status: Status) -> list[str]:
     if control is not None and control.paused:
         found.append("apply and backfill are paused")
     replicating = status.state == Phase.REPLICATING
-    found += [text for check in status.checks if (text := _blocked(check, status, replicating))]
+    found += _once([text for check in status.checks if (text := _blocked(check, status, replicating))])
     if status.lag and status.apply in _WAITING:
         nobody = ": nobody applies" if status.apply is readiness.ApplyState.MISSING else ""
         if status.readers:
@@ -276,6 +279,14 @@ def _blocked(check: Check, status: Status, replicating: bool) -> str | None:
     if check.name == "verify":
         return status.objection.text if status.objection else check.detail
     return f"{check.detail} ({check.remedy})"
+
+
+def _once(lines: list[str]) -> list[str]:
+    """Lines without those that say in other checks' names what one has said: a schema that differs closes several."""
+    told: dict[str, str] = {}
+    for line in lines:
+        told.setdefault(line.partition(" (")[0], line)
+    return list(told.values())
 
 
 _NEXT: dict[str, str | None] = {
@@ -312,6 +323,8 @@ def _under_way(status: Status) -> str:
 def _while_applying(status: Status) -> str | None:
     control = status.control
     failing = {check.name: check for check in status.checks}
+    if "file" in failing:
+        return failing["file"].command
     if (control is not None and control.attempt is not None) or "attempt" in failing:
         return "recover"
     for name in SOUND:

@@ -1,19 +1,26 @@
-"""A copy is moved over the live SQLite file: whoever has the former file open must not write to it."""
+"""A copy is moved over the live SQLite file, or an older one is put back: neither is taken for the file."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from app.db.common.errors import FileReplaced
+from app.db.apply.trim import trim
+from app.db.common.errors import FileReplaced, NotPrepared
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.session.application.http import ready
+from app.db.switch.state.checks import Checks
+from app.db.switch.state.observed import Observer
+from migration.verify.run import Verify
+from migration.watch.status import blocks, gather, next_command
 from tests.support.backends import MakeRuntime, Owner
-from tests.support.pairs import TestPair, wait_until
+from tests.support.pairs import PlainTables, TestPair, wait_until
 
 MODES = ("off", "async", "sync", "strict")
 
@@ -88,3 +95,68 @@ def test_the_new_primary_goes_on_without_it(promoted: TestPair, backend: MakeRun
     wait_until(lambda: "was replaced" in (current.replicator.health().error or ""))
     write("on PostgreSQL")
     assert ready().status_code == 200
+
+
+@contextmanager
+def put_back(pair: TestPair) -> Iterator[None]:
+    """What happens inside is forgotten by the file: afterwards a copy made before is put in its place by `cp`."""
+    pair.lite.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept = pair.path.read_bytes()
+    yield
+    pair.close()
+    for end in ("-wal", "-shm"):
+        pair.path.with_name(pair.path.name + end).unlink(missing_ok=True)
+    pair.path.write_bytes(kept)
+
+
+def refusal(pair: TestPair) -> str:
+    """Every instrument says the same, and nobody is sent on."""
+    status = gather(pair.pair, pair.applier.stores, source=PlainTables())
+    checks = [check for check in Checks(pair.applier.stores, PlainTables()).all() if not check.ok]
+    file = next(check for check in checks if check.name == "file")
+    assert next_command(status) is None and any(file.detail in text for text in blocks(status))
+    assert Observer(lambda name: pair.new_stores()).look().state == "standing"
+    return file.detail
+
+
+@pytest.mark.parametrize("later", [0, 50], ids=["at_once", "after_new_writes"])
+def test_an_older_file_as_primary_is_recognised(replicating: TestPair, later: int) -> None:
+    """Its newer rows stand on PostgreSQL alone. New writes give out the log's numbers a second time."""
+    replicating.lite.execute("INSERT INTO counter (n) VALUES (1)")
+    replicating.drain()
+    with put_back(replicating):
+        replicating.lite.execute("UPDATE counter SET n = n + 1")
+        replicating.lite.execute("INSERT INTO owner (id, name) VALUES (4711, 'acknowledged')")
+        replicating.drain()
+        trim(replicating.applier.stores)
+    for _ in range(later):
+        replicating.lite.execute("UPDATE counter SET n = n + 1")
+    before = replicating.contents(Side.POSTGRES)
+    with pytest.raises(NotPrepared, match="an older SQLite file was put back"):
+        replicating.applier.round()
+    assert refusal(replicating).startswith("an older SQLite file was put back")
+    assert replicating.contents(Side.POSTGRES) == before
+
+
+def test_an_older_file_as_shadow_is_recognised(promoted: TestPair) -> None:
+    """PostgreSQL's log was trimmed since, so what the file lacks would never come again."""
+    promoted.pg.execute("INSERT INTO counter (n) VALUES (1)")
+    promoted.drain()
+    with put_back(promoted):
+        promoted.pg.execute("INSERT INTO counter (n) VALUES (2)")
+        promoted.drain()
+        Verify(promoted.applier).run()
+        trim(promoted.applier.stores)
+    assert "the last verify has seen changes" in refusal(promoted)
+    assert Verify(promoted.applier).run().per_table == {"counter": 1}  # the way out is to verify and repair
+
+
+def test_a_file_of_a_former_epoch_is_recognised(replicating: TestPair) -> None:
+    """It names itself primary, as the pair does by now, and lacks all that PostgreSQL wrote meanwhile."""
+    with put_back(replicating):
+        replicating.moved(Side.POSTGRES)
+        replicating.pg.execute("INSERT INTO counter (n) VALUES (1)")
+        replicating.moved(Side.SQLITE)
+    assert "it is at epoch 1, the pair at 3" in refusal(replicating)
+    with pytest.raises(NotPrepared, match="at epoch 1"):
+        replicating.recover()

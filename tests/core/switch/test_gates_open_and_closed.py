@@ -247,10 +247,10 @@ def test_the_way_back_does_not_log(ready: SmallPair, to: Side) -> None:
         )
         with broken(ready, silent, loud):
             found = closed(ready)
-        assert list(found) == ["reverse"]
+        assert list(found) == ["verify", "reverse"]
         gate = found["reverse"]
     assert "left 0 log entries" in gate.detail
-    assert closed(ready) == {}
+    assert set(closed(ready)) == {"verify"}  # what was written meanwhile may not have been logged
 
 
 def test_the_way_back_logs_what_is_applied(ready: SmallPair, to: Side) -> None:
@@ -271,7 +271,8 @@ def test_the_way_back_logs_what_is_applied(ready: SmallPair, to: Side) -> None:
         )
         with broken(ready, noisy, f"DROP RULE noisy ON {table}"):
             found = closed(ready)
-    assert list(found) == ["capture", "reverse"] and "noisy" in found["capture"].detail
+    assert {"capture", "reverse"} <= found.keys() <= {"capture", "verify", "reverse"}
+    assert "noisy" in found["capture"].detail
     assert "there must be none" in found["reverse"].detail
 
 

@@ -133,7 +133,7 @@ class Applier:
             return None
         self._position = done.position
         if not done.refused:
-            self._resume_point = replace(begin, position=done.position)
+            self._resume_point = replace(begin, position=done.position, mark=done.mark)
         return Round(done.changes, done.refused, done.position, age(done.oldest), time.monotonic() - started)
 
     def _round(
@@ -165,6 +165,7 @@ class Applier:
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source(target.position) as source:
                 same_epoch(source.control, target.control)
+                source.require_mark(target.mark)
                 schema = self.schema()
                 if self._shed_epoch is None:
                     # The schema has just changed, or keys were dropped above. Nothing is remembered here:
@@ -193,7 +194,7 @@ class Applier:
         alone = time.monotonic() - self._disturbed_at > self._undisturbed_s
         ready = alone and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch
         if target.is_clean and ready:
-            self._resume_point = ResumePoint(position, control.pair, control.epoch)
+            self._resume_point = ResumePoint(position, control.pair, control.epoch, target.mark, target.marks)
 
     def _note(self, control: Control, position: str | None) -> None:
         """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
@@ -272,7 +273,7 @@ class Applier:
                 refused += carry(table, source, target, position, announced.get(table_name, []))
             target.forget_announced(announced)
             op = "advance"
-            target.advance(backlog.upto, backlog.entries)
+            target.advance(backlog.upto, backlog.entries, source.mark(backlog.upto))
         except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, *SQLITE_ROW_ERRORS) as error:
             if not isinstance(error, pg_errors.ForeignKeyViolation) and not target.careful:
                 raise

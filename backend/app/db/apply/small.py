@@ -25,7 +25,7 @@ from app.db.rows.keys import RawKey, findable
 from app.db.sides.capture.triggers import OVERTAKEN_SQLSTATE
 from app.db.sides.postgres.connection import all_or_nothing, give_up
 from app.db.sides.postgres.store import PostgresStore
-from app.db.sides.sqlite.source import Entry
+from app.db.sides.sqlite.source import Entry, mark_of
 from app.db.sides.sqlite.spellings import unforeseen
 from app.db.sides.sqlite.store import SqliteStore
 
@@ -40,16 +40,19 @@ class ResumePoint:
     position: str
     pair: str
     epoch: int
+    mark: str | None = None
+    marks: bool = False  # whether this pair keeps marks
 
 
 @dataclass(frozen=True)
 class SmallRound:
-    """What a small round carried: log entries, rows refused, the new watermark, time of the oldest entry."""
+    """What a small round carried: log entries, rows refused, the new watermark, time of the oldest entry, the mark."""
 
     changes: int
     refused: int
     position: str
     oldest: float | None
+    mark: str | None = None
 
 
 def small_round(
@@ -68,10 +71,11 @@ def small_round(
     with sqlite.source() as source:
         if source.control.primary is not Side.SQLITE or source.control.epoch != begin.epoch:
             return None
+        source.require_mark(begin.mark)
         entries = source.entries(begin.position, SMALL + 1)
         position = source.log_end()
         if not entries:
-            return SmallRound(0, 0, begin.position, None) if position == begin.position else None
+            return SmallRound(0, 0, begin.position, None, begin.mark) if position == begin.position else None
         keys = _by_table(entries, tables)
         if len(entries) > SMALL or keys is None or int(position) < entries[-1].seq:
             return None
@@ -82,14 +86,16 @@ def small_round(
     failpoint(Failpoint.APPLY_READ)
     connection = postgres.connection
     refused = 0
+    mark = mark_of(entries[-1].seq, entries[-1].at)
     target = postgres.writer(source.control, position=begin.position)
+    target.marks = begin.marks
     try:
         with all_or_nothing(connection):
             postgres.begin()
             connection.execute(_RESUME, (begin.position, begin.pair, begin.epoch))
             for name in sorted(keys):
                 refused += target.replace(tables[name], keys[name], rows[name])
-            target.advance(position, len(entries))
+            target.advance(position, len(entries), mark)
             failpoint(Failpoint.APPLY_BEFORE_COMMIT)
     except psycopg.DatabaseError as error:
         give_up(connection)
@@ -97,7 +103,7 @@ def small_round(
             return None  # or the pair was prepared by an older version
         raise
     failpoint(Failpoint.APPLY_AFTER_COMMIT)
-    return SmallRound(len(entries), refused, position, min(entry.at for entry in entries))
+    return SmallRound(len(entries), refused, position, min(entry.at for entry in entries), mark)
 
 
 def _by_table(entries: list[Entry], tables: Schema) -> dict[str, list[RawKey]] | None:

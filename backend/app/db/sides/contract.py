@@ -66,6 +66,19 @@ class Source(Protocol):
     def foresee(self, tables: Sequence[Table], after: str) -> None:
         """The changed rows of these tables are few, and will be asked for next: they may be read in one go."""
 
+    def mark(self, position: str) -> str | None:
+        """What tells the log's entry at a position from any other that had its number; None if there is none."""
+
+    def require_mark(self, mark: str | None) -> None:
+        """Make sure that this is not an older copy.
+
+        Args:
+            mark: that of an entry that has been applied; None if it is not known.
+
+        Raises:
+            NotPrepared: the log has another entry under that number, or ends before it.
+        """
+
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         """The distinct changed keys in lists; None as a key stands for the whole table."""
 
@@ -93,6 +106,8 @@ class Target(Protocol):
 
     control: Control
     position: str
+    mark: str | None  # of the newest entry that has been applied here, None if it is not known
+    marks: bool  # whether this pair keeps marks; one of an earlier version does not
     careful: bool  # rows are written one by one, so that a row which collides can go to quarantine alone
 
     @property
@@ -140,7 +155,7 @@ class Target(Protocol):
 
     def forget_announced(self, texts: dict[str, list[str]]) -> None: ...
 
-    def advance(self, position: str, changes: int) -> None: ...
+    def advance(self, position: str, changes: int, mark: str | None = None) -> None: ...
 
 
 class Store(Protocol):

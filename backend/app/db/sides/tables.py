@@ -142,6 +142,9 @@ quarantine = Table(
     # The side that holds the row. A pair of an earlier version has no such column, see `postgres.aside`.
     Column("side", Text, nullable=False, server_default=text("'sqlite'")),
 )
+# What tells the newest entry that was applied from one with its number in an older copy of the SQLite file: number
+# and time of the entry. A pair of an earlier version has no such column, and goes without until `prepare` is repeated.
+ADD_MARK = "ALTER TABLE st_watermark ADD COLUMN IF NOT EXISTS mark text"
 ADD_SIDE = "ALTER TABLE st_quarantine ADD COLUMN IF NOT EXISTS side text NOT NULL DEFAULT 'sqlite'"
 
 # How the application spells the values of a column on SQLite, see rows.spelling.
@@ -229,7 +232,7 @@ def create_statements(side: Side) -> list[str]:
                 for index in table.indexes
             ]
     if side is Side.POSTGRES:
-        statements.append(ADD_SIDE)
+        statements += [ADD_SIDE, ADD_MARK]
     return statements
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from app.db.common.errors import ShadowUnavailable
+from app.db.common.errors import NotPrepared, ShadowUnavailable
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.sides.capture.triggers import fence_message, set_fence_message
@@ -61,6 +61,11 @@ def follow(stores: Stores) -> bool:
         wanted = _following(stores.postgres.read_control(), ours)
         if wanted is None:
             return False
+        if wanted.epoch > ours.epoch + 1:
+            raise NotPrepared(
+                f"an older SQLite file was put back: it is at epoch {ours.epoch}, the pair at {wanted.epoch}",
+                hint="put the newer file back, or run st-migrate abort and begin anew",
+            )
         set_primary_sqlite(connection, ours, wanted.primary, wanted.epoch)
         if ours.epoch != wanted.epoch:
             set_fence_message(connection, fence_message(wanted.primary, wanted.epoch))

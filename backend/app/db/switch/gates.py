@@ -24,7 +24,7 @@ from app.db.switch.state.checks import SHOWN, Check, Checks, Verdict, make, some
 
 LONG_S = 0.5
 NAMES = (
-    "phase", "direction", "attempt", "writable", "schema", "columns", "capture", "indexes", "space", "quarantine",
+    "phase", "direction", "attempt", "file", "writable", "schema", "columns", "capture", "indexes", "space", "quarantine",
     "verify", "lag", "sequences", "changes", "pause", "reverse",
 )  # fmt: skip
 

@@ -105,6 +105,12 @@ class PostgresSource:
         assert snapshot is not None
         return Backlog(snapshot[0], {row[0]: row[1] for row in rows}, min(row[2] for row in rows))
 
+    def mark(self, position: str) -> None:
+        """Snapshots tell an older server by themselves."""
+
+    def require_mark(self, mark: str | None) -> None:
+        """Nothing to ask: `backlog` does."""
+
     def _check_not_older(self, after: str) -> None:
         row = self._connection.execute(
             "SELECT pg_snapshot_xmax(%s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())",

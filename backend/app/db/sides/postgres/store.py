@@ -22,6 +22,9 @@ from app.db.sides.postgres.forms import begin_with_forms
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.target import PostgresTarget
 
+# The mark of the newest entry that was applied, and whether this pair keeps marks at all.
+_MARK = b"SELECT to_jsonb(w) ->> 'mark', to_jsonb(w) ? 'mark' FROM st_watermark w WHERE id = 1"
+
 
 class PostgresStore:
     """The PostgreSQL side, through one connection that is made anew when it was lost."""
@@ -100,13 +103,14 @@ class PostgresStore:
                 connection.execute("BEGIN")
                 begin_with_forms(connection, self._settings)
                 cursor = connection.execute("SELECT * FROM st_open_round(%s)", (durable,))
-            row = cursor.fetchone()
+                marked = connection.execute(_MARK)
+            row, mark = cursor.fetchone(), marked.fetchone()
         except pg_errors.UndefinedFunction:
-            row = None
-        if row is None:
+            row = mark = None
+        if row is None or mark is None:
             raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
         position, quarantined, announced, *control = row
-        return PostgresTarget(
+        target = PostgresTarget(
             connection,
             position,
             control_from_row(control),
@@ -114,6 +118,8 @@ class PostgresStore:
             careful=careful,
             announced=announced,
         )
+        target.mark, target.marks = mark
+        return target
 
     def reader(self, connection: Connection | None = None) -> PostgresSource:
         return PostgresSource(connection or self.connection)
@@ -170,6 +176,11 @@ class PostgresStore:
         if row is None:
             raise NotPrepared("the PostgreSQL database carries no watermark", hint="run st-migrate prepare")
         return str(row[0]), row[1] or 0.0
+
+    def read_mark(self) -> str | None:
+        """The mark of the newest entry that was applied; None if it is not known."""
+        row = self.connection.execute(_MARK).fetchone()
+        return None if row is None else row[0]
 
     def log_end(self) -> str:
         row = self.connection.execute("SELECT pg_current_snapshot()::text").fetchone()

@@ -96,6 +96,8 @@ class PostgresTarget:
         careful: bool,
         announced: bool = True,
     ) -> None:
+        self.mark: str | None = None
+        self.marks = False
         self._announced = announced
         self.connection = connection
         self.control = control
@@ -240,7 +242,8 @@ class PostgresTarget:
         return len(refused)
 
     def _put(self, table: Table, columns: list[Sequence[str | None]]) -> None:
-        if len(columns[0]) >= COPY_FROM and self._may_copy():
+        # Not within a pipeline: one log entry may stand for a whole table, so a small round can be large.
+        if len(columns[0]) >= COPY_FROM and self.connection.pgconn.pipeline_status == pq.PipelineStatus.OFF:
             names = ", ".join(quote(column.name) for column in table.columns)
             with self.connection.cursor().copy(
                 f"COPY {quote(table.name)} ({names}) FROM STDIN".encode()
@@ -248,10 +251,6 @@ class PostgresTarget:
                 copy.write(copy_text(columns))
             return
         self.connection.execute(statements(table).insert, list(map(array_text, columns)))
-
-    def _may_copy(self) -> bool:
-        """Not within a pipeline: one log entry may stand for a whole table, so a small round can be large."""
-        return self.connection.pgconn.pipeline_status == pq.PipelineStatus.OFF
 
     def quarantine(self, rejected: Sequence[Rejected]) -> None:
         """Keep refused rows with their exact content and the reason; they block the cutover."""
@@ -282,10 +281,11 @@ class PostgresTarget:
             (table.name, token),
         )
 
-    def advance(self, position: str, changes: int) -> None:
+    def advance(self, position: str, changes: int, mark: str | None = None) -> None:
+        self.mark = mark or self.mark
         self.connection.execute(
-            "UPDATE st_watermark SET position = %s, changes = changes + %s, applied_at = %s WHERE id = 1",
-            (position, changes, time.time()),
+            f"UPDATE st_watermark SET position = %s, changes = changes + %s, applied_at = %s{', mark = %s' if self.marks else ''} WHERE id = 1".encode(),
+            (position, changes, time.time(), *([self.mark] if self.marks else [])),
         )
 
 

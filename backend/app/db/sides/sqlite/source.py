@@ -41,6 +41,19 @@ def _select_changed(table: Table) -> str:
     )
 
 
+def mark_of(number: int, at: float) -> str:
+    """A log entry's mark: an older copy of the file gives its number to an entry of another time."""
+    return f"{number} {at!r}"
+
+
+def _older(how: str) -> NotPrepared:
+    return NotPrepared(
+        f"an older SQLite file was put back: {how}",
+        hint="put the newer file back. If it is lost, PostgreSQL alone holds what is newer: save that first, "
+        "then st-migrate abort, prepare and backfill anew",
+    )
+
+
 class SqliteSource:
     """One read transaction on SQLite."""
 
@@ -55,12 +68,25 @@ class SqliteSource:
         ).fetchall()
         end = log_end(self._connection)
         if end < int(after):
-            raise NotPrepared(
-                f"the SQLite file's log ends before {after}, which has been applied: an older file was put back",
-                hint="run st-migrate abort, then prepare and backfill anew",
-            )
+            raise _older(f"its log ends before entry {after}, which has been applied")
         oldest = min((row[2] for row in rows), default=None)
         return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
+
+    def mark(self, position: str) -> str | None:
+        row = self._connection.execute(
+            "SELECT at FROM st_change_log WHERE seq = ?", (int(position),)
+        ).fetchone()
+        return None if row is None else mark_of(int(position), row[0])
+
+    def require_mark(self, mark: str | None) -> None:
+        if mark is None:
+            return
+        number = mark.partition(" ")[0]
+        if (now := self.mark(number)) is None:
+            if log_end(self._connection) < int(number):
+                raise _older(f"its log ends before entry {number}, which has been applied")
+        elif now != mark:  # an entry that is gone was trimmed by an earlier version
+            raise _older(f"entry {number} of its log is not the one that has been applied")
 
     def entries(self, after: str, limit: int) -> list[Entry]:
         """The next entries of the log, whole."""

@@ -123,10 +123,13 @@ class SqliteStore:
                 )
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
-        """Delete at most `limit` log entries that all these positions cover; returns how many went."""
+        """Delete at most `limit` log entries that all these positions cover; returns how many went.
+
+        The newest of them stays: it tells this file from an older copy, see `SqliteSource.require_mark`.
+        """
         return self.connection.execute(
             "DELETE FROM st_change_log WHERE seq IN "
-            "(SELECT seq FROM st_change_log WHERE seq <= ? ORDER BY seq LIMIT ?)",
+            "(SELECT seq FROM st_change_log WHERE seq < ? ORDER BY seq LIMIT ?)",
             (min(map(int, covered_by)), limit),
         ).rowcount
 

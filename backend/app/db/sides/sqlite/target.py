@@ -83,6 +83,9 @@ class SqliteTarget:
             0
         ]
 
+    mark: str | None = None  # PostgreSQL's positions tell an older server by themselves
+    marks = False
+
     is_clean = False  # small rounds go to PostgreSQL only
     recalls = True
 
@@ -227,7 +230,7 @@ class SqliteTarget:
             (table.name, token),
         )
 
-    def advance(self, position: str, changes: int) -> None:
+    def advance(self, position: str, changes: int, mark: str | None = None) -> None:
         self._connection.execute(
             "UPDATE st_watermark SET position = ?, changes = changes + ?, applied_at = ? WHERE id = 1",
             (position, changes, time.time()),

@@ -28,7 +28,8 @@ from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
-from app.db.switch.state.readiness import last_verify, quarantined, verify_objection
+from app.db.switch.state.newest import require_newest
+from app.db.switch.state.readiness import last_verify, quarantined, verify_mark, verify_objection
 from app.db.switch.state.space import rooms
 from app.db.switch.state.writable import strangers, writable_sides
 
@@ -88,6 +89,7 @@ class Checks:
 
     def sound(self) -> Iterator[Check]:
         """Those that say whether the pair is sound, whichever way a switch would go."""
+        yield self.file()
         yield self.writable()
         yield self.schema()
         yield self.columns()
@@ -95,7 +97,7 @@ class Checks:
 
     def standing(self) -> list[Check]:
         """Those that keep apply from going on."""
-        return [check for check in (self.schema(), self.capture()) if not check.ok]
+        return [check for check in (self.file(), self.schema(), self.capture()) if not check.ok]
 
     def phase(self) -> Check:
         phase = self._arbiter.phase
@@ -105,6 +107,9 @@ class Checks:
 
     def attempt(self) -> Check:
         return make("attempt", self._attempt, "run st-migrate recover", "recover")
+
+    def file(self) -> Check:
+        return make("file", self._file, "put the newer file back", None)
 
     def writable(self) -> Check:
         return make("writable", self._writable, "run st-migrate recover", "recover")
@@ -158,6 +163,10 @@ class Checks:
                 f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
             )
         return True, "none in progress"
+
+    def _file(self) -> Verdict:
+        require_newest(self._stores)
+        return True, "the newest that PostgreSQL knows"
 
     def _writable(self) -> Verdict:
         sides = writable_sides(self._stores)
@@ -271,7 +280,8 @@ class Checks:
 
     def _verify(self) -> Verdict:
         verify = last_verify(self._postgres.connection)
-        if objection := verify_objection(verify, self._arbiter.epoch, self.tables):
+        mark = verify_mark(self._stores, self.tables)
+        if objection := verify_objection(verify, self._arbiter.epoch, self.tables, mark):
             return False, objection.text
         assert verify is not None and verify.finished_at is not None
         return True, f"clean, {max(0, round(time.time() - verify.finished_at))} s ago"

@@ -75,12 +75,15 @@ class Observer:
             return Observed(ApplyState.UNKNOWN, self._alone(), (first_line(error),))
 
     def _both(self, stores: Stores) -> Observed:
+        closed = Checks(stores, source_of(stores.postgres.connection)).standing()
+        blocks = tuple(f"{check.detail} ({check.remedy})" for check in closed)
+        if any(check.name == "file" for check in closed):
+            return Observed(ApplyState.STANDING, None, blocks)  # positions of an older file tell nothing
         found = lag(stores)
         if stores.directions()[0].side is Side.SQLITE:
             self._position = stores.postgres.read_position()
-        closed = Checks(stores, source_of(stores.postgres.connection)).standing()
         state = apply_state(stores, found, standing=bool(closed))
-        return Observed(state, found, tuple(f"{check.detail} ({check.remedy})" for check in closed))
+        return Observed(state, found, blocks)
 
     def _alone(self) -> Lag | None:
         """The lag by SQLite alone, as far as the shadow's last known position tells."""

@@ -21,6 +21,7 @@ from app.db.rows.catalog import Schema
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.aside import SIDE
 from app.db.sides.stores import Stores
+from app.db.switch.state.stamp import schema_stamp
 
 Connection = psycopg.Connection[Any]
 NAMED = 6  # rows in quarantine that are named at most
@@ -102,12 +103,20 @@ def last_verify(connection: Connection) -> LastVerify | None:
     return LastVerify(row[0], tuple(json.loads(row[1])), *row[2:]) if row else None
 
 
-def verify_objection(verify: LastVerify | None, epoch: int, schema: Schema | None = None) -> Objection | None:
+def verify_mark(stores: Stores, schema: Schema) -> str:
+    """What the name of a verify's run ends with: its tables' fingerprint and the stamp of both schemas."""
+    return f"{fingerprint(schema)}.{schema_stamp(stores, schema)}"
+
+
+def verify_objection(
+    verify: LastVerify | None, epoch: int, schema: Schema | None = None, mark: str = ""
+) -> Objection | None:
     """Why the last verify does not count; None if it does.
 
     Args:
         epoch: the present one.
         schema: the present tables; None where they need not be those that were compared.
+        mark: their `verify_mark`.
     """
     if verify is None or verify.finished_at is None:
         return Objection("there is no finished verify", "verify")
@@ -119,13 +128,13 @@ def verify_objection(verify: LastVerify | None, epoch: int, schema: Schema | Non
     if verify.later:
         told = counted(verify.later, "mismatch", "mismatches")
         return Objection(f"a later verify found {told}", "verify --repair")
-    if schema is not None and not _of(schema, verify):
+    if schema is None:
+        return None
+    if list(verify.tables) != sorted(schema) or f"-{fingerprint(schema)}." not in verify.run:
         return Objection("the schema has changed since the last verify", "verify")
+    if not verify.run.endswith(mark):
+        return Objection("tables were altered, rebuilt or rewritten since the last verify", "verify")
     return None
-
-
-def _of(schema: Schema, verify: LastVerify) -> bool:
-    return list(verify.tables) == sorted(schema) and verify.run.endswith(fingerprint(schema))
 
 
 def quarantined(connection: Connection) -> Quarantined:
@@ -209,7 +218,9 @@ def open_points(applier: Applier) -> list[str]:
     applier.drain()
     connection = applier.stores.postgres.connection
     points: list[str] = []
-    if objection := verify_objection(last_verify(connection), control.epoch):
+    schema = applier.schema()
+    mark = verify_mark(applier.stores, schema)
+    if objection := verify_objection(last_verify(connection), control.epoch, schema, mark):
         points.append(f"{objection.text}: run st-migrate {objection.command}")
     held = quarantined(connection)
     if held.unaccepted:

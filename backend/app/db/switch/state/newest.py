@@ -1,0 +1,56 @@
+"""Whether the SQLite file is the pair's newest, or an older copy that somebody put back under its name.
+
+The file knows where it stands: every change is numbered in its log, and as the shadow it keeps how far PostgreSQL's
+log has been applied. PostgreSQL remembers the newest entry that it has applied, by number and time, and from which
+position on the last verify began. What is newer there than in the file gives an older copy away, whichever side is
+primary. Nothing is deleted because of it: which file counts, people decide.
+"""
+
+from __future__ import annotations
+
+from app.db.common.errors import NotPrepared
+from app.db.common.urls import Side
+from app.db.sides.contract import START
+from app.db.sides.stores import Stores
+
+_VERIFIED = "SELECT position FROM st_verify WHERE id = 1 AND epoch = %s"
+_BEFORE = "SELECT pg_snapshot_xmax(%s::pg_snapshot) < pg_snapshot_xmax(%s::pg_snapshot)"
+
+
+def require_newest(stores: Stores) -> None:
+    """Make sure that the SQLite file is not older than what PostgreSQL knows of it.
+
+    Raises:
+        NotPrepared: it is; says how that shows.
+        psycopg.Error, sqlite3.Error: a side cannot be asked.
+    """
+    arbiter, position, mark = (
+        stores.postgres.read_control(),
+        stores.postgres.read_position(),
+        stores.postgres.read_mark(),
+    )
+    with stores.sqlite.source() as source:
+        source.require_mark(mark)
+        if int(source.log_end()) < int(position):
+            raise NotPrepared(
+                f"an older SQLite file was put back: its log ends before entry {position}, which has been applied",
+                hint="put the newer file back. If it is lost, PostgreSQL alone holds what is newer: save that first, "
+                "then st-migrate abort, prepare and backfill anew",
+            )
+        if source.control.epoch < arbiter.epoch - 1:
+            raise NotPrepared(
+                f"an older SQLite file was put back: it is at epoch {source.control.epoch}, the pair at {arbiter.epoch}",
+                hint="put the newer file back, or run st-migrate abort and begin anew",
+            )
+        if arbiter.primary is Side.SQLITE or source.control.epoch != arbiter.epoch:
+            return
+    ours = stores.sqlite.read_position()
+    row = stores.postgres.connection.execute(_VERIFIED, (arbiter.epoch,)).fetchone()
+    if row is None or row[0] == START:
+        return
+    older = ours == START or stores.postgres.connection.execute(_BEFORE, (ours, row[0])).fetchone() == (True,)
+    if older:
+        raise NotPrepared(
+            "an older SQLite file was put back: the last verify has seen changes of PostgreSQL in it that it lacks",
+            hint="put the newer file back, or run st-migrate verify --repair, which brings what is missing",
+        )
