@@ -141,12 +141,12 @@ def _all_rows(connection: sqlite3.Connection, statement: str, parameters: tuple[
 class Suspects:
     """What differs at first sight.
 
-    `keys` can be looked up on both sides. `unkeyed` are rows of SQLite whose key PostgreSQL cannot hold, by
-    the text under which quarantine knows them.
+    `keys` can be looked up on both sides. `unkeyed` are rows whose key the other side cannot hold, with the side
+    that holds them, by the text under which quarantine knows them.
     """
 
     keys: set[Key]
-    unkeyed: frozenset[Key] = frozenset()
+    unkeyed: frozenset[tuple[Side, Key]] = frozenset()
 
 
 def suspects(table: Table, chunk: Chunk) -> Suspects:
@@ -154,14 +154,20 @@ def suspects(table: Table, chunk: Chunk) -> Suspects:
     if chunk.sqlite == chunk.postgres:
         return Suspects(set())
     ours, theirs = set(map(tuple, chunk.sqlite)), set(map(tuple, chunk.postgres))
-    only_ours = ours - theirs
-    differing = {item.key for item in compare_rows(table, only_ours, theirs - ours)}
-    unkeyed = frozenset(
-        keys.of_row(table, row)
-        for row in only_ours
-        if keys.canonical(table, [row[position] for position in table.key_positions]) is None
-    )
-    return Suspects(differing - unkeyed, unkeyed)
+    only = {Side.SQLITE: ours - theirs, Side.POSTGRES: theirs - ours}
+    apart = {side: {row for row in rows if _has_no_key(table, row)} for side, rows in only.items()}
+    keyed = (rows - apart[side] for side, rows in only.items())
+    differing = {item.key for item in compare_rows(table, *keyed)}
+    plain = [(side, tuple(map(_without_mark, row))) for side, rows in apart.items() for row in rows]
+    return Suspects(differing, frozenset((side, keys.of_row(table, row)) for side, row in plain))
+
+
+def _has_no_key(table: Table, row: Row) -> bool:
+    return keys.canonical(table, [row[position] for position in table.key_positions]) is None
+
+
+def _without_mark(value: Any) -> Any:
+    return value.removesuffix(NOT_ON_SQLITE) if isinstance(value, str) else value
 
 
 # Whether values may be so long that a range has to hold fewer rows.
@@ -200,7 +206,8 @@ _FRACTION_AT: dict[Kind, int | None] = {
     Kind.JSONB: None,
     Kind.ADDRESS: None,
 }
-_NO_FORM = "{0}::text || ' has no form on SQLite'"  # equal to nothing
+NOT_ON_SQLITE = " has no form on SQLite"
+_NO_FORM = f"{{0}}::text || '{NOT_ON_SQLITE}'"  # equal to nothing
 _IN_YEARS = "CASE WHEN {0} >= '0001-01-01' AND {0} < '10000-01-01' THEN {0}::text ELSE " + _NO_FORM + " END"
 # PostgreSQL's expression that gives the value as SQLite stores it, and something else where it could not.
 _AS_ON_SQLITE: dict[Kind, str] = {
@@ -218,9 +225,7 @@ _AS_ON_SQLITE: dict[Kind, str] = {
     Kind.UUID: "replace({0}::text, '-', '')",
     Kind.INSTANT: "CASE WHEN {0} >= '0001-01-01 00:00:00+00' AND {0} < '10000-01-01 00:00:00+00' THEN "
     + PRINTED[Kind.INSTANT]
-    + " ELSE "
-    + _NO_FORM
-    + " END",
+    + f" ELSE ({PRINTED[Kind.INSTANT]}) || '{NOT_ON_SQLITE}' END",
     Kind.INTERVAL: PRINTED[Kind.INTERVAL],
     Kind.JSON: "{0}::text",
     Kind.JSONB: "{0}::text",

@@ -81,8 +81,8 @@ class Recheck:
             found += self._confirm_step(table, set(pending[start : start + STEP]))
         return found
 
-    def unkeyed(self, table: Table, unheld: Collection[Key]) -> list[Mismatch]:
-        """Rows of SQLite whose key PostgreSQL cannot hold and that are not in quarantine.
+    def unkeyed(self, table: Table, unheld: Collection[tuple[Side, Key]]) -> list[Mismatch]:
+        """Rows whose key the side that does not hold them cannot hold, and that are not in quarantine.
 
         Their mismatches name the key's columns, because nothing can look such a key up, nor re-log it.
         """
@@ -90,8 +90,8 @@ class Recheck:
             return []
         self._apply()
         primary, _ = self._applier.stores.directions()
-        kind = "missing" if primary.side is Side.SQLITE else "extra"
-        found = [Mismatch(table.name, key, kind, table.key_names) for key in unheld]
+        kinds = {primary.side: "missing", primary.side.other: "extra"}
+        found = [Mismatch(table.name, key, kinds[side], table.key_names) for side, key in unheld]
         return without_quarantined(self._applier.stores, found)
 
     def _confirm_step(self, table: Table, waiting: set[Key]) -> list[Mismatch]:
@@ -201,13 +201,12 @@ class Recheck:
         left_out = {key for raw in moving if (key := keys.canonical_of(table, raw)) is not None}
         known = {key for text in held if (key := keys.known(table, text)) is not None}
         counts = []
-        primary = now.primary.control.primary
-        for side, name in ((now.primary, primary), (now.shadow, primary.other)):
+        for side in (now.primary, now.shadow):
             rows = side.rows_of(
                 table, [keys.logged(table, key) for key in left_out | known], thorough=bool(known)
             )
             aside = [key for key in map(partial(keys.of_row, table), rows) if keys.to_text(key) in held]
-            if name is Side.SQLITE and len(aside) < len(held):
+            if len(aside) < len(held):
                 others = [key for key in _keys_without_form(table, side) if keys.to_text(key) in held]
                 aside += others
                 rows += [()] * len(others)
@@ -217,7 +216,7 @@ class Recheck:
 
 
 def _keys_without_form(table: Table, source: Source) -> list[Key]:
-    """Keys of the rows on SQLite whose key PostgreSQL cannot hold."""
+    """Keys of the rows of a side whose key the other side cannot hold."""
     return [
         keys.of_row(table, row)
         for rows in source.all_rows(table)

@@ -200,7 +200,7 @@ class Verify:
         reader = ChunkReader(self._applier.stores, table, control.primary, self._chunk_rows)
         after, of_table = record.cursor(table.name)
         keys: set[Key] = set()
-        unkeyed: set[Key] = set()
+        unkeyed: set[tuple[Side, Key]] = set()
         saved = time.monotonic()
         while True:
             began = time.monotonic()

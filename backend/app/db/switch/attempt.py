@@ -16,6 +16,7 @@ from app.db.sides.control import (
 )
 from app.db.sides.phase import record
 from app.db.sides.stores import Stores
+from app.db.switch.state.stamp import own_change
 
 
 def end_attempt(stores: Stores, token: str, reason: str) -> bool:
@@ -68,7 +69,8 @@ def follow(stores: Stores) -> bool:
             )
         set_primary_sqlite(connection, ours, wanted.primary, wanted.epoch)
         if ours.epoch != wanted.epoch:
-            set_fence_message(connection, fence_message(wanted.primary, wanted.epoch))
+            with own_change(stores):
+                set_fence_message(connection, fence_message(wanted.primary, wanted.epoch))
     return True
 
 

@@ -52,6 +52,7 @@ from app.db.sides.postgres import deferred
 from app.db.switch.attempt import end_attempt, follow
 from app.db.switch.ids import Ids
 from app.db.switch.state.readiness import quarantined
+from app.db.switch.state.stamp import CARRIED
 
 ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
 
@@ -290,8 +291,8 @@ class Coordinator:
                 if not promote(connection, to, self._token, control.epoch):
                     raise StaleAttempt("the attempt was ended by somebody else", hint="see st-migrate status")
                 connection.execute(
-                    "UPDATE st_verify SET epoch = %s, position = %s WHERE id = 1",
-                    (control.epoch + 1, self._stores.store(to).log_end()),
+                    "UPDATE st_verify SET epoch = %s, position = %s, run = %s || ltrim(run, %s) WHERE id = 1",
+                    (control.epoch + 1, self._stores.store(to).log_end(), CARRIED, CARRIED),
                 )
                 record(connection, f"primary {to}", control.epoch + 1, {"attempt": self._token})
         except psycopg.OperationalError as error:

@@ -153,7 +153,11 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     arguments = {**KEEPALIVE, **connect_arguments(url)}
     arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
     arguments.setdefault("application_name", application_name)
-    limits = f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000"
+    # A role or a database may store limits that suit requests; a copy takes longer, and a look-out rests.
+    limits = (
+        f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000 "
+        "-c statement_timeout=0 -c idle_session_timeout=0"
+    )
     arguments = connect_with_forms(arguments, settings, limits)
     try:
         connection = BoundedConnection.connect(autocommit=True, **arguments)
