@@ -23,6 +23,7 @@ from migration.preflight.findings.shapes import Shape, as_other_type
 
 NAME_BYTES = 63
 _SAME_REVISION = "run st-migrate schema upgrade, which brings both sides to the same revision"
+_ANEW = "make the file anew in UTF-8, with the application stopped: sqlite3 OLD .dump | sqlite3 NEW"
 _SAME_INSTALLER = "have the application's own installer or migration of one version make both sides"
 
 
@@ -43,6 +44,7 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
     table = shape.table
     if not table.key:
         yield keyless(shape, installed)
+    encoding = sqlite.execute("PRAGMA encoding").fetchone()[0]
     for column in table.key:
         if not can_be_key(column.kind, column.cast):
             yield _blocks(
@@ -52,6 +54,9 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
                 table.name,
                 column.name,
             )
+        elif column.kind is Kind.TEXT and encoding != "UTF-8":
+            told = f"the file stores texts as {encoding}, whose bytes have another order than those of UTF-8"
+            yield _blocks("schema.key_collation", told, _ANEW, table.name, column.name)
     for column_name, kind in shape.unsupported.items():
         yield _blocks(
             "schema.type",
