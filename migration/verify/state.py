@@ -237,8 +237,9 @@ def _store(connection: psycopg.Connection[Any], found: Sequence[Mismatch]) -> No
     now = time.time()
     with connection.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO st_mismatch (tbl, k, kind, columns, found_at) VALUES (%s, %s, %s, %s, %s) "
-            "ON CONFLICT (tbl, k) DO UPDATE SET kind = excluded.kind, columns = excluded.columns, "
-            "found_at = excluded.found_at",
+            "DELETE FROM st_mismatch WHERE tbl = %s AND k = %s", [(m.table, m.key_text()) for m in found]
+        )
+        cursor.executemany(
+            "INSERT INTO st_mismatch (tbl, k, kind, columns, found_at) VALUES (%s, %s, %s, %s, %s)",
             [(m.table, m.key_text(), m.kind, json.dumps(m.columns), now) for m in found],
         )

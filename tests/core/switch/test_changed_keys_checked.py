@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from app.db.apply.changed import ChangedKeys
+from app.db.common.errors import SchemaDrift
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Aborted
@@ -81,3 +83,14 @@ def test_a_text_key_named_none_is_checked(pair: TestPair, primary: Side) -> None
         outcome = pair.move(primary.other)
     assert isinstance(outcome, Aborted)
     assert [item.key for item in outcome.mismatches] == [("None",)]
+
+
+def test_a_table_that_was_renamed_since_the_verify_is_named(replicating: TestPair) -> None:
+    """The log has its former name, under which nothing can be compared: a new verify is asked for."""
+    replicating.lite.execute("UPDATE counter SET n = n + 1")
+    replicating.drain()
+    for side in Side:
+        replicating.app(side).execute("ALTER TABLE counter RENAME TO numbers")
+    replicating.applier.mend()
+    with pytest.raises(SchemaDrift, match="the log names table counter"):
+        ChangedKeys(replicating.applier).check_rest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -208,3 +209,27 @@ def test_bytes_and_reals_in_a_key_of_several_columns_are_captured_exactly(
         assert stage.mismatches("t") == []
         expected = {1: "new", 3: "z", 4: "h", 5: "h"}
         assert {key: row["v"] for key, row in stage.on_postgres("t").items()} == expected
+
+
+def test_a_key_too_long_for_an_index_is_set_aside(tmp_path: Path, pg_url: str) -> None:
+    """Neither PostgreSQL's own index takes it, nor one that keeps quarantine in order."""
+    words = Random(1)
+    long = "".join(chr(words.randrange(33, 10_000)) for _ in range(20_000))
+    tables = (
+        ["CREATE TABLE t (k TEXT NOT NULL PRIMARY KEY, v TEXT)"],
+        ["CREATE TABLE t (k text PRIMARY KEY, v text)"],
+    )
+    with staged(tmp_path, pg_url, *tables) as stage:
+        stage.write("INSERT INTO t VALUES ('ok', 'x')")
+        stage.fill()
+        stage.sqlite.execute("INSERT INTO t VALUES (?, 'x')", (long,))
+        stage.write("UPDATE t SET v = 'y'")
+        stage.round()
+        assert stage.quarantined().keys() == {("t", long)}
+        assert stage.postgres.execute("SELECT k, v FROM t").fetchall() == [("ok", "y")]
+        assert Verify(stage.applier).run().clean
+        stage.postgres.execute("DELETE FROM st_quarantine")
+        assert Verify(stage.applier).run().per_table == {"t": 1}
+        stage.write("DELETE FROM t WHERE k <> 'ok'")
+        stage.round()
+        assert Verify(stage.applier).run().clean

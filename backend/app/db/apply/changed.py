@@ -13,7 +13,7 @@ from functools import partial
 from app.db.apply.comparable import Instant, instant
 from app.db.apply.compare import Mismatch, compare_rows
 from app.db.apply.round import Applier
-from app.db.common.errors import StaleAttempt
+from app.db.common.errors import SchemaDrift, StaleAttempt
 from app.db.common.urls import Side
 from app.db.rows.catalog import Row, Table
 from app.db.rows.keys import RawKey, identity, known, logged, may_coincide
@@ -100,6 +100,11 @@ class ChangedKeys:
         schema = self._applier.schema()
         portions = []
         for name in primary.backlog(self._since).counts:
+            if name not in schema:
+                raise SchemaDrift(
+                    f"the log names table {name}, which the sides do not share any more",
+                    hint="run st-migrate verify",
+                )
             # Read to the end before anything else is asked: a connection to PostgreSQL streams one query.
             keys = [
                 k for part in primary.changed_keys(schema[name], self._since) for k in part if k is not None

@@ -131,8 +131,8 @@ deferred_ddl = Table(
 quarantine = Table(
     "st_quarantine",
     arbiter,
-    Column("tbl", Text, primary_key=True),
-    Column("k", Text, primary_key=True),
+    Column("tbl", Text, nullable=False),
+    Column("k", Text, nullable=False),
     Column("col", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("content", Text, nullable=False),  # JSON, every value with its storage class, bytes in hex
@@ -193,8 +193,8 @@ verify_progress = Table(
 mismatch = Table(
     "st_mismatch",
     arbiter,
-    Column("tbl", Text, primary_key=True),
-    Column("k", Text, primary_key=True),
+    Column("tbl", Text, nullable=False),
+    Column("k", Text, nullable=False),
     Column("kind", Text, nullable=False),  # different, missing, extra
     Column("columns", Text, nullable=False),  # JSON list
     Column("found_at", Double, nullable=False),
@@ -212,6 +212,14 @@ history = Table(
 )
 
 Index("st_history_at", history.c.at)
+# A key may be longer than an ordered index takes, and such a row has to be set aside like any other. One applier at a
+# time writes, so no key comes twice.
+Index("st_quarantine_k", quarantine.c.k, postgresql_using="hash")
+Index("st_mismatch_k", mismatch.c.k, postgresql_using="hash")
+_LONG_KEYS = [
+    f"ALTER TABLE {table.name} DROP CONSTRAINT IF EXISTS {table.name}_pkey"
+    for table in (quarantine, mismatch)
+]  # of a pair of an earlier version
 
 _DIALECTS: dict[Side, Dialect] = {
     Side.SQLITE: URL.create("sqlite").get_dialect()(),
@@ -232,7 +240,7 @@ def create_statements(side: Side) -> list[str]:
                 for index in table.indexes
             ]
     if side is Side.POSTGRES:
-        statements += [ADD_SIDE, ADD_MARK]
+        statements += [ADD_SIDE, ADD_MARK, *_LONG_KEYS]
     return statements
 
 

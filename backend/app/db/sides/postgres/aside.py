@@ -75,12 +75,10 @@ class Quarantine:
             name, key, content = item.table.name, item.key_text(), content_of(item)
             before = self._accepted.get((name, key), (None, None, None))
             accepted = before[1:] if before[0] == content else (None, None)
+            self._connection.execute("DELETE FROM st_quarantine WHERE tbl = %s AND k = %s", (name, key))
             self._connection.execute(
                 "INSERT INTO st_quarantine (tbl, k, col, reason, content, at, accepted_by, accepted_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
-                "ON CONFLICT (tbl, k) DO UPDATE SET col = excluded.col, reason = excluded.reason, "
-                "content = excluded.content, at = excluded.at, accepted_by = excluded.accepted_by, "
-                "accepted_at = excluded.accepted_at",
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
                 (name, key, item.column, item.reason, content, time.time(), *accepted),
             )
             if holder is Side.POSTGRES:
