@@ -104,6 +104,18 @@ CASES = {
         postgres=("CREATE TABLE t (id bigint PRIMARY KEY DEFERRABLE, a text)",),
         remedy=("p:ALTER TABLE t DROP CONSTRAINT t_pkey, ADD CONSTRAINT t_pkey PRIMARY KEY (id)",),
     ),
+    "key_that_folds": Case(
+        "schema.folding_key",
+        ("CREATE TABLE k (a TEXT NOT NULL PRIMARY KEY)",),
+        (  # ICU makes such collations, which not every build has
+            'CREATE COLLATION folding FROM "C"',
+            "UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'folding'",
+            DDL,
+            "CREATE TABLE k (a text COLLATE folding PRIMARY KEY)",
+        ),
+        ddl=DDL + "; CREATE TABLE IF NOT EXISTS k (a text PRIMARY KEY)",
+        remedy=('p:ALTER TABLE k ALTER COLUMN a TYPE text COLLATE "C"',),
+    ),
     "identity_beside_the_key": Case(
         "schema.identity",
         ("ALTER TABLE t ADD COLUMN n INTEGER",),
@@ -213,6 +225,7 @@ UNFIT = (
     "schema.inherits",
     "schema.unlogged",
     "schema.deferrable_key",
+    "schema.folding_key",
     "schema.identity",
 )
 # Blocking codes without a case: what a test cannot bring about here, or another test does.

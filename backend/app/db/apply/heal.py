@@ -23,7 +23,7 @@ from app.db.common.errors import SchemaDrift, first_line
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.logs import logger
 from app.db.common.urls import Side
-from app.db.rows.catalog import Schema, postgres_keys, read_schema, sqlite_keys
+from app.db.rows.catalog import Schema, postgres_keys, quote, read_schema, sqlite_keys
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.recapture import with_keys
 from app.db.sides.capture.triggers import (
@@ -72,6 +72,22 @@ def heal(stores: Stores) -> bool:
         ) from error
     log.warning("capture was lost and has been put back (%s); verify again", _named(lost))
     return True
+
+
+def require_gone(stores: Stores, table: str) -> None:
+    """Make sure that a table which the log names is on neither side: what was logged of it means nothing then.
+
+    One that came to be under another name has lost its capture by that, and is logged as a whole.
+
+    Raises:
+        SchemaDrift: a side has it.
+    """
+    ours = stores.sqlite.connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+    )
+    theirs = stores.postgres.connection.execute("SELECT to_regclass(%s) IS NULL", (quote(table),)).fetchone()
+    if ours.fetchone() or theirs != (True,):
+        raise SchemaDrift(f"the log names table {table}, which the sides do not share")
 
 
 def _heal(stores: Stores, lost: Lost) -> None:

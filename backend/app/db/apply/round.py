@@ -34,7 +34,7 @@ from app.db.apply.carry import (
     same_epoch,
     set_aside,
 )
-from app.db.apply.heal import heal, lost_capture
+from app.db.apply.heal import heal, lost_capture, require_gone
 from app.db.apply.outcome import TOO_MUCH, Round, Skipped
 from app.db.apply.small import ResumePoint, age, small_round
 from app.db.common.errors import ApplyFailed, CaptureLost, SchemaDrift, first_line
@@ -264,7 +264,8 @@ class Applier:
             for table_name in sorted(backlog.counts.keys() | announced.keys()):
                 table = schema.get(table_name)
                 if table is None:
-                    raise SchemaDrift(f"the log names table {table_name}, which the sides do not share")
+                    require_gone(self.stores, table_name)
+                    continue
                 op = "write"
                 if target.control.primary is Side.SQLITE and learn_spellings(
                     self.stores, table, source, position
