@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.db.common.errors import ApplyFailed
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Table
@@ -233,3 +234,20 @@ def test_a_key_too_long_for_an_index_is_set_aside(tmp_path: Path, pg_url: str) -
         stage.write("DELETE FROM t WHERE k <> 'ok'")
         stage.round()
         assert Verify(stage.applier).run().clean
+
+
+def test_two_rows_of_one_key_are_an_error_that_names_the_table(tmp_path: Path, pg_url: str) -> None:
+    """One moment in two spellings, in one round; the stream goes on when one of the rows is gone."""
+    tables = (
+        ["CREATE TABLE t (k DATETIME NOT NULL PRIMARY KEY, v TEXT)"],
+        ["CREATE TABLE t (k timestamp PRIMARY KEY, v text)"],
+    )
+    with staged(tmp_path, pg_url, *tables) as stage:
+        stage.write("INSERT INTO t VALUES ('2026-01-01 00:00:00', 'x')")
+        stage.fill()
+        stage.write("UPDATE t SET v = 'y'", "INSERT INTO t VALUES ('2026-01-01T00:00:00', 'z')")
+        with pytest.raises(ApplyFailed, match="two rows of SQLite have this key in two spellings"):
+            stage.round()
+        stage.write("DELETE FROM t WHERE v = 'z'")
+        stage.round()
+        assert stage.postgres.execute("SELECT v FROM t").fetchall() == [("y",)]

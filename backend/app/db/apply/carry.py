@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.db.common.errors import NotPrepared
+from psycopg import errors as pg_errors
+
+from app.db.common.errors import ApplyFailed, NotPrepared, first_line
 from app.db.common.urls import Side
 from app.db.rows import keys
 from app.db.rows.catalog import Table, keep_spellings
@@ -98,6 +100,16 @@ def carry_few(table: Table, source: Source, target: Target, after: str, announce
         changed += only_announced
         rows += source.rows_of(table, only_announced) if only_announced else []
     return target.replace(table, changed, rows)
+
+
+def collided(error: Exception, op: str, table: str | None, log_range: str) -> ApplyFailed:
+    """What a round says that the shadow refused as a whole: with the key, where PostgreSQL names it."""
+    detail = getattr(getattr(error, "diag", None), "message_detail", None)
+    verify = f"run st-migrate verify --table {table}"
+    if isinstance(error, pg_errors.UniqueViolation):
+        verify = f"if two rows of SQLite have this key in two spellings, change or delete one; else {verify}"
+    told = first_line(error) + (f" ({detail})" if detail else "")
+    return ApplyFailed(told, op=op, table=table, log_range=log_range, hint=verify)
 
 
 def _others(table: Table, raws: Sequence[RawKey], known: set[keys.Key | str]) -> list[RawKey]:

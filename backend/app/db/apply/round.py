@@ -29,6 +29,7 @@ from app.db.apply.carry import (
     announced_keys,
     carry_few,
     carry_table,
+    collided,
     learn_spellings,
     recall,
     same_epoch,
@@ -37,7 +38,7 @@ from app.db.apply.carry import (
 from app.db.apply.heal import heal, lost_capture, require_gone
 from app.db.apply.outcome import TOO_MUCH, Round, Skipped
 from app.db.apply.small import ResumePoint, age, small_round
-from app.db.common.errors import ApplyFailed, CaptureLost, SchemaDrift, first_line
+from app.db.common.errors import CaptureLost, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, read_schema
@@ -51,7 +52,7 @@ from app.db.sides.postgres.target import COPY_FROM
 from app.db.sides.sqlite.connection import ROW_ERRORS as SQLITE_ROW_ERRORS
 from app.db.sides.stores import Stores
 
-REFUSALS = (*ROW_ERRORS, *SQLITE_ROW_ERRORS)  # what either shadow answers to a single row
+REFUSALS = (*ROW_ERRORS, pg_errors.CardinalityViolation, *SQLITE_ROW_ERRORS)  # either shadow's answer to rows
 SCHEMA_S = 5.0  # how long a schema that was read is believed
 # How long no other applier may have come between before a small round is tried, in seconds; doubled each
 # time one came between all the same.
@@ -278,13 +279,7 @@ class Applier:
         except (pg_errors.UniqueViolation, pg_errors.ForeignKeyViolation, *SQLITE_ROW_ERRORS) as error:
             if not isinstance(error, pg_errors.ForeignKeyViolation) and not target.careful:
                 raise
-            raise ApplyFailed(
-                first_line(error),
-                op=op,
-                table=table_name,
-                log_range=f"{position}, {backlog.upto}",
-                hint=f"run st-migrate verify --table {table_name}",
-            ) from error
+            raise collided(error, op, table_name, f"{position}, {backlog.upto}") from error
         return refused
 
     def schema(self) -> Schema:
