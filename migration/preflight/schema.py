@@ -47,13 +47,9 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
     encoding = sqlite.execute("PRAGMA encoding").fetchone()[0]
     for column in table.key:
         if not can_be_key(column.kind, column.cast):
-            yield _blocks(
-                "schema.key_type",
-                f"a key column of type {column.cast}, which cannot be a key",
-                "give the table another primary key in a migration",
-                table.name,
-                column.name,
-            )
+            told = f"a key column of type {column.cast}, which cannot be a key"
+            remedy = "give the table another primary key in a migration"
+            yield _blocks("schema.key_type", told, remedy, table.name, column.name)
         elif column.kind is Kind.TEXT and encoding != "UTF-8":
             told = f"the file stores texts as {encoding}, whose bytes have another order than those of UTF-8"
             yield _blocks("schema.key_collation", told, _ANEW, table.name, column.name)
