@@ -82,7 +82,6 @@ def test_preflight_writes_nothing_even_where_it_may(
     ("setting", "code", "severity"),
     [
         ("default_transaction_read_only = on", "postgres.read_only", Severity.BLOCKS),
-        ("statement_timeout = '5s'", "postgres.statement_timeout", Severity.WARNS),
         ("synchronous_commit = off", "postgres.synchronous_commit", Severity.WARNS),
         ("search_path = nowhere", "postgres.schema", Severity.BLOCKS),
         ("session_replication_role = replica", "postgres.triggers_off", Severity.BLOCKS),
@@ -98,6 +97,16 @@ def test_settings_of_the_database(
 ) -> None:
     server.execute(f'ALTER DATABASE "{url.database}" SET {setting}'.encode())
     assert found(path, url)[code].severity is severity
+
+
+def test_a_stored_limit_of_statements_matters_behind_a_pooler(
+    path: Path, url: URL, server: psycopg.Connection[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions of our own set it aside; a pooler's sessions have it."""
+    server.execute(f"ALTER DATABASE \"{url.database}\" SET statement_timeout = '5s'".encode())
+    assert "postgres.statement_timeout" not in found(path, url)
+    monkeypatch.setenv("ST_PG_POOLER", "transaction")
+    assert found(path, url)["postgres.statement_timeout"].severity is Severity.WARNS
 
 
 def test_a_role_that_may_not_create_tables(
