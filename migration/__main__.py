@@ -2,6 +2,9 @@
 
 To import the command line takes part of a second. Nothing is open then, so Ctrl-C ends the process at once. And
 nothing becomes garbage: without looks for garbage the import takes a sixth less of the processor.
+
+Afterwards SIGTERM, and SIGHUP from a terminal that goes away, interrupt a command as Ctrl-C does: a fence that is up
+comes down at once. Streams that were closed lead nowhere, so that no file of ours takes their number.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Run the command line of this process; returns the exit code."""
+    _open_streams()
     heeds = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell may have it ignored
     if heeds:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
@@ -26,7 +30,20 @@ def main() -> int:
     gc.enable()
     if heeds:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, signal.default_int_handler)
     return run()
+
+
+def _open_streams() -> None:
+    """Have stdin, stdout and stderr lead nowhere where they are closed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 What is shown may come from a database. So a character that a terminal would obey, hide or reorder is
 written as an escape, and a number is never shortened where it is a stored value. Characters that the
-terminal's encoding lacks become escapes too, so that no output depends on the locale.
+terminal's encoding lacks become escapes too, so that no output depends on the locale. And no work depends on whether
+somebody reads: a pipe that was closed or a full disk takes the output, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 from app.db.common.errors import counted as counted
 
@@ -30,6 +34,50 @@ def any_encoding(stream: TextIO) -> None:
     """Have a stream write escapes for what its encoding lacks, where it would raise an error."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
+
+
+class Lasting:
+    """A text stream whose end may be gone: what cannot be written is dropped, and `lost` says why."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """As the stream does; raises nothing of the system's."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._lose(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """As the stream does; raises nothing of the system's."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        self.lost = self.lost or error
+        with suppress(OSError), Path(os.devnull).open("w") as nowhere:  # for what is buffered, too
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Have stdout and stderr of this process be `Lasting` for the duration of a block."""
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        any_encoding(stream)
+    sys.stdout, sys.stderr = cast(TextIO, Lasting(before[0])), cast(TextIO, Lasting(before[1]))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def argument(text: str) -> str:

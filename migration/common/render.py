@@ -20,7 +20,7 @@ from rich.table import Table
 
 from migration.common import pace
 from migration.common.outcome import Exit, Outcome
-from migration.common.plain import any_encoding, inline, label, measured, plain
+from migration.common.plain import inline, label, measured, plain
 
 _STYLES = {Exit.DONE: "green", Exit.FINDINGS: "yellow", Exit.USAGE: "red", Exit.FAILED: "red"}
 _FILE_WIDTH = 200
@@ -40,7 +40,12 @@ class Renderer:
         self._lines_of_json = lines_of_json
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
-        self._emitted = False
+
+    @property
+    def lost(self) -> OSError | None:
+        """Why results cannot be written; None while they can be."""
+        found: OSError | None = getattr(self._out.file, "lost", None)
+        return found
 
     def line(self, text: str) -> None:
         """One step, on stderr."""
@@ -137,7 +142,6 @@ class Renderer:
 
 def _console(stream: TextIO) -> Console:
     """A console that shows text as it is, and does not fold what goes to a file or a pipe."""
-    any_encoding(stream)
     return Console(
         file=stream,
         markup=False,

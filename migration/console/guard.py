@@ -13,7 +13,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
-COOKIE = "st_console"
+COOKIE = "st_console_"  # and a mark of its own for each console: browsers share cookies between the ports of a host
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -45,6 +45,7 @@ class Guard:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self.token: str | None = secrets.token_urlsafe(32)
+        self._cookie = COOKIE + secrets.token_hex(4)
         self._sessions: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +58,7 @@ class Guard:
         elif self._opens(scope):
             cookie = secrets.token_urlsafe(32)
             self._sessions.add(cookie)
-            place = f"{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict"
+            place = f"{self._cookie}={cookie}; Path=/; HttpOnly; SameSite=Strict"
             await _answer(send, 303, "", [(b"location", b"/"), (b"set-cookie", place.encode())])
         elif not self._known(headers.get("cookie", "")):
             await _answer(send, 403, "open the URL that st-migrate console printed; it works once")
@@ -80,7 +81,7 @@ class Guard:
 
     def _known(self, text: str) -> bool:
         try:
-            morsel = SimpleCookie(text).get(COOKIE)
+            morsel = SimpleCookie(text).get(self._cookie)
         except CookieError:
             return False
         given = morsel.value.encode() if morsel else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -130,7 +131,7 @@ class Console:
         """The answer, or why there is none, in one line."""
         try:
             text = json.dumps(ask(), default=str)
-        except (SwitchError, psycopg.Error, OSError, TimeoutError) as error:
+        except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
             return _refused(failure(error).message, 409)
         return Response(text, media_type="application/json")
 

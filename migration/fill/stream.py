@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -42,7 +43,10 @@ def read(connection: sqlite3.Connection, statement: str, parameters: tuple[Any, 
     except (sqlite3.DataError, sqlite3.OperationalError):
         pass  # whatever else was the matter will be so again
     finally:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, usual)
+        with suppress(
+            sqlite3.ProgrammingError
+        ):  # a reader that was left in the middle may be closed after it
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, usual)
     for rows in stream(connection, statement, parameters):
         if len(rows) > done:
             yield rows[done:]

@@ -132,8 +132,9 @@ def _copy_frozen(
     if not result.clean:
         data = {"verify": checking.result_json(result)}
         return Outcome("mismatch", "rows differ; SQLite takes writes again", Exit.FINDINGS, data)
+    told = guarded.Told(moments, Side.POSTGRES, stores)
     done = guarded.switch(
-        applier, Side.POSTGRES, max_pause_ms=_OFFLINE_PAUSE_MS, report=call.report, moments=moments
+        applier, Side.POSTGRES, max_pause_ms=_OFFLINE_PAUSE_MS, report=call.report, told=told
     )
     return None if isinstance(done, (Moved, guarded.Already)) else switched(stores, done, call.report)
 

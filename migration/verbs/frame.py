@@ -28,7 +28,7 @@ from migration.common import sides
 from migration.common.examples import epilog
 from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit, Outcome
-from migration.common.plain import any_encoding, argument, plain
+from migration.common.plain import argument, lasting_output, plain
 from migration.common.render import Renderer
 from migration.common.trail import Recorded, only_looks
 
@@ -159,7 +159,11 @@ class Call:
         finally:  # a reader of the result that has gone away takes nothing from the record
             if kept is not None:
                 self._end(kept, outcome)
-        return int(outcome.exit)
+        lost = self.render.lost
+        if lost is None or isinstance(lost, BrokenPipeError):  # who closed a pipe had read enough
+            return int(outcome.exit)
+        self.report(f"the result cannot be printed: {lost.strerror}")
+        return int(outcome.exit or Exit.FAILED)
 
     def _recorded(self) -> Recorded | None:
         """The record of this call; none for a call that only looks, or that names no SQLite file."""
@@ -239,8 +243,11 @@ def verb(
 
 def main(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run one command line; a wrong one is a result like any other."""
-    for stream in (sys.stdout, sys.stderr):
-        any_encoding(stream)
+    with lasting_output():
+        return _main(app, arguments)
+
+
+def _main(app: typer.Typer, arguments: Sequence[str]) -> int:
     _WORDS.set([argument(word) for word in arguments])
     try:
         code = app(args=list(arguments), prog_name="st-migrate", standalone_mode=False)

@@ -166,14 +166,14 @@ def make_switch(
         Refused, SwitchError: see `guarded.switch` and `while_away`.
     """
 
-    def switch(limit_s: float) -> Done:
+    def switch(limit_s: float, told: guarded.Told) -> Done:
         return guarded.switch(
             applier,
             to,
             max_pause_ms=terms.max_pause_ms,
             report=call.report,
             limit_s=limit_s,
-            moments=moments,
+            told=told,
         )
 
     def ask() -> list[gates.Gate] | guarded.Already:
@@ -182,21 +182,34 @@ def make_switch(
     def attempt(left_s: float) -> tuple[Done, float | None]:
         began = time.monotonic()
         before_first_cutover(applier.stores, call.pair().path, to, call.report)
-        limit_s = min(terms.max_seconds, left_s - (time.monotonic() - began)) if terms.window else left_s
-        if limit_s <= 0:
+
+        def limit_s() -> float:
+            return min(terms.max_seconds, left_s - (time.monotonic() - began)) if terms.window else left_s
+
+        if limit_s() <= 0:
             raise Refused(
                 "the window closed while SQLite's file was copied", hint="repeat within another window"
             )
+        told = guarded.Told(moments, to, applier.stores)
         if not hooks:
-            return switch(limit_s), None
+            return switch(limit_s(), told), None
         if isinstance(found := ask(), guarded.Already):
             return found, None
         gates.require(found)
+        stopping = False
         try:
-            return while_away(hooks, call.pair(), applier.stores, call.report, lambda: switch(limit_s))
-        except Refused as refused:
-            # The application was stopped, or may be: a window must not do that again and again.
-            raise _NotAgain(refused) from refused
+            told.before()  # while the application serves
+            stopping = True
+            with moments.held_back():  # and the end is told when it serves again
+                return while_away(
+                    hooks, call.pair(), applier.stores, call.report, lambda: switch(limit_s(), told)
+                )
+        except BaseException as error:
+            told.failed(error)
+            if stopping and isinstance(error, Refused):
+                # The application was stopped, or may be: a window must not do that again and again.
+                raise _NotAgain(error) from error
+            raise
 
     def again(ended: tuple[Done, float | None]) -> str | None:
         done, away_s = ended

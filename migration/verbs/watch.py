@@ -74,10 +74,10 @@ def show_status(
 
 
 def _watch(call: Call, look: Callable[[], status.Status], every: float) -> None:
-    """Look again and again: on a terminal in place, elsewhere one after the other."""
+    """Look again and again while somebody reads: on a terminal in place, elsewhere one after the other."""
     screen = Screen()
     with call.render.full_screen() as show:
-        while True:
+        while call.render.lost is None:
             found = look()
             if show is None:
                 call.render.screen(Outcome("status", _headline(found), data=found.as_json()))

@@ -77,7 +77,7 @@ def before(moment: str, file: Path, report: Report) -> Backup | None:
     if folder is None:
         report(f"no copy of SQLite is taken before {moment}: ST_SQLITE_BACKUP is off")
         return None
-    if fresh := _fresh(folder, f"{_stem(file, moment)}-", file.suffix):
+    if fresh := _fresh(folder, f"{_stem(file, folder, moment)}-", file.suffix):
         path, age_s = fresh
         minutes = counted(int(age_s // 60), "minute")
         report(
@@ -113,7 +113,7 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _require_room(file, folder)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        target = folder / f"{_stem(file, moment)}-{stamp}{file.suffix}"
+        target = folder / f"{_stem(file, folder, moment)}-{stamp}{file.suffix}"
         partial = target.with_name(f"{target.name}.partial")
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(open_sqlite(file, busy_timeout_ms=30_000, read_only=True)) as source:
@@ -136,9 +136,14 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
     return Backup(target, target.stat().st_size, time.monotonic() - started)
 
 
-def _stem(file: Path, moment: str) -> str:
-    """How the names of a file's copies begin: a folder may hold those of other files with the same name."""
-    whose = f"{socket.gethostname()}:{file.resolve()}"
+def _stem(file: Path, folder: Path, moment: str) -> str:
+    """How the names of a file's copies begin: a folder may hold those of other files with the same name.
+
+    The folder beside the file holds no other host's copies. There the host's name is no part of the mark: a container
+    has another one each time.
+    """
+    beside = folder.resolve() == file.resolve().parent / FOLDER
+    whose = file.name if beside else f"{socket.gethostname()}:{file.resolve()}"
     digest = hashlib.sha256(whose.encode(errors="surrogateescape")).digest()
     mark = f"{int.from_bytes(digest) % 10**8:08d}"
     before = "before-" if moment in ("prepare", "cutover") else ""

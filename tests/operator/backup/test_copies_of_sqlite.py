@@ -142,6 +142,19 @@ def test_copies_are_taken_before_prepare_and_before_the_first_cutover_only(
     kept.close()
 
 
+def test_a_container_with_a_new_name_takes_no_second_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ST_SQLITE_BACKUP", "")
+    file = shop(tmp_path / "shop.db", "wal")
+    said: list[str] = []
+    for host in ("0a1b2c3d4e5f", "f5e4d3c2b1a0"):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        backup.before("prepare", file, said.append)
+    assert len(list((tmp_path / "backups").iterdir())) == 1
+    assert "0 minutes old" in said[1]
+
+
 def test_a_copy_is_not_taken_for_one_of_another_file_with_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

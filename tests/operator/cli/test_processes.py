@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -140,6 +141,60 @@ def test_a_cutover_killed_inside_the_fence_is_recovered(
     assert sides.run("recover").outcome == "nothing_to_do"
     assert sides.writable(primary)
     assert sides.run("cutover").code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_cutover_that_is_told_to_end_lowers_the_fence_at_once(
+    at_stage: AtStage, tmp_path: Path, number: signal.Signals
+) -> None:
+    sides = at_stage("verified")
+    gate = tmp_path / "go"
+    with started(sides, "cutover", ST_FAILPOINTS=f"{Failpoint.SWITCH_FENCED}=wait:{gate}") as process:
+        until(gate.with_suffix(".reached").exists)
+        process.send_signal(number)
+        answer = finished(process)
+    assert (answer.code, answer.data["message"]) == (3, "interrupted")
+    assert sides.writable("sqlite") and sides.run("recover").outcome == "nothing_to_do"
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [("2>&1 | true", 0), ("2>/dev/full", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 3)],
+    ids=["a reader that has gone", "a full disk for the log", "closed streams", "a full disk for the result"],
+)
+def test_output_that_nobody_takes_stops_no_work(at_stage: AtStage, streams: str, code: int) -> None:
+    sides = at_stage("verified")
+    words = shlex.join([sys.executable, "-m", "migration", "cutover", "--json"])
+    sides_of = ["--sqlite", str(sides.path), "--postgres", sides.url]
+    done = subprocess.run(
+        ["bash", "-c", f'{words} "$@" {streams}; exit ${{PIPESTATUS[0]}}', "bash", *sides_of],
+        cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert sides.writable("postgres")
+    assert ("the result cannot be printed: No space left on device" in done.stderr) is (code == 3)
+
+
+def test_watching_ends_with_its_reader(at_stage: AtStage) -> None:
+    sides = at_stage("verified")
+    words = [
+        sys.executable,
+        "-m",
+        "migration",
+        "status",
+        "--watch",
+        "--every",
+        "0.1",
+        "--sqlite",
+        str(sides.path),
+    ]
+    watching = subprocess.Popen(
+        [*words, "--postgres", sides.url], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert watching.stdout is not None
+    assert watching.stdout.readline()
+    watching.stdout.close()
+    assert watching.wait(WITHIN_S) == 0
 
 
 def test_an_offline_copy_killed_on_its_way_goes_on(

@@ -88,7 +88,9 @@ class ShimSettings(BaseSettings):
     min_free_mb: Annotated[int, Field(ge=0)] = (
         64  # on each disk that can be seen; below it the gate `space` is closed
     )
-    retention_dir: str = ""  # where the backend keeps archives; its disk is watched with the others
+    retention_dir: str = (
+        ""  # where the backend keeps archives, see `archives`; its disk is watched with the others
+    )
     sqlite_backup: str = ""  # folder for copies of the file; empty: `backups` beside the file; off: none
 
     # Commands at named moments, see app.db.switch.moments; empty: none.
@@ -103,6 +105,13 @@ class ShimSettings(BaseSettings):
     hook_after_complete: str = ""
     hook_webhook_url: Annotated[str, Field(repr=False)] = ""
     hook_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+
+    def archives(self) -> Path | None:
+        """The folder of archives, which may be missing; None where no application keeps any."""
+        said = self.retention_dir.strip()
+        if said:
+            return Path(said)
+        return _BACKEND / "archive" if IN_APPLICATION else None
 
     def hold_s(self) -> float:
         """Seconds that a transaction of this thread is held at a fence: fewer while somebody waits for an answer."""

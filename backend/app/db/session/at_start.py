@@ -28,7 +28,7 @@ from app.db.sides.phase import record
 from app.db.sides.postgres import deferred
 from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Aborted
-from app.db.switch.guarded import Already, switch
+from app.db.switch.guarded import Already, Told, switch
 from app.db.switch.moments import Moments
 
 log = logger("sigma.db")
@@ -115,7 +115,7 @@ def _switch(current: Runtime, applier: Applier) -> bool:
         report=log.info,
         attempts=ATTEMPTS,
         await_others=True,
-        moments=Moments(current.settings, log.warning),
+        told=Told(Moments(current.settings, log.warning), current.desired, applier.stores),
     )
     if isinstance(outcome, Aborted):
         log.warning("not switching to %s: %s", current.desired, outcome.reason)

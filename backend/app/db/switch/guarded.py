@@ -63,7 +63,7 @@ def switch(
     attempts: int = ATTEMPTS,
     await_others: bool = False,
     limit_s: float = LIMIT_S,
-    moments: Moments | None = None,
+    told: Told | None = None,
 ) -> Moved | Aborted | Already:
     """Make `to` primary if every gate agrees.
 
@@ -73,7 +73,7 @@ def switch(
         attempts: how often to try while another attempt may succeed.
         limit_s: no attempt begins later than this, and what has to be compared before is given up.
         await_others: wait for the switch of another process, instead of refusing.
-        moments: who is told; once before the first attempt, and once of what became of the switch.
+        told: tells of this switch; once before the first attempt, and once of what became of it.
 
     Raises:
         Refused: a gate or the command of `before-fence` said no, with the reasons, or another switch is under way; nothing was changed.
@@ -83,7 +83,7 @@ def switch(
     give_up_at = time.monotonic() + limit_s
 
     ended: Aborted | None = None
-    told = _Told(moments or Moments(None), to, applier.stores)
+    told = told or Told(Moments(None), to, applier.stores)
 
     def attempt() -> Moved | Aborted | Already:
         nonlocal ended
@@ -118,7 +118,7 @@ def switch(
     return done
 
 
-class _Told:
+class Told:
     """Tells of one switch: before its first attempt, and then once of its end."""
 
     def __init__(self, moments: Moments, to: Side, stores: Stores) -> None:
@@ -126,6 +126,7 @@ class _Told:
         self._to = to
         self._stores = stores
         self._begun = False
+        self._ended = False
 
     def before(self) -> None:
         """Every gate agrees: the command of `before-fence` may still say no."""
@@ -136,7 +137,7 @@ class _Told:
 
     def of(self, done: Moved | Aborted | Already) -> None:
         """How the switch ended."""
-        if not self._begun:
+        if not self._ends():
             return
         if isinstance(done, Aborted):
             self._tell(Moment.ON_ABORT, reason=done.reason, pause_ms=round(done.pause_ms))
@@ -148,10 +149,15 @@ class _Told:
 
     def failed(self, error: BaseException) -> None:
         """The switch was left by an error; a refusal means that it did not take place."""
-        if self._begun:
+        if self._ends():
             refused = isinstance(error, Refused)
             reason = error.message if isinstance(error, SwitchError) else type(error).__name__
             self._tell(Moment.ON_ABORT if refused else Moment.ON_UNKNOWN, reason=reason)
+
+    def _ends(self) -> bool:
+        """Whether the end of what was begun is still to be told."""
+        first, self._ended = self._begun and not self._ended, True
+        return first
 
     def _tell(self, moment: Moment, **facts: object) -> None:
         self._moments.tell(moment, to=self._to, **facts)

@@ -8,7 +8,7 @@ of the three others, so that what a command began can be ended.
 
 A command is a list of words: no shell reads it, and the facts are in its environment, so no value is ever part of a
 command. It has a time limit, after which its whole process group is killed. It is given none of our settings: they
-hold passwords.
+hold passwords. What it prints goes through a pipe, and only its end is kept: no disk fills up with it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import shlex
 import signal
 import ssl
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from urllib.parse import SplitResult, urlsplit
 
@@ -33,6 +33,8 @@ from app.db.common.settings import ShimSettings
 from app.db.sides.phase import actor
 
 SAID = 300  # characters of a command's last line that are repeated
+_KEPT = 4 * SAID  # bytes of what it printed
+_LOOK_S = 0.05  # between two looks whether it has ended
 _OURS = "ST_"
 _FACT = f"{_OURS}FACT"  # how the variables begin that a command is given
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -70,6 +72,7 @@ class Moments:
         self._limit_s = settings.hook_timeout_s if settings else 0.0
         self._commands = {} if settings is None else _commands(settings)
         self._webhook = None if settings is None else _webhook(settings.hook_webhook_url)
+        self._held_back: list[tuple[Moment, Facts]] | None = None
 
     @property
     def wanted(self) -> bool:
@@ -82,72 +85,101 @@ class Moments:
         Raises:
             Refused: it failed, or did not end in time.
         """
-        self._post(moment, facts)
-        if why := self._run(moment, facts):
+        if why := self._both(moment, facts):
             raise Refused(f"the command of {moment} {why}", hint="nobody has waited; mend it and repeat")
 
     def tell(self, moment: Moment, **facts: object) -> None:
         """Run the command of a moment and call the webhook; what goes wrong is reported. Raises nothing."""
-        self._post(moment, facts)
-        if why := self._run(moment, facts):
+        if self._held_back is not None:
+            self._held_back.append((moment, facts))
+        elif why := self._both(moment, facts):
             self._report(f"the command of {moment} {why}")
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Tell at the end of the block what happened in it: the block holds up somebody, and a receiver may be slow."""
+        self._held_back = []
+        try:
+            yield
+        finally:
+            held, self._held_back = self._held_back, None
+            for moment, facts in held:
+                self.tell(moment, **facts)
+
+    def _both(self, moment: Moment, facts: Facts) -> str | None:
+        """Call the webhook while the command runs; returns why the command failed."""
+        told_by = time.monotonic() + self._limit_s
+        answered = self._call(moment, facts)
+        try:
+            return self._run(moment, facts)
+        finally:
+            answered(told_by)
 
     def _run(self, moment: Moment, facts: Facts) -> str | None:
         """Run a moment's command; returns why it failed."""
         words = self._commands.get(moment)
         if words is None:
             return None
-        with tempfile.TemporaryFile() as said:
-            try:
-                process = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=subprocess.STDOUT,
-                    env=_environment(moment, facts),
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                return f"cannot be started: {error}"
-            try:
-                code = process.wait(self._limit_s)
-            except subprocess.TimeoutExpired:
-                return f"did not end within {self._limit_s:g} s"
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
-                process.wait()
-            return None if code == 0 else f"ended with {code}{_last_line(said.fileno())}"
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=_environment(moment, facts),
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            return f"cannot be started: {error}"
+        try:
+            said = _heard(process, time.monotonic() + self._limit_s)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        if said is None:
+            return f"did not end within {self._limit_s:g} s"
+        return None if process.returncode == 0 else f"{_ended(process.returncode)}{_last_line(said)}"
 
-    def _post(self, moment: Moment, facts: Facts) -> None:
+    def _call(self, moment: Moment, facts: Facts) -> Callable[[float], None]:
+        """Begin to call the webhook; returns a function that waits for its answer until a moment."""
         if self._webhook is None:
-            return
-        failed: list[str] = []
+            return lambda until: None
+        webhook, failed = self._webhook, list[str]()
         # A thread, because the time limit of a socket is for each answer, not for all of them together.
         caller = threading.Thread(
             target=_send,
-            args=(self._webhook, json.dumps(_told(moment, facts)).encode(), self._limit_s, failed),
+            args=(webhook, json.dumps(_told(moment, facts)).encode(), self._limit_s, failed),
             name="st-webhook",
             daemon=True,
         )
         caller.start()
-        caller.join(self._limit_s)
-        if caller.is_alive() or failed:
-            why = failed[0] if failed else f"no answer within {self._limit_s:g} s"
-            self._report(f"the webhook at {self._webhook.hostname} was not told of {moment}: {why}")
+
+        def answered(until: float) -> None:
+            caller.join(max(0.0, until - time.monotonic()))
+            if caller.is_alive() or failed:
+                why = failed[0] if failed else f"no answer within {self._limit_s:g} s"
+                self._report(f"the webhook at {webhook.hostname} was not told of {moment}: {why}")
+
+        return answered
 
 
 _telling = threading.Lock()
 
 
 def tell_in_background(settings: ShimSettings, report: Report, moment: Moment, **facts: object) -> None:
-    """Tell of a moment without waiting; not while an earlier one is being told by this process. Raises nothing."""
+    """Tell of a moment without waiting; while this process tells of an earlier one, only report it. Raises nothing."""
     try:
         moments = Moments(settings, report)
     except ConfigurationError as error:
         report(str(error))
         return
-    if not moments.wanted or not _telling.acquire(blocking=False):
+    if not moments.wanted:
+        return
+    if not _telling.acquire(blocking=False):
+        report(f"nobody was told of {moment}: an earlier one is being told")
         return
 
     def told() -> None:
@@ -235,9 +267,50 @@ def _environment(moment: Moment, facts: Facts) -> dict[str, str]:
     return {**kept, **ours, f"{_FACT}S": json.dumps(told)}
 
 
-def _last_line(descriptor: int) -> str:
+def _heard(process: subprocess.Popen[bytes], until: float) -> bytes | None:
+    """The end of what a process printed before it ended; None if it did not end in time.
+
+    Whoever still holds the pipe then is not waited for.
+    """
+    assert process.stdout is not None
+    pipe, said, running, closed = process.stdout.fileno(), b"", True, False
+    os.set_blocking(pipe, False)
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    while running:
+        if (left := until - time.monotonic()) <= 0:
+            return None
+        if closed:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(left)
+        else:
+            poller.poll(1000 * min(_LOOK_S, left))
+        running = process.poll() is None
+        more = _read(pipe)
+        closed = more == b""
+        said = (said + (more or b""))[-_KEPT:]
+    return said
+
+
+def _read(pipe: int) -> bytes | None:
+    """What a pipe holds, empty at its end; None while it holds nothing."""
+    try:
+        return os.read(pipe, 1 << 20)
+    except BlockingIOError:
+        return None
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _last_line(said: bytes) -> str:
     """The last line that a command said, as a part of a sentence."""
-    size = os.fstat(descriptor).st_size
-    text = os.pread(descriptor, 4 * SAID, max(0, size - 4 * SAID)).decode(errors="replace").strip()
+    text = said.decode(errors="replace").strip()
     line = text.splitlines()[-1].strip()[:SAID] if text else ""
     return f": {line}" if line else ""

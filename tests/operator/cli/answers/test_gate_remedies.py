@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from app.core.config import BACKEND_DIR, Settings
+from app.db.common import settings
 from app.db.switch.gates import NAMES
 from app.db.switch.state import space
+from app.retention.run import archive_folder
 from tests.operator.sides import ALERTS, Answer, Sides
 
 AtStage = Callable[[str], Sides]
@@ -173,6 +176,20 @@ def test_the_log_and_the_folder_of_archives_need_room_too(
     sides.sqlite("UPDATE alerts SET qty = 3 WHERE id = 2")
     (gate,) = [gate for gate in gates(sides.run("cutover", "--dry-run")) if gate["name"] == "space"]
     assert "are needed" in gate["detail"] and "(archives)" not in gate["detail"]
+
+
+def test_the_usual_folder_of_archives_is_looked_at(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides = at_stage("verified")
+    monkeypatch.delenv("ST_RETENTION_DIR", raising=False)
+    monkeypatch.setattr(settings, "_BACKEND", tmp_path)
+    assert archive_folder(Settings()) == BACKEND_DIR / "archive"  # what the application takes
+    for there in (False, True):
+        if there:
+            (tmp_path / "archive").mkdir()
+        (gate,) = [gate for gate in gates(sides.run("cutover", "--dry-run")) if gate["name"] == "space"]
+        assert (f"are free in {tmp_path / 'archive'} (archives)" in gate["detail"]) is there
 
 
 def test_a_disk_without_room_closes_the_gate(at_stage: AtStage, monkeypatch: pytest.MonkeyPatch) -> None:

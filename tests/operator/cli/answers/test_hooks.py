@@ -20,7 +20,7 @@ from app.db.common.failpoints import Failpoint, arm
 from app.db.common.settings import ShimSettings
 from app.db.session.at_start import switch_at_start
 from app.db.session.runtime import make_runtime
-from app.db.switch.moments import Moment, Moments, tell_in_background
+from app.db.switch.moments import Moment, Moments, _telling, tell_in_background
 from tests.operator.sides import Sides, assert_no_secret
 from tests.support.pairs import wait_until
 
@@ -228,6 +228,50 @@ def test_a_command_ends_in_time_with_all_that_it_started(tmp_path: Path) -> None
     wait_until(lambda: _is_gone(child))
 
 
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("kill -9 $$", "was ended by SIGKILL"),
+        ("yes | head -c 100000000; echo the end; exit 4", "ended with 4: the end"),
+        ("setsid sleep 3 & echo no; exit 5", "ended with 5: no"),
+        ("exec >&- 2>&-; exit 6", "ended with 6"),
+    ],
+    ids=["signal", "much output", "daemon that holds the pipe", "closed output"],
+)
+def test_how_a_command_ended_is_said(
+    script: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))  # nothing of it goes to a disk
+    said: list[str] = []
+    settings = ShimSettings(hook_on_abort=shlex.join(["sh", "-c", script]), hook_timeout_s=60)
+    Moments(settings, said.append).tell(Moment.ON_ABORT)
+    assert said == [f"the command of on-abort {why}"]
+
+
+def test_no_command_keeps_a_stopped_application_away(
+    at_stage: AtStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = tmp_path / "order"
+    for moment in (Moment.BEFORE_FENCE, Moment.AFTER_PROMOTE):
+        note = f"echo {moment} >>{order}"
+        monkeypatch.setenv(f"ST_HOOK_{moment.upper().replace('-', '_')}", shlex.join(["sh", "-c", note]))
+    answer = at_stage("verified").run(
+        "cutover", "--stop", f"echo stop >>{order}", "--start", f"echo start >>{order}"
+    )
+    assert answer.outcome == "moved"
+    assert order.read_text().split() == ["before-fence", "stop", "start", "after-promote"]
+
+
+def test_a_command_that_says_no_stops_no_application(at_stage: AtStage, tmp_path: Path, noted: Noted) -> None:
+    noted.at(*Moment)
+    noted.at(Moment.BEFORE_FENCE, code=7)
+    stopped = tmp_path / "stopped"
+    answer = at_stage("verified").run("cutover", "--stop", f"touch {stopped}", "--start", "true")
+    assert answer.data["error"] == "Refused" and not stopped.exists()
+    assert [moment for moment in Moment if noted.of(moment)] == [Moment.BEFORE_FENCE, Moment.ON_ABORT]
+    assert len(noted.of(Moment.ON_ABORT)) == 1
+
+
 def _is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -320,3 +364,19 @@ def test_a_backend_that_degrades_tells_without_waiting(tmp_path: Path, noted: No
     tell_in_background(ShimSettings(), pytest.fail, Moment.ON_DEGRADED, reason="the shadow is slow")
     wait_until(lambda: noted.of(Moment.ON_DEGRADED), seconds=60)
     assert noted.of(Moment.ON_DEGRADED)[0]["ST_FACT_REASON"] == "the shadow is slow"
+
+
+def test_a_moment_that_comes_too_early_to_be_told_is_named(
+    receiver: tuple[str, type[_Receiver]],
+) -> None:
+    url, got = receiver
+    got.hold.clear()
+    said: list[str] = []
+    settings = ShimSettings(hook_webhook_url=url, hook_timeout_s=60)
+    tell_in_background(settings, said.append, Moment.ON_DEGRADED, reason="first")
+    wait_until(lambda: got.got, seconds=60)
+    tell_in_background(settings, said.append, Moment.ON_DEGRADED, reason="second")
+    assert said == ["nobody was told of on-degraded: an earlier one is being told"]
+    got.hold.set()
+    wait_until(lambda: not _telling.locked(), seconds=60)
+    assert [told["reason"] for told in got.got] == ["first"] and len(said) == 1

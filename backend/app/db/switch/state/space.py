@@ -1,7 +1,8 @@
 """Whether the disks of both sides have room, where this process can see them.
 
 A full disk of the primary refuses writes, and one of the shadow stops apply, so that the log grows on the primary.
-SQLite's folder is always seen, and so is a folder of archives that ST_RETENTION_DIR names. PostgreSQL's data directory
+SQLite's folder is always seen, and so is the folder of archives, if it is there: that of ST_RETENTION_DIR, or
+`archive` beside the backend. PostgreSQL's data directory
 is seen where the server is on this host and the role may read its settings; elsewhere the operator's monitoring has
 to watch it. The change log of the primary counts twice: what it holds may have to be written once more on either side.
 """
@@ -56,11 +57,10 @@ def rooms(sqlite: Path, postgres: psycopg.Connection[Any], log_entries: int) -> 
     settings = load_settings()
     least = settings.min_free_mb << 20
     growth = log_entries * ENTRY_BYTES if least else 0  # 0: the gate is off
-    archives = settings.retention_dir.strip()
     folders = (
         (str(Side.SQLITE), sqlite.resolve().parent, least + growth),
         (str(Side.POSTGRES), _data_directory(postgres), least + growth),
-        ("archives", Path(archives) if archives else None, least),
+        ("archives", settings.archives(), least),
     )
     found = []
     for holds, folder, needed in folders:
