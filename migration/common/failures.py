@@ -39,6 +39,11 @@ _SQLITE: dict[int, tuple[str, str, Exit]] = {
         "find the long transaction or raise ST_SQLITE_BUSY_TIMEOUT_MS; " + _AGAIN,
         Exit.FAILED,
     ),
+    sqlite3.SQLITE_IOERR: (
+        "the disk of the SQLite file is full or does not work",
+        f"make room, or look at the disk; {_AGAIN}",
+        Exit.FAILED,
+    ),
     sqlite3.SQLITE_FULL: ("the disk of the SQLite file is full", f"make room; {_AGAIN}", Exit.FAILED),
     sqlite3.SQLITE_CORRUPT: (
         "the SQLite file is damaged",

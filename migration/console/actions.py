@@ -123,15 +123,18 @@ class Actions:
             raise ConfigurationError(f"{wrong[0]!r} is no rate: name a number of rows per second")
         limits = tuple(f"--{name.replace('_', '-')}={typed}" for name, typed in rates.items())
         row = ("--", table, key) if table and key else ()
-        done = subprocess.run(
-            self._command((*action.dry, *limits, "--json", *row)),
-            env=self._environment(),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=PLAN_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                self._command((*action.dry, *limits, "--json", *row)),
+                env=self._environment(),
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=PLAN_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Refused(f"the plan was not ready within {PLAN_S:.0f} s") from None
         options = ("--by", f"{getpass.getuser()} (console)", "--yes") if name == "accept" else ()
         words = (*action.words, *options, *limits, "--json", "--progress", *row)
         ticket = secrets.token_urlsafe(16)
@@ -184,6 +187,7 @@ class Actions:
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
+                start_new_session=True,  # Ctrl-C is for the console, which waits
             ) as process:
                 assert process.stderr is not None and process.stdout is not None
                 for line in process.stderr:

@@ -2,9 +2,10 @@
 
 const $ = (id) => document.getElementById(id);
 const PHASES = [["not_prepared", "not prepared"], ["preparing", "preparing"], ["copying", "copying"], ["replicating", "replicating"], ["completed", "completed"]];
-const KEPT = 3600;
+const HOUR = 3600; // seconds that are drawn
+const SILENT = 30; // seconds without a word from the console: it or the way to it is gone
 const DRAWN = 300; // points of a line: one per two pixels
-let names = [], points = [], allowed = [], ticket = null, database = "", drawnAt = 0, jobBegan = null;
+let names = [], points = [], allowed = [], ticket = null, database = "", drawnAt = 0, heardAt = 0, events = null, jobBegan = null;
 
 function column(name) { return names.indexOf(name); }
 
@@ -205,6 +206,34 @@ function linked(good) {
   $("link").className = `pill ${good ? "good" : "bad"}`;
 }
 
+// What came while this page or its computer slept is asked for again.
+function listen() {
+  if (events) events.close();
+  events = new EventSource("/events");
+  heardAt = Date.now();
+  events.onopen = async () => {
+    linked(true);
+    try { points = (await ask("/points")).points; } catch { linked(false); }
+  };
+  events.onerror = () => linked(false);
+  events.onmessage = (event) => {
+    const state = JSON.parse(event.data);
+    heardAt = Date.now();
+    linked(true);
+    points.push(state.point);
+    const at = column("at");
+    while (points[0][at] < state.point[at] - HOUR) points.shift();
+    show(state);
+    if (!document.hidden && Date.now() - drawnAt > 900) { drawnAt = Date.now(); charts(); }
+  };
+}
+
+function watch() {
+  if (Date.now() - heardAt < 1000 * SILENT) return;
+  linked(false);
+  listen();
+}
+
 async function begin() {
   const found = await ask("/points");
   names = found.names; points = found.points; allowed = found.actions;
@@ -217,17 +246,8 @@ async function begin() {
   $("plan-yes").addEventListener("click", go);
   $("typed").addEventListener("input", ready);
   $("typed").addEventListener("keydown", (event) => { if (event.key === "Enter" && !$("plan-yes").disabled) go(); });
-  const events = new EventSource("/events");
-  events.onopen = () => linked(true);
-  events.onerror = () => linked(false);
-  events.onmessage = (event) => {
-    const state = JSON.parse(event.data);
-    linked(true);
-    points.push(state.point);
-    if (points.length > KEPT) points.shift();
-    show(state);
-    if (!document.hidden && Date.now() - drawnAt > 900) { drawnAt = Date.now(); charts(); }
-  };
+  listen();
+  setInterval(watch, 5000);
 }
 
 begin().catch((error) => { $("headline").textContent = error.message; linked(false); });

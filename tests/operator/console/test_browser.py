@@ -72,6 +72,11 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
         server.start()
         expect("replicating, sqlite is primary")
 
+        # A page that slept hears nothing; it asks again for what it missed.
+        shown = page.evaluate("points.length")
+        page.evaluate("() => { points.length = 1; events.close(); heardAt = 0; }")
+        page.wait_for_function("shown => points.length >= shown && events.readyState === 1", arg=shown)
+
         act("cutover", "moved")
         expect("postgres is primary")
         page.wait_for_function("() => document.querySelectorAll('#chart-pause circle').length > 0")

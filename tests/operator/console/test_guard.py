@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +19,7 @@ from migration.common import sides as opened
 from migration.console import actions as doing
 from migration.console import server as serving
 from migration.console.actions import Actions, Job
-from migration.console.guard import COOKIE, Guard
+from migration.console.guard import Guard
 from migration.console.run import Settings, running
 from migration.console.server import LARGEST
 from tests.operator.console.test_watching import pair_of
@@ -76,7 +79,30 @@ def test_the_token_opens_once_and_the_cookie_is_for_the_browser_alone(seen: tupl
     assert call(guard, "GET", f"/?token={token}").status_code == 403
     cookie = {"Cookie": answer.headers["set-cookie"].split(";")[0]}
     assert "st-migrate" in call(guard, "GET", "/", headers=cookie).text
-    assert call(guard, "GET", "/points", headers={"Cookie": f"{COOKIE}=guess"}).status_code == 403
+    name = cookie["Cookie"].partition("=")[0]
+    assert call(guard, "GET", "/points", headers={"Cookie": f"{name}=guess"}).status_code == 403
+
+
+def test_two_consoles_of_a_host_keep_their_browser(seen: tuple[Guard, Sides]) -> None:
+    guard, _ = seen
+    other = Guard(guard, [HOST])
+    cookies = [let_in(guard)["Cookie"], let_in(other)["Cookie"]]
+    jar = dict(cookie.split("=") for cookie in cookies)  # a browser's, which knows hosts and no ports
+    both = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+    assert all(call(one, "GET", "/page.js", headers=both).status_code == 200 for one in (guard, other))
+
+
+def test_details_of_a_locked_file_are_a_sentence(
+    seen: tuple[Guard, Sides], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, _ = seen
+
+    def locked(stores: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(serving, "details", locked)
+    answer = call(guard, "GET", "/details", headers=let_in(guard))
+    assert answer.status_code == 409 and "database is locked" in answer.json()["message"]
 
 
 def test_another_host_and_another_origin_are_refused(seen: tuple[Guard, Sides]) -> None:
@@ -147,6 +173,17 @@ def test_a_ticket_is_for_one_action_and_for_a_while(
     assert "look at the plan again" in refused(used)
     monkeypatch.setattr(doing, "TICKET_S", 0.0)
     assert "look at the plan again" in refused(other)
+
+
+def test_ctrl_c_for_the_console_reaches_no_action(at_stage: AtStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = at_stage("verified")
+    told = "import json, os; print(json.dumps({'outcome': 'told', 'message': str(os.getpgrp())}))"
+    monkeypatch.setattr(Actions, "_command", lambda self, words: [sys.executable, "-c", told])
+    actions = Actions(pair_of(sides))
+    actions.run(actions.plan("pause", None, None)["ticket"], sides.database)
+    actions.stop()
+    job = actions.job()
+    assert job is not None and int(job["outcome"]["message"]) != os.getpgrp()
 
 
 def test_without_the_option_the_page_does_nothing(at_stage: AtStage) -> None:

@@ -47,8 +47,8 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise  # a file that somebody holds is no wrong file
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_WRONG_FILE:
+            raise
         raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
     return connection
 
