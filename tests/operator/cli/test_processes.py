@@ -177,9 +177,22 @@ def test_output_that_nobody_takes_stops_no_work(at_stage: AtStage, streams: str,
 
 def test_a_full_disk_is_no_wrong_file(at_stage: AtStage) -> None:
     sides = at_stage("verified")
-    words = [sys.executable, "-m", "migration", "status", "--sqlite", str(sides.path), "--postgres", sides.url]
+    words = [
+        sys.executable,
+        "-m",
+        "migration",
+        "status",
+        "--sqlite",
+        str(sides.path),
+        "--postgres",
+        sides.url,
+    ]
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 0; exec {shlex.join(words)}"], cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S
+        ["bash", "-c", f"ulimit -f 0; exec {shlex.join(words)}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
     )
     assert (done.returncode, "full" in done.stderr, "make room" in done.stderr) == (3, True, True)
 

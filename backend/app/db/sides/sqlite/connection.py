@@ -19,6 +19,9 @@ _CACHE_KIB = 64 * 1024
 # What SQLite answers to a single row that it cannot hold; the last is a value too long for it.
 ROW_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError)
 
+# A file that somebody holds, or whose disk is full or broken, is no wrong file.
+_NO_WRONG_FILE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+
 
 def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) -> sqlite3.Connection:
     """Open the existing file in autocommit mode, for use by one thread at a time.
