@@ -4,6 +4,9 @@ Order: the gates are asked while the application runs, so that it is not stopped
 Then the stop command runs, then the switch, then the start command, which is told by its environment which side is
 primary. Whatever happens after the stop, the start command runs, on the side that is primary then. The fence stands
 in both databases all the same: a process that was not stopped is refused, and loses nothing.
+
+Who wants to be told, or have a say, is asked before the stop and told after the start, so that no slow receiver keeps
+the application away.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from typing import TypeVar
 from app.db.common.errors import Refused, SwitchError
 from app.db.common.urls import Pair, Side
 from app.db.sides.stores import Stores
+from app.db.switch.guarded import Told
+from app.db.switch.moments import Moments
 from migration.common.sides import named_for_commands
 
 T = TypeVar("T")
@@ -39,6 +44,35 @@ class Hooks:
 def facts(pair: Pair, side: Side) -> dict[str, str]:
     """What a command is told: the side that is primary, and how to connect to it."""
     return {"ST_PRIMARY": str(side), **named_for_commands(pair, side)}
+
+
+class NotAgain(Exception):
+    """A refusal after the application was stopped, or may be: a window must not do that again and again."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+
+
+def told_around(told: Told, moments: Moments, away: Callable[[], T]) -> T:
+    """Have a switch without the application told of: its beginning while that serves, its end when it serves again.
+
+    Raises:
+        Refused: the command of `before-fence` said no, and nothing was stopped.
+        NotAgain: a refusal after that.
+        SwitchError: see `while_away`.
+    """
+    stopping = False
+    try:
+        told.before()
+        stopping = True
+        with moments.held_back():
+            return away()
+    except BaseException as error:
+        told.failed(error)
+        if stopping and isinstance(error, Refused):
+            raise NotAgain(error) from error
+        raise
 
 
 def while_away(

@@ -25,7 +25,7 @@ from migration.common.plain import counted
 from migration.fill.before.backup import before_first_cutover
 from migration.switch import forced
 from migration.switch import run as switching
-from migration.switch.away import Hooks, while_away
+from migration.switch.away import Hooks, NotAgain, told_around, while_away
 from migration.verbs.frame import Call, verb
 from migration.verify.checking import mismatch_json
 
@@ -149,14 +149,6 @@ def window_of(at: str, within: str, max_seconds: int) -> switching.Window | None
 Done = Moved | Aborted | guarded.Already
 
 
-class _NotAgain(Exception):
-    """A refusal after the application was told to stop."""
-
-    def __init__(self, refused: Refused) -> None:
-        super().__init__(str(refused))
-        self.refused = refused
-
-
 def make_switch(
     call: Call, applier: Applier, to: Side, terms: Terms, moments: Moments, hooks: Hooks | None = None
 ) -> tuple[Done | switching.GaveUp, float | None]:
@@ -196,20 +188,10 @@ def make_switch(
         if isinstance(found := ask(), guarded.Already):
             return found, None
         gates.require(found)
-        stopping = False
-        try:
-            told.before()  # while the application serves
-            stopping = True
-            with moments.held_back():  # and the end is told when it serves again
-                return while_away(
-                    hooks, call.pair(), applier.stores, call.report, lambda: switch(limit_s(), told)
-                )
-        except BaseException as error:
-            told.failed(error)
-            if stopping and isinstance(error, Refused):
-                # The application was stopped, or may be: a window must not do that again and again.
-                raise _NotAgain(error) from error
-            raise
+        pair, stores, report = call.pair(), applier.stores, call.report
+        return told_around(
+            told, moments, lambda: while_away(hooks, pair, stores, report, lambda: switch(limit_s(), told))
+        )
 
     def again(ended: tuple[Done, float | None]) -> str | None:
         done, away_s = ended
@@ -219,7 +201,7 @@ def make_switch(
         if terms.window is None:
             return attempt(terms.max_seconds)
         ended = switching.in_window(terms.window, ask, attempt, again, call.report)
-    except _NotAgain as once:
+    except NotAgain as once:
         raise once.refused from None
     return (ended, None) if isinstance(ended, switching.GaveUp) else ended
 
