@@ -234,42 +234,13 @@ def test_a_command_ends_in_time_with_all_that_it_started(tmp_path: Path) -> None
         ("kill -9 $$", "was ended by SIGKILL"),
         ("yes | head -c 100000000; echo the end; exit 4", "ended with 4: the end"),
         ("setsid sleep 3 & echo no; exit 5", "ended with 5: no"),
-        ("exec >&- 2>&-; exit 6", "ended with 6"),
     ],
-    ids=["signal", "much output", "daemon that holds the pipe", "closed output"],
 )
-def test_how_a_command_ended_is_said(
-    script: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))  # nothing of it goes to a disk
+def test_how_a_command_ended_is_said(script: str, why: str) -> None:
     said: list[str] = []
     settings = ShimSettings(hook_on_abort=shlex.join(["sh", "-c", script]), hook_timeout_s=60)
     Moments(settings, said.append).tell(Moment.ON_ABORT)
     assert said == [f"the command of on-abort {why}"]
-
-
-def test_no_command_keeps_a_stopped_application_away(
-    at_stage: AtStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order = tmp_path / "order"
-    for moment in (Moment.BEFORE_FENCE, Moment.AFTER_PROMOTE):
-        note = f"echo {moment} >>{order}"
-        monkeypatch.setenv(f"ST_HOOK_{moment.upper().replace('-', '_')}", shlex.join(["sh", "-c", note]))
-    answer = at_stage("verified").run(
-        "cutover", "--stop", f"echo stop >>{order}", "--start", f"echo start >>{order}"
-    )
-    assert answer.outcome == "moved"
-    assert order.read_text().split() == ["before-fence", "stop", "start", "after-promote"]
-
-
-def test_a_command_that_says_no_stops_no_application(at_stage: AtStage, tmp_path: Path, noted: Noted) -> None:
-    noted.at(*Moment)
-    noted.at(Moment.BEFORE_FENCE, code=7)
-    stopped = tmp_path / "stopped"
-    answer = at_stage("verified").run("cutover", "--stop", f"touch {stopped}", "--start", "true")
-    assert answer.data["error"] == "Refused" and not stopped.exists()
-    assert [moment for moment in Moment if noted.of(moment)] == [Moment.BEFORE_FENCE, Moment.ON_ABORT]
-    assert len(noted.of(Moment.ON_ABORT)) == 1
 
 
 def _is_gone(pid: int) -> bool:
@@ -371,6 +342,7 @@ def test_a_moment_that_comes_too_early_to_be_told_is_named(
 ) -> None:
     url, got = receiver
     got.hold.clear()
+    wait_until(lambda: not _telling.locked(), seconds=60)  # of the test before
     said: list[str] = []
     settings = ShimSettings(hook_webhook_url=url, hook_timeout_s=60)
     tell_in_background(settings, said.append, Moment.ON_DEGRADED, reason="first")

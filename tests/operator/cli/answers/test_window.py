@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -127,3 +128,18 @@ def test_what_a_window_means(at: str, within: str, opens: str, closes: str) -> N
 def test_a_window_that_cannot_be_meant(at: str, within: str) -> None:
     with pytest.raises(ConfigurationError):
         switching.window(at, within, 60, NOW)
+
+
+@pytest.mark.parametrize("says", [0, 7])
+def test_no_hook_keeps_a_stopped_application_away(
+    at_stage: AtStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: int
+) -> None:
+    order = tmp_path / "order"
+    for moment, code in (("BEFORE_FENCE", says), ("AFTER_PROMOTE", 0), ("ON_ABORT", 0)):
+        note = f"echo {moment} >>{order}; exit {code}"
+        monkeypatch.setenv(f"ST_HOOK_{moment}", shlex.join(["sh", "-c", note]))
+    sides = at_stage("verified")
+    answer = sides.run("cutover", "--stop", f"echo stop >>{order}", "--start", f"echo start >>{order}")
+    assert answer.code == (0 if says == 0 else 1)
+    told = ["stop", "start", "AFTER_PROMOTE"] if says == 0 else ["ON_ABORT"]
+    assert order.read_text().split() == ["BEFORE_FENCE", *told]
