@@ -95,16 +95,17 @@ def test_a_result_is_out_before_postgres_is_told_and_keeps_its_exit_code(
     at_stage: AtStage, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
 ) -> None:
     printed: list[str] = []
+    stdout = StringIO()
 
     def in_trouble(self: Recorded, stores: object, outcome: object) -> None:
         sys.stdout.flush()
-        printed.append(sys.stdout.getvalue() if isinstance(sys.stdout, StringIO) else "")
+        printed.append(stdout.getvalue())
         raise trouble
 
     sides = at_stage("prepared")
     monkeypatch.setattr(Recorded, "tell_postgres", in_trouble)
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", StringIO())
+        patch.setattr(sys, "stdout", stdout)
         assert main(["pause", "--sqlite", str(sides.path), "--postgres", sides.url]) == 0
     assert "paused" in printed[0]
     assert commands([e.as_json() for e in file_events(sides.path)[0]])[-1] == ("pause", "paused")
