@@ -1,4 +1,4 @@
-"""The primary server is killed and its replica promoted: backends with a URL of both hosts go on.
+"""The primary server is killed and its replica promoted: backends with a URL of both hosts go on, and so does a switch.
 
 The replica is a streaming one made by pg_basebackup, synchronous, so what was acknowledged is on both servers.
 """
@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.db.common.errors import SwitchError
+from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.operator.deploy.conftest import Backend, Migrate, count_alerts, write_alert
 from tests.operator.deploy.servers import make_replica
 from tests.support.pairs import connect, wait_until
+
+STEPS = [point for point in Failpoint if point.startswith("switch.")]
+VERB = {Side.POSTGRES: "cutover", Side.SQLITE: "rollback"}
 
 
 @pytest.fixture
@@ -96,3 +101,56 @@ def test_the_backlog_reaches_the_promoted_shadow(
     with connect(servers[1].url("sigma")) as connection:
         found = "SELECT symbol, count(*) FROM alerts WHERE symbol <> 'TCS' GROUP BY 1"
         assert dict(connection.execute(found).fetchall()) == {"BEFORE": 1, "AWAY": 5, "AFTER": 1}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", list(Side))
+@pytest.mark.parametrize("point", STEPS)
+def test_the_primary_dies_in_a_step_of_a_switch(
+    point: Failpoint,
+    to: Side,
+    servers: tuple[EmbeddedPostgres, EmbeddedPostgres],
+    migrate: Migrate,
+    backend: Backend,
+) -> None:
+    """The same command, and `recover` where it asks for it, end the switch on the promoted server; nothing is lost."""
+    url = both(*servers)
+    assert migrate(url, "run").outcome == (0, "ready")
+    if to is Side.SQLITE:
+        assert migrate(url, "cutover", "--max-pause-ms", "20000").outcome == (0, "moved")
+    current = backend(url, wanted=to.other, dual_write="sync")
+    write_alert("BEFORE")
+    died: list[bool] = []
+
+    def die() -> None:
+        if not died:
+            died.append(True)
+            promote(*servers)
+
+    with arm(point, die):
+        told = [migrate(url, VERB[to], "--max-pause-ms", "20000").outcome]
+
+    def moved() -> bool:
+        if told[-1][1] not in ("moved", "already_primary"):
+            migrate(url, "recover")
+            told.append(migrate(url, VERB[to], "--max-pause-ms", "20000").outcome)
+        return told[-1][1] in ("moved", "already_primary")
+
+    assert died
+    wait_until(moved, seconds=90)
+
+    def written() -> bool:
+        try:
+            write_alert("AFTER")
+        except (OperationalError, SwitchError):
+            return False
+        return True
+
+    wait_until(written, seconds=60)
+    assert current.primary() is to, told
+    assert (count_alerts("BEFORE"), count_alerts("AFTER")) == (1, 1)
+    wait_until(
+        lambda: current.replicator.health().error is None and not current.replicator.health().degraded,
+        seconds=60,
+    )
+    assert migrate(url, "verify").outcome == (0, "clean"), told
