@@ -35,9 +35,8 @@ PARTS: dict[str, Callable[[Lab], Part]] = {
     "webhook": webhook.run,
     "switch": switching.run,
     "worth": worth.run,
+    "jobs": jobs.run,
 }
-# Not in docs/performance.md yet: their figures go to .bench.
-UNPUBLISHED: dict[str, Callable[[Lab], Part]] = {"jobs": jobs.run}
 COMPARED = ("webhook",)  # the parts in which the code of --before takes part
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
@@ -46,13 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for; returns the exit code."""
     options = _parser().parse_args(arguments)
     names = options.only.split(",") if options.only else list(PARTS)
-    known = PARTS | UNPUBLISHED
-    if unknown := sorted(set(names) - set(known)):
-        print(f"there is no part {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+    if unknown := sorted(set(names) - set(PARTS)):
+        print(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
     size = "tiny" if options.tiny else "quick" if options.quick else "full"
-    publishes = size == "full" and not set(names) & set(UNPUBLISHED)
-    out = options.out or (published.FIGURES if publishes else REPO / ".bench")
+    out = options.out or (published.FIGURES if size == "full" else REPO / ".bench")
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
         result = measure(name, SIZES[size], options.seed, size, out, before=options.before)
@@ -72,7 +69,7 @@ def measure(
     with Lab(
         sizes, seed=seed, say=lambda line: print(line, file=sys.stderr, flush=True), before=compared
     ) as lab:
-        part = (PARTS | UNPUBLISHED)[name](lab)
+        part = PARTS[name](lab)
         result = part.as_json() | {
             "machine": machine(lab.server),
             "sizes": {"name": size, **asdict(sizes)},
@@ -94,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, in minutes")
     parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
-    parser.add_argument("--only", metavar="NAME[,NAME]", help=f"of {', '.join(PARTS | UNPUBLISHED)}")
+    parser.add_argument("--only", metavar="NAME[,NAME]", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where JSON and plots go")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

@@ -20,6 +20,7 @@ ASYNC, SYNC, POSTGRES_ALONE = "SQLite, async", "SQLite, sync", "PostgreSQL alone
 OURS, LIMIT, PGLOADER = "this tool", "COPY of a text file", "pgloader"
 VERIFY, SCAN = "verify, both sides", "bare scan of SQLite"
 WITH, WITHOUT = "with", "without"
+QUEUE, PROCRASTINATE = "this queue", "procrastinate"
 
 
 def headline_table(figures: Path) -> str:
@@ -130,6 +131,16 @@ def _worth(values: Values) -> Iterator[str]:
         yield f"| {group} | {quantity} {times:.2f} times that without |"
 
 
+def _jobs(values: Values) -> Iterator[str]:
+    for group in _groups(values, QUEUE):
+        shown = f"{number(_median(values, group, QUEUE, 'jobs'))} per second"
+        if (group, PROCRASTINATE) in values:
+            shown += (
+                f", {_times(values, group, QUEUE, PROCRASTINATE, 'jobs'):.1f} times as many as procrastinate"
+            )
+        yield f"| jobs of orders, {group} | {shown} |"
+
+
 PARTS = {
     "copy": _copy,
     "verify": _verify,
@@ -138,4 +149,5 @@ PARTS = {
     "webhook": _webhook,
     "switch": _switch,
     "worth": _worth,
+    "jobs": _jobs,
 }

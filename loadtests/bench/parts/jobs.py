@@ -28,9 +28,10 @@ from app.services.shared.bulk import insert_many
 from loadtests.bench.lab import candles
 from loadtests.bench.lab.lab import Lab, rotated
 from loadtests.bench.lab.samples import Part, Samples
+from loadtests.show.headline import PROCRASTINATE as OTHER
+from loadtests.show.headline import QUEUE as OURS
 from loadtests.stage.processes import REPO, kill_group, python_env
 
-OURS, OTHER = "this queue", "procrastinate"
 PEER = "procrastinate==3.10.0"
 CHILD = Path(__file__).parents[1] / "lab" / "other_queue.py"
 AT_ONCE = 500  # jobs of one insert

@@ -30,7 +30,7 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", [*bench.PARTS, *bench.UNPUBLISHED])
+@pytest.mark.parametrize("name", bench.PARTS)
 def test_part(
     name: str,
     lab: Lab,
