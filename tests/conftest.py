@@ -6,6 +6,7 @@ import fcntl
 import gc
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Generator, Iterator
@@ -23,6 +24,9 @@ from tests.support.quiet import shorten_report
 for _name in [name for name in os.environ if name.startswith(("PG", "ST_"))]:
     if not _name.startswith("ST_TEST_"):
         del os.environ[_name]
+# A shell that starts the tests in the background has these ignored, and every process that a test starts would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Nothing is lost with a test's file; the tests of the copies switch them on.
 os.environ.setdefault("ST_SQLITE_BACKUP", "off")
 

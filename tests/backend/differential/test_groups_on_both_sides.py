@@ -102,6 +102,10 @@ def test_a_full_group_is_one_round(
     monkeypatch.setattr(replicator, "_round", noted)
     monkeypatch.setattr("app.db.session.replicator.follower.POLL_S", 60.0)
     replicator._poll = 60.0
+    replicator._asked.set()  # the thread may still wait by its former pause
+    wait_until(lambda: not replicator._asked.is_set())
+    with replicator._rounds:  # its turn is over
+        pass
     together = Together(monkeypatch, on_both.backend.app)
     together([_delivery(number) for number in range(500)])
     assert together.sizes == [500]

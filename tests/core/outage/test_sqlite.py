@@ -196,5 +196,5 @@ def test_an_older_file_that_was_put_back_stops_apply(replicating: TestPair) -> N
     for suffix in ("-wal", "-shm"):
         replicating.path.with_name(replicating.path.name + suffix).unlink(missing_ok=True)
     replicating.path.write_bytes(older)
-    with pytest.raises(NotPrepared, match="older file"):
+    with pytest.raises(NotPrepared, match="older SQLite file"):
         replicating.applier.round()

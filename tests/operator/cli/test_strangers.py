@@ -80,6 +80,10 @@ def test_narrow_columns_are_named_and_widened(at_stage: AtStage) -> None:
     answer = sides.run("schema", "upgrade")
     assert (answer.outcome, answer.data["widened"]) == ("upgraded", ["alerts.symbol"])
     assert sides.run("schema", "upgrade").outcome == "already_upgraded"
+    found = sides.run("status").data
+    assert found["blocks"] == ["tables were altered, rebuilt or rewritten since the last verify"]
+    assert found["next"] == "st-migrate verify"
+    assert sides.run("verify").outcome == "clean"
     assert sides.run("status").data["blocks"] == []
 
 
