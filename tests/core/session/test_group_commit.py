@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.db.apply.outcome import Round
+from app.db.apply.outcome import SWITCHED, Round
 from app.db.apply.round import Applier
 from app.db.apply.small import SMALL
 from app.db.common.failpoints import Failpoint, arm
@@ -174,6 +174,19 @@ def test_an_unexpected_error_in_a_round_does_not_reach_the_caller(
     write("after")
     assert has(pair, primary.other, "after")
     pair.assert_same()
+
+
+def test_a_commit_right_after_a_switch_waits_for_the_shadow(
+    pair: TestPair, primary: Side, backend: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first round after a switch finds that the sides have changed; that is no reason to go on alone."""
+    backend(pair, wanted=primary)
+    write("before")
+    wait_until(lambda: has(pair, primary.other, "before"))
+    original, first = Applier.round, iter([SWITCHED])
+    monkeypatch.setattr(Applier, "round", lambda applier, **o: next(first, None) or original(applier, **o))
+    write("after")
+    assert has(pair, primary.other, "after")
 
 
 def test_a_standing_round_is_not_waited_for(

@@ -28,3 +28,4 @@ class Skipped:
 
 
 TOO_MUCH = Skipped("more changes than asked for")
+SWITCHED = Skipped("the sides have just been switched")  # the next round looks the other way

@@ -36,7 +36,7 @@ from app.db.apply.carry import (
     set_aside,
 )
 from app.db.apply.heal import heal, lost_capture, require_gone
-from app.db.apply.outcome import TOO_MUCH, Round, Skipped
+from app.db.apply.outcome import SWITCHED, TOO_MUCH, Round, Skipped
 from app.db.apply.small import ResumePoint, age, small_round
 from app.db.common.errors import CaptureLost, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
@@ -154,7 +154,7 @@ class Applier:
             # Between a commit record and the following, this is the position of a side that is no shadow any more.
             self._note(target.control, None if switched else target.position)
             if switched:
-                return Skipped("the sides have just been switched")
+                return SWITCHED
             if shadow.side is Side.POSTGRES and target.control.phase not in APPLYING_PHASES:
                 return Skipped(f"phase {target.control.phase} does not apply")
             if target.control.paused and not even_if_paused:

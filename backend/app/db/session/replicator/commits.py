@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from app.db.apply.outcome import TOO_MUCH
+from app.db.apply.outcome import SWITCHED, TOO_MUCH
 from app.db.apply.small import SMALL
 from app.db.common import metrics
 from app.db.common.errors import (
@@ -117,8 +117,8 @@ class Replicator(Follower):
     def _lead(self, deadline: float) -> bool:
         """Run one round in a committing thread; False if that is better left to the thread.
 
-        That is so if there is more to do than a commit may wait for, or hardly any time is left: a round that
-        runs out of time gives its connection up.
+        That is so if there is more to do than a commit may wait for, right after a switch, or if hardly any time is
+        left: a round that runs out of time gives its connection up.
         """
         applier = self._applier
         least = self._settings.dual_write_timeout_ms / 1000 * LEAST_SHARE
@@ -126,7 +126,7 @@ class Replicator(Follower):
             return False
         applier.finish_by(deadline)
         try:
-            return self._round(applier, at_most=SMALL) is not TOO_MUCH
+            return self._round(applier, at_most=SMALL) not in (TOO_MUCH, SWITCHED)
         except Exception as error:  # the transaction is committed, and its caller must hear that
             self._failed(error)
             return not isinstance(error, NotPrepared)

@@ -22,7 +22,7 @@ import psycopg
 from psycopg import errors as pg_errors
 from tenacity import RetryCallState, wait_random_exponential
 
-from app.db.apply.outcome import TOO_MUCH, Round, Skipped
+from app.db.apply.outcome import SWITCHED, TOO_MUCH, Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
@@ -91,7 +91,7 @@ class Follower:
         self._commits = 0  # of this process, counted as soon as the primary has them
         self._covered = 0  # how many of those the shadow is known to have
         self._degraded = False
-        self._standing = False  # the last round did not take place: paused, or the sides were switching
+        self._standing = False  # the last round did not take place: paused, or no phase that applies
         self._primary_lost = False  # PostgreSQL is primary and broke off; no round has taken place since
         self._phase: str | None = None
         self._lag_seconds = 0.0
@@ -215,7 +215,7 @@ class Follower:
             if isinstance(outcome, Round):
                 self._covered = max(self._covered, commits)
                 self._primary_lost = False
-            self._standing = not isinstance(outcome, Round)
+            self._standing = not isinstance(outcome, Round) and outcome is not SWITCHED
             self._seen(applier, outcome)
             self._changed.notify_all()
         return outcome
