@@ -223,6 +223,23 @@ def test_strict_refuses_nothing_because_of_a_connection_from_before_a_restart(
         assert fresh.execute("SELECT 1 FROM owner WHERE name = 'after'").fetchone()
 
 
+def test_strict_is_refused_where_the_other_side_is_not_the_shadow(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    """A database of another pair, or an older copy of a file, takes no rows; the commit would be alone."""
+    backend(pair, dual_write="strict", wanted=primary)
+    write("before")
+    shadow = pair.app(primary.other)
+    ((own,),) = shadow.execute("SELECT pair FROM st_control").fetchall()
+    shadow.execute("UPDATE st_control SET pair = 'another'")
+    with pytest.raises(ShadowUnavailable, match="different pairs"):
+        write("alone")
+    assert not has(pair, primary, "alone")
+    shadow.execute(f"UPDATE st_control SET pair = '{own}'")
+    write("after")
+    assert has(pair, primary.other, "after")
+
+
 def test_paused_apply_holds_no_commit(pair: TestPair, primary: Side, backend: MakeRuntime) -> None:
     current = backend(pair, dual_write_timeout_ms=20_000)
     pair.app(primary.other).execute("UPDATE st_control SET paused = true")

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection
 
+from app.db.apply.carry import same_epoch
 from app.db.apply.round import Applier
 from app.db.common.deadline import at_most
 from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError, first_line
@@ -65,8 +66,12 @@ class StrictWriter:
         try:
             try:
                 self._announce(raw, until)
-            except NotPrepared:
-                return
+            except (
+                NotPrepared
+            ) as error:  # the other side is not this one's shadow, or an older copy stands there
+                raise ShadowUnavailable(
+                    f"strict mode: {error.message}", hint=error.hint or "run st-migrate status"
+                ) from error
             except (psycopg.Error, sqlite3.Error) as error:
                 self.close()
                 raise ShadowUnavailable(
@@ -118,7 +123,10 @@ class StrictWriter:
             return applier, applier.stores.postgres.read_control().phase
 
     def _announce(self, raw: Any, until: float) -> None:
-        applier, phase = self._asked(until)
+        try:
+            applier, phase = self._asked(until)
+        except NotPrepared:
+            return  # there is no shadow yet
         if phase != Phase.REPLICATING:
             return
         side = Side.SQLITE if isinstance(raw, sqlite3.Connection) else Side.POSTGRES
@@ -130,6 +138,8 @@ class StrictWriter:
         schema = applier.schema()
         _, shadow = applier.stores.directions()
         with shadow.target(durable=True) as target:
+            same_epoch(source.control, target.control)
+            source.require_mark(target.mark)
             applier.shed_foreign_keys(target)
             applier.recall(target)
             # Rows are read through the writer's own connection while the shadow is locked: a writer that
