@@ -21,7 +21,7 @@ _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
 _QUEUE: Final = struct.Struct("@24xII")
 _FILE_DESCRIPTORS: Final = Path("/proc/self/fd")
 ROOMS: Final = 4  # listening sockets of one port: the kernel's limit (net.core.somaxconn) is for each of them
-MANY: Final = 2048  # so many may wait; what comes after them is refused
+MANY: Final = 3072  # so many may wait; what comes after them is refused
 FULL: Final = 0.5  # of the whole queue, where it is short
 LOOK_AGAIN_S: Final = 0.002
 
