@@ -306,3 +306,22 @@ def test_the_lock_goes_on_when_the_primary_has_it_not_when_the_shadow_has_it_too
         joined(threads)
     assert errors == []
     replicating.assert_same()
+
+
+@pytest.mark.usefixtures("nobody_looks")
+def test_an_engine_without_a_pair_tells_who_waits_that_it_is_done(file: Path) -> None:
+    engine = make_engine(make_url(f"sqlite:///{file}"), ShimSettings(shadow_database_url=""))
+
+    def write() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO t VALUES (2)"))
+
+    second = threading.Thread(target=write, daemon=True)
+    with engine.connect() as first:
+        first.execute(text("INSERT INTO t VALUES (1)"))
+        second.start()
+        wait_until(turn_at(file)._line.locked)
+        first.commit()
+    second.join(20)
+    assert not second.is_alive()
+    engine.dispose()

@@ -38,7 +38,7 @@ from app.db.common.urls import Side, connect_arguments, side_of
 from app.db.sides.capture.triggers import fence_refusal
 from app.db.sides.postgres.connection import KEEPALIVE, BoundedConnection
 from app.db.sides.postgres.forms import begin_with_forms, connect_with_forms, is_pooled, settle_session
-from app.db.sides.sqlite.turn import turn_at
+from app.db.sides.sqlite.turn import WriteTurn, turn_at
 
 ASK_EVERY_S = 5.0
 SILENCE_S = 5.0  # how long after its own time-out the server may keep a statement unanswered
@@ -127,6 +127,8 @@ def make_engine(
             event.listen(engine, "connect", lambda raw, record: setattr(raw, "patience", patience))
     event.listen(engine, "handle_error", name_the_fence)
     event.listen(engine, "checkin", _leave_no_transaction)
+    if side_of(url) is Side.SQLITE:
+        event.listen(engine, "checkin", lambda raw, record: _turn_of(url).let_go())
     return engine
 
 
@@ -198,12 +200,17 @@ def begin_in_turn(connection: Connection, at_most_ms: int | None = None) -> None
     """
     raw: Any = connection.connection.dbapi_connection
     usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
-    turn = turn_at(Path(connection.engine.url.database or ":memory:"))
     try:
         with named_by_sqlalchemy():
-            turn.begin(raw, usual if at_most_ms is None else min(usual, at_most_ms))
+            _turn_of(connection.engine.url).begin(
+                raw, usual if at_most_ms is None else min(usual, at_most_ms)
+            )
     finally:
         raw.execute(f"PRAGMA busy_timeout = {usual}")
+
+
+def _turn_of(url: URL) -> WriteTurn:
+    return turn_at(Path(url.database or ":memory:"))
 
 
 @contextmanager
