@@ -41,9 +41,9 @@ def _open_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
-    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115 - open for as long as the process
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115 - as above
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115 - as above
 
 
 if __name__ == "__main__":

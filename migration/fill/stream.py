@@ -43,9 +43,8 @@ def read(connection: sqlite3.Connection, statement: str, parameters: tuple[Any, 
     except (sqlite3.DataError, sqlite3.OperationalError):
         pass  # whatever else was the matter will be so again
     finally:
-        with suppress(
-            sqlite3.ProgrammingError
-        ):  # a reader that was left in the middle may be closed after it
+        # A reader that was left in the middle may be closed after its connection.
+        with suppress(sqlite3.ProgrammingError):
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, usual)
     for rows in stream(connection, statement, parameters):
         if len(rows) > done:

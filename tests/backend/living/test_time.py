@@ -217,7 +217,7 @@ def test_a_delivery_is_the_same_instant_from_the_door_to_the_archive(
     Retention(abroad.sessions, abroad.settings(), pause=lambda _: None).run(newest[0] + timedelta(days=9999))
     found = [
         archive.read(path, Alert.__table__) for path in archive.listed(abroad.folder) if "alerts" in path.name
-    ]  # type: ignore[arg-type]
+    ]
     rows = {line.row["received_at"]: line.row["bar_time"] for one in found for line in one.lines}
     newest_row = BORDERS[-1]  # it stays, as the row with the highest id
     assert rows == {at: bar for at, bar in zip(newest, wall, strict=True) if at != newest_row}

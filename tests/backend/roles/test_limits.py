@@ -87,7 +87,7 @@ def test_an_abandoned_transaction_loses_its_locks(engine: Engine, holder: Sessio
 def test_retention_that_meets_a_limit_says_so_and_changes_nothing(
     engine: Engine, holder: Session, tmp_path: Path
 ) -> None:
-    settings = Settings(_env_file=None, retention_dir=str(tmp_path))  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, retention_dir=str(tmp_path))
     run = Retention(sessionmaker(engine), settings, pause=lambda _seconds: None)
     holder.execute(text("LOCK TABLE system_events"))
     stopped = run.run()
@@ -108,13 +108,13 @@ def test_a_worker_that_meets_a_limit_goes_on(
         turns.set()
         return did
 
-    worker.run_once = turn  # type: ignore[method-assign]
+    worker.run_once = turn
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:
         ended = "canceling statement due to lock timeout"
         wait_until(
-            lambda: any(r.exc_info and ended in first_line(r.exc_info[1]) for r in caplog.records),  # type: ignore[arg-type]
+            lambda: any(r.exc_info and ended in first_line(r.exc_info[1]) for r in caplog.records),
             seconds=60,
         )
         assert not turns.is_set()

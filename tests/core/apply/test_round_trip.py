@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg import pq
 
 from app.db.apply.outcome import Round
 from app.db.common.urls import Side
 from app.db.sides.postgres import deferred
+from app.db.sides.postgres.connection import BoundedConnection
 from app.db.switch.coordinator import Aborted
 from tests.support.pairs import TestPair, wait_until
 from tests.support.shapes import TABLES, ident
@@ -167,3 +170,34 @@ def test_no_switch_while_copying(copying: TestPair) -> None:
     outcome = copying.move(Side.POSTGRES)
     assert isinstance(outcome, Aborted)
     assert copying.writable_sides() == {Side.SQLITE}
+
+
+def test_a_round_back_waits_no_more_often_for_three_tables_than_for_one(
+    promoted: TestPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From PostgreSQL a commit's round reads all tables with one message, not table by table."""
+    waits = 0
+    wait = BoundedConnection.wait
+
+    def counted(connection: BoundedConnection, *arguments: Any, **options: Any) -> Any:
+        nonlocal waits
+        waits += connection.pgconn.pipeline_status == pq.PipelineStatus.OFF
+        return wait(connection, *arguments, **options)
+
+    def round_after(*statements: str) -> int:
+        nonlocal waits
+        for statement in statements:
+            promoted.pg.execute(statement.encode())
+        waits = 0
+        outcome = promoted.applier.round()
+        assert isinstance(outcome, Round) and outcome.changes
+        return waits
+
+    monkeypatch.setattr(BoundedConnection, "wait", counted)
+    round_after("UPDATE item SET qty = qty + 1")  # the first one reads the schema, too
+    one = round_after("UPDATE item SET qty = qty + 1")
+    three = round_after(
+        "UPDATE item SET qty = qty + 1", "UPDATE owner SET name = name || '!'", "DELETE FROM pairkey"
+    )
+    assert three == one
+    promoted.assert_same()

@@ -48,8 +48,10 @@ def test_async_follows_by_itself(pair: TestPair, primary: Side, backend: MakeRun
     wait_until(lambda: has(pair, primary.other, "followed"))
 
 
-def test_async_looks_more_often_while_changes_come_in_slowly(pair: TestPair, backend: MakeRuntime) -> None:
-    current = backend(pair, dual_write="async")
+def test_async_looks_more_often_while_changes_come_in_slowly(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    current = backend(pair, dual_write="async", wanted=primary)
     numbers = itertools.count()
 
     def follows_at_once() -> bool:

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 
 from tests.operator.anyapp.conftest import Stranger
 from tests.operator.apps.conftest import PLAYED
+from tests.support.pairs import wait_until
 
 PACKAGES = ("better-sqlite3@12.11.1", "pg@8.23.1")
 pytestmark = [
@@ -88,13 +88,13 @@ def test_a_service_of_node_moves_there_and_back(
             old.send_signal(signal.SIGTERM)
         assert heard.startswith("SQLITE_ERROR: ") and "sqlite takes no application writes" in heard
         before = json.loads(node("read", postgres))
-        _until(lambda: len(json.loads(node("read", postgres))[0]) > len(before[0]))
+        wait_until(lambda: len(json.loads(node("read", postgres))[0]) > len(before[0]), seconds=60)
         sides.done("worker", "--until-drained")
         sides.done("verify")
         sides.done("rollback", "--stop", service["stop"], "--start", service["start"])
         after = json.loads(node("read", lite))
         assert after[0][: len(before[0])] == before[0]
-        _until(lambda: len(json.loads(node("read", lite))[0]) > len(after[0]))
+        wait_until(lambda: len(json.loads(node("read", lite))[0]) > len(after[0]), seconds=60)
     finally:
         subprocess.run([service["stop"]], check=True)
 
@@ -119,10 +119,3 @@ def _service(place: Path, modules: Path, lite: str, postgres: str) -> dict[str, 
         (place / f"{name}.sh").write_text("#!/bin/sh\n" + text)
         (place / f"{name}.sh").chmod(0o755)
     return {name: str(place / f"{name}.sh") for name in scripts}
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)

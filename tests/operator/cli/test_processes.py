@@ -50,6 +50,13 @@ def started(sides: Sides, *arguments: str, **environment: str) -> Iterator[subpr
         process.communicate()
 
 
+def words_of(sides: Sides, *words: str) -> list[str]:
+    """The command line of one call, with the sides as options."""
+    return [
+        sys.executable, "-m", "migration", *words, "--sqlite", str(sides.path), "--postgres", sides.url,
+    ]  # fmt: skip
+
+
 def finished(process: subprocess.Popen[str]) -> Answer:
     """Wait for its answer."""
     out, err = process.communicate(timeout=WITHIN_S * 2)
@@ -164,10 +171,9 @@ def test_a_cutover_that_is_told_to_end_lowers_the_fence_at_once(
 )
 def test_output_that_nobody_takes_stops_no_work(at_stage: AtStage, streams: str, code: int) -> None:
     sides = at_stage("verified")
-    words = shlex.join([sys.executable, "-m", "migration", "cutover", "--json"])
-    sides_of = ["--sqlite", str(sides.path), "--postgres", sides.url]
+    command = shlex.join(words_of(sides, "cutover", "--json"))
     done = subprocess.run(
-        ["bash", "-c", f'{words} "$@" {streams}; exit ${{PIPESTATUS[0]}}', "bash", *sides_of],
+        ["bash", "-c", f"{command} {streams}; exit ${{PIPESTATUS[0]}}"],
         cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S,
     )  # fmt: skip
     assert done.returncode == code
@@ -177,18 +183,8 @@ def test_output_that_nobody_takes_stops_no_work(at_stage: AtStage, streams: str,
 
 def test_a_full_disk_is_no_wrong_file(at_stage: AtStage) -> None:
     sides = at_stage("verified")
-    words = [
-        sys.executable,
-        "-m",
-        "migration",
-        "status",
-        "--sqlite",
-        str(sides.path),
-        "--postgres",
-        sides.url,
-    ]
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 0; exec {shlex.join(words)}"],
+        ["bash", "-c", f"ulimit -f 0; exec {shlex.join(words_of(sides, 'status'))}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -199,20 +195,10 @@ def test_a_full_disk_is_no_wrong_file(at_stage: AtStage) -> None:
 
 def test_watching_ends_with_its_reader(at_stage: AtStage) -> None:
     sides = at_stage("verified")
-    words = [
-        sys.executable,
-        "-m",
-        "migration",
-        "status",
-        "--watch",
-        "--every",
-        "0.1",
-        "--sqlite",
-        str(sides.path),
-    ]
     watching = subprocess.Popen(
-        [*words, "--postgres", sides.url], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+        words_of(sides, "status", "--watch", "--every", "0.1"),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     assert watching.stdout is not None
     assert watching.stdout.readline()
     watching.stdout.close()

@@ -81,16 +81,12 @@ class ShimSettings(BaseSettings):
     pg_connect_timeout_s: Annotated[int, Field(ge=1, le=300)] = 5
     pg_lock_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
     pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
-    pg_idle_transaction_timeout_ms: Annotated[int, Field(ge=0)] = (
-        60_000  # of the application's sessions; 0: none
-    )
+    pg_idle_transaction_timeout_ms: Annotated[int, Field(ge=0)] = 60_000  # of the application's; 0: none
     sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
     min_free_mb: Annotated[int, Field(ge=0)] = (
         64  # on each disk that can be seen; below it the gate `space` is closed
     )
-    retention_dir: str = (
-        ""  # where the backend keeps archives, see `archives`; its disk is watched with the others
-    )
+    retention_dir: str = ""  # of the backend's archives, see `archives`; its disk is watched with the others
     sqlite_backup: str = ""  # folder for copies of the file; empty: `backups` beside the file; off: none
 
     # Commands at named moments, see app.db.switch.moments; empty: none.

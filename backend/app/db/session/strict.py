@@ -66,9 +66,8 @@ class StrictWriter:
         try:
             try:
                 self._announce(raw, until)
-            except (
-                NotPrepared
-            ) as error:  # the other side is not this one's shadow, or an older copy stands there
+            except NotPrepared as error:
+                # The other side is not this one's shadow, or an older copy stands there.
                 raise ShadowUnavailable(
                     f"strict mode: {error.message}", hint=error.hint or "run st-migrate status"
                 ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from app.db.common.errors import NotPrepared, ShadowUnavailable
+from app.db.common.errors import ShadowUnavailable
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.sides.capture.triggers import fence_message, set_fence_message
@@ -15,6 +15,7 @@ from app.db.sides.control import (
     set_primary_sqlite,
 )
 from app.db.sides.phase import record
+from app.db.sides.sqlite.files import older_epoch
 from app.db.sides.stores import Stores
 from app.db.switch.state.stamp import own_change
 
@@ -63,10 +64,7 @@ def follow(stores: Stores) -> bool:
         if wanted is None:
             return False
         if wanted.epoch > ours.epoch + 1:
-            raise NotPrepared(
-                f"an older SQLite file was put back: it is at epoch {ours.epoch}, the pair at {wanted.epoch}",
-                hint="put the newer file back, or run st-migrate abort and begin anew",
-            )
+            raise older_epoch(ours.epoch, wanted.epoch)
         set_primary_sqlite(connection, ours, wanted.primary, wanted.epoch)
         if ours.epoch != wanted.epoch:
             with own_change(stores):

@@ -25,12 +25,10 @@ from app.db.sides.contract import FETCH, START, Backlog
 from app.db.sides.control import Control, ask_postgres_control, or_not_prepared, postgres_control
 from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.forms import begin_with_forms
+from app.db.sides.postgres.target import COPY_FROM
 
 # Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
 _AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
-
-
-FEW = 500  # log entries whose keys come with the first answer; a round of more streams them
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class PostgresSource:
     """One read transaction (REPEATABLE READ) on PostgreSQL.
 
     Every question costs a wait for the server. A round of few changes, as each commit in sync mode makes one,
-    asks twice: what has changed comes with the control row (`begin`), and the rows of all tables together (`foresee`).
+    reads with two: what has changed comes with the control row (`begin`), and the rows of all tables together (`foresee`).
 
     Args:
         control: the control row, if it has been read.
@@ -73,11 +71,11 @@ class PostgresSource:
             control = ask_postgres_control(connection)
             if after is not None:
                 cursor = connection.execute(
-                    f"SELECT tbl, k, at, pg_current_snapshot()::text FROM st_change_log WHERE {cls.NEW} LIMIT {FEW + 1}".encode(),
+                    f"SELECT tbl, k, at, pg_current_snapshot()::text FROM st_change_log WHERE {cls.NEW} LIMIT {COPY_FROM}".encode(),
                     cls.parameters(after),
                 )
         few = None
-        if cursor is not None and after is not None and 0 < len(rows := cursor.fetchall()) <= FEW:
+        if cursor is not None and after is not None and 0 < len(rows := cursor.fetchall()) < COPY_FROM:
             few = Few(after, [row[:3] for row in rows], rows[0][3])
         return cls(connection, control(), few)
 

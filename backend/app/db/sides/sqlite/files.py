@@ -10,9 +10,32 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from app.db.common.errors import FileReplaced
+from app.db.common.errors import FileReplaced, NotPrepared
 
 Identity = tuple[int, int]
+
+
+def older_file(how: str, *, hint: str | None = None) -> NotPrepared:
+    """An older copy of the SQLite file stands under its name.
+
+    Args:
+        how: how that shows.
+        hint: the way out; None: PostgreSQL has applied what the copy lacks, so begin anew.
+    """
+    return NotPrepared(
+        f"an older SQLite file was put back: {how}",
+        hint=hint
+        or "put the newer file back. If it is lost, PostgreSQL alone holds what is newer: save that first, "
+        "then st-migrate abort, prepare and backfill anew",
+    )
+
+
+def older_epoch(file: int, pair: int) -> NotPrepared:
+    """An older copy of the SQLite file, from before the last switches."""
+    return older_file(
+        f"it is at epoch {file}, the pair at {pair}",
+        hint="put the newer file back, or run st-migrate abort and begin anew",
+    )
 
 
 class FileWatch:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from app.db.common.errors import NotPrepared
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote
 from app.db.rows.keys import RawKey
@@ -15,6 +14,7 @@ from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.sides.contract import Backlog
 from app.db.sides.control import sqlite_control
 from app.db.sides.sqlite.connection import log_end, stream
+from app.db.sides.sqlite.files import older_file
 
 _AT_ONCE = 100  # keys that are looked for in one pass over a table: SQLite limits parameters and VALUES
 
@@ -46,14 +46,6 @@ def mark_of(number: int, at: float) -> str:
     return f"{number} {at!r}"
 
 
-def _older(how: str) -> NotPrepared:
-    return NotPrepared(
-        f"an older SQLite file was put back: {how}",
-        hint="put the newer file back. If it is lost, PostgreSQL alone holds what is newer: save that first, "
-        "then st-migrate abort, prepare and backfill anew",
-    )
-
-
 class SqliteSource:
     """One read transaction on SQLite."""
 
@@ -68,7 +60,7 @@ class SqliteSource:
         ).fetchall()
         end = log_end(self._connection)
         if end < int(after):
-            raise _older(f"its log ends before entry {after}, which has been applied")
+            raise older_file(f"its log ends before entry {after}, which has been applied")
         oldest = min((row[2] for row in rows), default=None)
         return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
 
@@ -84,9 +76,9 @@ class SqliteSource:
         number = mark.partition(" ")[0]
         if (now := self.mark(number)) is None:
             if log_end(self._connection) < int(number):
-                raise _older(f"its log ends before entry {number}, which has been applied")
+                raise older_file(f"its log ends before entry {number}, which has been applied")
         elif now != mark:  # an entry that is gone was trimmed by an earlier version
-            raise _older(f"entry {number} of its log is not the one that has been applied")
+            raise older_file(f"entry {number} of its log is not the one that has been applied")
 
     def entries(self, after: str, limit: int) -> list[Entry]:
         """The next entries of the log, whole."""

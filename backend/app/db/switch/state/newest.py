@@ -8,9 +8,9 @@ primary. Nothing is deleted because of it: which file counts, people decide.
 
 from __future__ import annotations
 
-from app.db.common.errors import NotPrepared
 from app.db.common.urls import Side
 from app.db.sides.contract import START
+from app.db.sides.sqlite.files import older_epoch, older_file
 from app.db.sides.stores import Stores
 from app.db.switch.state.stamp import CARRIED
 
@@ -34,16 +34,9 @@ def require_newest(stores: Stores) -> None:
     with stores.sqlite.source() as source:
         source.require_mark(mark)
         if int(source.log_end()) < int(position):
-            raise NotPrepared(
-                f"an older SQLite file was put back: its log ends before entry {position}, which has been applied",
-                hint="put the newer file back. If it is lost, PostgreSQL alone holds what is newer: save that first, "
-                "then st-migrate abort, prepare and backfill anew",
-            )
+            raise older_file(f"its log ends before entry {position}, which has been applied")
         if source.control.epoch < arbiter.epoch - 1:
-            raise NotPrepared(
-                f"an older SQLite file was put back: it is at epoch {source.control.epoch}, the pair at {arbiter.epoch}",
-                hint="put the newer file back, or run st-migrate abort and begin anew",
-            )
+            raise older_epoch(source.control.epoch, arbiter.epoch)
         if arbiter.primary is Side.SQLITE or source.control.epoch != arbiter.epoch:
             return
     ours = stores.sqlite.read_position()
@@ -52,7 +45,7 @@ def require_newest(stores: Stores) -> None:
         return
     older = ours == START or stores.postgres.connection.execute(_BEFORE, (ours, row[0])).fetchone() == (True,)
     if older:
-        raise NotPrepared(
-            "an older SQLite file was put back: the last verify has seen changes of PostgreSQL in it that it lacks",
+        raise older_file(
+            "the last verify has seen changes of PostgreSQL in it that it lacks",
             hint="put the newer file back, or run st-migrate verify --repair, which brings what is missing",
         )

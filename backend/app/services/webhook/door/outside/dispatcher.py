@@ -170,9 +170,7 @@ def _outcome(sent: Sent, work: Callable[[], dict[str, Any]]) -> Answer | None:
         return Answer(201, work())
     except HTTPException as failure:
         return Answer(failure.status_code, {"detail": failure.detail})
-    except (
-        Exception
-    ):  # it is stored, and an error would say that it is not: what becomes of it is found out later
+    except Exception:  # it is stored, and an error would say that it is not; what becomes of it shows later
         logger.exception("the dispatch of order %s broke", sent.auto.stored.order_id)
         return sent.one.meanwhile
 
