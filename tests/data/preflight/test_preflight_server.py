@@ -17,6 +17,7 @@ from loadtests.stage.embedded import free_port
 from migration.preflight.findings.report import Finding, Severity
 from migration.preflight.run import run
 from tests.data.preflight.preflight_files import sqlite_file
+from tests.support.pairs import wait_until
 
 
 @pytest.fixture
@@ -35,6 +36,18 @@ def url(pg_url: str) -> URL:
 def server(url: URL) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     with psycopg.connect(autocommit=True, **connect_arguments(url)) as connection:
         yield connection
+
+
+@pytest.fixture
+def no_autovacuum(server: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
+    """Nobody but the test uses transaction ids: those of the server's own analyzing count, too."""
+    under_way = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'autovacuum %'"
+    server.execute("ALTER SYSTEM SET autovacuum = off")
+    server.execute("SELECT pg_reload_conf()")
+    wait_until(lambda: server.execute(under_way).fetchone() == (0,))
+    yield
+    server.execute("ALTER SYSTEM RESET autovacuum")
+    server.execute("SELECT pg_reload_conf()")
 
 
 def found(path: Path, url: URL) -> dict[str, Finding]:
@@ -70,7 +83,7 @@ def test_what_only_one_side_has(path: Path, url: URL, server: psycopg.Connection
 
 
 def test_preflight_writes_nothing_even_where_it_may(
-    path: Path, url: URL, server: psycopg.Connection[tuple[object, ...]]
+    path: Path, url: URL, server: psycopg.Connection[tuple[object, ...]], no_autovacuum: None
 ) -> None:
     (xid,) = server.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone() or ("",)
     run(path, url, Policy())
