@@ -1,7 +1,8 @@
 """How many connections wait in the kernel until this process accepts them.
 
 When the kernel's queue is full, the next senders hear nothing at all, and a sender that hears nothing never sends
-again. So the listener begins to refuse while there is still room: a refusal costs a small part of a delivery.
+again. So the listener begins to refuse while there is still room: a refusal costs a small part of a delivery. It does
+not begin earlier: what waits here is judged by its own waiting time when it is read (`requests.waited_s`).
 Linux tells the length of the queue (TCP_INFO of a listening socket). Elsewhere nobody knows, and nothing is refused for it.
 """
 
@@ -21,8 +22,7 @@ _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
 _QUEUE: Final = struct.Struct("@24xII")
 _FILE_DESCRIPTORS: Final = Path("/proc/self/fd")
 ROOMS: Final = 4  # listening sockets of one port: the kernel's limit (net.core.somaxconn) is for each of them
-MANY: Final = 3072  # so many may wait; what comes after them is refused
-FULL: Final = 0.5  # of the whole queue, where it is short
+FULL: Final = 0.5  # of all queues; what comes after so many is refused
 LOOK_AGAIN_S: Final = 0.002
 
 
@@ -42,7 +42,7 @@ class Backlog:
         if now - self._looked > LOOK_AGAIN_S:
             self._looked = now
             lengths, limits = zip(*map(_length, self._descriptors), strict=True)
-            self._is_filling = sum(lengths) > min(MANY, sum(limits) * FULL)
+            self._is_filling = sum(lengths) > sum(limits) * FULL
         return self._is_filling
 
     def forget(self) -> None:

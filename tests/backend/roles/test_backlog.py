@@ -88,7 +88,7 @@ def test_one_port_has_a_queue_for_each_of_its_sockets(monkeypatch: pytest.Monkey
         for one in sockets:
             stack.enter_context(closing(one)).listen(1000)
         queue = Backlog(sockets[0].getsockname()[1])
-        monkeypatch.setattr(backlog, "MANY", 20)
+        monkeypatch.setattr(backlog, "FULL", 20 / 4000)
         for _ in range(20):
             stack.enter_context(socket.create_connection(sockets[0].getsockname(), timeout=30))
         assert not queue.is_filling()
