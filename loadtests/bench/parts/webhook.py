@@ -1,12 +1,12 @@
 """Webhook: deliveries per second and their time over HTTP, in every mode, with clients and workers.
 
-Each client sends its next delivery when its last one is answered; each mode has its own databases. With --before,
-the backend of another checkout on SQLite alone takes part, and all modes are held against that one.
+A client's next delivery leaves when an earlier one is answered, over a connection of its own; each mode has its own
+databases. With --before, the backend of another checkout on SQLite alone takes part, and all modes are held against
+that one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import sqlite3
 import time
@@ -18,18 +18,20 @@ from pathlib import Path
 from loadtests.bench.lab.lab import Lab, rotated
 from loadtests.bench.lab.modes import MODES, USER, field_of
 from loadtests.bench.lab.samples import Part, Samples
+from loadtests.burst.send.sender import message
+from loadtests.burst.send.volley import Volley
 from loadtests.judge.figures import percentile
 from loadtests.show.headline import OFF, ONE_EACH, SYNC
 from loadtests.stage.embedded import free_port
 from loadtests.stage.processes import REPO, Backend
 from loadtests.traffic.ledger import Outcome
 from loadtests.traffic.payloads import SHAPES
-from loadtests.traffic.sender import deliver
+from loadtests.traffic.sender import conclude
 from loadtests.traffic.signals import Signals
 
 SECRET = "bench-webhook-secret"
 WARM_UP = 4
-EACH = 20  # deliveries of each client, at least
+EACH = 40  # deliveries of each client, at least
 ONLY_WITHOUT_HTTP = ("SQLite, capture only", "PostgreSQL, reverse async")
 TIMEOUT_S = 30.0
 _runs = itertools.count(1)
@@ -122,24 +124,18 @@ def _measure(lab: Lab, backend: Backend, name: str, clients: int, samples: Sampl
 def _send(backend: Backend, clients: int, count: int) -> tuple[float, list[float], list[str]]:
     """Send so many deliveries; returns the seconds, the milliseconds of each, and what failed."""
     signals = Signals(f"bench{next(_runs)}x{time.time_ns():x}", ["bench"], seed=1, shapes=SHAPES[:1])
+    planned = [signals.next() for _ in range(count)]
+    messages = [message(signal, shape, SECRET) for signal, shape in planned]
+    volley = Volley(backend.port, messages, [0.0] * count, timeout_s=TIMEOUT_S, clients=clients)
+    started = time.perf_counter()
+    sent = volley.run()
+    seconds = time.perf_counter() - started
     times: list[float] = []
     failed: list[str] = []
-    left = iter(range(count))
-
-    async def client() -> None:
-        for _ in left:
-            signal, shape = signals.next()
-            delivery = await deliver(
-                signal, shape, SECRET, lambda: backend.port, time.monotonic(), timeout_s=TIMEOUT_S
-            )
-            if delivery.outcome is Outcome.ACKNOWLEDGED:
-                times.append(delivery.attempts[-1].ms)
-            else:
-                failed.append(delivery.why or delivery.outcome)
-
-    async def everybody() -> None:
-        await asyncio.gather(*(client() for _ in range(clients)))
-
-    started = time.perf_counter()
-    asyncio.run(everybody())
-    return time.perf_counter() - started, times, failed
+    for (signal, shape), one in zip(planned, sent, strict=True):
+        told = conclude(signal, shape, tuple(one.attempts), 0.0, one.answer, one.why)
+        if told.outcome is Outcome.ACKNOWLEDGED:
+            times.append(one.attempts[-1].ms)
+        else:
+            failed.append(told.why or told.outcome)
+    return seconds, times, failed

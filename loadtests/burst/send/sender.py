@@ -22,14 +22,15 @@ from loadtests.judge.figures import percentile
 from loadtests.stage.processes import WEBHOOK_SECRET
 from loadtests.traffic.ledger import Delivery, Ledger
 from loadtests.traffic.sender import PATH, conclude
+from loadtests.traffic.shapes import Shape, Signal
 from loadtests.traffic.wire import head
 
 DEDUPED = "deduped"
 
 
-def message(one: Planned, secret: str) -> bytes:
+def message(signal: Signal, shape: Shape, secret: str) -> bytes:
     """The whole request of a delivery."""
-    wire = one.shape.write(one.signal, secret)
+    wire = shape.write(signal, secret)
     return head("POST", PATH, wire.body, {"Content-Type": wire.content_type, **wire.headers}) + wire.body
 
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     may_open_many()
     burst = Burst(o.count, o.within, o.auto, o.seed)
     planned = share(burst.plan(o.run), o.number, o.processes)
-    messages = [message(one, WEBHOOK_SECRET) for one in planned]
+    messages = [message(one.signal, one.shape, WEBHOOK_SECRET) for one in planned]
     with closing(Ledger(o.ledger)) as ledger:
         for one in planned:
             ledger.begin(one.signal.marker, one.shape.name, one.shape.expected(one.signal))

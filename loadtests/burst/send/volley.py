@@ -84,6 +84,7 @@ class Volley:
         resend_delay_s: pause before a resend.
         resend_cut: whether a message is sent again whose connection ended before the answer. TradingView's rules
             do not say so; a burst during which processes are killed needs it to see every message taken.
+        clients: at most so many messages are under way at a time; None: all that are due.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Volley:
         timeout_s: float = TIMEOUT_S,
         resend_delay_s: float = RESEND_DELAY_S,
         resend_cut: bool = False,
+        clients: int | None = None,
     ) -> None:
         self.sent = [Sent() for _ in messages]
         self._address = (HOST, port)
@@ -105,6 +107,7 @@ class Volley:
         self._timeout_s = timeout_s
         self._resend_delay_s = resend_delay_s
         self._resend_cut = resend_cut
+        self._clients = len(messages) if clients is None else clients
         self._heap: list[tuple[float, int]] = []
         self._open: dict[int, _Open] = {}
         self._oldest: deque[_Open] = deque()
@@ -130,7 +133,7 @@ class Volley:
         return self.sent
 
     def _patience_s(self) -> float:
-        moments = [self._heap[0][0]] if self._heap else []
+        moments = [self._heap[0][0]] if self._heap and self._may_begin() else []
         while self._oldest and self._oldest[0].over:
             self._oldest.popleft()
         if self._oldest:
@@ -139,10 +142,13 @@ class Volley:
 
     def _begin_due(self) -> None:
         for _ in range(AT_ONCE):
-            if not self._heap or self._heap[0][0] > time.monotonic():
+            if not self._heap or not self._may_begin() or self._heap[0][0] > time.monotonic():
                 return
             due, number = heapq.heappop(self._heap)
             self._begin(due, number)
+
+    def _may_begin(self) -> bool:
+        return len(self._open) < self._clients
 
     def _begin(self, due: float, number: int) -> None:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
