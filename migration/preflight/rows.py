@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from app.db.common.errors import UnsupportedValue
 from app.db.rows import key_sql
 from app.db.rows.canonical import encode
-from app.db.rows.catalog import NARROW, Column, Table, quote
+from app.db.rows.catalog import NARROW, TOKENS, Column, Table, quote
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import ORPHANS_TO_NULL, Policy, convert
 from app.db.sides.sqlite.connection import tolerant_text
 from migration.preflight.findings.orphans import clearing_statement
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
-from migration.preflight.findings.shapes import TOKENS, Index, Shape
+from migration.preflight.findings.shapes import Index, Shape
 
 
 def first_keys(sqlite: sqlite3.Connection, table: Table, where: str) -> tuple[str, ...]:

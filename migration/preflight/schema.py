@@ -10,7 +10,7 @@ import psycopg
 
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
-from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote, takes_part
+from app.db.rows.catalog import BOOKKEEPING, not_computable, postgres_columns, quote, takes_part
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import Kind, can_be_key
 from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
@@ -73,7 +73,7 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
             table=table.name,
         )
     yield from _unknown_columns(shape, _same(installed))
-    yield from _index_findings(shape, installed)
+    yield from _index_findings(sqlite, shape, installed)
     yield from _generated(sqlite, table.name)
     try:  # compiling it finds a key that refers to nothing unique; nothing is read
         sqlite.execute(f"EXPLAIN PRAGMA foreign_key_check({quote(table.name)})").fetchone()
@@ -112,17 +112,17 @@ def _unknown_columns(shape: Shape, remedy: str) -> Iterator[Finding]:
             )
 
 
-def _index_findings(shape: Shape, installed: bool) -> Iterator[Finding]:
+def _index_findings(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -> Iterator[Finding]:
     name = shape.table.name
     for index in shape.indexes:
         columns = ", ".join(index.columns)
-        if index.unique and index.expression:
+        if index.unique and (problem := not_computable(sqlite, name, index.sql)):
             yield Finding(
                 "schema.expression_index",
                 Severity.BLOCKS,
-                f"unique index {index.name} covers an expression, whose collisions capture cannot see",
-                f"DROP INDEX {quote(index.name)} (on SQLite) for the time of the move: what it refused is then "
-                "set aside by PostgreSQL's own, and closes the cutover; or make it a unique index over columns",
+                f"unique index {index.name} cannot be worked out: {problem}",
+                f"DROP INDEX {quote(index.name)} (on SQLite) for the time of the move: only the application knows "
+                "the function; or make it a unique index over columns",
                 table=name,
                 column=columns,
                 on_sqlite=f"DROP INDEX {quote(index.name)}",

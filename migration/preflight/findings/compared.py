@@ -30,6 +30,10 @@ _PRIMARY = """
 SELECT t.relname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
 WHERE i.indisprimary AND t.relnamespace = current_schema()::regnamespace
 """
+_COMPUTED = """
+SELECT DISTINCT t.relname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
+WHERE i.indisunique AND i.indexprs IS NOT NULL AND t.relnamespace = current_schema()::regnamespace
+"""
 _INSTALL = (
     "run the application's own installer or migration of the same version against PostgreSQL, then repeat"
 )
@@ -50,6 +54,7 @@ def installed_findings(
         return
     ours = sqlite_columns(sqlite)
     primary = {table for (table,) in postgres.execute(_PRIMARY).fetchall()}
+    computed = {table for (table,) in postgres.execute(_COMPUTED).fetchall()}
     uniques: dict[str, dict[frozenset[str], str]] = {}
     for table, index, columns in postgres.execute(_UNIQUES).fetchall():
         uniques.setdefault(table, {})[frozenset(columns)] = index
@@ -58,6 +63,7 @@ def installed_findings(
         yield from _not_null(name, ours[name], theirs[name])
         yield from _unique(sqlite, shapes[name], uniques.get(name, {}))
         yield from _folded(sqlite, postgres, shapes[name])
+        yield from _computed(shapes[name], on_postgres=name in computed)
 
 
 def keyless(shape: Shape, installed: bool) -> Finding:
@@ -143,6 +149,20 @@ def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape
                 f"let the application's own migration make one: {index.statement(set())}",
                 table=shape.table.name,
                 column=", ".join(sorted(index.names)),
+            )
+
+
+def _computed(shape: Shape, *, on_postgres: bool) -> Iterator[Finding]:
+    """Unique keys over expressions where PostgreSQL has none at all."""
+    for index in shape.indexes:
+        if index.unique and index.expression and not on_postgres:
+            yield Finding(
+                "schema.unique",
+                Severity.WARNS,
+                f"{index.name} is unique on SQLite only: rows that PostgreSQL takes may go to quarantine after a cutover",
+                f"let the application's own migration make one on PostgreSQL that means the same: {index.sql}",
+                table=shape.table.name,
+                column=", ".join(index.columns),
             )
 
 

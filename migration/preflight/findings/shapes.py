@@ -26,6 +26,7 @@ from app.db.rows.catalog import (
     affinity,
     limit_of,
     normal_declared,
+    parts_and_condition,
     postgres_columns,
     quote,
     sqlite_columns,
@@ -265,7 +266,7 @@ def _indexes(sqlite: sqlite3.Connection, table: str, key: tuple[str, ...]) -> It
             partial=bool(partial),
             expression=any(row[1] == -2 for row in parts),
             collation=next((row[4] for row in parts if row[4].upper() != "BINARY"), ""),
-            predicate=_predicate(sqlite, name) if partial else "",
+            predicate=parts_and_condition(made_by(sqlite, name))[1] if partial else "",
             sql=made_by(sqlite, name),
         )
 
@@ -276,23 +277,6 @@ def made_by(sqlite: sqlite3.Connection, name: str) -> str:
         "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND name = ?", (name,)
     ).fetchone()
     return str(found[0]) if found and found[0] else ""
-
-
-# SQL taken apart far enough to tell words from what stands in quotes and comments.
-TOKENS = re.compile(
-    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|\w+|[^\w\s]", re.DOTALL
-)
-
-
-def _predicate(sqlite: sqlite3.Connection, index: str) -> str:
-    """What follows the WHERE of a CREATE INDEX statement: the first such word outside of names and comments."""
-    (sql,) = sqlite.execute("SELECT sql FROM sqlite_master WHERE name = ?", (index,)).fetchone()
-    depth = 0
-    for token in TOKENS.finditer(sql):
-        depth += {"(": 1, ")": -1}.get(token.group(), 0)
-        if depth == 0 and token.group().upper() == "WHERE":
-            return str(sql[token.end() :]).strip()
-    return ""
 
 
 # Types that take the values of others and have a canonical form.

@@ -1,9 +1,10 @@
 """Tables and columns (`tables`), their declared types (`declared`), how both sides' catalogs are read (`queries`, `reading`).
 
-`keys`: by which columns rows are named. `virtual`: which tables of the file are parts of a virtual one. `unfit`: tables of PostgreSQL that cannot be moved.
+`indexes`: unique keys of SQLite. `keys`: by which columns rows are named. `virtual`: which tables of the file are parts of a virtual one. `unfit`: tables of PostgreSQL that cannot be moved.
 """
 
 from app.db.rows.catalog.declared import affinity, limit_of, normal_declared
+from app.db.rows.catalog.indexes import TOKENS, bracketed, not_computable, parts_and_condition, sqlite_uniques
 from app.db.rows.catalog.keys import KEY_INDEX, stand_in
 from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.reading import (
@@ -20,7 +21,6 @@ from app.db.rows.catalog.reading import (
     sqlite_columns_left_out,
     sqlite_keys,
     sqlite_left_out,
-    sqlite_uniques,
 )
 from app.db.rows.catalog.tables import (
     BOOKKEEPING,
@@ -32,6 +32,7 @@ from app.db.rows.catalog.tables import (
     Row,
     Schema,
     Table,
+    Unique,
     literal,
     quote,
     quote_with_parameters,
@@ -48,6 +49,7 @@ __all__ = [
     "KEY_INDEX",
     "NARROW",
     "POSTGRES_COLUMNS",
+    "TOKENS",
     "UNFIT",
     "VERSION_TABLE",
     "Column",
@@ -55,12 +57,16 @@ __all__ = [
     "Schema",
     "Table",
     "Unfit",
+    "Unique",
     "affinity",
+    "bracketed",
     "keep_spellings",
     "limit_of",
     "literal",
     "names_left_out",
     "normal_declared",
+    "not_computable",
+    "parts_and_condition",
     "postgres_columns",
     "postgres_columns_left_out",
     "postgres_keys",

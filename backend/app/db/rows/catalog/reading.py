@@ -10,6 +10,7 @@ import psycopg
 
 from app.db.common.errors import SchemaDrift
 from app.db.rows.catalog.declared import affinity, limit_of
+from app.db.rows.catalog.indexes import sqlite_uniques
 from app.db.rows.catalog.keys import stand_in
 from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.tables import (
@@ -18,7 +19,6 @@ from app.db.rows.catalog.tables import (
     Column,
     Schema,
     Table,
-    Unique,
     _known,
     quote,
     takes_part,
@@ -105,33 +105,6 @@ def _sqlite_columns(connection: sqlite3.Connection, table: str) -> dict[str, tup
         for place, name in enumerate(stand_in(connection, table), 1):
             columns[name] = (*columns[name][:2], place)
     return columns
-
-
-BUILT_IN_COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
-
-
-def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[Unique, ...]:
-    """The columns of a table's unique indexes other than the primary key, each with its collation.
-
-    Raises:
-        SchemaDrift: a unique index over an expression or by a collation of the application's own: capture could
-            not see its collisions.
-    """
-    found = []
-    for _, name, unique, origin, _ in connection.execute(f"PRAGMA index_list({quote(table)})").fetchall():
-        if not unique:
-            continue
-        details = connection.execute(f"PRAGMA index_xinfo({quote(name)})").fetchall()
-        columns = [(column, collation) for _, _, column, _, collation, is_key in details if is_key]
-        known = ("BINARY",) if origin == "pk" else BUILT_IN_COLLATIONS
-        if any(column is None or collation.upper() not in known for column, collation in columns):
-            raise SchemaDrift(
-                f"unique index {name} on {table} covers an expression or has a collation of its own",
-                hint="make it a unique index over columns, compared as they are",
-            )
-        if origin != "pk":
-            found.append(tuple((column, collation.upper()) for column, collation in columns))
-    return tuple(sorted(set(found)))
 
 
 def postgres_partial_uniques(

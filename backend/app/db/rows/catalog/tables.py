@@ -80,7 +80,6 @@ FRAMEWORK_TABLES = frozenset(
 NARROW = {"smallint": range(-(2**15), 2**15), "integer": range(-(2**31), 2**31)}
 _TIMES = (Kind.TIMESTAMP, Kind.TIME, Kind.INSTANT)
 
-Unique = tuple[tuple[str, str], ...]  # (column, collation) of a unique key on SQLite
 Row = Sequence[Any]  # values in the order of Table.columns, as the reading store hands them out
 
 
@@ -150,11 +149,26 @@ class Column:
         return True
 
 
+@dataclass(frozen=True, order=True)
+class Unique:
+    """A unique key of SQLite other than the primary key.
+
+    `parts` are columns, each with its collation, and expressions, each with ''. `condition` is that of a partial
+    index, '' if all rows are covered. `row` names all columns of the table where a part is an expression, which may
+    speak of any. `watched` are the columns that an update has to change to make the row collide; () for any.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+    condition: str = ""
+    row: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Table:
     """A table that takes part.
 
-    `uniques` are SQLite's unique keys other than the primary key: columns, each with its collation.
+    `uniques` are SQLite's unique keys other than the primary key.
     """
 
     name: str

@@ -50,8 +50,8 @@ BEGIN
 END
 
 -- name: collide_update
--- The same for UPDATE OR REPLACE.
-CREATE TRIGGER {prefix}_collide_update{n} BEFORE UPDATE OF {columns} ON {table}
+-- The same for UPDATE OR REPLACE. A row may come under an expression or a condition by a change of any column.
+CREATE TRIGGER {prefix}_collide_update{n} BEFORE UPDATE {of}ON {table}
 WHEN (SELECT applying <> 1 FROM st_control WHERE id = 1)
 BEGIN
   INSERT INTO st_change_log (tbl, k, at) SELECT {name}, {row_key}, {now} FROM {table}

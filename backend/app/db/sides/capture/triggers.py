@@ -17,7 +17,7 @@ import psycopg
 from app.db.common.errors import CaptureLost, counted
 from app.db.common.urls import Side
 from app.db.rows import key_sql
-from app.db.rows.catalog import Schema, Table, literal, quote
+from app.db.rows.catalog import Schema, Table, Unique, bracketed, literal, quote
 from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
 from app.db.sides.capture.foreign import OURS_ON_SQLITE, release_sqlite
@@ -81,18 +81,27 @@ def sqlite_triggers(schema: Schema) -> dict[str, str]:
             values = {
                 **same,
                 "n": str(n),
-                "columns": ", ".join(quote(column) for column, _ in unique),
-                "same_values": " AND ".join(_same_value(*part) for part in unique),
+                "of": f"OF {', '.join(map(quote, unique.watched))} " if unique.watched else "",
+                "same_values": _same_values(unique),
             }
             for event in ("collide_insert", "collide_update"):
                 triggers[f"{_prefix(table)}_{event}{n}"] = _fill(sql[event], f"_{event}{{n}}", values)
     return triggers
 
 
-def _same_value(column: str, collation: str) -> str:
-    """Whether a row collides with the new one in a column of a unique key, as the key compares."""
-    told = "" if collation == "BINARY" else f" COLLATE {collation}"
-    return f"{quote(column)} = NEW.{quote(column)}{told}"
+def _same_values(unique: Unique) -> str:
+    """Whether a row collides with the new one in a unique key, as the key compares.
+
+    An expression is worked out a second time, over one row that has the new values under the columns' own names.
+    """
+    new = ", ".join(f"NEW.{quote(name)} AS {quote(name)}" for name in unique.row)
+    same = [
+        f"{quote(part)} = NEW.{quote(part)}{'' if collation == 'BINARY' else f' COLLATE {collation}'}"
+        if collation
+        else f"{bracketed(part)} = (SELECT {bracketed(part)} FROM (SELECT {new}))"
+        for part, collation in unique.parts
+    ]
+    return " AND ".join([*same, bracketed(unique.condition)] if unique.condition else same)
 
 
 def _fill(block: str, suffix: str, values: dict[str, str]) -> str:
