@@ -32,6 +32,7 @@ _INT32, _EXACT, _INFINITY = 2**31, 2**53, float("inf")
 _STORED: dict[Kind, type | None] = {
     Kind.INTEGER: int,
     Kind.FLOAT: float,
+    Kind.REAL: float,
     Kind.BOOLEAN: None,
     Kind.TEXT: str,
     Kind.TIMESTAMP: str,
@@ -123,7 +124,7 @@ class TableCheck:
                 )
             if not -_EXACT <= low <= high <= _EXACT:
                 note("value.integer_53", lambda value: abs(value) > _EXACT, int)
-        elif column.kind is Kind.FLOAT:
+        elif column.kind in (Kind.FLOAT, Kind.REAL):
             if not -_INFINITY < min(present) <= max(present) < _INFINITY:
                 note("value.infinity", lambda value: abs(value) == _INFINITY, float)
         else:

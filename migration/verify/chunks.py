@@ -174,6 +174,7 @@ def _without_mark(value: Any) -> Any:
 _MAY_BE_LONG: dict[Kind, bool] = {
     Kind.INTEGER: False,
     Kind.FLOAT: False,
+    Kind.REAL: False,
     Kind.BOOLEAN: False,
     Kind.TEXT: True,
     Kind.TIMESTAMP: False,
@@ -192,6 +193,7 @@ _MAY_BE_LONG: dict[Kind, bool] = {
 _FRACTION_AT: dict[Kind, int | None] = {
     Kind.INTEGER: None,
     Kind.FLOAT: None,
+    Kind.REAL: None,
     Kind.BOOLEAN: None,
     Kind.TEXT: None,
     Kind.TIMESTAMP: 19,
@@ -213,6 +215,7 @@ _IN_YEARS = "CASE WHEN {0} >= '0001-01-01' AND {0} < '10000-01-01' THEN {0}::tex
 _AS_ON_SQLITE: dict[Kind, str] = {
     Kind.INTEGER: "{0}",
     Kind.FLOAT: "{0}",
+    Kind.REAL: "{0}::text::double precision",  # the usual spelling; another is looked at row by row
     Kind.BOOLEAN: "{0}",
     Kind.TEXT: "{0}::text",
     Kind.TIMESTAMP: _IN_YEARS,

@@ -19,6 +19,7 @@ WIDTHS: dict[str, str | None] = {
     "integer": "i",
     "bigint": "q",
     "double precision": "d",
+    "real": "f",
     "boolean": "b",
     "text": None,
     "character varying": None,
@@ -81,6 +82,7 @@ Numbers = Callable[[Iterable[Any]], Iterable[Any]]
 PLAIN: dict[Kind, Numbers | None] = {
     Kind.INTEGER: _same,
     Kind.FLOAT: _same,
+    Kind.REAL: lambda values: [value + 0.0 for value in values],
     Kind.BOOLEAN: _same,
     Kind.TEXT: encoded,
     Kind.TIMESTAMP: timestamps,
@@ -98,6 +100,7 @@ PLAIN: dict[Kind, Numbers | None] = {
 CANONICAL: dict[Kind, Numbers | None] = {
     Kind.INTEGER: lambda texts: map(int, texts),
     Kind.FLOAT: lambda texts: map(float, texts),
+    Kind.REAL: lambda texts: map(float, texts),
     Kind.BOOLEAN: lambda texts: [text == "t" for text in texts],
     Kind.TEXT: encoded,
     Kind.TIMESTAMP: timestamps,

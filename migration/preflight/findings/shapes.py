@@ -57,6 +57,7 @@ _DECLARED = {
     "INET": Kind.ADDRESS,
     "CIDR": Kind.ADDRESS,
     "UUID": Kind.UUID,
+    "FLOAT4": Kind.REAL,
     "NUMERIC": Kind.NUMERIC,
     "DECIMAL": Kind.NUMERIC,
 }
@@ -216,6 +217,8 @@ def _shape(
         if kind is None:
             unsupported[column] = text
             continue
+        if kind is Kind.REAL and not limits:
+            kind = Kind.FLOAT  # it is widened before a row comes
         allowed = nullable if known_nullable is None else known_nullable
         parts[column] = Column(
             column,

@@ -9,6 +9,7 @@ from typing import Any
 from app.db.rows.catalog import Row
 from app.db.rows.kinds import Kind
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
+from migration.preflight.findings.shapes import as_other_type
 
 # What is said of values that PostgreSQL takes as they are.
 _NOTES: dict[str, tuple[str, str]] = {
@@ -77,6 +78,8 @@ def code_of(kind: Kind, value: Any) -> str:
         return f"value.not_{kind.value}"
     if kind is Kind.BOOLEAN and isinstance(value, (int, float)):
         return "value.not_boolean"
+    if kind is Kind.REAL and isinstance(value, (int, float)):
+        return "value.real_digits"
     if kind is Kind.INTEGER and isinstance(value, float):
         return "value.real_in_integer"
     return "value.storage_class"
@@ -106,6 +109,8 @@ def finding(
         group.reason = "integers that the column of PostgreSQL does not take"
     if code == "value.numeric_scale":
         group.reason = "more digits than the numeric column keeps"
+    if code == "value.real_digits":
+        group.reason = "more digits than the 4 bytes of a real hold"
     if code == "value.time_digits":
         group.reason = "more digits of a second than the column keeps"
     if not group.left:
@@ -121,6 +126,8 @@ def finding(
             **place,
         )
     remedy = _REFUSED.get(code) or _remedy(table, name, fits, every=1 < rows == group.left)
+    if code == "value.real_digits":
+        remedy = f"{as_other_type(table, name, 'real')}{remedy}"
     return Finding(
         code,
         Severity.BLOCKS,

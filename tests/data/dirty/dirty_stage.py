@@ -34,6 +34,7 @@ from tests.support.pairs import PlainTables
 KINDS = {
     "c_integer": ("INTEGER", "bigint"),
     "c_float": ("FLOAT", "double precision"),
+    "c_real": ("FLOAT", "real"),
     "c_boolean": ("BOOLEAN", "boolean"),
     "c_text": ("VARCHAR(20)", "text"),
     "c_timestamp": ("DATETIME", "timestamp"),

@@ -25,6 +25,7 @@ from tests.data.dirty.dirty_stage import KINDS
 EXAMPLES: dict[Kind, tuple[str, Any, str, Any]] = {
     Kind.INTEGER: ("BIGINT", 7, "7", 7),
     Kind.FLOAT: ("FLOAT", 0.5, "0.5", 0.5),
+    Kind.REAL: ("FLOAT4", 0.1, "0.10000000149011612", 0.10000000149011612),
     Kind.BOOLEAN: ("BOOLEAN", 1, "t", True),
     Kind.TEXT: ("VARCHAR(20)", "x", "x", "x"),
     Kind.TIMESTAMP: (

@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateTable
 
 from app.db.common.urls import Side
+from app.db.rows.canonical.reals import shortest
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.data.verify.small_pair import SmallPair, make_pair_of
 
@@ -131,6 +132,8 @@ SPELT: dict[str, tuple[str, str, st.SearchStrategy[Any], Any]] = {
     "j_wide": ("TEXT", "jsonb", DOCUMENTS.map(lambda d: json.dumps(d, indent=2)), '{"b": 1}'),
     "a_any": ("char(39)", "inet", st.ip_addresses().map(lambda a: str(a.exploded).upper()), "10.0.0.1"),
     "a_net": ("VARCHAR", "cidr", st.ip_addresses(v=4).map(lambda a: f"{int(a) >> 24}.0.0.0/8"), "10.0.0.0/8"),
+    "r_short": ("FLOAT", "real", st.floats(width=32, allow_nan=False).map(lambda n: shortest(n) + 0.0), 0.1),
+    "r_wide": ("REAL", "real", st.floats(width=32, allow_nan=False).map(lambda n: n + 0.0), 0.10000000149011612),
     "w_fold": ("TEXT COLLATE NOCASE", "citext", TEXT, "Aä"),
     "w_short": ("CHAR(20)", "char(20)", TEXT.filter(lambda text: not text.endswith(" ")), "x"),
 }  # fmt: skip
@@ -268,6 +271,8 @@ NEW: list[tuple[str, str, Any]] = [
     ("j_sorted", """'{"bb": [1, "é: ,"], "a": 2}'""", '{"a":2,"bb":[1,"\\u00e9: ,"]}'),
     ("a_any", "'2001:DB8::0:1'", "2001:db8::1"),
     ("a_net", "'10.0.0.0/8'", "10.0.0.0/8"),
+    ("r_short", "0.2", 0.2),
+    ("r_wide", "0.2", 0.20000000298023224),
     ("w_fold", "'Zz'", "Zz"),
     ("w_short", "'ab  '", "ab"),
 ]

@@ -242,7 +242,9 @@ def test_a_guarded_trigger_outlives_the_move(stranger: Make) -> None:
 
 
 def test_a_type_without_a_form_is_named_with_the_statement_that_gives_it_one(stranger: Make) -> None:
-    app = stranger("ALTER TABLE person ADD COLUMN mark FLOAT;", "; ALTER TABLE person ADD COLUMN mark real")
+    app = stranger(
+        "ALTER TABLE person ADD COLUMN mark NUMERIC;", "; ALTER TABLE person ADD COLUMN mark money"
+    )
     answer = app.run("preflight", *EXISTING)
     assert answer.blocking().keys() == {("schema.type", "person.mark")}
     (remedy,) = [item["remedy"] for item in answer.data["findings"] if item["severity"] == "blocks"]

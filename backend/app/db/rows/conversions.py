@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.db.rows.canonical.reals import narrowed, shortest
 from app.db.rows.kinds import Kind
 
 _EPOCH = datetime(1970, 1, 1)
@@ -125,6 +126,10 @@ def _integral_real(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
+def _round_real(value: Any) -> Any:
+    return shortest(narrowed(float(value))) if type(value) in (int, float) else value
+
+
 def _number_as_text(value: Any) -> Any:
     return repr(value) if type(value) in (int, float) else value
 
@@ -207,6 +212,13 @@ CONVERSIONS: dict[str, Conversion] = {
             True,
             "a real without a fraction is its integer",
             _integral_real,
+        ),
+        Conversion(
+            "round_real",
+            _kinds(Kind.REAL),
+            False,
+            "a number is rounded to the 6 to 9 digits that 4 bytes hold",
+            _round_real,
         ),
         Conversion(
             "number_as_text", _kinds(Kind.TEXT), True, "a number becomes its decimal text", _number_as_text

@@ -16,6 +16,7 @@ class Kind(StrEnum):
 
     INTEGER = "integer"
     FLOAT = "float"
+    REAL = "real"
     BOOLEAN = "boolean"
     TEXT = "text"
     TIMESTAMP = "timestamp"
@@ -37,6 +38,7 @@ POSTGRES_KINDS: dict[str, Kind] = {
     "integer": Kind.INTEGER,
     "bigint": Kind.INTEGER,
     "double precision": Kind.FLOAT,
+    "real": Kind.REAL,
     "boolean": Kind.BOOLEAN,
     "text": Kind.TEXT,
     "character varying": Kind.TEXT,
@@ -64,6 +66,7 @@ NO_KEY_TYPES = frozenset({"citext"})
 KEY_TYPES: dict[Kind, str | None] = {
     Kind.INTEGER: "bigint",
     Kind.FLOAT: "double precision",
+    Kind.REAL: None,
     Kind.BOOLEAN: "boolean",
     Kind.TEXT: "text",
     Kind.TIMESTAMP: "timestamp without time zone",
@@ -82,6 +85,7 @@ KEY_TYPES: dict[Kind, str | None] = {
 SPELLINGS: dict[Kind, bool] = {
     Kind.INTEGER: False,
     Kind.FLOAT: False,
+    Kind.REAL: True,
     Kind.BOOLEAN: False,
     Kind.TEXT: False,
     Kind.TIMESTAMP: True,
@@ -100,6 +104,7 @@ SPELLINGS: dict[Kind, bool] = {
 PRINTED: dict[Kind, str] = {
     Kind.INTEGER: "{0}::text",
     Kind.FLOAT: "{0}::text",
+    Kind.REAL: "{0}::double precision",  # every digit; such a column is no key, so nothing logs it
     Kind.BOOLEAN: "{0}::text",
     Kind.TEXT: "{0}::text",
     Kind.TIMESTAMP: "{0}::text",
@@ -121,6 +126,7 @@ PRINTED: dict[Kind, str] = {
 IN_JSON: dict[Kind, bool] = {
     Kind.INTEGER: True,
     Kind.FLOAT: False,
+    Kind.REAL: False,
     Kind.BOOLEAN: False,
     Kind.TEXT: True,
     Kind.TIMESTAMP: False,

@@ -23,6 +23,7 @@ from typing import Any
 from app.db.common.errors import UnsupportedValue
 from app.db.rows.canonical import describe, encode
 from app.db.rows.canonical.documents import respaced
+from app.db.rows.canonical.reals import shortest
 from app.db.rows.canonical.times import COUNTS, EPOCH, microseconds, since_epoch
 from app.db.rows.kinds import Kind
 
@@ -33,9 +34,10 @@ class Spelling:
 
     `form`, by kind:
 
+    - real: `short` or `wide`, see `canonical.reals`;
     - uuid: `hex`, `hyphens` or `braces`, in capitals for capital letters; `blob` for 16 bytes;
     - timestamp: the separator, then the digits of a second's fraction: `6` always; `3` or `0` where no more are
-      needed; `m` without seconds where there are none;
+      needed; `m` without seconds where none;
     - time: the digits alone;
     - instant: as a timestamp, then the offset as it is written, if there is one;
     - timestamp and instant, where a policy says that numbers count from 1970: `seconds` or `millis`;
@@ -55,6 +57,7 @@ class Spelling:
 USUAL: dict[Kind, str | None] = {
     Kind.INTEGER: None,
     Kind.FLOAT: None,
+    Kind.REAL: "short",
     Kind.BOOLEAN: None,
     Kind.TEXT: None,
     Kind.TIMESTAMP: " 6",
@@ -76,6 +79,7 @@ UUID_FORMS = ("hex", "hyphens", "braces", "HEX", "HYPHENS", "BRACES", "blob")
 FORMS: dict[Kind, tuple[str, ...]] = {
     Kind.INTEGER: (),
     Kind.FLOAT: (),
+    Kind.REAL: (),
     Kind.BOOLEAN: (),
     Kind.TEXT: (),
     Kind.TIMESTAMP: _STAMP_FORMS,
@@ -200,6 +204,8 @@ def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[An
     match kind:
         case Kind.FLOAT:
             return lambda value: value + 0.0
+        case Kind.REAL:
+            return (lambda value: value + 0.0) if form == "wide" else lambda value: shortest(value) + 0.0
         case Kind.BOOLEAN:
             return int
         case Kind.UUID:
@@ -303,32 +309,30 @@ def _all_match(pattern: re.Pattern[str]) -> Callable[[Sequence[Any]], bool]:
     return lambda values: pattern.fullmatch("\n".join(map(str, values)) + "\n" if values else "") is not None
 
 
-def _any(values: Sequence[Any]) -> bool:
-    return True
-
-
 # Whether all values of a column, as PostgreSQL's reader yields them, have a canonical form.
 _HAS_FORM: dict[Kind, Callable[[Sequence[Any]], bool]] = {
-    Kind.INTEGER: _any,
+    Kind.INTEGER: lambda values: True,
     Kind.FLOAT: lambda values: all(value == value for value in values),
-    Kind.BOOLEAN: _any,
-    Kind.TEXT: _any,
+    Kind.REAL: lambda values: all(value == value for value in values),
+    Kind.BOOLEAN: lambda values: True,
+    Kind.TEXT: lambda values: True,
     Kind.TIMESTAMP: _all_match(_STAMPS),
     Kind.DATE: _all_match(_DATES),
     Kind.TIME: _all_match(_TIMES),
-    Kind.BLOB: _any,
+    Kind.BLOB: lambda values: True,
     Kind.NUMERIC: _all_match(_NUMBERS),
-    Kind.UUID: _any,
+    Kind.UUID: lambda values: True,
     Kind.INSTANT: _all_match(_STAMPS),
     Kind.INTERVAL: _all_match(_LENGTHS),
-    Kind.JSON: _any,
-    Kind.JSONB: _any,
-    Kind.ADDRESS: _any,
+    Kind.JSON: lambda values: True,
+    Kind.JSONB: lambda values: True,
+    Kind.ADDRESS: lambda values: True,
 }
 # Whether PostgreSQL's form is SQLite's.
 _UNCHANGED: dict[Kind, bool] = {
     Kind.INTEGER: True,
     Kind.FLOAT: False,
+    Kind.REAL: False,
     Kind.BOOLEAN: False,
     Kind.TEXT: True,
     Kind.TIMESTAMP: False,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Any
 
+from app.db.rows.canonical.reals import all_real, real
 from app.db.rows.kinds import Kind
 
 _NONE = type(None)
@@ -88,6 +89,7 @@ def _plain_date(types: set[type], values: Sequence[Any]) -> bool:
 _PLAIN: dict[Kind, Callable[[set[type], Sequence[Any]], bool] | None] = {
     Kind.INTEGER: lambda types, values: types == {int},
     Kind.FLOAT: lambda types, values: types == {float},
+    Kind.REAL: lambda types, values: types == {float} and all_real(values),
     Kind.BOOLEAN: _plain_boolean,
     Kind.TEXT: _plain_text,
     Kind.TIMESTAMP: _plain_timestamp,
@@ -113,6 +115,7 @@ def _floats(values: Sequence[Any]) -> list[str | None]:
 _RENDER: dict[Kind, Callable[[Sequence[Any]], list[str | None]]] = {
     Kind.INTEGER: lambda values: list(map(str, values)),
     Kind.FLOAT: _floats,
+    Kind.REAL: lambda values: list(map(real, values)),
     Kind.BOOLEAN: lambda values: ["t" if value else "f" for value in values],
     Kind.TEXT: list,
     Kind.TIMESTAMP: list,

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.common.errors import UnsupportedValue
-from app.db.rows.canonical import documents, text, times
+from app.db.rows.canonical import documents, reals, text, times
 from app.db.rows.canonical.shown import refusal
 from app.db.rows.kinds import Kind
 
@@ -54,6 +54,7 @@ def _uuid(value: Any) -> str:
 _ONE: dict[Kind, Callable[[Any], str]] = {
     Kind.INTEGER: _integer,
     Kind.FLOAT: _float,
+    Kind.REAL: reals.real,
     Kind.BOOLEAN: _boolean,
     Kind.TEXT: text.text,
     Kind.TIMESTAMP: times.timestamp,

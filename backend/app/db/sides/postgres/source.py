@@ -183,6 +183,7 @@ class PostgresSource:
 _AS_TEXT: dict[Kind, bool] = {
     Kind.INTEGER: False,
     Kind.FLOAT: False,
+    Kind.REAL: True,  # with every digit, where the driver would read the fewest
     Kind.BOOLEAN: False,
     Kind.TEXT: False,
     Kind.TIMESTAMP: True,

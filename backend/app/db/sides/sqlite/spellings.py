@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
+from app.db.rows.canonical.reals import spelling_of
 from app.db.rows.catalog import Column, Schema, Table, quote
 from app.db.rows.conversions import COUNTED
 from app.db.rows.keys import RawKey, split
@@ -295,10 +296,16 @@ def _address_form(value: Any) -> str | None:
     return None if type(value) is not str else "whole" if value.endswith(("/32", "/128")) else ""
 
 
+def _of_reals(forms: Counter[str]) -> Spelling:
+    wide, short = forms["wide"], forms["short"]
+    return Spelling("wide" if wide > short else "short", bool(wide and short))
+
+
 # How a kind's spelling is found out; None: it has one.
 _LOOKS: dict[Kind, Callable[[sqlite3.Connection, str, str], Spelling | None] | None] = {
     Kind.INTEGER: None,
     Kind.FLOAT: None,
+    Kind.REAL: _by_value(spelling_of, _of_reals, USUAL[Kind.REAL]),
     Kind.BOOLEAN: None,
     Kind.TEXT: None,
     Kind.TIMESTAMP: _timestamp,

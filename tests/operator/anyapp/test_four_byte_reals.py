@@ -1,0 +1,94 @@
+"""Columns of PostgreSQL's type `real`: what has a place in four bytes comes back as it was, the rest is never rounded unasked."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.db.common.urls import connect_arguments, parse_url
+from app.db.rows.canonical.reals import shortest, spelling_of
+from app.db.rows.policy import VARIABLE, active_policy
+from tests.operator.anyapp.conftest import Stranger
+
+EXISTING = ("--schema", "existing")
+Make = Callable[..., Stranger]
+ADDED = "ALTER TABLE person ADD COLUMN mark FLOAT; ALTER TABLE person ADD COLUMN wide REAL;"
+
+
+@pytest.fixture
+def app(stranger: Make) -> Stranger:
+    return stranger(
+        ADDED + "UPDATE person SET mark = 0.1, wide = 0.10000000149011612 WHERE id = 1;",
+        ";" + ADDED.replace("FLOAT", "real"),
+    )
+
+
+def test_the_fewest_digits_are_those_that_postgresql_prints(pg_url: str) -> None:
+    rng = random.Random(4)
+    bits = [rng.getrandbits(32) for _ in range(3_000)] + [n << 23 for n in range(255)] + [1, 2**23 - 1, 2**31]
+    numbers = [struct.unpack("f", struct.pack("I", n))[0] for n in bits if n >> 23 & 255 < 255]
+    with psycopg.connect(**connect_arguments(parse_url(pg_url, name="url"))) as postgres:
+        printed = postgres.execute(
+            "SELECT x::real::text FROM unnest(%s::float8[]) WITH ORDINALITY AS u (x, n) ORDER BY n",
+            (numbers,),
+        ).fetchall()
+    assert [float(text) for (text,) in printed] == list(map(shortest, numbers))
+    assert all(spelling_of(number) in ("wide", "both") for number in numbers)
+
+
+def test_both_spellings_come_back_from_postgresql(app: Stranger) -> None:
+    app.done("run", *EXISTING)
+    app.lite("UPDATE person SET mark = 33575968.0, wide = 0.5 WHERE id = 2")
+    app.done("worker", "--until-drained")
+    app.done("verify")
+    app.done("cutover")
+    assert app.pg("SELECT mark, wide::double precision FROM person ORDER BY id") == [
+        (0.1, 0.10000000149011612),
+        (33575968.0, 0.5),
+    ]
+    app.pg(
+        "UPDATE person SET visits = 9; INSERT INTO person (id, role_id, mark, wide) VALUES (3, 1, 0.7, 0.7)"
+    )
+    app.done("worker", "--until-drained")
+    app.done("verify")
+    app.done("rollback")
+    assert app.lite("SELECT mark, wide FROM person ORDER BY id") == [
+        (0.1, 0.10000000149011612),
+        (33575968.0, 0.5),
+        (0.7, 0.699999988079071),
+    ]
+
+
+def test_more_digits_are_named_and_rounded_only_by_a_policy(
+    app: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.lite("UPDATE person SET mark = 0.123456789, wide = 1e40 WHERE id = 2")
+    answer = app.run("preflight", *EXISTING)
+    assert answer.blocking().keys() == {
+        ("value.real_digits", "person.mark"),
+        ("value.real_digits", "person.wide"),
+    }
+    remedies = {
+        item["column"]: item["remedy"] for item in answer.data["findings"] if item["severity"] == "blocks"
+    }
+    assert "'round_real'" in remedies["mark"] and "policy" not in remedies["wide"]
+    app.pg(remedies["wide"].partition(" (on")[0])
+    (tmp_path / "policy.toml").write_text('[tables.person]\nmark = "round_real"\n', encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "policy.toml"))
+    active_policy.cache_clear()
+    try:
+        app.done("run", *EXISTING)
+        app.lite("UPDATE person SET mark = 9.87654321 WHERE id = 1")
+        app.done("worker", "--until-drained")
+        app.done("verify")
+        assert app.pg("SELECT mark, wide FROM person ORDER BY id") == [
+            (9.876543, 0.10000000149011612),
+            (0.12345679, 1e40),
+        ]
+    finally:
+        active_policy.cache_clear()
