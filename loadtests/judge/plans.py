@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 MANY_ROWS = 1_000  # to sort fewer is to sort what was asked for
 _MONTH = re.compile(r"_\d{4}_\d\d")  # in the names of partitions
+_CONDITION = re.compile(r"\bWHERE\b")
 RARE = 500  # to look for fewer along another order may take the whole table, whatever the LIMIT
 
 
@@ -27,7 +28,9 @@ class Sent:
 def findings(connection: Connection, sent: Sent, large: Collection[str]) -> list[str]:
     """How the plan of a statement goes through a large table as a whole; empty if it does not."""
     if connection.dialect.name == "sqlite":
-        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent.statement}", sent.parameters)
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sent.statement}", sent.parameters).all()
+        if _ends_early(sent.statement, [row.detail for row in rows]):
+            return []
         partial = partial_indexes(connection)
         return [row.detail for row in rows if _scans(row.detail, large, partial)]
     plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sent.statement}", sent.parameters).scalar_one()
@@ -64,6 +67,14 @@ def partial_indexes(connection: Connection) -> frozenset[str]:
     if connection.dialect.name == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '% WHERE %'"
     return frozenset(connection.exec_driver_sql(query).scalars())
+
+
+def _ends_early(statement: str, steps: Collection[str]) -> bool:
+    """Whether SQLite stops after the first rows: a LIMIT without a condition or a sort, or a condition that is false."""
+    if "WHERE 0 = 1" in statement:
+        return True
+    is_bare = "LIMIT" in statement and not _CONDITION.search(statement)
+    return is_bare and not any("TEMP B-TREE" in step for step in steps)
 
 
 def _scans(step: str, large: Collection[str], partial: frozenset[str]) -> bool:

@@ -123,6 +123,7 @@ class AlertDecisionLog(Base):
 
     __tablename__ = "alert_decision_logs"
     __table_args__ = (
+        Index("ix_alert_decision_logs_alert_id", "alert_id"),
         Index("ix_alert_decision_logs_created", "created_at"),
         Index("ix_alert_decision_logs_user_created", "user_id", "created_at"),
     )

@@ -149,6 +149,7 @@ class Order(Base):
 
     __tablename__ = "orders"
     __table_args__ = (
+        Index("ix_orders_alert_id", "alert_id"),
         Index("ix_orders_broker_name_order_id", "broker_name", "broker_order_id"),
         Index("ix_orders_deployment_action_id", "deployment_action_id"),
         Index("ix_orders_deployment_id", "deployment_id"),

@@ -125,6 +125,12 @@ NEW_INDEXES: Final = (
     Index("ix_alerts_user_time", "alerts", ("user_id", "received_at", "id")),
     Index("ix_system_events_created_at", "system_events", ("created_at", "id")),
 )
+# Lists that a person asks for. Rare levels and categories would have the walk by time go through all events.
+LIST_INDEXES: Final = (
+    Index("ix_orders_user_time", "orders", ("user_id", "created_at", "id")),
+    Index("ix_system_events_level_time", "system_events", ("level", "created_at", "id")),
+    Index("ix_system_events_category_time", "system_events", ("category", "created_at", "id")),
+)
 # Each has the columns of a unique key in the same order, so every query that could use it uses that key.
 DUPLICATES: Final = (
     Index("ix_candles_symbol_exchange_tf_ts", "candles", ("symbol", "exchange", "timeframe", "ts")),

@@ -26,7 +26,7 @@ from app.services.shared.documents import number_in
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.support.pairs import TestPair
 
-REVISIONS = ["n001", "n002", "n003"]
+REVISIONS = ["n001", "n002", "n003", "n004"]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_chain_and_the_release_before_do_not_see_the_branch(runtime: Runtime
     branch.upgrade(runtime)
     upgrade_head(runtime.url.render_as_string(hide_password=False))
     with engine.connect() as connection:
-        assert branch.current(connection) == "n003"
+        assert branch.current(connection) == "n004"
         assert len(connection.execute(sa.text("SELECT * FROM alembic_version")).all()) == 1
 
 
@@ -134,7 +134,7 @@ def test_the_command_answers_in_json_with_its_exit_code(
 
     assert asked("report", runtime) == (0, [])
     assert asked("upgrade", runtime) == (0, {"run": REVISIONS})
-    assert asked("status", runtime) == (0, {"revision": "n003", "newest": "n003"})
+    assert asked("status", runtime) == (0, {"revision": "n004", "newest": "n004"})
     sqlite = make_runtime(f"sqlite:///{tmp_path / 'a.db'}", ShimSettings())
     code, answer = asked("upgrade", sqlite)
     assert (code, set(answer)) == (1, {"refused", "hint"})
@@ -248,7 +248,7 @@ def test_a_killed_run_is_finished_by_the_next(
         pytest.fail("the run never came to its end")
     assert allowed > 20
     with engine.connect() as connection:
-        assert branch.current(connection) == "n003"
+        assert branch.current(connection) == "n004"
     monkeypatch.setattr(online, "_done", execute)
     branch.downgrade(runtime)
     assert schema(engine) == before

@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, inspect, select, update
 
 from app.core.time_utils import to_ist_naive
 from app.models import (
@@ -25,6 +25,7 @@ from app.models import (
 from app.retention import archive
 from app.retention.old import candles
 from app.retention.old.needs import OVER
+from app.retention.old.parts import pointing
 from app.retention.old.rules import DEFAULT_DAYS, BadRule, rules
 from app.retention.report import dry_run, status
 from app.retention.restore import restore
@@ -55,6 +56,18 @@ def test_alerts_of_closed_orders_go_and_their_orders_stay(store: Store) -> None:
     assert {line.id: line.links.get("orders.alert_id") for line in held.lines} == {
         alert: order and [order] for alert, order in [*old.values(), (bare, None)]
     }
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
+def test_every_key_to_rows_that_go_has_an_index(store: Store) -> None:
+    """A database looks for rows that point to a deleted one, for each of them: without an index in the whole table."""
+    pointing_columns = {column for rule in rules(store.settings()) for column in pointing(rule)}
+    assert pointing_columns
+    with store.sessions() as db:
+        inspector = inspect(db.connection())
+        for column in pointing_columns:
+            indexes = inspector.get_indexes(column.table.name)
+            assert column.name in {index["column_names"][0] for index in indexes}, str(column)
 
 
 def test_alerts_of_open_orders_stay(store: Store) -> None:

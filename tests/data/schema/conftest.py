@@ -18,7 +18,7 @@ from tests import facts
 
 install_portable_defaults()
 
-HEAD = "0067"
+HEAD = "0068"
 Start = Callable[[str], str]
 
 

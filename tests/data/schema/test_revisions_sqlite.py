@@ -19,7 +19,12 @@ from tests.data.schema.schema_reflection import Schema, reflect, replay
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config("sqlite:////unused"))
 CHAIN = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
-OURS = ["0065", "0066", "0067"]  # beyond the recorded chain; `agree` holds these to the models, on both sides
+OURS = [
+    "0065",
+    "0066",
+    "0067",
+    "0068",
+]  # beyond the recorded chain; `agree` holds these to the models, on both sides
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "failing"
-down_revision = "0067"
+down_revision = "0068"
 
 
 def upgrade():
@@ -99,7 +99,8 @@ def test_two_runners_at_once_both_succeed(start: Start, tmp_path: Path) -> None:
     outputs = [runner.communicate(timeout=60)[1] for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0], outputs
     steps = [output.count("Running upgrade") for output in outputs]
-    assert sorted(steps) == [0, 15]
+    scripts = ScriptDirectory.from_config(alembic_config(url))
+    assert sorted(steps) == [0, len(list(scripts.iterate_revisions("head", "0052")))]
     assert version(url) == HEAD
 
 

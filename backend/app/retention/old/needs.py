@@ -89,13 +89,15 @@ _deployed = exists().where(
         ),
     ),
 )
-_newer = aliased(AlertEvent)
-_newest_firing: Condition = ~exists().where(
-    _newer.alert_definition_id == AlertEvent.alert_definition_id,
-    or_(
-        _newer.triggered_at > AlertEvent.triggered_at,
-        (_newer.triggered_at == AlertEvent.triggered_at) & (_newer.id > AlertEvent.id),
-    ),
+_other = aliased(AlertEvent)
+# Asked for each row along the index: written with NOT EXISTS, PostgreSQL reads all firings for each batch.
+_newest_firing: Condition = (
+    AlertEvent.id
+    == select(_other.id)
+    .where(_other.alert_definition_id == AlertEvent.alert_definition_id)
+    .order_by(_other.triggered_at.desc(), _other.id.desc())
+    .limit(1)
+    .scalar_subquery()
 )
 _OF_TABLES: Final[Mapping[str, Mapping[str, Condition]]] = {
     "alerts": {

@@ -18,7 +18,11 @@ def fill_reached_orders(db: Session, client: BrokerClient) -> int:
 
     Prices are asked for outside of any transaction.
     """
-    waiting = select(Order).where(Order.simulated.is_(True), Order.status == "SENT").order_by(Order.id)
+    # The second condition excludes nothing: the index with the status in it begins with this column.
+    of_any_kind = Order.synthetic_gtt.in_((False, True))
+    waiting = (
+        select(Order).where(Order.simulated.is_(True), of_any_kind, Order.status == "SENT").order_by(Order.id)
+    )
     orders = db.scalars(waiting).all()
     db.commit()
     prices = {order.id: last_price_of(client, order) for order in orders}

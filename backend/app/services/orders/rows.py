@@ -108,10 +108,13 @@ def copy_to_waiting_queue(db: Session, source: Order, reason: str | None = None)
     first_sentence = reason or f"Requeued from order #{source.id}."
     original = f" Original: {source.error_message}" if source.error_message else ""
     # Retention may take out the alert of a closed order at any time; from here on this one stays, or is gone.
-    alert = select(Alert.id).where(Alert.id == source.alert_id).with_for_update(read=True, key_share=True)
+    alert_id = source.alert_id
+    if alert_id is not None:
+        alert = select(Alert.id).where(Alert.id == alert_id).with_for_update(read=True, key_share=True)
+        alert_id = db.scalar(alert)
     copy = Order(
         **{name: getattr(source, name) for name in _COPIED},
-        alert_id=db.scalar(alert),
+        alert_id=alert_id,
         status="WAITING",
         mode="MANUAL",
         simulated=False,

@@ -33,7 +33,7 @@ def postgres_hot(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def native_hot(postgres_server: EmbeddedPostgres) -> Iterator[Engine]:
-    """PostgreSQL with the native branch: three indexes more, and none that repeats a unique key."""
+    """PostgreSQL with the native branch: indexes for lists, and none that repeats a unique key."""
     url = postgres_server.create_database("hot_native")
     for engine in _filled(url):
         branch.upgrade(make_runtime(url, ShimSettings()), keep=True)

@@ -63,6 +63,7 @@ def screens(client: TestClient, sessions: Sessions) -> None:
     client.get("/api/positions/").raise_for_status()
     times = "start=2026-01-02T09:15:00&end=2026-01-02T12:00:00"
     client.get(f"/api/market/history?symbol=S1&exchange=NSE&timeframe=5m&{times}").raise_for_status()
+    client.get("/api/positions/daily").raise_for_status()
 
 
 def log_in(client: TestClient, sessions: Sessions) -> None:
@@ -83,6 +84,3 @@ def stranded(client: TestClient, sessions: Sessions) -> None:
     with sessions() as db:
         move_stranded_orders(db)
         settle_unknown(db, get_settings())
-
-
-PATHS: tuple[HotPath, ...] = (webhook, orders, screens, log_in, jobs, stranded)

@@ -15,6 +15,10 @@ LARGE = (
     "candles",
     "strategy_deployment_jobs",
     "strategy_deployment_actions",
+    "order_jobs",
+    "alert_events",
+    "alert_decision_logs",
+    "position_snapshots",
 )
 ROWS = 20_000
 FIRST_DAY = "2026-01-02 09:15:00"
@@ -23,6 +27,10 @@ _NUMBERS = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHER
 _TIMES = {
     "postgresql": f"(timestamp '{FIRST_DAY}' + i * interval '1 minute')",
     "sqlite": f"strftime('%Y-%m-%d %H:%M:%S.000000', '{FIRST_DAY}', i || ' minutes')",
+}
+_DAYS = {
+    "postgresql": f"CAST(timestamp '{FIRST_DAY}' + (i / 50) * interval '1 day' AS date)",
+    "sqlite": f"date('{FIRST_DAY}', (i / 50) || ' days')",
 }
 _BOOLEANS = {"postgresql": ("true", "false"), "sqlite": ("1", "0")}
 _STATEMENTS = (
@@ -58,6 +66,23 @@ _STATEMENTS = (
               CASE i % 1000 WHEN 1 THEN {time} END, {time}, {time} FROM n""",
     """INSERT INTO strategy_deployment_actions (id, deployment_id, job_id, kind, payload_json, created_at)
        SELECT i, 1 + i % 100, i, 'JOB_EXECUTED', '{{}}', {time} FROM n""",
+    """INSERT INTO order_jobs (id, order_id, status, priority, payload_json, attempts, max_attempts, created_at,
+                               updated_at)
+       SELECT i, i, CASE i % 1000 WHEN 0 THEN 'FAILED' ELSE 'DONE' END, 10, '{{}}', 1, 5, {time}, {time} FROM n""",
+    """INSERT INTO alert_definitions (id, user_id, name, broker_name, target_kind, target_ref, evaluation_cadence,
+                                      variables_json, condition_dsl, signal_strategy_params_json, action_type,
+                                      action_params_json, trigger_mode, only_market_hours, enabled, created_at,
+                                      updated_at)
+       SELECT i, 1001, 'd', 'zerodha', 'SYMBOL', 'X', '1m', '[]', '1', '{{}}', 'ALERT_ONLY', '{{}}', 'ONCE', {false},
+              {true}, {time}, {time} FROM n WHERE i <= 50""",
+    """INSERT INTO alert_events (id, alert_definition_id, user_id, symbol, snapshot_json, triggered_at)
+       SELECT i, 1 + i % 50, 1001, 'X', '{{}}', {time} FROM n""",
+    """INSERT INTO alert_decision_logs (id, user_id, alert_id, order_id, source, decision, reasons_json, details_json,
+                                        created_at)
+       SELECT i, 1001, i, i, 'ALERT', 'PLACED', '[]', '{{}}', {time} FROM n""",
+    """INSERT INTO position_snapshots (id, broker_name, as_of_date, captured_at, symbol, exchange, product, qty, avg_price,
+                                       pnl)
+       SELECT i, 'zerodha', {day}, {time}, 'S' || (i % 50), 'NSE', 'CNC', 1, 1, 0 FROM n""",
 )
 
 
@@ -66,10 +91,10 @@ def fill(connection: Connection) -> None:
     dialect = connection.dialect.name
     true, false = _BOOLEANS[dialect]
     for statement in _STATEMENTS:
-        values = statement.format(time=_TIMES[dialect], true=true, false=false)
+        values = statement.format(time=_TIMES[dialect], day=_DAYS[dialect], true=true, false=false)
         connection.execute(text(f"{_NUMBERS} {values}"))
     if dialect == "postgresql":
-        for table in (*LARGE, "users", "strategies", "strategy_deployments"):
+        for table in (*LARGE, "users", "strategies", "strategy_deployments", "alert_definitions"):
             sequence = f"pg_get_serial_sequence('{table}', 'id')"
             connection.exec_driver_sql(f"SELECT setval({sequence}, (SELECT max(id) FROM {table}))")
         connection.exec_driver_sql("ANALYZE")
