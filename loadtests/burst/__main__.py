@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options.out.mkdir(parents=True, exist_ok=True)
+    lines = Lines()
+    lines.title(f"{PROFILES[options.profile].name}: {PROFILES[options.profile].why}")
+    base = Path(tempfile.mkdtemp(prefix="st-burst-"))
+    played = Played()
+    try:
+        with EmbeddedPostgres() as server:
+            played.machine = machine(server)
+            _play_all(options, Worlds(base, server, options), played, lines)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    _report(options, played, command(argv), lines)
+    return 0 if all(row["held"] for row in played.rows if row["code"] == NOW) else 1
+
+
+@dataclass
+class Played:
+    """What the bursts of a run have shown.
+
+    `drawn`: a drawing of each. `shown`: the largest case's first repeat, by the name in the picture.
+    """
+
+    machine: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)
+    shown: dict[str, Outcome] = field(default_factory=dict)
+
+
+def _play_all(options: argparse.Namespace, worlds: Worlds, played: Played, lines: Lines) -> None:
     profile = PROFILES[options.profile]
     chosen = cases(
         profile,
@@ -106,54 +137,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         situations=options.during,
         dispatches=options.dispatch,
     )
-    lines = Lines()
-    lines.title(f"{profile.name}: {profile.why}")
-    rows: list[dict[str, Any]] = []
-    drawn: list[str] = []
-    shown: dict[str, Outcome] = {}  # the largest case's first repeat, by code
     largest = max(chosen, key=lambda case: case.count, default=None)
-    base = Path(tempfile.mkdtemp(prefix="st-burst-"))
-    try:
-        with EmbeddedPostgres() as server:
-            facts = machine(server)
-            worlds = Worlds(base, server, options)
-            for case in chosen:
-                for repeat in range(options.repeats):
-                    for code in turns(
-                        repeat, with_before=options.before is not None and case.dispatch == INLINE
-                    ):
-                        row, outcome = _one(worlds, case, code, repeat, options, answered=profile.answered)
-                        rows.append(row)
-                        if outcome is not None:
-                            drawn.append(drawings(f"{row['name']} ({code})", outcome))
-                            if case is largest and not repeat:
-                                shown[f"{row['name']} deliveries, {code}"] = outcome
-                        tell = lines.good if row["held"] or code == BEFORE else lines.bad
-                        tell(told(row))
-                        for problem in row["problems"]:
-                            lines.bad(problem)
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
-    table = as_table(rows)
+    for case in chosen:
+        compared = options.before is not None and case.dispatch == INLINE
+        for repeat in range(options.repeats):
+            for code in turns(repeat, with_before=compared):
+                row, outcome = _one(worlds, case, code, repeat, options, answered=profile.answered)
+                played.rows.append(row)
+                if outcome is not None:
+                    played.drawn.append(drawings(f"{row['name']} ({code})", outcome))
+                    if case is largest and not repeat:
+                        played.shown[f"{row['name']} deliveries, {code}"] = outcome
+                tell = lines.good if row["held"] or code == BEFORE else lines.bad
+                tell(told(row))
+                for problem in row["problems"]:
+                    lines.bad(problem)
+
+
+def _report(options: argparse.Namespace, played: Played, same_again: str, lines: Lines) -> None:
+    """Print the table; write the figures, the picture and the page, and renew the documents that show them."""
+    profile = PROFILES[options.profile]
+    table = as_table(played.rows)
     print(table)
-    for line in ratios(rows):
+    for line in ratios(played.rows):
         lines.plain(line)
     result = {
-        "name": "burst", "title": profile.why, "profile": profile.name, "machine": facts,
-        "date": time.strftime("%Y-%m-%d", time.gmtime()), "command": command(argv), "bursts": rows,
+        "name": "burst", "title": profile.why, "profile": profile.name, "machine": played.machine,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()), "command": same_again, "bursts": played.rows,
     }  # fmt: skip
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     for path in (options.out / f"{profile.name}.json", *([options.json] if options.json else [])):
         path.write_text(text, encoding="utf-8")
-    if options.json and shown:
-        options.json.with_suffix(".svg").write_text(picture(sorted(shown.items())), encoding="utf-8")
+    if options.json and played.shown:
+        drawing = picture(sorted(played.shown.items()))
+        options.json.with_suffix(".svg").write_text(drawing, encoding="utf-8")
     if options.json and options.json.resolve().parent == published.FIGURES:
         published.main()  # README and docs/load.md show these figures
-    (options.out / f"{profile.name}.html").write_text(page(rows, table, drawn), encoding="utf-8")
+    (options.out / f"{profile.name}.html").write_text(
+        page(played.rows, table, played.drawn), encoding="utf-8"
+    )
     lines.step(f"report: {options.out / profile.name}.html")
-    return 0 if all(row["held"] for row in rows if row["code"] == NOW) else 1
 
 
 def turns(repeat: int, *, with_before: bool) -> tuple[str, ...]:

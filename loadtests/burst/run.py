@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from loadtests.burst.meanwhile.commands import AHEAD_S, Command, rehearse
 from loadtests.burst.meanwhile.faults import Fault, Scene
 from loadtests.burst.meanwhile.late import LateAnswers
 from loadtests.burst.send.plan import AUTO_USER, CALM, CUTOVER, FAULTS, KILLS, SHADOW_LATE, Burst
+from loadtests.burst.send.processes import Senders, prepare_s, senders
 from loadtests.burst.send.volley import RESEND_DELAY_S
 from loadtests.burst.verdict import AtBroker, Tally, at_broker, tally
 from loadtests.burst.world import Door, World, read_calls
 from loadtests.judge.oracle import Verdict, judge
 from loadtests.judge.sides import Database
-from loadtests.stage.processes import kill_group, python_env
 from loadtests.traffic.ledger import Delivery, read_ledgers
-from loadtests.traffic.sender import RESENDS, TIMEOUT_S
 
-PER_PROCESS = 5_000  # deliveries of one sender process
-PREPARE_S = 1.0  # until a sender has made its messages, and some more for each thousand
-PREPARE_PER_THOUSAND_S = 0.3
 SETTLE_S = 60.0
 PATIENT_S = 300.0  # an order that was left behind is looked at after two minutes, and then once a minute
 STILL_S = 2.0  # so long nothing may change before a burst counts as settled
@@ -91,92 +84,6 @@ class Outcome:
         }
 
 
-@dataclass
-class Senders:
-    """The sender processes of one burst."""
-
-    processes: list[subprocess.Popen[bytes]]
-    ledgers: list[Path]
-    done: list[Path]
-    until: float
-
-    @property
-    def running(self) -> bool:
-        """Whether one of them has not ended."""
-        return any(process.poll() is None for process in self.processes)
-
-    def failed(self) -> int:
-        """How many ended wrongly; those that run longer than they can are killed and count."""
-        for process in self.processes:
-            if process.poll() is None:
-                kill_group(process)
-        return sum(
-            process.returncode != 0 or not done.exists()
-            for process, done in zip(self.processes, self.done, strict=True)
-        )
-
-    def told(self) -> list[dict[str, float]]:
-        """What each told of itself."""
-        return [json.loads(path.read_text(encoding="utf-8")) for path in self.done if path.exists()]
-
-
-def longest_s(burst: Burst, resend_delay_s: float) -> float:
-    """The longest that a sender can take: every attempt without an answer or refused at the last moment."""
-    return burst.within_s + (RESENDS + 1) * (TIMEOUT_S + resend_delay_s) + 10
-
-
-def prepare_s(count: int) -> float:
-    """How long the senders are given to make their messages."""
-    return PREPARE_S + count * PREPARE_PER_THOUSAND_S / 1000 + 1
-
-
-@contextmanager
-def senders(
-    base: Path,
-    port: int,
-    burst: Burst,
-    run: str,
-    began: float,
-    resend_delay_s: float,
-    *,
-    resend_cut: bool = False,
-) -> Iterator[Senders]:
-    """Start the senders of a burst; those that still run are killed at the end.
-
-    `resend_cut`: whether a delivery is sent again whose connection ended before the answer.
-    """
-    count = math.ceil(burst.count / PER_PROCESS)
-    found = Senders([], [], [], began + longest_s(burst, resend_delay_s))
-    with (base / "sender.log").open("ab") as log:
-        for number in range(count):
-            ledger, done = base / f"{run}.{number}.jsonl", base / f"{run}.{number}.done"
-            ledger.touch()
-            found.ledgers.append(ledger)
-            found.done.append(done)
-            options = {
-                "port": port, "at": began, "count": burst.count, "within": burst.within_s, "auto": burst.auto,
-                "seed": burst.seed, "run": run, "number": number, "processes": count,
-                "source": (int(began) * 8 + number) % 200, "resend-delay": resend_delay_s, "ledger": ledger, "done": done,
-            }  # fmt: skip
-            words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-            words += ["--resend-cut"] if resend_cut else []
-            found.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "loadtests.burst.send.sender", *words],
-                    env=python_env({}),
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
-    try:
-        yield found
-    finally:
-        for process in found.processes:
-            if process.poll() is None:
-                kill_group(process)
-
-
 def play(
     world: World,
     burst: Burst,
@@ -189,13 +96,12 @@ def play(
 
     `patient`: whether AUTO orders that a fault has left behind are waited for until a backend has settled each.
     """
-    run, kills, leaves = f"bc{time.time_ns():x}", situation in KILLS, situation in FAULTS and not patient
+    run, kills = f"bc{time.time_ns():x}", situation in KILLS
     with ExitStack() as stack:
         late = stack.enter_context(LateAnswers(world.server.port)) if situation == SHADOW_LATE else None
         door = stack.enter_context(world.backend(late.port if late else None))
         rehearsed = rehearse(world) if situation == CUTOVER else 0.0
         began = time.time() + max(prepare_s(burst.count), AHEAD_S + rehearsed)
-        queue: list[tuple[float, float]] = []
         with (
             senders(world.base, door.port, burst, run, began, resend_delay_s, resend_cut=kills) as sending,
             Fault(Scene(world, door, late), situation, began)
@@ -204,12 +110,7 @@ def play(
         ):
             _wait_until(began, meanwhile)
             processor, postgres = door.processor_s(), world.postgres_processor_s()
-            while sending.running and time.time() < sending.until:
-                meanwhile.look()
-                length = world.queue()
-                if length is not None:
-                    queue.append((time.time() - began, length))
-                time.sleep(LOOK_S)
+            queue = _watched(world, sending, meanwhile, began)
             ended = time.time()
             failed = sending.failed()
             problems = meanwhile.finish(began)
@@ -227,14 +128,9 @@ def play(
             primary = sides[-1] if situation == CUTOVER else sides[0]
             verdict = judge(run, entries, sides)
             counted = tally(deliveries, _markers(primary, run), kills=kills)
-            broker = at_broker(_auto_orders(primary, run), read_calls(world.calls), may_be_open=leaves)
-        problems += [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in verdict.findings[:10]]
-        problems += [f"{f.kind} at the {f.side}: {f.what}: {f.detail}" for f in broker.findings[:10]]
-        if len(deliveries) != burst.count:
-            problems.append(f"{len(deliveries)} deliveries are in the ledgers, {burst.count} were planned")
-        switched = meanwhile.told.get("switch_s", 0.0)
-        if switched is None or not 0 <= switched <= _last_answer(deliveries) - began:
-            problems.append(f"the switch missed the burst: {switched} s after its begin")
+            may_be_open = situation in FAULTS and not patient
+            broker = at_broker(_auto_orders(primary, run), read_calls(world.calls), may_be_open=may_be_open)
+        problems += _strange(deliveries, burst, verdict, broker, meanwhile, began)
         if failed:
             problems.append((world.base / "sender.log").read_text(encoding="utf-8", errors="replace")[-800:])
         told = sending.told()
@@ -255,6 +151,39 @@ def play(
             during=meanwhile.told,
             problems=problems,
         )
+
+
+def _watched(
+    world: World, sending: Senders, meanwhile: Command | Fault, began: float
+) -> list[tuple[float, float]]:
+    """Wait for the senders' end; returns the lengths of the line, with the seconds since the begin."""
+    queue: list[tuple[float, float]] = []
+    while sending.running and time.time() < sending.until:
+        meanwhile.look()
+        length = world.queue()
+        if length is not None:
+            queue.append((time.time() - began, length))
+        time.sleep(LOOK_S)
+    return queue
+
+
+def _strange(
+    deliveries: Sequence[Delivery],
+    burst: Burst,
+    verdict: Verdict,
+    broker: AtBroker,
+    meanwhile: Command | Fault,
+    began: float,
+) -> list[str]:
+    """What no figure names."""
+    found = [f"{f.kind} on {f.side}: {f.what}: {f.detail}" for f in verdict.findings[:10]]
+    found += [f"{f.kind} at the {f.side}: {f.what}: {f.detail}" for f in broker.findings[:10]]
+    if len(deliveries) != burst.count:
+        found.append(f"{len(deliveries)} deliveries are in the ledgers, {burst.count} were planned")
+    switched = meanwhile.told.get("switch_s", 0.0)
+    if switched is None or not 0 <= switched <= _last_answer(deliveries) - began:
+        found.append(f"the switch missed the burst: {switched} s after its begin")
+    return found
 
 
 def _last_answer(deliveries: Sequence[Delivery]) -> float:

@@ -15,8 +15,9 @@ import pytest
 from loadtests import load
 from loadtests.burst import run
 from loadtests.burst.draw import drawings, picture
-from loadtests.burst.run import play, senders
+from loadtests.burst.run import play
 from loadtests.burst.send.plan import DISPATCHES, SQLITE, Burst
+from loadtests.burst.send.processes import senders
 from loadtests.burst.world import World
 from loadtests.stage.processes import kill_group
 from loadtests.traffic.ledger import Delivery, Outcome, read_ledgers
