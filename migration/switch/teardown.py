@@ -32,6 +32,7 @@ from app.db.sides.control import Control, advance, note_ending, postgres_control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.bulletin import remove_bulletin
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
 from app.db.switch.recover import Recovered, recover
@@ -173,6 +174,7 @@ def clean_sqlite(sqlite: SqliteStore, plan: Plan) -> str | None:
         if plan.primary is Side.POSTGRES and plan.fence:
             retired.retire_sqlite(connection, plan.epoch)
         capture.remove_sqlite(connection)
+    remove_bulletin(sqlite.path)
     return _restore_journal_mode(sqlite.connection, control.note)
 
 

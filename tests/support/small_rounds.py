@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from app.db.apply import round as apply
 from app.db.apply import small as apply_small
 from app.db.apply.round import Applier
 from app.db.apply.small import SmallRound
+from app.db.sides.sqlite.bulletin import Bulletin
 from tests.support.pairs import TestPair
 
 
@@ -55,9 +57,15 @@ def small_rounds_at_once() -> Iterator[SmallRounds]:
     """Within this block appliers try a small round as soon as one is allowed, and it is noted."""
     with pytest.MonkeyPatch.context() as patch:
         seen = SmallRounds()
-        patch.setattr(apply, "UNDISTURBED_S", (0.0, 0.0))
+        patch.setattr(apply_small, "UNDISTURBED_S", (0.0, 0.0))
         patch.setattr(apply, "small_round", seen)
         yield seen
+
+
+def silent(applier: Applier) -> Applier:
+    """The applier, from now on as on a host of its own: it hears nothing of the others and tells them nothing."""
+    applier._beginning._bulletin = Bulletin(Path("/nowhere/app.db"))
+    return applier
 
 
 def resumable(pair: TestPair) -> Applier:
@@ -65,5 +73,5 @@ def resumable(pair: TestPair) -> Applier:
     applier = pair.new_applier()
     pair.lite.execute("UPDATE counter SET n = n WHERE id = 1")
     applier.round()
-    assert applier._resume_point is not None
+    assert applier._beginning._point is not None
     return applier

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -13,8 +15,9 @@ from app.db.apply.outcome import Round
 from app.db.apply.round import Applier
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
+from app.db.sides.sqlite.bulletin import SUFFIX
 from tests.support.pairs import TestPair, wait_until
-from tests.support.small_rounds import SmallRounds, resumable, small_rounds_at_once
+from tests.support.small_rounds import SmallRounds, resumable, silent, small_rounds_at_once
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +35,10 @@ def once(action: Callable[[], object]) -> Callable[[], None]:
             left.pop()()
 
     return act
+
+
+def _written(text: bytes) -> bytes:
+    return b"%08x %s" % (zlib.crc32(text), text)
 
 
 def changes(pair: TestPair) -> int:
@@ -64,7 +71,7 @@ def test_another_applier_came_between_the_reading_and_the_sending(
 def test_two_that_send_at_once(replicating: TestPair, small: SmallRounds) -> None:
     """The second waits for the row lock of the first, and is refused when that has committed."""
     first, second = resumable(replicating), replicating.new_applier()
-    second._resume_point = first._resume_point
+    second._beginning._point = first._beginning._point
     before = changes(replicating)
     replicating.lite.execute("UPDATE item SET qty = qty + 1")
     meet = threading.Barrier(2, timeout=20)
@@ -91,6 +98,70 @@ def test_two_that_send_at_once(replicating: TestPair, small: SmallRounds) -> Non
     replicating.assert_same()
 
 
+def test_processes_of_a_host_in_turn_begin_where_the_other_has_left_the_shadow(
+    replicating: TestPair, small: SmallRounds
+) -> None:
+    appliers = [resumable(replicating), resumable(replicating)]
+    before = changes(replicating)
+    small.forget()
+    for turn in range(12):
+        replicating.lite.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
+        outcome = appliers[turn % 2].round()
+        assert isinstance(outcome, Round)
+        assert outcome.changes == 1
+        replicating.assert_same()
+    assert (small.carried, small.overtaken) == ([1] * 12, 0)
+    assert changes(replicating) == before + 12
+
+
+def test_a_round_that_another_process_has_taken_asks_the_server_nothing(replicating: TestPair) -> None:
+    first, second = resumable(replicating), resumable(replicating)
+    replicating.lite.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
+    first.round()
+    _cut(replicating, second)
+    outcome = second.round()
+    assert isinstance(outcome, Round)
+    assert outcome.changes == 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"x" * 512,
+        b"\x00" * 512,
+        b'00000000 {"position":"1"}',
+        _written(b"[1]"),
+        _written(b'{"pair":"?","epoch":1,"position":"99999","mark":"99999 1.0"}'),
+        {"epoch": 7},
+        {"position": "-1"},
+        {"position": "1.5"},
+        {"position": None},
+        {"position": "1" * 80},
+        {"position": 99999},
+        {"position": "1" * 18, "mark": f"{'1' * 18} 1.0"},
+        {"mark": None},
+        {"mark": 3},
+    ],
+    ids=str,
+)
+def test_what_the_bulletin_says_is_never_believed_alone(
+    replicating: TestPair, small: SmallRounds, told: bytes | dict[str, object]
+) -> None:
+    applier = resumable(replicating)
+    point = applier._beginning._point
+    assert point is not None
+    true = point.told() | {"position": str(int(point.position) + 1)}
+    path = replicating.pair.path.with_name(replicating.pair.path.name + SUFFIX)
+    path.write_bytes(told if isinstance(told, bytes) else _written(json.dumps(true | told).encode()))
+    for n in range(3):
+        replicating.lite.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
+        replicating.lite.execute(f"INSERT INTO counter (n) VALUES ({n})")
+        applier.round()
+        replicating.assert_same()
+    assert small.overtaken <= 1, "the round after it corrects the bulletin"
+
+
 WRITES = (
     "UPDATE item SET qty = qty + 1 WHERE id = 1",
     "UPDATE item SET qty = qty + 1",
@@ -108,7 +179,7 @@ def test_two_appliers_in_turn_never_use_a_statement_that_the_server_skipped(
     replicating: TestPair, small: SmallRounds
 ) -> None:
     """The driver prepares a statement at its sixth use; here each comes to that in an overtaken round, too."""
-    appliers = [replicating.new_applier(), replicating.new_applier()]
+    appliers = [silent(replicating.new_applier()), silent(replicating.new_applier())]
     for n, statement in enumerate(WRITES):  # each statement has been used another number of times
         for _ in range(n):
             replicating.lite.execute(statement)
@@ -172,13 +243,13 @@ def test_there_and_back_between_the_reading_and_the_sending(
 def test_an_applier_that_is_overtaken_waits_longer_before_it_tries_again(
     replicating: TestPair, small: SmallRounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.db.apply.round.UNDISTURBED_S", (0.001, 30.0))
-    applier, other = replicating.new_applier(), replicating.new_applier()
+    monkeypatch.setattr("app.db.apply.small.UNDISTURBED_S", (0.001, 30.0))
+    applier, other = silent(replicating.new_applier()), replicating.new_applier()
 
     def stands() -> bool:
         replicating.lite.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
         applier.round()
-        return applier._resume_point is not None
+        return applier._beginning._point is not None
 
     wait_until(stands)
     for _ in range(20):

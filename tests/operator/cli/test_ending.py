@@ -14,6 +14,7 @@ from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, arm
 from app.db.revisions.chain import alembic_config
 from app.db.sides.capture.triggers import FENCED_TEXT
+from app.db.sides.sqlite.bulletin import SUFFIX
 from tests.operator.sides import ALERTS, Sides
 
 AtStage = Callable[[str], Sides]
@@ -171,7 +172,10 @@ def test_crash_between_the_sides_then_the_same_command(at_stage: AtStage, stage:
 def test_abort_of_a_copy_leaves_no_trace_and_prepare_starts_anew(at_stage: AtStage) -> None:
     for stage in ("prepared", "verified"):
         sides = at_stage(stage)
+        bulletin = sides.path.with_name(sides.path.name + SUFFIX)
+        bulletin.write_bytes(b"told by a round")
         answer = sides.run("abort", "--yes", sides.database)
+        assert not bulletin.exists()
         assert (answer.outcome, answer.data["copy_dropped"], answer.data["fenced"]) == (
             "aborted",
             True,

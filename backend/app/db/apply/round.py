@@ -37,8 +37,8 @@ from app.db.apply.carry import (
 )
 from app.db.apply.heal import heal, lost_capture, require_gone
 from app.db.apply.outcome import SWITCHED, TOO_MUCH, Round, Skipped
-from app.db.apply.small import ResumePoint, age, small_round
-from app.db.common.errors import CaptureLost, SchemaDrift
+from app.db.apply.small import Beginning, ResumePoint, age, small_round
+from app.db.common.errors import CaptureLost, NotPrepared, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, read_schema
@@ -54,9 +54,6 @@ from app.db.sides.stores import Stores
 
 REFUSALS = (*ROW_ERRORS, pg_errors.CardinalityViolation, *SQLITE_ROW_ERRORS)  # either shadow's answer to rows
 SCHEMA_S = 5.0  # how long a schema that was read is believed
-# How long no other applier may have come between before a small round is tried, in seconds; doubled each
-# time one came between all the same.
-UNDISTURBED_S = (0.25, 60.0)
 
 
 class Applier:
@@ -74,9 +71,8 @@ class Applier:
         self._schema_until = 0.0
         self._shed_epoch: int | None = None
         self._position: str | None = None
-        self._resume_point: ResumePoint | None = None
+        self._beginning = Beginning(stores.sqlite.bulletin)
         self._disturbed_at = time.monotonic()
-        self._undisturbed_s = UNDISTURBED_S[0]
         self.phase: str | None = None
         self.primary: Side | None = None
         self.epoch = 0
@@ -122,26 +118,34 @@ class Applier:
 
     def _resume(self) -> Round | None:
         """A small round from where the last one ended; None if it takes an ordinary one."""
-        begin, self._resume_point = self._resume_point, None
+        begin = self._beginning.take()
         if begin is None:
             return None
         started = time.monotonic()
+        if begin.position != self._position:
+            self._disturbed_at = started
         self.stores.sqlite.mend_log()
-        done = small_round(self.stores.sqlite, self.stores.postgres, self.schema, begin)
+        try:
+            done = small_round(self.stores.sqlite, self.stores.postgres, self.schema, begin)
+        except NotPrepared:
+            if not begin.heard:
+                raise
+            done = None  # after a loss of power the file may lack what the bulletin has kept
         if done is None:
             self._disturbed_at = started
-            self._undisturbed_s = min(2 * self._undisturbed_s, UNDISTURBED_S[1])
+            self._beginning.overtaken()
             return None
+        self._beginning.succeeded()
         self._position = done.position
         if not done.refused:
-            self._resume_point = replace(begin, position=done.position, mark=done.mark)
+            self._beginning.keep(replace(begin, position=done.position, mark=done.mark, heard=False))
         return Round(done.changes, done.refused, done.position, age(done.oldest), time.monotonic() - started)
 
     def _round(
         self, durable: bool, even_if_paused: bool, settle: bool, at_most: int | None, *, careful: bool
     ) -> Round | Skipped:
         started = time.monotonic()
-        self._resume_point = None
+        self._beginning.forget()
         primary, shadow = self.stores.directions()
         primary.mend_log()
         # Behind the lock another process may just have carried what this round was called for.
@@ -190,12 +194,11 @@ class Applier:
         return Round(backlog.entries, refused, backlog.upto, age(backlog.oldest), time.monotonic() - started)
 
     def _keep_resume_point(self, target: Target, position: str) -> None:
-        """Remember where a round left the shadow, if a small one may and is likely to begin from there."""
+        """Remember where a round left the shadow, if a small one may begin from there."""
         control = target.control
-        alone = time.monotonic() - self._disturbed_at > self._undisturbed_s
-        ready = alone and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch
-        if target.is_clean and ready:
-            self._resume_point = ResumePoint(position, control.pair, control.epoch, target.mark, target.marks)
+        if target.is_clean and control.phase == Phase.REPLICATING and self._shed_epoch == control.epoch:
+            point = ResumePoint(position, control.pair, control.epoch, target.mark, target.marks)
+            self._beginning.keep(point)
 
     def _note(self, control: Control, position: str | None) -> None:
         """Remember what the shadow said; its phase counts only where PostgreSQL said it."""
@@ -326,7 +329,7 @@ class Applier:
 
     def forget_resume_point(self) -> None:
         """Take an ordinary round next, which asks the shadow where it is."""
-        self._resume_point = None
+        self._beginning.forget()
 
     def forget_schema(self) -> None:
         """Read the schema again at the next round."""

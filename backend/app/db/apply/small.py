@@ -2,7 +2,7 @@
 
 An ordinary round takes the shadow's lock before it reads the primary, so it asks PostgreSQL twice and
 commits with a third message. A small one, from SQLite to PostgreSQL, begins where its own applier left the
-shadow: it reads the primary from that watermark on and sends everything at once, as one implicit
+shadow, or another one of this host by what it told (`sides/sqlite/bulletin.py`): it reads the primary from that watermark on and sends everything at once, as one implicit
 transaction. The first statement takes the same lock and compares the watermark, the pair and the epoch with
 what the reading began from. If they are the same, no other round came between, and the result is that of
 an ordinary round; if not, nothing is written and an ordinary round follows. Positions only grow, so a
@@ -11,9 +11,10 @@ watermark that reads the same is the same.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -25,11 +26,16 @@ from app.db.rows.keys import RawKey, findable
 from app.db.sides.capture.triggers import OVERTAKEN_SQLSTATE
 from app.db.sides.postgres.connection import all_or_nothing, give_up
 from app.db.sides.postgres.store import PostgresStore
+from app.db.sides.sqlite.bulletin import Bulletin
 from app.db.sides.sqlite.source import Entry, mark_of
 from app.db.sides.sqlite.spellings import unforeseen
 from app.db.sides.sqlite.store import SqliteStore
 
+# How long ordinary rounds are taken after a small one was overtaken, in seconds, at least and at most. Each time
+# doubles it, each small round that succeeds halves it.
+UNDISTURBED_S = (0.25, 60.0)
 SMALL = 2_500  # log entries at most: a full group of webhook deliveries makes up to 2,000
+_POSITION = re.compile(r"[0-9]{1,18}")
 _RESUME = b"SELECT st_resume_round(%s, %s, %s)"
 
 
@@ -42,6 +48,66 @@ class ResumePoint:
     epoch: int
     mark: str | None = None
     marks: bool = False  # whether this pair keeps marks
+    heard: bool = False  # from another process, which may have been mistaken
+
+    def later(self, told: dict[str, object] | None) -> ResumePoint:
+        """Where the shadow is by what another process has told (`told` of its point), or this point."""
+        if told is None or told.get("pair") != self.pair or told.get("epoch") != self.epoch:
+            return self
+        position, mark = told.get("position"), told.get("mark")
+        if not isinstance(position, str) or not _POSITION.fullmatch(position):
+            return self
+        if int(position) <= int(self.position):
+            return self
+        if self.marks and not isinstance(mark, str):
+            return self
+        return replace(self, position=position, mark=mark if isinstance(mark, str) else None, heard=True)
+
+    def told(self) -> dict[str, object]:
+        """What other processes have to know of it."""
+        return {"pair": self.pair, "epoch": self.epoch, "position": self.position, "mark": self.mark}
+
+
+class Beginning:
+    """Where an applier's next small round begins, and whether one is likely to succeed.
+
+    Args:
+        bulletin: by which the processes of a host tell each other.
+    """
+
+    def __init__(self, bulletin: Bulletin) -> None:
+        self._bulletin = bulletin
+        self._point: ResumePoint | None = None
+        self._told: ResumePoint | None = None
+        self._overtaken_at = time.monotonic()
+        self._undisturbed_s = UNDISTURBED_S[0]
+
+    def take(self) -> ResumePoint | None:
+        """Where to begin, as this applier or another of the host left the shadow; None: ask the shadow first."""
+        point, self._point = self._point, None
+        return point and point.later(self._bulletin.read())
+
+    def keep(self, point: ResumePoint) -> None:
+        """A round has left the shadow there, and a small one may follow."""
+        if point != self._told:
+            self._told = point
+            self._bulletin.tell(point.told())
+        if time.monotonic() - self._overtaken_at > self._undisturbed_s:
+            self._point = point
+
+    def forget(self) -> None:
+        """Ask the shadow next."""
+        self._point = None
+
+    def succeeded(self) -> None:
+        """A small round took place."""
+        self._undisturbed_s = max(self._undisturbed_s / 2, UNDISTURBED_S[0])
+
+    def overtaken(self) -> None:
+        """A small round was refused: the shadow was somewhere else."""
+        self._told = None
+        self._overtaken_at = time.monotonic()
+        self._undisturbed_s = min(2 * self._undisturbed_s, UNDISTURBED_S[1])
 
 
 @dataclass(frozen=True)

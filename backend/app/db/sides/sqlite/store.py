@@ -12,6 +12,7 @@ from app.db.common.urls import Side
 from app.db.sides.contract import InFlight
 from app.db.sides.control import Control, sqlite_control
 from app.db.sides.locks import applying_sqlite
+from app.db.sides.sqlite.bulletin import Bulletin
 from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, open_sqlite
 from app.db.sides.sqlite.files import FileWatch
 from app.db.sides.sqlite.source import SqliteSource
@@ -29,6 +30,7 @@ class SqliteStore:
         self.watch = FileWatch(path)
         self.watch.begin()
         self.connection = open_sqlite(path, busy_timeout_ms=busy_timeout_ms)
+        self.bulletin = Bulletin(path)
         self._busy_timeout_ms = busy_timeout_ms
         self._turn = turn_at(path)
         self._deadline: float | None = None
@@ -147,3 +149,4 @@ class SqliteStore:
 
     def close(self) -> None:
         self.connection.close()
+        self.bulletin.close()
