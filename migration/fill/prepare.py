@@ -158,7 +158,13 @@ def _build(
     if not source.installed:
         _fold(stores, schema, step)
     mode = _switch_to_wal(sqlite.connection)
-    _set_aside(postgres, schema, step, keep_rows=source.installed and not discard)
+    _set_aside(
+        postgres,
+        schema,
+        step,
+        did="found" if source.installed else "made",
+        keep_rows=source.installed and not discard,
+    )
     if without.tables:
         step(f"left out, with all their rows: {', '.join(sorted(without.tables))}")
     if without.columns:
@@ -246,10 +252,11 @@ def _fold(stores: Stores, schema: Schema, step: Report) -> None:
                     )
 
 
-def _set_aside(postgres: PostgresStore, schema: Schema, step: Report, *, keep_rows: bool) -> None:
+def _set_aside(postgres: PostgresStore, schema: Schema, step: Report, *, did: str, keep_rows: bool) -> None:
     """Take indexes and foreign keys down for the copy, and remove the rows that making the tables left.
 
     Args:
+        did: how the tables came to be there, for people.
         keep_rows: rows of an installer stay, which SQLite has as well; the copy takes their places.
     """
     with postgres.write() as connection:
@@ -261,7 +268,6 @@ def _set_aside(postgres: PostgresStore, schema: Schema, step: Report, *, keep_ro
             mark_applying_postgres(connection, 1)  # capture may be in place already
         if names and not keep_rows:
             connection.execute(f"TRUNCATE {', '.join(map(quote, names))} RESTART IDENTITY".encode())
-    did = "found" if keep_rows else "made"
     taken = f"{counted(keys, 'foreign key')} and {indexes} {'index' if indexes == 1 else 'indexes'}"
     step(f"{counted(len(names), 'table')} {did} on PostgreSQL, {taken} set aside")
 

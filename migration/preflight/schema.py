@@ -43,7 +43,7 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
     """
     table = shape.table
     if not table.key:
-        yield keyless(shape, installed)
+        yield keyless(sqlite, shape, installed)
     encoding = sqlite.execute("PRAGMA encoding").fetchone()[0]
     for column in table.key:
         if not can_be_key(column.kind, column.cast):

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 
 from app.db.rows import key_sql
-from app.db.rows.catalog import postgres_columns, quote, sqlite_columns
-from app.db.sides.postgres.folds import folded_uniques, has_counterpart, texts_of
+from app.db.rows.catalog import folds, postgres_columns, quote, sqlite_columns
+from app.db.sides.postgres.folds import folded_uniques, has_counterpart, relation_names, texts_of
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape, key_of
 
@@ -66,13 +66,22 @@ def installed_findings(
         yield from _computed(shapes[name], on_postgres=name in computed)
 
 
-def keyless(shape: Shape, installed: bool) -> Finding:
+def keyless(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -> Finding:
     """No primary key, and no unique key that could stand in for it."""
     name = shape.table.name
     reason = "the table has no primary key, so a changed row cannot be named"
     if not installed:
         return Finding(
             "schema.no_primary_key", Severity.BLOCKS, reason, "give it one in a migration", table=name
+        )
+    if folding := [column for column in shape.key_there if folds(sqlite, name, column)]:
+        return Finding(
+            "schema.no_primary_key",
+            Severity.BLOCKS,
+            f"{reason}, and {', '.join(folding)} overlooks case or blanks, so that no unique key could stand in",
+            f"leave the table out: --leave-out {name}, and copy its rows by hand; or let the application make it anew "
+            "with columns that collate BINARY",
+            table=name,
         )
     columns = _list(shape.key_there) if shape.key_there else "COLUMN, ..."
     index = f"CREATE UNIQUE INDEX {quote(_index_of(name))} ON {quote(name)} ({columns})"
@@ -139,6 +148,7 @@ def _list(columns: tuple[str, ...]) -> str:
 
 def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape: Shape) -> Iterator[Finding]:
     """Unique keys that SQLite does not compare by bytes, and PostgreSQL compares otherwise."""
+    taken = relation_names(postgres)
     for index in folded_uniques(sqlite, shape.table.name, texts_of(shape.table)):
         if not has_counterpart(postgres, index):
             yield Finding(
@@ -146,7 +156,7 @@ def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape
                 Severity.WARNS,
                 f"no unique index of PostgreSQL calls the same texts equal as {index.name} does on SQLite: rows that "
                 "one side takes may go to quarantine on the other",
-                f"let the application's own migration make one: {index.statement(set())}",
+                f"let the application's own migration make one: {index.statement(taken)}",
                 table=shape.table.name,
                 column=", ".join(sorted(index.names)),
             )

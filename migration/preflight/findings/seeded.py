@@ -52,9 +52,9 @@ def seeded(
             )
             continue
         shown = tuple(item.key_text() for item in found[:SHOWN_KEYS])
-        kinds = {"different": "have other values on SQLite", "extra": "SQLite does not have"}
+        kinds = {"different": "have other values on SQLite", "extra": "are not on SQLite"}
         reasons = " or ".join(text for kind, text in kinds.items() if any(i.kind == kind for i in found))
-        yield _refused(name, f"PostgreSQL holds rows that {reasons}", len(found), shown)
+        yield _refused(name, f"rows of PostgreSQL that {reasons}", len(found), shown)
 
 
 def _refused(table: str, reason: str, count: int, shown: tuple[str, ...] = ()) -> Finding:

@@ -291,6 +291,11 @@ _TAKES_ALL = {
     "xml": "text",
     "money": "numeric",
     "time with time zone": "time",
+    "macaddr": "text",
+    "macaddr8": "text",
+    "ltree": "text",
+    "bit": "text",
+    "bit varying": "text",
 }
 
 

@@ -95,8 +95,7 @@ def test_seeded_rows_are_fine_when_equal_and_refused_by_key_when_not(stranger: M
     answer = app.run("preflight", *EXISTING)
     assert list(answer.blocking()) == [("postgres.not_empty", "role")]
     assert (
-        "have other values on SQLite or SQLite does not have"
-        in answer.blocking()["postgres.not_empty", "role"]
+        "have other values on SQLite or are not on SQLite" in answer.blocking()["postgres.not_empty", "role"]
     )
     refused = app.run("prepare", *EXISTING)
     assert (refused.code, refused.data["codes"]) == (1, ["postgres.not_empty"])

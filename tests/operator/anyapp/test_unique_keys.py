@@ -76,6 +76,20 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
     app.done("prepare", *EXISTING)
 
 
+def test_a_column_that_folds_names_no_rows_and_the_remedy_says_so(stranger: Make) -> None:
+    """A comparison with it would find rows of other keys, whatever index stands over it."""
+    app = stranger(
+        "CREATE TABLE super (ip TEXT NOT NULL, server TEXT NOT NULL COLLATE NOCASE); CREATE UNIQUE INDEX named ON super (ip, server);",
+        "; CREATE TABLE super (ip text NOT NULL, server text NOT NULL, PRIMARY KEY (ip, server))",
+    )
+    app.lite("CREATE UNIQUE INDEX bytewise ON super (ip, server COLLATE BINARY)")
+    answer = app.run("preflight", *EXISTING)
+    assert list(answer.blocking()) == [("schema.no_primary_key", "super")]
+    (remedy,) = [item["remedy"] for item in answer.data["findings"] if item["severity"] == "blocks"]
+    assert remedy.startswith("leave the table out: --leave-out super,")
+    app.done("prepare", *EXISTING, "--leave-out", "super")
+
+
 def test_a_row_with_null_in_a_key_that_stands_in_is_refused_by_its_table_and_columns(stranger: Make) -> None:
     app = stranger(ON_SQLITE + "INSERT INTO page VALUES ('Lost', NULL, 'x')", ON_POSTGRES)
     assert ("row.null_key", "page.name, version") in app.run("preflight", *EXISTING).blocking()

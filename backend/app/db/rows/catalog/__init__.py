@@ -5,7 +5,7 @@
 
 from app.db.rows.catalog.declared import affinity, limit_of, normal_declared
 from app.db.rows.catalog.indexes import TOKENS, bracketed, not_computable, parts_and_condition, sqlite_uniques
-from app.db.rows.catalog.keys import KEY_INDEX, stand_in
+from app.db.rows.catalog.keys import KEY_INDEX, folds, stand_in
 from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.reading import (
     keep_spellings,
@@ -60,6 +60,7 @@ __all__ = [
     "Unique",
     "affinity",
     "bracketed",
+    "folds",
     "keep_spellings",
     "limit_of",
     "literal",

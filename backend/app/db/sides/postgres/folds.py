@@ -162,13 +162,14 @@ def _sorted(groups: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(tuple(sorted(group)) for group in groups))
 
 
+def relation_names(postgres: psycopg.Connection[Any]) -> set[str]:
+    """The names of tables and indexes that are taken."""
+    query = "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+    return {name for (name,) in postgres.execute(query).fetchall()}
+
+
 def make(postgres: psycopg.Connection[Any], index: Folded) -> str:
     """Make the counterpart, in the caller's transaction; returns its name."""
-    taken = {
-        name
-        for (name,) in postgres.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
-        ).fetchall()
-    }
+    taken = relation_names(postgres)
     postgres.execute(index.statement(taken).encode())
     return index.name_beside(taken)
