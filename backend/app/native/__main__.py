@@ -14,6 +14,7 @@ from app.core.command import DONE, FAILED, FINDINGS, parser_of, run
 from app.db.session.runtime import runtime
 from app.native import branch
 from app.native.guard import require_alone, require_ready
+from app.native.indexes import unneeded
 from app.native.online import NeverFree
 from app.native.report import stand_against
 
@@ -37,6 +38,13 @@ def _report(_chosen: argparse.Namespace) -> tuple[int, Any]:
     return (FINDINGS if against else DONE), [asdict(one) for one in against]
 
 
+def _indexes(_chosen: argparse.Namespace) -> tuple[int, Any]:
+    require_alone(runtime())
+    with branch.connect(runtime()) as connection:
+        found = unneeded(connection)
+    return (FINDINGS if found.repeats else DONE), asdict(found)
+
+
 def _upgrade(chosen: argparse.Namespace) -> tuple[int, Any]:
     return DONE, {"run": branch.upgrade(runtime(), keep=chosen.keep)}
 
@@ -52,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         (
             ("status", _status, "the branch's revision in the database, and the newest"),
             ("report", _report, "rows that stand against the constraints; changes nothing"),
+            (
+                "indexes",
+                _indexes,
+                "indexes that repeat another one, and that no query has used; changes nothing",
+            ),
             ("upgrade", _upgrade, "run the branch"),
             ("downgrade", _downgrade, "take the branch back"),
         ),

@@ -60,7 +60,8 @@ def _check(_chosen: argparse.Namespace) -> tuple[int, Any]:
 def _restore(chosen: argparse.Namespace) -> tuple[int, Any]:
     folder, answers, code = archive_folder(get_settings()), {}, DONE
     for path in chosen.archive:
-        found = restore(SessionLocal, path, folder, utc_now(), timedelta(days=chosen.hold_days))
+        hold = timedelta(days=chosen.hold_days)
+        found = restore(SessionLocal, path, folder, utc_now(), hold, other_database=chosen.other_database)
         answers[path.name] = vars(found)
         code = FINDINGS if found.differing or found.replaced or found.refused else code
     return code, answers
@@ -81,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     commands["restore"].add_argument("archive", type=Path, nargs="+")
     commands["restore"].add_argument(
         "--hold-days", type=int, default=HOLD.days, help="how long no run takes them out again"
+    )
+    commands["restore"].add_argument(
+        "--other-database",
+        action="store_true",
+        help="also an archive of another database, whose ids mean other rows",
     )
     return parser
 

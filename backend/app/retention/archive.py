@@ -34,6 +34,10 @@ class BadArchive(ValueError):
     """A file is no archive, or is not what was written."""
 
 
+class OtherDatabase(BadArchive):
+    """An archive was written from another database, where its ids mean other rows."""
+
+
 class FolderInUse(RuntimeError):
     """Another run works in the archive folder."""
 
@@ -57,12 +61,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file with its header's rule and table, and its rows."""
+    """A file with its header's rule and table, and its rows.
+
+    `origin` tells one database from another, see `origin_of`; None where nobody knows.
+    """
 
     path: Path
     rule: str
     table: str
     lines: Sequence[Line]
+    origin: str | None = None
 
     def finish(self) -> Path:
         """Move a pending file to its rule's folder, its checksum behind it."""
@@ -81,8 +89,14 @@ class Archive:
         to_disk(self.path.parent)
 
 
-def write(folder: Path, rule: Rule, lines: Sequence[Line], now: datetime) -> Archive:
-    """Write a batch below `pending` and see to it that it is on the disk."""
+def write(
+    folder: Path, rule: Rule, lines: Sequence[Line], now: datetime, origin: str | None = None
+) -> Archive:
+    """Write a batch below `pending` and see to it that it is on the disk.
+
+    Raises:
+        OSError: the disk is full, or the like; nothing of the file is left.
+    """
     pending = folder / PENDING
     make_folder(pending)
     header = {
@@ -91,18 +105,24 @@ def write(folder: Path, rule: Rule, lines: Sequence[Line], now: datetime) -> Arc
         "table": rule.table.name,
         "rows": len(lines),
         "archived_at": now.isoformat(),
+        "origin": origin,
     }
     text = "\n".join([json.dumps(header, separators=(",", ":")), *(line.text() for line in lines), ""])
     content = gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)
     digest = hashlib.sha256(content).hexdigest()
     name = f"{rule.name}-{lines[0].id}-{lines[-1].id}-{now:%Y%m%dT%H%M%S}-{digest[:8]}{ENDING}"
     path = pending / name
-    # The checksum first: a file without one is no archive.
-    _write(checksum_of(path), f"{digest}  {name}\n".encode("ascii"))
-    _write(path, content)
-    for changed in (pending, folder):  # the second in case that a killed run has just made `pending`
-        to_disk(changed)
-    return Archive(path, rule.name, rule.table.name, lines)
+    made = Archive(path, rule.name, rule.table.name, lines, origin)
+    try:
+        # The checksum first: a file without one is no archive.
+        _write(checksum_of(path), f"{digest}  {name}\n".encode("ascii"))
+        _write(path, content)
+        for changed in (pending, folder):  # the second in case that a killed run has just made `pending`
+            to_disk(changed)
+    except OSError:
+        made.discard()
+        raise
+    return made
 
 
 def read(path: Path, table: Table) -> Archive:
@@ -118,7 +138,7 @@ def read(path: Path, table: Table) -> Archive:
     if header["table"] != table.name:
         raise BadArchive(f"{path.name} is an archive of {header['table']}, not of {table.name}")
     decoded = [Line(_typed(line["row"], table), line["links"]) for line in lines]
-    return Archive(path, header["rule"], header["table"], decoded)
+    return Archive(path, header["rule"], header["table"], decoded, header.get("origin"))
 
 
 def check(path: Path) -> bytes:

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Base
 from app.db.common.failpoints import Failpoint, failpoint
+from app.models import User
 from app.retention import archive
 from app.retention.archive import Archive, Line
 from app.retention.metrics import ARCHIVE_BYTES, BATCH_SECONDS, ROWS
@@ -49,7 +50,9 @@ def take_out(sessions: Sessions, part: Part, found: Sequence[Line], folder: Path
     Raises:
         sqlalchemy.exc.DBAPIError, SwitchError: the database could not; the next run settles the archive.
     """
-    written = archive.write(folder, part.rule, found, now)
+    with sessions() as db:
+        origin = origin_of(db)
+    written = archive.write(folder, part.rule, found, now, origin)
     failpoint(Failpoint.RETENTION_ARCHIVED)
     started = time.monotonic()
     with sessions() as db:
@@ -68,6 +71,15 @@ def take_out(sessions: Sessions, part: Part, found: Sequence[Line], folder: Path
     ROWS.labels(part.rule.name).inc(len(found))
     ARCHIVE_BYTES.labels(part.rule.name).inc(final.stat().st_size)
     return True
+
+
+def origin_of(db: Session) -> str | None:
+    """What tells this database from another: when its first user was made; None without users.
+
+    That stays through a move, there and back, and through a backup that is restored.
+    """
+    made = db.scalar(select(User.created_at).order_by(User.id).limit(1))
+    return None if made is None else made.isoformat()
 
 
 def settle(sessions: Sessions, folder: Path) -> Settled:

@@ -22,7 +22,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db import Base
-from app.retention.archive import BadArchive, Line, read, table_of
+from app.retention.archive import BadArchive, Line, OtherDatabase, read, table_of
+from app.retention.batch import origin_of
 from app.retention.holds import put
 from app.retention.old.parts import Sessions
 
@@ -43,19 +44,35 @@ class Restored:
     linked: int = 0
 
 
-def restore(sessions: Sessions, path: Path, folder: Path, now: datetime, hold: timedelta = HOLD) -> Restored:
+def restore(
+    sessions: Sessions,
+    path: Path,
+    folder: Path,
+    now: datetime,
+    hold: timedelta = HOLD,
+    *,
+    other_database: bool = False,
+) -> Restored:
     """Bring the rows of an archive back.
 
     Args:
         folder: where the hold is noted: the archive folder of the runs.
+        other_database: also from another database, whose ids mean other rows.
 
     Raises:
-        BadArchive: the file is not what was written; nothing was changed.
+        BadArchive: the file is not what was written, or is another database's; nothing was changed.
     """
     table = Base.metadata.tables.get(table_of(path))
     if table is None:
         raise BadArchive(f"{path.name} is not named after a table of the application")
     archive = read(path, table)
+    with sessions() as db:
+        here = origin_of(db)
+    if not other_database and None not in (here, archive.origin) and here != archive.origin:
+        raise OtherDatabase(
+            f"{path.name} is an archive of another database: the first user there was made at {archive.origin}, here at"
+            f" {here}. Its ids would mean other rows; --other-database restores it all the same"
+        )
     put(folder, path.name, table, [line.id for line in archive.lines], now + hold)
     result = Restored()
     with sessions() as db:

@@ -163,7 +163,10 @@ class Retention:
 
     def _note(self, result: RunResult) -> None:
         """The status file, and an event that shows in the application."""
-        archive.replace(self.folder / STATUS_FILE, json.dumps(result.as_dict(), indent=1) + "\n")
+        try:
+            archive.replace(self.folder / STATUS_FILE, json.dumps(result.as_dict(), indent=1) + "\n")
+        except OSError as error:  # a full disk: the event tells of it all the same
+            logger.warning("the retention run could not be noted in its folder: %s", error)
         if not (result.rows or result.error or result.damaged):
             return
         level, message = ("ERROR", "failed") if result.error or result.damaged else ("INFO", "finished")

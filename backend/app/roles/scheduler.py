@@ -104,10 +104,18 @@ def stranded_orders(sessions: Sessions) -> Task:
 def retention(sessions: Sessions, settings: Settings, lag_seconds: Callable[[], float | None]) -> Task:
     """Old rows go into archives, if ST_RETENTION says so."""
     running = Retention(sessions, settings, lag_seconds=lag_seconds)
+    rests_until = 0.0
 
     def run() -> None:
-        if settings.retention and is_due(running.folder, settings, utc_now()):
+        nonlocal rests_until
+        if (
+            settings.retention
+            and time.monotonic() >= rests_until
+            and is_due(running.folder, settings, utc_now())
+        ):
             result = running.run()
+            if result.error:  # on a full disk no note in the folder says when to try again
+                rests_until = time.monotonic() + _pause_after_failure(settings).total_seconds()
             logger.info("retention took %s rows out; error: %s", result.rows, result.error)
 
     return Task("retention", 30.0, run, running.stop)
@@ -118,6 +126,10 @@ def is_due(folder: Path, settings: Settings, now: datetime) -> bool:
     last = last_run(folder)
     if last is None or last["finished"] is None:
         return True
-    every = timedelta(hours=settings.retention_every_h)
-    wait = min(every, AGAIN_AFTER_FAILURE) if last["error"] or last["stopped"] else every
+    has_ended_early = last["error"] or last["stopped"]
+    wait = _pause_after_failure(settings) if has_ended_early else timedelta(hours=settings.retention_every_h)
     return now - datetime.fromisoformat(last["finished"]) >= wait
+
+
+def _pause_after_failure(settings: Settings) -> timedelta:
+    return min(timedelta(hours=settings.retention_every_h), AGAIN_AFTER_FAILURE)

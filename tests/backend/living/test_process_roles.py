@@ -24,9 +24,10 @@ from app.core.time_utils import utc_now
 from app.db.common.settings import ShimSettings
 from app.db.session.runtime import make_runtime
 from app.models import Order, StrategyDeployment, StrategyDeploymentJob
+from app.retention.run import Retention, RunResult
 from app.roles import capacity, leader
 from app.roles.leader import AdvisoryLock, FileLock, Leadership, Lock, lock_for
-from app.roles.scheduler import Scheduler, Task, is_due
+from app.roles.scheduler import Scheduler, Task, is_due, retention
 from app.services.deployments.jobs import enqueue_job
 from loadtests.stage.embedded import EmbeddedPostgres, free_port
 from tests.backend.living.conftest import Store
@@ -287,6 +288,22 @@ def test_retention_is_due_by_what_the_last_run_noted(tmp_path: Path) -> None:
     assert is_due(tmp_path, settings, NOW)
     assert (due(23), due(25)) == (False, True)
     assert (due(0.5, error="x"), due(2, error="x"), due(2, stopped=True)) == (False, True, True)
+
+
+def test_a_run_that_failed_is_not_repeated_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk nothing in the folder says when the last one was."""
+    runs: list[RunResult] = []
+
+    def failing(_self: Retention) -> RunResult:
+        runs.append(RunResult(started="", error="No space left on device"))
+        return runs[-1]
+
+    monkeypatch.setattr(Retention, "run", failing)
+    settings = Settings(_env_file=None, retention=True, retention_dir=str(tmp_path))  # type: ignore[call-arg]
+    task = retention(lambda: None, settings, lambda: None)  # type: ignore[arg-type, return-value]
+    for _ in range(2):
+        task.run()
+    assert len(runs) == 1
 
 
 def test_more_connections_than_there_are_is_refused(postgres_server: EmbeddedPostgres) -> None:

@@ -17,7 +17,7 @@ from app.db.common.urls import Side
 from app.models import Alert, AlertDefinition, AlertEvent, Candle, Order, OrderJob, Strategy, SystemEvent
 from app.retention import archive
 from app.retention.__main__ import main
-from app.retention.archive import BadArchive
+from app.retention.archive import BadArchive, OtherDatabase
 from app.retention.restore import restore
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import (
@@ -172,6 +172,31 @@ def test_no_later_row_gets_the_id_of_a_restored_one(living: Callable[[str], Stor
     finally:
         store.settle()
         older.settle()
+
+
+def test_an_archive_of_another_database_is_refused(living: Callable[[str], Store], tmp_path: Path) -> None:
+    """Its ids would mean other rows: an alert of a stranger would be linked to the order that has this id here."""
+    store, foreign = living("sqlite"), living("postgres")
+    store.folder, foreign.folder = tmp_path / "archive", tmp_path / "foreign"
+    try:
+        for base in (store, foreign):
+            with base.sessions() as db:
+                user = add_user(db)
+                for _ in range(2):
+                    add_alert(db, 400, "EXECUTED", user_id=user)
+                db.commit()
+        assert store.retention().run(NOW).rows == 1
+        assert foreign.retention().run(NOW).rows == 1
+        (path,) = archive.listed(store.folder)
+        before = contents(foreign)
+        with pytest.raises(OtherDatabase, match="first user"):
+            restore(foreign.sessions, path, foreign.folder, NOW)
+        assert contents(foreign) == before
+        assert restore(store.sessions, path, store.folder, NOW).restored == 1
+        assert restore(foreign.sessions, path, foreign.folder, NOW, other_database=True).restored == 1
+    finally:
+        store.settle()
+        foreign.settle()
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from app.db.common.failpoints import Failpoint, FailpointError, arm
-from app.models import Alert, Order
+from app.models import Alert, Order, SystemEvent
 from app.retention import archive
 from app.retention.archive import FolderInUse
 from app.retention.restore import restore
@@ -203,3 +204,45 @@ def test_two_runs_do_not_share_a_folder(store: Store) -> None:
     with arm(Failpoint.RETENTION_ARCHIVED, meanwhile):
         assert store.retention().run(NOW).error is None
     assert len(refused) == 3
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half_done(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, write = _fill(store), archive._write
+
+    def full(path: Path, content: bytes) -> None:
+        write(path, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "_write", full)
+        ended = store.retention().run(NOW)
+    assert "No space left" in (ended.error or "")
+    assert ended.rows == 0
+    with store.sessions() as db:
+        assert old <= ids(db, Alert)
+        told = db.scalars(select(SystemEvent.details).where(SystemEvent.category == "retention")).one()
+    assert "No space left" in (told or "")
+    again = store.retention().run(NOW)
+    assert (again.error, again.damaged, archive.pending(store.folder)) == (None, (), [])
+    assert sorted(_archived(store)) == sorted(old)
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
+def test_runs_of_two_hosts_take_each_row_once(store: Store) -> None:
+    """They know nothing of each other's folder: the rows themselves decide."""
+    old, folder = _fill(store), store.folder
+    other = Store(store.url, store.engine, store.sessions, folder.parent / "other", store.settle)
+    with arm(Failpoint.RETENTION_ARCHIVED, lambda: _once(other)):
+        first = store.retention().run(NOW)
+    assert (first.error, first.rules["alerts"].rows) == (None, 0)
+    assert archive.pending(folder) == []
+    assert sorted(_archived(other)) == sorted(old)
+    _nothing_is_lost(other, old)
+
+
+def _once(store: Store) -> None:
+    if not store.folder.exists():
+        assert store.retention().run(NOW).error is None
