@@ -16,7 +16,8 @@ TOO_DEEP: Final = f"JSON must not be nested deeper than {MAX_JSON_DEPTH} levels.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # Left to right over every escape, so that an escaped backslash never starts another escape.
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+# A string without an end goes to the end of the body: looked for again behind each quote, it would take for ever.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def is_storable(text: str) -> bool:

@@ -93,7 +93,8 @@ BODIES: dict[str, bytes] = {
     "long": BODY.replace(b"NSE:ITC", b"X" * 600), "comment": _details(comment="x" * 300_000), "emoji": _details(comment="\U0001f600\u2028\x7f"),
     "largest": BODY + b" " * (MAX_BODY_BYTES - len(BODY)), "too large": BODY + b" " * (MAX_BODY_BYTES - len(BODY) + 1),
     "compressed": b"\x1f\x8b\x08\x00" + BODY, "true": _details(quantity=True), "whitespace": b"\n\t " + BODY + b"\r\n", "control": _details().replace(b"ITC", b"I\x01C"),
-    "other platform": json.dumps(ALERT | {"platform": "other"}).encode(), "extra": json.dumps(ALERT | {"x" * 300: [1, {"y": None}]}).encode(),
+    "other platform": json.dumps(ALERT | {"platform": "other"}).encode(), "commas": b"," * 100_000 + b"}", "quotes": b'"' + b'\\"' * 100_000 + b"[" * 65,
+    "extra": json.dumps(ALERT | {"x" * 300: [1, {"y": None}]}).encode(),
 }  # fmt: skip
 KINDS = (
     None, "", "application/JSON", "application/json; charset=utf-8", "application/json;charset=UTF-8", "application/json; charset=latin-1", "text/plain",

@@ -20,7 +20,8 @@ from app.core.text_rules import (
 )
 
 PREVIEW_CHARS: Final = 500
-_TRAILING_COMMA = re.compile(r",\s*([}\]])")
+# A run of commas is taken as a whole, whatever follows: tried from each of its commas, a long one would take for ever.
+_COMMAS = re.compile(r",[,\s]*+([}\]])?")
 _THOUSANDS_COMMA = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?:[^0-9]|$))")
 # The value ends at its closing quote, or with the text when the preview was cut inside of it.
 _SENSITIVE_QUOTED = re.compile(
@@ -87,9 +88,7 @@ def _parse_json(text: str) -> Any:
 
 
 def _drop_trailing_commas(text: str) -> str:
-    while (shorter := _TRAILING_COMMA.sub(r"\1", text)) != text:
-        text = shorter
-    return text
+    return _COMMAS.sub(lambda run: run[1] or run[0], text)
 
 
 def _drop_thousands_commas(text: str) -> str:
