@@ -12,6 +12,8 @@ from app.core.config import Settings
 from app.core.logging import correlation_id_of
 from app.core.market_hours import is_market_open_now
 from app.core.sessions import AppSettings, CurrentUser, Db, ListingDb, OptionalUser
+from app.db.common.deadline import at_most
+from app.db.session.routed import begin_write
 from app.models import Alert, Order, User
 from app.schemas.orders import OrderCreate, OrderRead, OrderStatusUpdate, OrderUpdate, SyncResult
 from app.schemas.types import PathId, QueryId
@@ -26,6 +28,7 @@ from app.services.shared.listing import visible_to
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 # Of the alert only what the order's origin is made of: its payload may be large.
 _ORIGIN = joinedload(Order.alert).load_only(Alert.source, Alert.platform)
+_PATIENCE_S = 5.0  # for a lock on an order, where no request's deadline is shorter
 _EDITABLE_STATUSES = ("WAITING", "CANCELLED")
 
 
@@ -54,6 +57,16 @@ OUTSIDE.may_have_client = lambda broker_name: (
 
 def _find(db: Session, order_id: int) -> Order:
     order = db.get(Order, order_id, options=[_ORIGIN])
+    if order is None:
+        raise HTTPException(404, "Not found")
+    return order
+
+
+def _find_to_change(db: Session, order_id: int) -> Order:
+    """The order, which nobody else changes or sends until the session's transaction ends."""
+    begin_write(db, at_most(_PATIENCE_S))
+    lock = {"of": Order, "key_share": True}
+    order = db.get(Order, order_id, options=[_ORIGIN], with_for_update=lock)
     if order is None:
         raise HTTPException(404, "Not found")
     return order
@@ -128,7 +141,7 @@ def create_order(
 @router.patch("/{order_id}/status", response_model=OrderRead)
 def update_status(order_id: PathId, body: OrderStatusUpdate, db: Db) -> Order:
     """Cancel a waiting order, or take the cancellation back."""
-    order = _find(db, order_id)
+    order = _find_to_change(db, order_id)
     if order.status not in _EDITABLE_STATUSES:
         raise HTTPException(400, "Only WAITING/CANCELLED orders can be updated via this endpoint.")
     if order.status != body.status:
@@ -140,7 +153,7 @@ def update_status(order_id: PathId, body: OrderStatusUpdate, db: Db) -> Order:
 @router.patch("/{order_id}", response_model=OrderRead)
 def edit_order(order_id: PathId, body: OrderUpdate, db: Db) -> Order:
     """Change an order that waits for a person."""
-    order = _find(db, order_id)
+    order = _find_to_change(db, order_id)
     if order.status != "WAITING" or order.mode != "MANUAL" or order.simulated:
         raise HTTPException(400, "Only non-simulated WAITING MANUAL orders can be edited.")
     broker = _ensure_supported_broker(order.broker_name) if body.gtt else order.broker_name
@@ -165,7 +178,7 @@ def execute_order_internal(
 @router.post("/{order_id}/move-to-waiting", response_model=OrderRead)
 def move_to_waiting(order_id: PathId, request: Request, db: Db, user: CurrentUser) -> Order:
     """Copy an order that did not go out into the manual queue; the copy is returned."""
-    order = _find(db, order_id)
+    order = _find_to_change(db, order_id)
     check_requeue(order, user)
     return requeue_with_event(db, order, correlation_id_of(request))
 

@@ -21,6 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
+from app.core.config import get_settings
 from app.roles.backlog import Backlog
 from app.roles.requests import REFUSAL, Requests, has_no_room, waited_s
 from app.services.webhook.door import metrics
@@ -80,6 +81,7 @@ class Listener(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # the one of a stream
         self._backlog = backlog_of(self._server_state, transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # it has `shutdown`, as the others
+        self._close_after(get_settings().body_timeout_ms / 1000)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The sender is gone; an answer that is still to come has no place to go."""
@@ -149,8 +151,7 @@ class Listener(asyncio.Protocol):
         elif self._heard_all:
             transport.close()
         else:
-            loop = asyncio.get_running_loop()
-            self._idle = loop.call_later(self._config.timeout_keep_alive, transport.close)
+            self._close_after(self._config.timeout_keep_alive)
 
     def _leave_to_application(self, noted: dict[str, Any]) -> None:
         """The application has to answer what waits here."""
@@ -175,6 +176,11 @@ class Listener(asyncio.Protocol):
             requests.data_received(self._later)
         if self._heard_all and not requests.eof_received():
             transport.close()
+
+    def _close_after(self, seconds: float) -> None:
+        """Let a sender go that says nothing for so long."""
+        assert self._transport is not None
+        self._idle = asyncio.get_running_loop().call_later(seconds, self._transport.close)
 
     def _stop_idle_timer(self) -> None:
         if self._idle is not None:

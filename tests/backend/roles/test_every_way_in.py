@@ -121,6 +121,9 @@ LINES = (
 )  # fmt: skip
 
 
+TWO = 2 * message(b"[]", kind="text/plain", line="POST /webhook HTTP/1.1")
+
+
 def each_of_its_own(messages: Iterable[tuple[str, Pieces]]) -> Iterator[tuple[str, Pieces]]:
     """The same messages, each about another bar: none is a copy of an earlier one."""
     for number, (name, pieces) in enumerate(messages):
@@ -160,6 +163,8 @@ def known() -> Iterator[tuple[str, Pieces]]:
     yield "after nonsense", [b"nonsense\r\n\r\n", WHOLE]
     yield "a copy of the connection's first", [WHOLE, WHOLE]
     yield "rest after a body that is too long", [message(length=3), WHOLE]
+    for at in range(1, len(TWO)):
+        yield f"two at once, cut at {at}", [TWO[:at], TWO[at:]]
     yield "expecting", [message(BODY, "Expect: 100-continue")[: -len(BODY)], BODY]
 
 

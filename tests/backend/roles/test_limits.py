@@ -1,7 +1,7 @@
 """Limits of sessions outside of requests bite, and what is seen then: the table of docs/living.md names them.
 
 Those of requests and deliveries have tests of their own (`tests/core/outage/test_answers_in_time.py`,
-`tests/backend/api/webhook/test_groups.py`).
+`tests/backend/api/webhook/door/test_groups.py`).
 """
 
 from __future__ import annotations

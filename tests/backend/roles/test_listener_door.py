@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.api.webhook import ERROR, Reply
+from app.core.config import get_settings
 from app.roles import listener
 from app.roles.listener import Listener
 from app.services.webhook.door.parcel import Parcel
@@ -269,3 +270,47 @@ def test_nonsense_behind_a_delivery_is_refused_behind_its_answer(
     statuses = re.findall(rb"HTTP/1.1 (\d+)", everything_on(connection))
     assert statuses == [b"201", b"201", b"400"]
     assert len(application.seen) == 2
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /webhook", WHOLE + b"P", b"G", b"\r\n\r\n"])
+def test_a_sender_that_brings_no_request_is_let_go(
+    server: tuple[uvicorn.Server, int], said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it drips: it keeps a connection, and these are not without number."""
+    monkeypatch.setattr(get_settings(), "body_timeout_ms", 200)
+    with socket.create_connection(("127.0.0.1", server[1]), timeout=0.02) as connection:
+        connection.sendall(said)
+        heard, drips = b"", 0
+        while drips < 500:
+            try:
+                more = connection.recv(65_536)
+            except TimeoutError:
+                drips += 1
+                if said and not said.endswith(b"\n"):
+                    connection.sendall(b"E")
+                continue
+            except ConnectionError:
+                break
+            if not more:
+                break
+            heard += more
+        assert drips < 500
+    assert (TAKEN in heard or SERVED in heard) is said.startswith(WHOLE)
+
+
+@pytest.mark.parametrize(
+    "begin", [b"GET /health HTTP/1.1\r\nA: ", b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;"]
+)
+def test_a_head_without_an_end_fills_no_memory(
+    server: tuple[uvicorn.Server, int], begin: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_settings(), "body_timeout_ms", 600_000)
+    with (
+        socket.create_connection(("127.0.0.1", server[1]), timeout=20) as connection,
+        suppress(ConnectionError),
+    ):
+        connection.sendall(begin)
+        for _ in range(32):
+            connection.sendall(b"a" * 65_536)
+        while connection.recv(65_536):
+            pass

@@ -17,6 +17,7 @@ HOOK = "tests/backend/api/webhook"
 CALLS = "tests/operator/cli/test_bad_input.py"
 ROLES = "tests/operator/deploy/test_roles.py"
 IN_TIME = "tests/core/outage/test_answers_in_time.py"
+LISTENER = "tests/backend/roles/test_listener_door.py"
 FILES = "tests/documents/test_settings_files.py"
 
 # The beginning of a sentence, long enough to be its only one: the tests that try it.
@@ -53,6 +54,13 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "A body that is not complete": (
         f"{SLOW}::test_a_body_that_does_not_arrive_is_answered_and_let_go",
         f"{SLOW}::test_a_body_that_drips_is_not_waited_for_longer",
+    ),
+    "A connection that brings no request": (
+        f"{LISTENER}::test_a_sender_that_brings_no_request_is_let_go",
+        f"{LISTENER}::test_a_head_without_an_end_fills_no_memory",
+    ),
+    "No text takes much longer": (
+        "tests/backend/roles/test_every_way_in.py::test_answers_and_rows_are_the_same",
     ),
     "The session cookie": (f"{ANSWERS}::test_the_session_cookie_is_for_this_site_and_no_script",),
     "No answer repeats a password": (f"{ANSWERS}::test_a_refusal_does_not_repeat_the_secret",),

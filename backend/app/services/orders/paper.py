@@ -16,6 +16,7 @@ from app.models import Order
 from app.services.brokers.clients import BrokerClient, BrokerError, NotConnected, connected_client
 from app.services.orders.sending.asked import NOT_WAITING, move
 from app.services.shared.system_events import add_system_event
+from app.services.shared.turns import DISPATCHES
 
 MARKET_CLOSED: Final = "Paper order rejected: market is closed. Please place during trading hours or use GTT."
 
@@ -53,6 +54,7 @@ def submit_paper_order(
     if order.order_type == "MARKET":
         client = price_client(db, settings, order.user_id)
         db.commit()
+        DISPATCHES.give_back()
         fill = last_price_of(client, order)
     price = {} if fill is None else {"price": fill}
     _end(db, order, "SENT" if fill is None else "EXECUTED", error_message=None, **price)

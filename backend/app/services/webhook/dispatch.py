@@ -20,7 +20,7 @@ from app.models import Order
 from app.services.brokers.clients import BrokerError, shown_name
 from app.services.orders.execution import Execution, execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
-from app.services.orders.sending.asked import AskedInVain, always
+from app.services.orders.sending.asked import NOT_WAITING, AskedInVain, always, move
 from app.services.shared.bulk import Row, changed_rows
 from app.services.shared.system_events import add_system_event, event_row, insert_events
 from app.services.webhook.decide import CLOSING, Signal, closing_event
@@ -30,7 +30,7 @@ MARKET_CLOSED: Final = "AUTO(PAPER) dispatch skipped: market is closed. Moved to
 FALLBACK_REASON: Final = "AUTO dispatch failed. Moved to Waiting Queue."
 PENDING: Final = {"dispatch": "PENDING"}  # the order is stored, and how its dispatch ends is not known yet
 QUEUED: Final = {"dispatch": "QUEUED"}  # the order is stored, and a worker sends it
-_AT_BROKER: Final = frozenset({"SENDING", "SENT", "OPEN", "EXECUTED"})
+_TAKEN: Final = frozenset({"SENDING", "SENT", "OPEN", "EXECUTED", "CANCELLED"})
 
 
 def accepted(stored: Stored) -> dict[str, Any]:
@@ -146,8 +146,8 @@ def _after_failure(
 ) -> dict[str, Any]:
     if what.from_strategy:
         if failure.status_code == 400 and "is not connected" in str(failure.detail):
-            order.status = "FAILED"
-            order.error_message = f"{shown_name(order.broker_name)} is not connected for AUTO mode."
+            message = f"{shown_name(order.broker_name)} is not connected for AUTO mode."
+            move(db, order, "WAITING", "FAILED", utc_now(), error_message=message)
             db.commit()
         _note_failure(db, order, failure)
         raise failure
@@ -165,9 +165,9 @@ def _note_failure(db: Session, order: Order, failure: HTTPException) -> None:
 
 
 def may_move_to_waiting(what: Dispatch, order: Order) -> bool:
-    """Whether an order that failed gets a copy in the waiting queue: it never left, and its user wants that."""
+    """Whether an order that failed gets a copy in the waiting queue: it never left, nobody cancelled it, and its user wants that."""
     has_broker_id = order.broker_order_id or order.zerodha_order_id
-    never_left = not order.simulated and not has_broker_id and order.status not in _AT_BROKER
+    never_left = not order.simulated and not has_broker_id and order.status not in _TAKEN
     return what.fallback_to_waiting and not what.from_strategy and never_left
 
 
@@ -179,11 +179,26 @@ def put_aside(db: Session, what: Dispatch, reason: str) -> None:
         _tell_moved(db, what, {"order_id": what.order_id, "reason": reason})
 
 
+def take_back(db: Session, what: Dispatch, asked_at: datetime, reason: str) -> bool:
+    """Leave to a person an order that is SENDING since then, and of which no broker was asked; in the caller's transaction.
+
+    False if it is not in that state any more: somebody else has settled it.
+    """
+    order = db.get_one(Order, what.order_id)
+    values = {"mode": "MANUAL", "error_message": reason}
+    moved = move(db, order, "SENDING", "WAITING", utc_now(), asked_by=asked_at, **values)
+    if moved:
+        _tell_moved(db, what, {"order_id": what.order_id, "reason": reason})
+    return moved
+
+
 def move_to_waiting(db: Session, what: Dispatch, order: Order, detail: str, claim: Claim) -> dict[str, Any]:
-    """Put a copy of a failed order into the waiting queue; commits."""
-    if order.status == "WAITING":
-        order.status = "FAILED"
-        order.error_message = detail
+    """Put a copy of a failed order into the waiting queue; commits. HTTPException 400 if somebody has just taken it."""
+    if order.status == "WAITING" and not move(
+        db, order, "WAITING", "FAILED", utc_now(), error_message=detail
+    ):
+        db.rollback()
+        raise HTTPException(400, NOT_WAITING)
     copy = copy_to_waiting_queue(db, order, FALLBACK_REASON)
     details = {
         "source_order_id": order.id,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.api import orders as orders_api
+from app.db.session.routed import begin_write
 from app.models import Alert, Group, Order, SystemEvent, User
 
 URL = "/api/orders/"
@@ -251,3 +255,62 @@ def test_move_to_waiting_refuses(
 
 def test_sync_needs_a_broker(logged_in: TestClient) -> None:
     assert logged_in.post(f"{URL}sync").json() == {"detail": "Zerodha is not connected."}
+
+
+CHANGES: list[tuple[str, str, dict[str, Any]]] = [
+    ("PATCH", "/status", {"status": "CANCELLED"}), ("PATCH", "", {"qty": 5}), ("POST", "/move-to-waiting", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+def test_an_order_that_is_just_being_sent_is_not_changed(
+    logged_in: TestClient,
+    db: Session,
+    session_factory: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    """It became SENDING before the call had the order to itself: what the call writes must not cover that."""
+    order_id = logged_in.post(URL, json=ORDER).json()["id"]
+    begin = orders_api.begin_write
+
+    def sent_before(session: Session, patience_s: float) -> None:
+        with session_factory() as other:
+            other.execute(update(Order).values(status="SENDING"))
+            other.commit()
+        begin(session, patience_s)
+
+    monkeypatch.setattr(orders_api, "begin_write", sent_before)
+    answer = logged_in.request(method, f"{URL}{order_id}{path}", json=body)
+    assert answer.status_code == 400
+    rows = db.execute(select(Order.status, Order.qty)).all()
+    assert [tuple(row) for row in rows] == [("SENDING", ORDER["qty"])]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+def test_an_order_that_is_being_changed_is_not_sent_meanwhile(
+    logged_in: TestClient,
+    db: Session,
+    session_factory: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    order_id = logged_in.post(URL, json=ORDER).json()["id"]
+    find, refusals = orders_api._find_to_change, list[str]()
+
+    def sent_meanwhile(session: Session, of: int) -> Order:
+        found = find(session, of)
+        with session_factory() as other, pytest.raises(OperationalError) as refused:
+            begin_write(other, 0.05)
+            other.execute(update(Order).values(status="SENDING"))
+        refusals.append(str(refused.value))
+        return found
+
+    monkeypatch.setattr(orders_api, "_find_to_change", sent_meanwhile)
+    assert logged_in.request(method, f"{URL}{order_id}{path}", json=body).status_code == 200
+    assert len(refusals) == 1
+    assert "SENDING" not in db.scalars(select(Order.status)).all()

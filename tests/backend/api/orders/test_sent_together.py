@@ -19,10 +19,11 @@ from app.core.time_utils import utc_now
 from app.db.common.failpoints import Failpoint, arm
 from app.models import Order, RiskSettings, SystemEvent, User
 from app.services.brokers.clients import OutcomeUnknown
+from app.services.orders.sending import asked
 from app.services.orders.sending import together as sending
-from app.services.orders.sending.asked import UNKNOWN_AFTER
+from app.services.orders.sending.asked import BEGIN_WITHIN, UNKNOWN_AFTER
 from app.services.orders.sending.unknown import Found, settle_unknown
-from app.services.webhook.door.outside import dispatcher
+from app.services.webhook.door.outside import dispatcher, threads
 from app.services.webhook.door.outside.dispatcher import Dispatcher
 from app.services.webhook.door.writer import WRITER
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
@@ -102,8 +103,8 @@ def test_one_transaction_asks_for_all(
     assert [(answer.status_code, answer.json()["status"]) for answer in send(*symbols)] == [
         (201, "accepted")
     ] * 10
-    asked = [statement for statement in before[0] if statement.startswith("UPDATE orders")]
-    assert len(asked) == 1
+    updates = [statement for statement in before[0] if statement.startswith("UPDATE orders")]
+    assert len(updates) == 1
     for table in ("broker_connections", "risk_settings", "strategies"):
         assert sum(f"FROM {table}" in statement for statement in before[0]) <= 2, (
             table
@@ -200,8 +201,8 @@ def test_a_fault_at_any_point_sends_no_order_twice(
     settle_unknown(db, settings)
     placed = [order for order, _variety in broker.placed]
     assert len(placed) == len(set(placed)) == (0 if point is Failpoint.ORDER_ASKED else 3)
-    asked = point is Failpoint.ORDER_ASKED
-    assert set(_orders(db).values()) == {("WAITING", "MANUAL") if asked else ("SENT", "AUTO")}
+    in_vain = point is Failpoint.ORDER_ASKED
+    assert set(_orders(db).values()) == {("WAITING", "MANUAL") if in_vain else ("SENT", "AUTO")}
 
 
 def test_a_note_that_took_too_long_is_taken_back_from_all(
@@ -212,6 +213,25 @@ def test_a_note_that_took_too_long_is_taken_back_from_all(
     assert [answer.status_code for answer in send("A", "B")] == [201] * 2
     assert set(_orders(db).values()) == {("SENT", "AUTO")}
     assert len(broker.placed) == 2
+
+
+def test_a_call_that_waited_for_a_thread_too_long_is_not_begun(
+    send: Send, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then somebody may have settled the order, and a person may have sent it."""
+    monkeypatch.setattr(threads, "THREADS", 1)
+    now, place = asked.utc_now, broker.place_order
+
+    def stalls(order: Order, **more: Any) -> str:
+        monkeypatch.setattr(asked, "utc_now", lambda: now() + BEGIN_WITHIN + timedelta(seconds=1))
+        return place(order, **more)
+
+    monkeypatch.setattr(broker, "place_order", stalls)
+    answers = send("A", "B")
+    assert sorted(answer.json().get("dispatch", "") for answer in answers) == ["", "WAITING"]
+    assert sorted(_orders(db).values()) == [("SENT", "AUTO"), ("WAITING", "MANUAL")]
+    assert len(broker.placed) == 1
+    assert sorted(_messages(db)) == sorted([SENT, ENDED, "AUTO order moved to waiting queue"])
 
 
 def test_an_answer_that_somebody_else_has_stored_has_one_event(

@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.api import orders as orders_api
 from app.api import webhook as webhook_api
 from app.core.config import Settings
 from app.models import Order, RiskSettings, SystemEvent, User
 from app.services.orders import execution
+from app.services.orders.sending.asked import NOT_WAITING
 from app.services.orders.sending.together import OneByOne
 from app.services.shared.turns import AT_ONCE, DISPATCHES
+from app.services.webhook import dispatch
 from app.services.webhook.door.outside import alone, dispatcher
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
@@ -67,7 +70,7 @@ def test_an_order_has_a_turn_until_its_broker_is_asked(
     )  # so the order goes alone
     set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
     free: list[tuple[str, int]] = []
-    place, dispatch, store = broker.place_order, alone.dispatch_auto, execution.store_placed
+    place, begin, store = broker.place_order, alone.dispatch_auto, execution.store_placed
 
     def noting(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any, **options: Any) -> Any:
@@ -77,7 +80,7 @@ def test_an_order_has_a_turn_until_its_broker_is_asked(
         return noted
 
     monkeypatch.setattr(broker, "place_order", noting("asks", place))
-    monkeypatch.setattr(alone, "dispatch_auto", noting("begins", dispatch))
+    monkeypatch.setattr(alone, "dispatch_auto", noting("begins", begin))
     monkeypatch.setattr(execution, "store_placed", noting("stores", store))
     body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 2}}
     assert client.post("/webhook", json=body).json()["status"] == "accepted"
@@ -117,6 +120,48 @@ def test_a_dispatch_that_breaks_is_no_failure_of_the_delivery(
         "PENDING",
     )
     assert (order.status, order.mode, broker.placed) == ("WAITING", "AUTO", [])
+
+
+@pytest.mark.parametrize("step", ["execute_stored_order", "move_to_waiting"])
+def test_a_cancelled_order_gets_no_copy(
+    client: TestClient,
+    db: Session,
+    user: User,
+    session_factory: Callable[[], Session],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    """Whether somebody cancels it before its dispatch looks, or between a failure (no broker) and its note."""
+    set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
+    inner = getattr(dispatch, step)
+
+    def cancelled_before(*arguments: Any) -> Any:
+        with session_factory() as other:
+            other.execute(update(Order).where(Order.status == "WAITING").values(status="CANCELLED"))
+            other.commit()
+        return inner(*arguments)
+
+    monkeypatch.setattr(dispatch, step, cancelled_before)
+    answer = client.post("/webhook", json=SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}})
+    assert (answer.status_code, answer.json()) == (400, {"detail": NOT_WAITING})
+    assert [tuple(row) for row in db.execute(select(Order.status, Order.mode))] == [("CANCELLED", "AUTO")]
+
+
+def test_a_paper_order_waits_for_its_price_without_a_turn(
+    client: TestClient, db: Session, settings: Settings, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "zerodha_api_key", "key")
+    for module in (webhook_api, orders_api):
+        monkeypatch.setattr(module, "is_market_open_now", lambda: True)
+    config = TradingViewWebhookConfig(mode="AUTO", execution_target="PAPER")
+    set_tradingview_webhook_config(db, settings, config)
+    free: list[int] = []
+    monkeypatch.setattr(broker, "last_price", lambda *_: free.append(DISPATCHES._free._value) or 2.5)
+    body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 1}}
+    assert client.post("/webhook", json=body).json()["status"] == "accepted"
+    assert db.scalars(select(Order.status)).all() == ["EXECUTED"]
+    assert free == [AT_ONCE]
 
 
 def test_auto_without_fallback(client: TestClient, db: Session, user: User, settings: Settings) -> None:

@@ -52,9 +52,10 @@ class Auto:
 
 @dataclass(frozen=True)
 class AtBroker:
-    """A SELL that has to wait for what a broker says is held."""
+    """A SELL that has to wait for what a broker says is held, and the copies of it that wait with it."""
 
     signal: Signal
+    copies: list[Waiting]
 
 
 Outcome = Answer | Auto | AtBroker
@@ -62,10 +63,6 @@ Outcome = Answer | Auto | AtBroker
 
 class TooLate(Exception):
     """For some of the group the time has passed; nothing was committed."""
-
-    def __init__(self, late: Sequence[Waiting]) -> None:
-        super().__init__(f"too late for {len(late)} deliveries")
-        self.late = late
 
 
 class LostCommit(Exception):
@@ -98,7 +95,7 @@ def store_group(db: Session, group: Sequence[Waiting]) -> list[tuple[Waiting, Ou
     late = begin_storing([one for one, outcome in transaction.outcomes if not isinstance(outcome, AtBroker)])
     if late:
         db.rollback()
-        raise TooLate(late)
+        raise TooLate(f"for {len(late)} deliveries")
     in_doubt = db.connection().dialect.name == "postgresql"
     try:
         db.commit()
@@ -121,7 +118,7 @@ class _Transaction:
         self._settings = group[0].call.settings
         self._decided: list[Signal | Ended] = []
         self._first: dict[str, int] = {}  # key -> place in `new`
-        self._asking: dict[str, Waiting] = {}  # key -> the SELL that leaves the group
+        self._asking: dict[str, AtBroker] = {}  # key -> the SELL that leaves the group
         self._copies: dict[Waiting, int | Duplicate] = {}
         self._places: dict[Waiting, int] = {}
         self.new: list[tuple[Waiting, Signal]] = []
@@ -146,10 +143,10 @@ class _Transaction:
             elif signal.key in self._first:
                 self._copies[one] = self._first[signal.key]
             elif signal.key in self._asking:
-                self._asking[signal.key].followers.append(one)
+                self._asking[signal.key].copies.append(one)
             elif (held := self._held(one, signal, found)) is None:
-                self._asking[signal.key] = one
-                self.outcomes.append((one, AtBroker(signal)))
+                self._asking[signal.key] = leaves = AtBroker(signal, [])
+                self.outcomes.append((one, leaves))
             else:
                 self._decided[place] = signal = held
                 self._first[signal.key] = self._places[one] = len(self.new)
@@ -161,7 +158,8 @@ class _Transaction:
         if self.queues:
             self._enqueue()
         told: list[Row] = []
-        asking = {one for leader in self._asking.values() for one in (leader, *leader.followers)}
+        asking = {one for one, _leaves in self.outcomes}
+        asking.update(one for leaves in self._asking.values() for one in leaves.copies)
         for one, decided in zip(self._group, self._decided, strict=True):
             if one not in asking:
                 self.outcomes.append((one, self._outcome(one, decided, told)))

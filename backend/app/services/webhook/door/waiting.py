@@ -15,7 +15,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -82,7 +82,6 @@ class Waiting:
     meanwhile: Answer | None = None  # it is stored; this is the answer when its dispatch takes too long
     state: State = State.IN_LINE
     outcome: Answer | BaseException | None = None
-    followers: list[Waiting] = field(default_factory=list)  # copies that wait for what it asks a broker
 
     def move(self, start: State, end: State) -> bool:
         """Move from one state to another; False if it is in neither."""

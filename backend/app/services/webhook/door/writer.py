@@ -19,12 +19,13 @@ from itertools import groupby
 from typing import Final
 
 import psycopg
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core.errors import Busy
 from app.core.sessions import opened
 from app.db.common.errors import Fenced, SwitchError
+from app.db.session.engines import is_unavailable
 from app.services.webhook.door import metrics
 from app.services.webhook.door.group import AtBroker, Auto, LostCommit, Outcome, TooLate, store_group
 from app.services.webhook.door.line import TOO_MANY, Line
@@ -101,15 +102,13 @@ class Writer:
             if not members:
                 continue
             try:
-                self._settle(self._stored(members))
-            except TooLate as too_late:
-                for one in too_late.late:
-                    one.move(State.IN_LINE, State.LATE)
+                outcomes = self._stored(members)
+            except TooLate:
                 todo.append((members, again))
             except Exception as error:
                 give_back(members)
                 if _is_unavailable(error):
-                    self._fail(members, error)
+                    todo += self._refuse(members, error, again)
                 elif again and _may_pass(error):
                     todo.append((members, False))
                 elif len(members) == 1:
@@ -117,6 +116,22 @@ class Writer:
                 else:
                     middle = len(members) // 2
                     todo += [(members[middle:], True), (members[:middle], True)]
+            else:
+                self._settle(outcomes)
+
+    def _refuse(
+        self, members: list[Waiting], error: Exception, again: bool
+    ) -> list[tuple[list[Waiting], bool]]:
+        """Refuse those who may wait no longer; what is to be tried again.
+
+        A lock is waited for no longer than the first of a group may wait. Those who came later still have time.
+        """
+        now = time.monotonic()
+        late = [one for one in members if now >= one.deadline]
+        if not late:
+            late = members  # the database said no at once: it is away
+        self._fail(late, error)
+        return [([one for one in members if one.outcome is None], again)]
 
     def _stored(self, members: list[Waiting]) -> list[tuple[Waiting, Outcome]]:
         try:
@@ -152,12 +167,17 @@ class Writer:
     def _settle(self, outcomes: list[tuple[Waiting, Outcome]]) -> None:
         told = []
         for one, outcome in outcomes:
-            if isinstance(outcome, AtBroker):
-                self.outside.ask_what_is_held(one, outcome.signal, self.line.rejoin)
-            elif isinstance(outcome, Auto):
-                self.outside.dispatch(one, outcome)
-            else:
-                one.outcome = outcome
+            try:
+                if isinstance(outcome, AtBroker):
+                    self.outside.ask_what_is_held(one, outcome, self.line.rejoin)
+                elif isinstance(outcome, Auto):
+                    self.outside.dispatch(one, outcome)
+                else:
+                    one.outcome = outcome
+                    told.append(one)
+            except Exception as error:  # no thread is to be had; the others are served
+                logger.exception("nobody can ask the broker of a delivery")
+                one.outcome = one.meanwhile or error
                 told.append(one)
         tell(told)
 
@@ -177,8 +197,7 @@ def _is_unavailable(error: Exception) -> bool:
         return type(error) is not SwitchError and not isinstance(error, Fenced)
     if _sqlstate(error) in _CLASHES or _sqlstate(error) == _LIMIT_OF_ROWS:
         return False
-    away = (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError, psycopg.OperationalError)
-    return isinstance(error, away)
+    return is_unavailable(error) or isinstance(error, (sqlite3.OperationalError, psycopg.OperationalError))
 
 
 def _may_pass(error: Exception) -> bool:

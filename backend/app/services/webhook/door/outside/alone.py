@@ -11,7 +11,16 @@ from app.services.brokers.clients import BrokerError
 from app.services.orders.sending.asked import store_placed
 from app.services.orders.sending.together import Asked
 from app.services.shared.turns import DISPATCHES
-from app.services.webhook.dispatch import Dispatch, accepted, after_refusal, dispatch_auto, end, put_aside
+from app.services.webhook.dispatch import (
+    PENDING,
+    Dispatch,
+    accepted,
+    after_refusal,
+    dispatch_auto,
+    end,
+    put_aside,
+    take_back,
+)
 from app.services.webhook.door.group import Auto
 from app.services.webhook.door.waiting import Waiting
 
@@ -35,6 +44,14 @@ def refused(one: Waiting, auto: Auto, asked: Asked, error: BrokerError) -> dict[
     with opened(one.call.sessions) as db:
         order = db.get_one(Order, what.order_id)
         return after_refusal(db, one.call.settings, what, order, asked.at, error)
+
+
+def taken_back(one: Waiting, auto: Auto, asked: Asked) -> dict[str, Any]:
+    """Leave an order to a person of which no broker was asked, although it says so: the call could not begin in time."""
+    with opened(one.call.sessions) as db:
+        moved = take_back(db, Dispatch.of(auto.signal, auto.stored), asked.at, TOO_LATE)
+        db.commit()
+    return accepted(auto.stored) | ({"dispatch": "WAITING"} if moved else PENDING)
 
 
 def placed(one: Waiting, auto: Auto, asked: Asked, broker_order_id: str, *, in_doubt: bool) -> dict[str, Any]:

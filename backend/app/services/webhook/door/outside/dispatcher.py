@@ -24,7 +24,7 @@ from fastapi import HTTPException
 from app.core.sessions import opened
 from app.services.brokers.clients import BrokerError
 from app.services.orders.execution import ask
-from app.services.orders.sending.asked import AskedInVain
+from app.services.orders.sending.asked import AskedInVain, may_begin
 from app.services.orders.sending.together import Asked, OneByOne, Placed, begin_asking_all, store_placed_all
 from app.services.webhook.dispatch import Dispatch, accepted
 from app.services.webhook.door.group import LEAST_PATIENCE_S, Auto
@@ -130,7 +130,10 @@ class Dispatcher:
     def _ask(self, sent: Sent, asked: Asked) -> None:
         said = None
         try:
-            said = ask(asked.client, asked.order)
+            if may_begin(asked.order):
+                said = ask(asked.client, asked.order)
+            else:  # it stood in line behind calls that do not end
+                _tell((sent, _outcome(sent, partial(alone.taken_back, sent.one, sent.auto, asked))))
         except AskedInVain:
             _tell((sent, sent.one.meanwhile))
         except BrokerError as refusal:

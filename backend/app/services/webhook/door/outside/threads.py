@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from app.core.sessions import opened
@@ -19,9 +20,8 @@ from app.services.positions.sell_qty import (
     resolve_tradingview_sell_qty,
     unresolved,
 )
-from app.services.webhook.decide import Signal
 from app.services.webhook.dispatch import PENDING, accepted
-from app.services.webhook.door.group import Auto
+from app.services.webhook.door.group import AtBroker, Auto
 from app.services.webhook.door.outside.dispatcher import Dispatcher
 from app.services.webhook.door.waiting import Answer, Waiting, tell
 
@@ -46,25 +46,25 @@ class Outside:
         if pool is not None:
             pool.shutdown(wait=True)
 
-    def ask_what_is_held(self, one: Waiting, signal: Signal, then: Callable[[list[Waiting]], None]) -> None:
+    def ask_what_is_held(self, one: Waiting, leaves: AtBroker, then: Callable[[list[Waiting]], None]) -> None:
         """Ask the broker; then give the delivery, and the copies that wait for it, back to the writer."""
-        alert = signal.normalized
+        signal, alert = leaves.signal, leaves.signal.normalized
         asked = threading.Lock()
 
         def give_back(held: TradingViewSellQtyResolution | BaseException) -> None:
             if not asked.acquire(blocking=False):
                 return  # the other of the two was faster
-            timer.cancel()
-            followers, one.followers = one.followers, []
             if isinstance(held, BaseException):
                 one.outcome = held
                 tell([one])
-                then(followers)
+                then(leaves.copies)
             else:
                 one.held = held
-                then([one, *followers])
+                then([one, *leaves.copies])
 
         def ask() -> None:
+            if asked.locked():
+                return  # while it stood in line for a thread, its time has passed: nobody wants to know any more
             try:
                 with opened(one.call.sessions) as db:
                     held = resolve_tradingview_sell_qty(
@@ -83,10 +83,9 @@ class Outside:
                 give_back(held)
 
         patience = one.call.settings.webhook_broker_timeout_ms / 1000
-        timer = threading.Timer(patience, lambda: give_back(unresolved(alert.qty or 0.0, alert.product)))
-        timer.daemon = True
-        timer.start()
+        unknown = partial(give_back, unresolved(alert.qty or 0.0, alert.product))
         self._start(ask)
+        one.loop.call_soon_threadsafe(one.loop.call_later, patience, unknown)
 
     def dispatch(self, one: Waiting, auto: Auto) -> None:
         """Dispatch a stored order and tell its sender."""

@@ -10,8 +10,8 @@ from app.core.config import Settings
 from app.models import User
 from app.services.webhook.door.pulse import Pulse
 from app.services.webhook.door.writer import WRITER
+from tests.backend.api.webhook.door.test_groups import _delivery
 from tests.backend.api.webhook.groups import Together
-from tests.backend.api.webhook.test_groups import _delivery
 
 
 def _value(name: str, **labels: str) -> float:
