@@ -249,7 +249,8 @@ def blocks(status: Status) -> list[str]:
     if status.state == "mismatched":
         found.append("the two databases do not belong together, or one was replaced")
     if status.state == "postgres_superseded":
-        found.append("a forced rollback left this PostgreSQL behind; it has to be filled anew")
+        assert status.control is not None
+        found.append(f"{status.control.ahead}; put the newer one back, or fill it anew from SQLite")
     control = status.control
     if control is not None and control.attempt is not None:
         found.append(f"a switch is under way ({control.attempt_state})")
@@ -302,6 +303,8 @@ def next_command(status: Status) -> str | None:
     """What to run next, None where nothing is left to do."""
     if status.state == Phase.COMPLETING:
         verb: str | None = _under_way(status)
+    elif status.state == "postgres_superseded" and status.primary is Side.POSTGRES:
+        verb = None  # abort would make SQLite the primary, without what the newer PostgreSQL holds
     elif status.state in _NEXT:
         verb = _NEXT[status.state]
     elif status.state == "postgres_unreachable":

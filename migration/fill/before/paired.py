@@ -11,6 +11,7 @@ import psycopg
 from app.db.common.errors import NotPrepared, Refused, SchemaDrift
 from app.db.revisions.source import SchemaSource, recorded_source
 from app.db.rows.catalog import Schema, postgres_columns_left_out, postgres_left_out, read_schema
+from app.db.sides import tables
 from app.db.sides.capture import triggers as capture
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.silence import check_silence
@@ -56,8 +57,8 @@ def controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | No
         )
     if ours is not None and theirs is not None and ours.epoch > theirs.epoch:
         raise Refused(
-            "a forced rollback left this PostgreSQL behind",
-            hint="run st-migrate abort, then prepare --discard-target to fill it anew",
+            ours.ahead,
+            hint="put the newer one back; or SQLite has everything: run st-migrate abort, then prepare --discard-target to fill it anew",
         )
     return ours, theirs
 
@@ -89,6 +90,7 @@ def repair(stores: Stores, report: Report) -> tuple[int, bool, bool]:
     control = stores.postgres.read_control()
     whole = _whole(stores.postgres.connection, schema)
     with stores.sqlite.write() as connection:
+        tables.add_marks_sqlite(connection)
         changed = capture.install_sqlite(
             connection, schema, capture.fence_message(control.primary, control.epoch)
         )

@@ -41,6 +41,7 @@ def test_what_the_earlier_version_left_in_the_log_is_carried(earlier: TestPair) 
 def test_the_move_goes_on_there_and_back(earlier: TestPair) -> None:
     earlier.prepare()
     earlier.drain()
+    assert {"mark", "trimmed"} <= {row[1] for row in earlier.lite.execute("PRAGMA table_info(st_watermark)")}
     for to in (Side.POSTGRES, Side.SQLITE, Side.POSTGRES):
         earlier.moved(to)
         assert earlier.writable_sides() == {to}

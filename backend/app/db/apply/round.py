@@ -166,15 +166,15 @@ class Applier:
             self.shed_foreign_keys(target)
             # Not beyond the log's end now: a file that was put back from a backup is found out below.
             if others and wanted is not None and target.covers(wanted, primary.log_end()):
+                primary.reader().require_mark(target.mark)
                 self._keep_resume_point(target, target.position)
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
-            with primary.source(target.position) as source:
+            with primary.source(target.position, target.mark) as source:
                 same_epoch(source.control, target.control)
                 source.require_mark(target.mark)
                 schema = self.schema()
                 if self._shed_epoch is None:
-                    # The schema has just changed, or keys were dropped above. Nothing is remembered here:
-                    # this round may yet be rolled back, and the drop with it.
+                    # Nothing is remembered here: this round may yet be rolled back, and the drop with it.
                     target.shed_foreign_keys()
                 backlog = source.backlog(target.position)
                 announced = announced_keys(source, target, settle)

@@ -24,10 +24,11 @@ from app.db.common.urls import Side
 from app.db.rows.catalog import Schema
 from app.db.rows.keys import RawKey, findable
 from app.db.sides.capture.triggers import OVERTAKEN_SQLSTATE
+from app.db.sides.contract import mark_of
 from app.db.sides.postgres.connection import all_or_nothing, give_up
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.bulletin import Bulletin
-from app.db.sides.sqlite.source import Entry, mark_of
+from app.db.sides.sqlite.source import Entry
 from app.db.sides.sqlite.spellings import unforeseen
 from app.db.sides.sqlite.store import SqliteStore
 

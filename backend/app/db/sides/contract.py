@@ -23,6 +23,16 @@ FETCH = 2_000  # rows per step of a stream: memory stays constant whatever the t
 START = "0"  # the position before the first change, on either side
 
 
+def mark_of(number: int, at: float) -> str:
+    """A log entry's mark: an older copy of its side gives its number to an entry of another time."""
+    return f"{number} {at!r}"
+
+
+def number_of(mark: str) -> int:
+    """The number of a mark's entry."""
+    return int(mark.partition(" ")[0])
+
+
 @dataclass(frozen=True)
 class Backlog:
     """What of the log a source holds beyond a position.
@@ -67,10 +77,10 @@ class Source(Protocol):
         """The changed rows of these tables are few, and will be asked for next: they may be read in one go."""
 
     def mark(self, position: str) -> str | None:
-        """What tells the log's entry at a position from any other that had its number; None if there is none."""
+        """What tells the newest entry that a position covers from any other that had its number; None if there is none."""
 
     def require_mark(self, mark: str | None) -> None:
-        """Make sure that this is not an older copy.
+        """Make sure that this is not an older copy. PostgreSQL is asked when the transaction begins, see `Store.source`.
 
         Args:
             mark: that of an entry that has been applied; None if it is not known.
@@ -163,8 +173,13 @@ class Store(Protocol):
 
     side: Side
 
-    def source(self, after: str | None = None) -> AbstractContextManager[Source]:
-        """A read transaction. `after`: the position beyond which changes will be asked for."""
+    def source(self, after: str | None = None, mark: str | None = None) -> AbstractContextManager[Source]:
+        """A read transaction.
+
+        Args:
+            after: the position beyond which changes will be asked for.
+            mark: what `require_mark` will be asked about.
+        """
 
     def target(self, *, durable: bool = False, careful: bool = False) -> AbstractContextManager[Target]: ...
 
@@ -181,6 +196,9 @@ class Store(Protocol):
 
     def read_position(self) -> str:
         """How far the other side's log has been applied here."""
+
+    def read_mark(self) -> str | None:
+        """The mark of the newest entry that was applied here; None if it is not known."""
 
     def read_watermark(self) -> tuple[str, float]:
         """The same, and when that was, in seconds since 1970 by the applier's clock; 0 if never."""

@@ -8,6 +8,8 @@ left out). The rest stands on PostgreSQL, the arbiter.
 
 from __future__ import annotations
 
+import sqlite3
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -57,6 +59,11 @@ watermark = Table(
     Column("position", Text, nullable=False),
     Column("changes", BigInteger, nullable=False),
     Column("applied_at", Double, nullable=False),
+    # What tells the newest entry that was applied from one with its number in an older copy of the primary: number
+    # and time of the entry.
+    Column("mark", Text),
+    # On SQLite: the number up to which its own log was trimmed. A shadow that is behind it is an older copy.
+    Column("trimmed", BigInteger),
 )
 
 # `k` has no declared type on SQLite so that an integer key stays an integer. NULL: the whole table
@@ -142,8 +149,7 @@ quarantine = Table(
     # The side that holds the row. A pair of an earlier version has no such column, see `postgres.aside`.
     Column("side", Text, nullable=False, server_default=text("'sqlite'")),
 )
-# What tells the newest entry that was applied from one with its number in an older copy of the SQLite file: number
-# and time of the entry. A pair of an earlier version has no such column, and goes without until `prepare` is repeated.
+# A pair of an earlier version has no marks, and goes without until `prepare` is repeated.
 ADD_MARK = "ALTER TABLE st_watermark ADD COLUMN IF NOT EXISTS mark text"
 ADD_SIDE = "ALTER TABLE st_quarantine ADD COLUMN IF NOT EXISTS side text NOT NULL DEFAULT 'sqlite'"
 
@@ -226,6 +232,14 @@ _DIALECTS: dict[Side, Dialect] = {
     Side.POSTGRES: URL.create("postgresql+psycopg").get_dialect()(),
 }
 CREATE_THROTTLE = str(CreateTable(throttle, if_not_exists=True).compile(dialect=_DIALECTS[Side.POSTGRES]))
+
+
+def add_marks_sqlite(connection: sqlite3.Connection) -> None:
+    """Give a pair of an earlier version the columns that tell older copies, in the caller's write transaction."""
+    present = {name for _, name, *_ in connection.execute("PRAGMA table_info(st_watermark)")}
+    for column in (watermark.c.mark, watermark.c.trimmed):
+        if column.name not in present:
+            connection.execute(f"ALTER TABLE st_watermark ADD COLUMN {column.name} {column.type}")
 
 
 def create_statements(side: Side) -> list[str]:

@@ -216,14 +216,14 @@ def _settled(stores: Stores) -> bool:
     """Finish or undo what a dead process left; whether no other switch is under way.
 
     Raises:
-        Refused: PostgreSQL was left behind by a forced rollback.
+        Refused: PostgreSQL was left behind by a forced rollback, or is an older copy.
         SwitchError: PostgreSQL cannot be reached.
     """
     found = recover(stores)
     if found is Recovered.SUPERSEDED:
         raise Refused(
-            "a forced rollback left this PostgreSQL behind",
-            hint="run st-migrate abort, then prepare --discard-target and backfill to fill it anew",
+            stores.sqlite.read_control().ahead,
+            hint="put the newer one back; or SQLite has everything: run st-migrate abort, then prepare --discard-target and backfill to fill it anew",
         )
     if found in (Recovered.UNKNOWN, Recovered.RELEASED):
         raise SwitchError("PostgreSQL cannot be reached", hint="start it, then run st-migrate recover")

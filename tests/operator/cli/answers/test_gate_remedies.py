@@ -132,7 +132,7 @@ CASES: dict[str, Closed] = {
 ELSEWHERE = {
     "direction": "the command itself answers that the side is primary already",
     "attempt": "every command recovers first; tests/core/switch/test_switch_kill",
-    "file": "people put the newer file back; tests/core/outage/test_replaced_file",
+    "file": "people put the newer file back; tests/core/outage/replaced/test_replaced_file",
     "writable": "every command recovers first; tests/core/switch/test_two_writable_sides",
     "space": "test_a_disk_without_room_closes_the_gate, below",
     "schema": "test_status_and_gates, and tests/data/schema/agree/test_sides_agree",

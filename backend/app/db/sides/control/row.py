@@ -54,6 +54,14 @@ class Control:
     attempt_deadline: float | None
     note: str | None
 
+    @property
+    def ahead(self) -> str:
+        """How SQLite's row, which this is, has come to a later epoch than PostgreSQL's."""
+        older = "an older copy of the PostgreSQL database was put back"
+        if self.primary is Side.POSTGRES:
+            return f"{older}, from before epoch {self.epoch}"
+        return f"a forced rollback left this PostgreSQL behind, or {older}"
+
 
 def control_from_row(row: Sequence[Any]) -> Control:
     """The control row as either side's select list yields it."""

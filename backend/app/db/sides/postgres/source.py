@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -21,7 +21,7 @@ from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote_with_parameters
 from app.db.rows.keys import Key, RawKey
 from app.db.rows.kinds import Kind, printed
-from app.db.sides.contract import FETCH, START, Backlog
+from app.db.sides.contract import FETCH, START, Backlog, mark_of, number_of
 from app.db.sides.control import Control, ask_postgres_control, or_not_prepared, postgres_control
 from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.forms import begin_with_forms
@@ -33,11 +33,40 @@ _AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
 
 @dataclass(frozen=True)
 class Few:
-    """All that the log holds beyond a position: (table, key, time) of each entry, and the snapshot that covers them."""
+    """All that the log holds beyond a position: (table, key, time, number) of each entry, and the snapshot that covers them."""
 
     after: str
-    entries: list[tuple[str, str | None, float]]
+    entries: list[tuple[str, str | None, float, int]]
     upto: str
+
+
+class Evidence(NamedTuple):
+    """What tells an older copy: the time of the entry that was asked for, None if it is gone, and whether the
+    server has given out fewer transactions than the position knows.
+    """
+
+    at: float | None
+    younger: bool
+
+
+_EVIDENCE = b"""
+SELECT (SELECT at FROM st_change_log WHERE seq = %(seq)s::bigint),
+       coalesce(pg_snapshot_xmax(%(snap)s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()), false)
+"""
+_YOUNGER = "the server has seen fewer transactions than SQLite knows of, as one that pg_restore has filled"
+# The highest number that the log has given out; NULL for a role that may not see that.
+_GIVEN_OUT = b"""
+SELECT last_value FROM pg_sequences
+WHERE schemaname = current_schema() AND sequencename = 'st_change_log_seq_seq' AND last_value IS NOT NULL
+"""
+
+
+def _older(how: str) -> NotPrepared:
+    return NotPrepared(
+        f"an older copy of the PostgreSQL database was put back: {how}",
+        hint="put the newer one back. If it is lost, SQLite alone holds what is newer: save that first, decide which "
+        "side is right, then st-migrate abort on it, prepare and backfill anew",
+    )
 
 
 class PostgresSource:
@@ -49,35 +78,49 @@ class PostgresSource:
     Args:
         control: the control row, if it has been read.
         few: what has changed, if it has been read and is little.
+        evidence: of an older copy, if it has been read.
     """
 
     def __init__(
-        self, connection: Connection, control: Control | None = None, few: Few | None = None
+        self,
+        connection: Connection,
+        control: Control | None = None,
+        few: Few | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._connection = connection
         self.control = control or postgres_control(connection)
         self._few = few
+        self._evidence = evidence
         self._foreseen: dict[str, list[Row]] = {}
 
     @classmethod
     def begin(
-        cls, connection: Connection, settings: ShimSettings, after: str | None = None
+        cls,
+        connection: Connection,
+        settings: ShimSettings,
+        after: str | None = None,
+        mark: str | None = None,
     ) -> PostgresSource:
         """Begin the transaction, and read what has changed since a position if that is little."""
-        cursor = None
+        cursor = asked = None
         with or_not_prepared(), connection.pipeline():
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             begin_with_forms(connection, settings)
             control = ask_postgres_control(connection)
             if after is not None:
+                asked = connection.execute(
+                    _EVIDENCE, cls.parameters(after, seq=number_of(mark) if mark else None)
+                )
                 cursor = connection.execute(
-                    f"SELECT tbl, k, at, pg_current_snapshot()::text FROM st_change_log WHERE {cls.NEW} LIMIT {COPY_FROM}".encode(),
+                    f"SELECT tbl, k, at, seq, pg_current_snapshot()::text FROM st_change_log WHERE {cls.NEW} LIMIT {COPY_FROM}".encode(),
                     cls.parameters(after),
                 )
         few = None
         if cursor is not None and after is not None and 0 < len(rows := cursor.fetchall()) < COPY_FROM:
-            few = Few(after, [row[:3] for row in rows], rows[0][3])
-        return cls(connection, control(), few)
+            few = Few(after, [row[:4] for row in rows], rows[0][4])
+        evidence = Evidence._make(asked.fetchone() or (None, False)) if asked is not None else None
+        return cls(connection, control(), few, evidence)
 
     # What a round after snapshot %(after)s has to look at; the first comparison can use the index.
     NEW = "(%(after)s = '0' OR xid >= pg_snapshot_xmin(%(snap)s::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, %(snap)s::pg_snapshot))"
@@ -90,7 +133,9 @@ class PostgresSource:
         if self._few is not None and self._few.after == after:
             entries = self._few.entries
             return Backlog(
-                self._few.upto, dict(Counter(table for table, *_ in entries)), min(at for *_, at in entries)
+                self._few.upto,
+                dict(Counter(table for table, *_ in entries)),
+                min(at for _, _, at, _ in entries),
             )
         rows = self._connection.execute(
             f"SELECT tbl, count(*), min(at) FROM st_change_log WHERE {self.NEW} GROUP BY tbl".encode(),
@@ -103,22 +148,33 @@ class PostgresSource:
         assert snapshot is not None
         return Backlog(snapshot[0], {row[0]: row[1] for row in rows}, min(row[2] for row in rows))
 
-    def mark(self, position: str) -> None:
-        """Snapshots tell an older server by themselves."""
+    def mark(self, position: str) -> str | None:
+        if self._few is not None and self._few.upto == position:
+            return max((mark_of(seq, at) for _, _, at, seq in self._few.entries), key=number_of)
+        row = self._connection.execute(
+            "SELECT seq, at FROM st_change_log ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else mark_of(*row)
 
     def require_mark(self, mark: str | None) -> None:
-        """Nothing to ask: `backlog` does."""
+        if self._evidence is None:
+            return
+        if self._evidence.younger:
+            raise _older(_YOUNGER)
+        if mark is None:
+            return
+        number = number_of(mark)
+        if self._evidence.at is None:  # never committed here, or somebody has emptied the log
+            row = self._connection.execute(_GIVEN_OUT).fetchone()
+            if row is not None and row[0] < number:
+                raise _older(f"its log ends before entry {number}, which has been applied")
+        elif mark_of(number, self._evidence.at) != mark:
+            raise _older(f"entry {number} of its log is not the one that has been applied")
 
     def _check_not_older(self, after: str) -> None:
-        row = self._connection.execute(
-            "SELECT pg_snapshot_xmax(%s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())",
-            (None if after == START else after,),
-        ).fetchone()
-        if row is not None and row[0]:
-            raise NotPrepared(
-                "PostgreSQL is older than what has been applied from it: a backup was put back",
-                hint="decide which side is right, then st-migrate abort on it, prepare and backfill anew",
-            )
+        row = self._connection.execute(_EVIDENCE, self.parameters(after, seq=None)).fetchone()
+        if row is not None and Evidence._make(row).younger:
+            raise _older(_YOUNGER)
 
     def foresee(self, tables: Sequence[Table], after: str) -> None:
         with self._connection.pipeline():
@@ -133,7 +189,7 @@ class PostgresSource:
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
         if self._few is not None and self._few.after == after:
             yield keys.typed(
-                table, list({key: None for name, key, _ in self._few.entries if name == table.name})
+                table, list({key: None for name, key, *_ in self._few.entries if name == table.name})
             )
             return
         logged = self._stream(

@@ -64,10 +64,10 @@ class PostgresStore:
             self._connection.deadline = until
 
     @contextmanager
-    def source(self, after: str | None = None) -> Iterator[PostgresSource]:
+    def source(self, after: str | None = None, mark: str | None = None) -> Iterator[PostgresSource]:
         connection = self.connection
         try:
-            yield PostgresSource.begin(connection, self._settings, after)
+            yield PostgresSource.begin(connection, self._settings, after, mark)
         except BaseException:
             give_up(connection)
             raise
@@ -194,13 +194,18 @@ class PostgresStore:
         """A sequence gives no number twice."""
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
-        """Delete at most `limit` log entries that all these positions cover; returns how many went."""
+        """Delete at most `limit` log entries that all these positions cover; returns how many went.
+
+        The newest of them stays: it tells this database from an older copy, see `PostgresSource.require_mark`.
+        """
         if START in covered_by:
             return 0
         covered = " AND ".join(["pg_visible_in_snapshot(xid, %s::pg_snapshot)"] * len(covered_by))
         return self.connection.execute(
-            f"DELETE FROM st_change_log WHERE seq IN (SELECT seq FROM st_change_log WHERE {covered} LIMIT %s)".encode(),
-            (*covered_by, limit),
+            f"WITH newest AS (SELECT seq FROM st_change_log WHERE {covered} ORDER BY seq DESC LIMIT 1) "
+            "DELETE FROM st_change_log WHERE seq IN (SELECT l.seq FROM st_change_log l, newest n "
+            f"WHERE l.seq < n.seq AND {covered.replace('(xid', '(l.xid')} LIMIT %s)".encode(),
+            (*covered_by, *covered_by, limit),
         ).rowcount
 
     def log_size(self, limit: int) -> int:

@@ -80,6 +80,22 @@ def log_numbers(connection: sqlite3.Connection) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+def marks_copies(connection: sqlite3.Connection) -> bool:
+    """Whether this file's pair keeps what tells older copies; one of an earlier version does not."""
+    (columns,) = connection.execute(
+        "SELECT count(*) FROM pragma_table_info('st_watermark') WHERE name IN ('mark', 'trimmed')"
+    ).fetchone()
+    return bool(columns == 2)
+
+
+def trimmed_to(connection: sqlite3.Connection) -> int:
+    """The number up to which the log was trimmed; 0 if that is not known."""
+    if not marks_copies(connection):
+        return 0
+    (number,) = connection.execute("SELECT coalesce(max(trimmed), 0) FROM st_watermark").fetchone()
+    return int(number)
+
+
 def tolerant_text(raw: bytes) -> str:
     """Text of a column whose bytes may not be UTF-8; the bad ones survive as lone surrogates."""
     return raw.decode("utf-8", "surrogateescape")

@@ -30,6 +30,19 @@ def older_file(how: str, *, hint: str | None = None) -> NotPrepared:
     )
 
 
+def older_shadow(how: str) -> NotPrepared:
+    """An older copy of the PostgreSQL database, the shadow, stands in its place.
+
+    Args:
+        how: how that shows.
+    """
+    return NotPrepared(
+        f"an older copy of the PostgreSQL database was put back: {how}",
+        hint="put the newer one back; or SQLite has everything: st-migrate abort, then prepare --discard-target "
+        "and backfill anew",
+    )
+
+
 def older_epoch(file: int, pair: int) -> NotPrepared:
     """An older copy of the SQLite file, from before the last switches."""
     return older_file(

@@ -11,10 +11,10 @@ from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, quote
 from app.db.rows.keys import RawKey
 from app.db.rows.kinds import SPELLINGS, Kind
-from app.db.sides.contract import Backlog
+from app.db.sides.contract import Backlog, mark_of, number_of
 from app.db.sides.control import sqlite_control
-from app.db.sides.sqlite.connection import log_end, stream
-from app.db.sides.sqlite.files import older_file
+from app.db.sides.sqlite.connection import log_end, stream, trimmed_to
+from app.db.sides.sqlite.files import older_file, older_shadow
 
 _AT_ONCE = 100  # keys that are looked for in one pass over a table: SQLite limits parameters and VALUES
 
@@ -41,11 +41,6 @@ def _select_changed(table: Table) -> str:
     )
 
 
-def mark_of(number: int, at: float) -> str:
-    """A log entry's mark: an older copy of the file gives its number to an entry of another time."""
-    return f"{number} {at!r}"
-
-
 class SqliteSource:
     """One read transaction on SQLite."""
 
@@ -61,23 +56,26 @@ class SqliteSource:
         end = log_end(self._connection)
         if end < int(after):
             raise older_file(f"its log ends before entry {after}, which has been applied")
+        if int(after) < (trimmed := trimmed_to(self._connection)):
+            raise older_shadow(f"it lacks entries up to {trimmed} of SQLite's log, which it had by then")
         oldest = min((row[2] for row in rows), default=None)
         return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
 
     def mark(self, position: str) -> str | None:
         row = self._connection.execute(
-            "SELECT at FROM st_change_log WHERE seq = ?", (int(position),)
+            "SELECT seq, at FROM st_change_log WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (int(position),)
         ).fetchone()
-        return None if row is None else mark_of(int(position), row[0])
+        return None if row is None else mark_of(*row)
 
     def require_mark(self, mark: str | None) -> None:
         if mark is None:
             return
-        number = mark.partition(" ")[0]
-        if (now := self.mark(number)) is None:
-            if log_end(self._connection) < int(number):
+        number = number_of(mark)
+        row = self._connection.execute("SELECT at FROM st_change_log WHERE seq = ?", (number,)).fetchone()
+        if row is None:  # trimmed by an earlier version, or gone with its table
+            if log_end(self._connection) < number:
                 raise older_file(f"its log ends before entry {number}, which has been applied")
-        elif now != mark:  # an entry that is gone was trimmed by an earlier version
+        elif mark_of(number, row[0]) != mark:
             raise older_file(f"entry {number} of its log is not the one that has been applied")
 
     def entries(self, after: str, limit: int) -> list[Entry]:

@@ -13,7 +13,7 @@ from app.db.sides.contract import InFlight
 from app.db.sides.control import Control, sqlite_control
 from app.db.sides.locks import applying_sqlite
 from app.db.sides.sqlite.bulletin import Bulletin
-from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, open_sqlite
+from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, marks_copies, open_sqlite
 from app.db.sides.sqlite.files import FileWatch
 from app.db.sides.sqlite.source import SqliteSource
 from app.db.sides.sqlite.target import SqliteTarget
@@ -41,7 +41,7 @@ class SqliteStore:
         self._deadline = until
 
     @contextmanager
-    def source(self, after: str | None = None) -> Iterator[SqliteSource]:
+    def source(self, after: str | None = None, mark: str | None = None) -> Iterator[SqliteSource]:
         self.watch.check()
         self.connection.execute("BEGIN")
         try:
@@ -100,6 +100,12 @@ class SqliteStore:
         row = self.connection.execute("SELECT position, applied_at FROM st_watermark WHERE id = 1").fetchone()
         return str(row[0]), row[1] or 0.0
 
+    def read_mark(self) -> str | None:
+        if not marks_copies(self.connection):
+            return None
+        row = self.connection.execute("SELECT mark FROM st_watermark WHERE id = 1").fetchone()
+        return None if row is None else row[0]
+
     def log_end(self) -> str:
         return str(log_end(self.connection))
 
@@ -128,12 +134,19 @@ class SqliteStore:
         """Delete at most `limit` log entries that all these positions cover; returns how many went.
 
         The newest of them stays: it tells this file from an older copy, see `SqliteSource.require_mark`.
+        How far it went is remembered: it tells an older copy of PostgreSQL, see `SqliteSource.backlog`.
         """
-        return self.connection.execute(
-            "DELETE FROM st_change_log WHERE seq IN "
-            "(SELECT seq FROM st_change_log WHERE seq < ? ORDER BY seq LIMIT ?)",
-            (min(map(int, covered_by)), limit),
-        ).rowcount
+        with self.write() as connection:
+            (last,) = connection.execute(
+                "SELECT max(seq) FROM (SELECT seq FROM st_change_log WHERE seq < "
+                "(SELECT max(seq) FROM st_change_log WHERE seq <= ?) ORDER BY seq LIMIT ?)",
+                (min(map(int, covered_by)), limit),
+            ).fetchone()
+            if last is None:
+                return 0
+            if marks_copies(connection):
+                connection.execute("UPDATE st_watermark SET trimmed = ? WHERE id = 1", (last,))
+            return connection.execute("DELETE FROM st_change_log WHERE seq <= ?", (last,)).rowcount
 
     def log_size(self, limit: int) -> int:
         """Log entries, counted up to a limit."""

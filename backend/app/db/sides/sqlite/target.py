@@ -20,8 +20,9 @@ from app.db.rows.keys import Key, RawKey
 from app.db.rows.kinds import SPELLINGS
 from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
 from app.db.rows.spelling import to_sqlite, to_sqlite_column
+from app.db.sides.contract import number_of
 from app.db.sides.control import sqlite_control
-from app.db.sides.sqlite.connection import ROW_ERRORS
+from app.db.sides.sqlite.connection import ROW_ERRORS, marks_copies
 from app.db.sides.sqlite.source import SqliteSource
 
 
@@ -79,12 +80,12 @@ class SqliteTarget:
         # Rows of tables with mixed spellings, until their new rows come.
         self._old: dict[tuple[str, Key], Row] = {}
         self.control = sqlite_control(connection)
-        self.position: str = connection.execute("SELECT position FROM st_watermark WHERE id = 1").fetchone()[
-            0
-        ]
-
-    mark: str | None = None  # PostgreSQL's positions tell an older server by themselves
-    marks = False
+        self.marks = marks_copies(connection)
+        self.position: str
+        self.mark: str | None
+        self.position, self.mark = connection.execute(
+            f"SELECT position, {'mark' if self.marks else 'NULL'} FROM st_watermark WHERE id = 1"
+        ).fetchone()
 
     is_clean = False  # small rounds go to PostgreSQL only
     recalls = True
@@ -231,9 +232,11 @@ class SqliteTarget:
         )
 
     def advance(self, position: str, changes: int, mark: str | None = None) -> None:
+        # A transaction that was long may have entries with lower numbers than those applied before.
+        self.mark = max(filter(None, (self.mark, mark)), key=number_of, default=None)
         self._connection.execute(
-            "UPDATE st_watermark SET position = ?, changes = changes + ?, applied_at = ? WHERE id = 1",
-            (position, changes, time.time()),
+            f"UPDATE st_watermark SET position = ?, changes = changes + ?, applied_at = ?{', mark = ?' if self.marks else ''} WHERE id = 1",
+            (position, changes, time.time(), *([self.mark] if self.marks else [])),
         )
 
 

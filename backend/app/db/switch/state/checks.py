@@ -109,7 +109,7 @@ class Checks:
         return make("attempt", self._attempt, "run st-migrate recover", "recover")
 
     def file(self) -> Check:
-        return make("file", self._file, "put the newer file back", None)
+        return make("file", self._file, "put the newer copy back", None)
 
     def writable(self) -> Check:
         return make("writable", self._writable, "run st-migrate recover", "recover")
@@ -166,7 +166,7 @@ class Checks:
 
     def _file(self) -> Verdict:
         require_newest(self._stores)
-        return True, "the newest that PostgreSQL knows"
+        return True, "each side is the newest that the other knows"
 
     def _writable(self) -> Verdict:
         sides = writable_sides(self._stores)

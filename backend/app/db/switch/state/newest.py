@@ -1,9 +1,9 @@
-"""Whether the SQLite file is the pair's newest, or an older copy that somebody put back under its name.
+"""Whether both sides are the pair's newest, or an older copy was put back in the place of one.
 
-The file knows where it stands: every change is numbered in its log, and as the shadow it keeps how far PostgreSQL's
-log has been applied. PostgreSQL remembers the newest entry that it has applied, by number and time, and from which
-position on the last verify began. What is newer there than in the file gives an older copy away, whichever side is
-primary. Nothing is deleted because of it: which file counts, people decide.
+Each side knows where it stands: every change is numbered in its log, and it keeps how far the other's log has been
+applied to it, by number and time of the newest entry. PostgreSQL also knows from which position on the last verify
+began, and SQLite how far its log was trimmed. What one side knows of the other, and the other lacks, gives an older
+copy away, whichever side is primary. Nothing is deleted because of it: which copy counts, people decide.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _BEFORE = "SELECT pg_snapshot_xmax(%s::pg_snapshot) < pg_snapshot_xmax(%s::pg_sn
 
 
 def require_newest(stores: Stores) -> None:
-    """Make sure that the SQLite file is not older than what PostgreSQL knows of it.
+    """Make sure that neither side is older than what the other knows of it.
 
     Raises:
-        NotPrepared: it is; says how that shows.
+        NotPrepared: one is; says how that shows.
         psycopg.Error, sqlite3.Error: a side cannot be asked.
     """
     arbiter, position, mark = (
@@ -33,13 +33,21 @@ def require_newest(stores: Stores) -> None:
     )
     with stores.sqlite.source() as source:
         source.require_mark(mark)
+        if arbiter.primary is Side.SQLITE and source.control.epoch == arbiter.epoch:
+            source.backlog(position)
         if int(source.log_end()) < int(position):
             raise older_file(f"its log ends before entry {position}, which has been applied")
         if source.control.epoch < arbiter.epoch - 1:
             raise older_epoch(source.control.epoch, arbiter.epoch)
-        if arbiter.primary is Side.SQLITE or source.control.epoch != arbiter.epoch:
+        if source.control.epoch != arbiter.epoch:
             return
     ours = stores.sqlite.read_position()
+    # As the shadow, PostgreSQL may have been filled from a dump that lacks the newest entry of its own log.
+    mark = stores.sqlite.read_mark() if arbiter.primary is Side.POSTGRES else None
+    with stores.postgres.source(ours, mark) as theirs:
+        theirs.require_mark(mark)
+    if arbiter.primary is Side.SQLITE:
+        return
     row = stores.postgres.connection.execute(_VERIFIED, (arbiter.epoch,)).fetchone()
     if row is None or row[0] == START:
         return
