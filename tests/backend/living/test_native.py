@@ -21,7 +21,6 @@ from app.db.session.runtime import Runtime, make_runtime
 from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent
 from app.native import __main__ as native_command
 from app.native import branch, online, wanted
-from app.native.indexes import unneeded
 from app.native.report import stand_against
 from app.services.shared.documents import number_in
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -99,25 +98,6 @@ def test_every_index_that_repeats_a_unique_key_is_dropped_and_no_other(
     branch.upgrade(runtime)
     with engine.connect() as connection:
         assert connection.scalars(repeating).all() == []
-
-
-def test_indexes_that_nothing_needs_are_named(runtime: Runtime, engine: Engine) -> None:
-    with engine.begin() as connection:
-        found = unneeded(connection)
-        assert {index.name for index in wanted.DUPLICATES} <= set(found.repeats)
-        assert found.repeats["ix_candles_symbol_exchange_tf_ts"] == "ux_candles_symbol_exchange_tf_ts"
-        connection.execute(sa.text("CREATE INDEX one ON orders (alert_id, id)"))
-        connection.execute(sa.text("CREATE INDEX two ON orders (qty)"))
-    branch.upgrade(runtime)
-    with engine.begin() as connection:
-        found = unneeded(connection)
-        assert found.repeats["ix_orders_alert_id"] == "one"
-        assert ("two", "orders", 8192) in found.unused
-        assert "ux_orders_client_order_id" not in {name for name, _, _ in found.unused}
-        connection.execute(sa.text("DROP INDEX one, two"))
-        assert {"ix_orders_alert_id", *(index.name for index in wanted.DUPLICATES)}.isdisjoint(
-            unneeded(connection).repeats
-        )
 
 
 def test_the_chain_and_the_release_before_do_not_see_the_branch(runtime: Runtime, engine: Engine) -> None:

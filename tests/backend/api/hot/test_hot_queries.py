@@ -14,6 +14,8 @@ from sqlalchemy import Engine
 
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import get_settings
+from app.native.indexes import unneeded
+from app.native.wanted import DUPLICATES
 from loadtests.judge.plans import Sent, findings
 from tests.backend.api.hot.hot_paths import (
     HotPath,
@@ -127,6 +129,19 @@ def test_a_person_without_rows_makes_nobody_elses_be_walked_over(
     client.cookies.set(SESSION_COOKIE_NAME, create_session_token(get_settings(), NEWCOMER_ID))
     client.get(page).raise_for_status()
     assert _explained(engine, sent) == {}
+
+
+@pytest.mark.parametrize("engine", ["postgres", "native"], indirect=True)
+def test_indexes_that_nothing_needs_are_named(engine: Engine, request: pytest.FixtureRequest) -> None:
+    with engine.connect() as connection:  # and nothing is committed
+        connection.exec_driver_sql("CREATE INDEX two ON orders (qty)")
+        connection.exec_driver_sql("CREATE INDEX one ON orders (alert_id, id)")
+        found = unneeded(connection)
+    unused = {name: table for name, table, _ in found.unused}
+    assert (found.repeats["ix_orders_alert_id"], unused["two"]) == ("one", "orders")
+    assert "ux_orders_client_order_id" not in unused
+    same = {index.name for index in DUPLICATES}
+    assert same & set(found.repeats) == (same if "postgres" in request.node.name else set())
 
 
 def test_a_missing_index_is_found(
