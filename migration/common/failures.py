@@ -139,11 +139,18 @@ def secrets_of(*urls: URL | None) -> set[str]:
     return found
 
 
+_SHORT = 4  # letters
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s]*@")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """A text without secrets, longest first because one may be part of another."""
+    """A text without secrets, longest first because one may be part of another.
+
+    A password of a few letters is hidden where it stands alone: inside of words it is none.
+    """
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
+        if len(secret) < _SHORT:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+        else:
+            text = text.replace(secret, "***")
     return _URL_PASSWORD.sub(r"\1***@", text)

@@ -57,6 +57,8 @@ REFUSED = {
     "  ": ("is empty", "sqlite:////"),
     '""': ("is empty", "sqlite:////"),
     "host=h dbname=d": ("is not a database URL", "postgresql://user@host/database"),
+    "service=shop": ("is not a database URL", "write postgresql:///?service=shop"),
+    "postgresql://u:p@ss@h/d": ("has an @ in its user or password", "postgresql://user:p%40ss@host/database"),
     "jdbc:postgresql://h/d": ("is not a database URL", "leave `jdbc:` out"),
     "postgresql://u:secret@h:5a/d": ("is not a database URL", "postgresql://"),
     "postgresql://u:secret@one:5432,two:5432/d": ("is not a database URL", "host=one:5432&host=two:5432"),

@@ -269,6 +269,7 @@ def test_every_form_of_a_password_is_taken_out() -> None:
         assert_no_secret(redact(f"x {text} y", secrets))
         assert "other" not in redact(text, secrets)
     assert redact("the primary is postgres", secrets_of(_url("postgres"))) == "the primary is postgres"
+    assert redact("text.db: x@h", {"x"}) == "text.db: ***@h"
 
 
 def _url(password: str) -> URL:

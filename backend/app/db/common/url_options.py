@@ -69,7 +69,7 @@ def translate_postgres(url: URL, name: str) -> URL:
     """A PostgreSQL URL with psycopg as driver and options that libpq knows.
 
     Raises:
-        ConfigurationError: no database is named, or an option or its value is unknown.
+        ConfigurationError: no database is named, the password holds an @ as it is, or an option or its value is unknown.
     """
     query = dict(url.query)
     for option, value in url.query.items():
@@ -82,6 +82,11 @@ def translate_postgres(url: URL, name: str) -> URL:
             del query["pgbouncer"]
         else:
             _check(option, str(value), name)
+    if "@" in (url.host or ""):
+        raise ConfigurationError(
+            f"{name} has an @ in its user or password",
+            hint="write %40 for it: postgresql://user:p%40ss@host/database",
+        )
     url = url.set(drivername="postgresql+psycopg", query=query)
     if not url.database and not {"dbname", "service"} & query.keys():
         raise ConfigurationError(

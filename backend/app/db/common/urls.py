@@ -93,6 +93,8 @@ def as_text(url: URL) -> str:
 def _hint_for(text: str) -> str:
     if "," in text.partition("://")[2]:
         return "several hosts are written as postgresql://user@/database?host=one:5432&host=two:5432"
+    if text.startswith("service="):
+        return f"write postgresql:///?{text.split()[0]}"
     if text.startswith("jdbc:"):
         return "leave `jdbc:` out: postgresql://user@host/database"
     return _EXAMPLES
