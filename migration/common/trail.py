@@ -254,5 +254,5 @@ def _as_the_database(path: Path, descriptor: int) -> None:
     """Mode and owner as SQLite gives them to its own files beside the database, so that each user can add lines."""
     with suppress(OSError):
         database = path.with_name(path.name.removesuffix(SUFFIX)).stat()
-        os.fchmod(descriptor, database.st_mode & 0o666)
+        os.fchmod(descriptor, database.st_mode & 0o666 | 0o200)  # also beside a file that is read-only today
         os.fchown(descriptor, database.st_uid, database.st_gid)
