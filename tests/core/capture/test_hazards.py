@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import psycopg
 import pytest
 
 from app.db.apply.outcome import Round
@@ -12,7 +13,8 @@ from app.db.common.urls import Side
 from app.db.rows.canonical import encode
 from app.db.rows.kinds import Kind
 from app.db.sides.postgres.target import COPY_FROM
-from tests.support.pairs import TestPair
+from app.db.switch.state.checks import Checks
+from tests.support.pairs import PlainTables, TestPair
 
 
 @pytest.mark.parametrize("rows", [1, COPY_FROM], ids=["pipelined", "by_copy"])
@@ -89,3 +91,33 @@ def test_a_value_that_has_no_place_waits_in_quarantine(replicating: TestPair) ->
     replicating.lite.execute("UPDATE kinds SET i = 7, b = 1, t = 'ab'")
     assert replicating.drain().refused == 0
     replicating.assert_same()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "REPLACE INTO code (rowid, code, rank, v) SELECT rowid, 'new', 77, 'v' FROM code WHERE code = 'a'",
+        "UPDATE OR REPLACE code SET rowid = (SELECT rowid FROM code WHERE code = 'B') WHERE code = 'a'",
+        "REPLACE INTO pairkey (_rowid_, a, b) SELECT oid, 9, 'new' FROM pairkey WHERE a = 1 AND b = 'a'",
+    ],
+)
+def test_a_row_that_another_takes_the_number_from_is_logged(replicating: TestPair, statement: str) -> None:
+    """A table whose key is a text has a number for each row, too, and REPLACE removes the row that has it."""
+    rows = replicating.contents(Side.POSTGRES)
+    replicating.lite.execute(statement)
+    replicating.drain()
+    replicating.assert_same()
+    assert replicating.contents(Side.POSTGRES) != rows
+
+
+def test_a_function_of_capture_that_is_gone_is_put_back(promoted: TestPair) -> None:
+    """Nothing can be written on PostgreSQL meanwhile, so no gate may say that all is well."""
+    promoted.pg.execute("DROP FUNCTION st_admit()")
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        promoted.pg.execute("INSERT INTO counter (n) VALUES (1)")
+    capture = next(c for c in Checks(promoted.applier.stores, PlainTables()).all() if c.name == "capture")
+    assert not capture.ok and "st_admit() is missing" in capture.detail
+    promoted.applier.mend()
+    promoted.pg.execute("INSERT INTO counter (n) VALUES (1)")
+    promoted.drain()
+    promoted.assert_same()

@@ -82,7 +82,29 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[Unique, 
         )
         row = tuple(column for column, _ in columns) if None in watched else ()
         found.add(Unique(parts, condition, row))
+    if number := _row_number(connection, table):
+        found.add(Unique(((number, "BINARY"),)))
     return tuple(sorted(found))
+
+
+def _row_number(connection: sqlite3.Connection, table: str) -> str:
+    """The name under which a row's number can be written that is not its key; '' if there is none.
+
+    REPLACE removes the row that has a number already, as it does with any other unique key.
+    """
+    columns = connection.execute(f"PRAGMA table_xinfo({quote(table)})").fetchall()
+    names = {row[1].lower() for row in columns}
+    free = [name for name in ("rowid", "_rowid_", "oid") if name not in names]
+    listed = connection.execute(f"PRAGMA index_list({quote(table)})").fetchall()
+    # An INTEGER PRIMARY KEY is the number itself; every other key of a table that has numbers has an index.
+    is_key = any(row[5] for row in columns) and not any(row[3] == "pk" for row in listed)
+    if is_key or not free:
+        return ""
+    try:
+        connection.execute(f"EXPLAIN SELECT {free[0]} FROM {quote(table)}").fetchone()
+    except sqlite3.OperationalError:  # WITHOUT ROWID
+        return ""
+    return free[0]
 
 
 def not_computable(connection: sqlite3.Connection, table: str, sql: str) -> str:

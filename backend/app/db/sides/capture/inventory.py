@@ -24,6 +24,13 @@ AND t.tgname LIKE 'st\\_capture\\_%' AND NOT t.tgisinternal
 """
 
 
+# What the triggers call; the first of them that is missing.
+_CALLED = ("st_admit", "st_fence")
+_FUNCTIONS = b"""
+SELECT min(name) FROM unnest(%s::text[]) AS wanted(name) WHERE NOT EXISTS (
+  SELECT FROM pg_proc p WHERE p.proname = name AND p.pronamespace = current_schema()::regnamespace)
+"""
+
 _STAMP = f"""
 SELECT md5(concat(
   (SELECT string_agg(c::text, ' ') FROM ({POSTGRES_COLUMNS}) AS c),
@@ -51,6 +58,12 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
     """
     rows = connection.execute(_TRIGGERS.encode()).fetchall()
     found = {(row[0], row[1]): tuple(row[3:]) for row in rows}
+    present = connection.execute(_FUNCTIONS, (list(_CALLED),)).fetchone()
+    if present is not None and present[0]:
+        raise CaptureLost(
+            f"function {present[0]}() is missing on PostgreSQL, so nothing can be written there",
+            hint="run st-migrate schema upgrade, which puts it back, then st-migrate verify",
+        )
     being_filled = any(row[2] for row in rows)
     wrong = []
     for table in schema.values():
