@@ -15,6 +15,7 @@ from app.db.common.settings import load_settings
 from app.db.common.urls import Side, connect_arguments, parse_url
 from app.db.rows.policy import Policy
 from app.db.session.engines import make_engine
+from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.postgres.forms import FORMS
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.preflight.run import run
@@ -123,3 +124,14 @@ def test_preflight_names_stored_settings(hostile: SmallPair) -> None:
     ]
     assert any("extra_float_digits is 0 for database" in reason for reason in reasons)
     assert any("datestyle is german" in reason.lower() for reason in reasons), reasons
+
+
+def test_no_stored_limit_ends_what_takes_long(postgres_server: EmbeddedPostgres, pg_url: str) -> None:
+    """They suit requests; a copy, a round or a verify takes longer."""
+    url = parse_url(pg_url, name="test")
+    limits = ["statement_timeout", "idle_session_timeout", "transaction_timeout"]
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as server:
+        for name in limits:
+            server.execute(f"ALTER DATABASE \"{url.database}\" SET {name} = '1s'".encode())
+    with open_postgres(url, load_settings(), application_name="test") as connection:
+        assert [connection.execute(f"SHOW {name}".encode()).fetchone() for name in limits] == [("0",)] * 3

@@ -37,6 +37,7 @@ SELECT md5(concat(
   (SELECT string_agg(l::text, ' ') FROM ({ENUM_LABELS}) AS l),
   (SELECT string_agg(u::text, ' ') FROM ({UNFIT}) AS u),
   (SELECT string_agg(t::text, ' ' ORDER BY t.relname, t.tgname) FROM ({_TRIGGERS}) AS t),
+  (SELECT count(*) FROM pg_proc p WHERE p.proname IN {_CALLED} AND p.pronamespace = current_schema()::regnamespace),
   (SELECT count(*) FROM pg_constraint f WHERE f.contype = 'f' AND f.connamespace = current_schema()::regnamespace)))
 """
 

@@ -18,7 +18,7 @@ from app.db.common.deadline import left
 from app.db.common.errors import ConfigurationError, ShadowUnavailable, first_line
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import connect_arguments, shown
-from app.db.sides.postgres.forms import connect_with_forms, settle_session
+from app.db.sides.postgres.forms import connect_with_forms, is_pooled, settle_session
 
 Connection = psycopg.Connection[Any]
 
@@ -30,6 +30,7 @@ KEEPALIVE = {
     "tcp_user_timeout": 25_000,
 }
 
+_TRANSACTION_TIMEOUT = 17_00_00  # the version that brought it
 SILENCE_S = 0.15  # how long after a request's limit the server may keep its refusal to itself
 
 _RETRYABLE = (
@@ -163,6 +164,8 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
         connection = BoundedConnection.connect(autocommit=True, **arguments)
         try:
             settle_session(connection, settings)
+            if connection.info.server_version >= _TRANSACTION_TIMEOUT and not is_pooled(settings):
+                connection.execute("SET transaction_timeout = 0")  # older servers do not know the name
         except BaseException:
             connection.close()
             raise
