@@ -1,7 +1,7 @@
 """What a chain's env.py and alembic.ini do by themselves, whoever starts Alembic in that checkout.
 
-`app.db.revisions` runs a chain without executing env.py. Where the application or a person calls Alembic all the
-same, an env.py of its own changes one side of a pair only, takes the URL of alembic.ini, and makes columns on
+`app.db.revisions` runs a chain without executing env.py. When the application or a person calls Alembic all the
+same, an env.py of its own changes one side of a pair only. It takes the URL of alembic.ini, and makes columns on
 PostgreSQL as narrow as they are declared.
 """
 
@@ -41,8 +41,8 @@ def habits(environment: Path) -> list[Habit]:
                 "chain.environment",
                 "chain-environment",
                 environment,
-                "env.py runs the chain by itself: on a pair it changes one side only and its tables lose capture, "
-                "and on PostgreSQL the limits of String and Integer come back",
+                "env.py runs the chain by itself. On a pair it changes one side only, and its tables lose capture. "
+                "On PostgreSQL the limits of String and Integer come back",
                 _SNIPPET,
             )
         )
@@ -52,8 +52,8 @@ def habits(environment: Path) -> list[Habit]:
                 "chain.url",
                 "chain-url",
                 environment,
-                "alembic upgrade head migrates the database that alembic.ini names, whatever ST_DATABASE_URL says: "
-                "with PostgreSQL as primary it makes or changes a SQLite file, without a word",
+                "alembic upgrade head migrates the database that alembic.ini names, whatever ST_DATABASE_URL says. "
+                "With PostgreSQL as primary it silently makes or changes a SQLite file",
                 _SNIPPET,
             )
         )

@@ -76,7 +76,7 @@ def manual(group: Any, version: str) -> str:
             lines += [".PP", ".RS", _roff(f"st-migrate {line}"), ".RE"]
     lines += [
         ".SH EXIT STATUS",
-        "0: done or clean. 1: something was found, or a gate said no. 2: a wrong call. 3: it failed; the same "
+        "0: done or clean. 1: something was found, or a gate said no. 2: a wrong call. 3: a failure; the same "
         "command goes on.",
         ".SH ENVIRONMENT",
         ".B ST_DATABASE_URL",

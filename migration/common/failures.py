@@ -1,4 +1,4 @@
-"""Any exception as one line for the operator: what is wrong, why, what to do; and never a password.
+"""Any exception as one line for the operator: what is wrong, why, and what to do, without any password.
 
 The session layer's own errors say it themselves. Driver errors are told apart by SQLSTATE and SQLite's
 error code, never by their text.

@@ -9,9 +9,9 @@ A chunk is one transaction on PostgreSQL, in this order:
 4. delete what the shadow holds in that key interval (rows that apply inserted ahead of the copy), COPY,
    and note the last key; commit.
 
-The chunk is read after the watermark was fixed, so it is never older than what has been applied:
-copy-then-update-then-apply, update-then-copy-then-apply and update-then-apply-then-copy all end with the
-newest row, and a row that was deleted meanwhile is either not read or deleted by the log. Rows that
+The chunk is read after the watermark was fixed, so it is never older than what has been applied. Copy, update and
+apply end with the newest row in every order. A row that was deleted meanwhile is either not read or deleted by the
+log. Rows that
 PostgreSQL cannot hold go to quarantine in the same transaction. Secondary indexes and unique constraints
 are built after the last chunk.
 """

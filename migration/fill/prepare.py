@@ -1,8 +1,8 @@
 """Prepare: build PostgreSQL and switch capture on, so that from here on no change can be missed.
 
-Safety order: PostgreSQL is claimed first (a control row that says `preparing`, fenced); then the
-schema's source makes the tables there, the seed rows it wrote are removed, indexes and foreign keys are set aside,
-capture goes in; only then SQLite gets its log, triggers and control row, in one transaction. SQLite's
+Safety order: PostgreSQL is claimed first, by a fenced control row that says `preparing`. Then the schema's source
+makes the tables there. The seed rows that it wrote are removed, indexes and foreign keys are set aside, and capture
+is installed. Only then SQLite gets its log, triggers and control row, in one transaction. SQLite's
 rows are not touched. A crash anywhere leaves SQLite either untouched or fully captured, and the same
 command goes on.
 """

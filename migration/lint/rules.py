@@ -85,7 +85,7 @@ _ALL = (
     Rule(
         "chain-environment",
         "warning",
-        "this env.py runs the chain by itself: a pair is changed on one side only and loses capture there, and on "
+        "this env.py runs the chain by itself. A pair is changed on one side only and loses capture there. On "
         "PostgreSQL the limits of String and Integer come back",
         "let it call app.db.revisions.chain.run_environment(Base.metadata), or migrate by st-migrate schema upgrade only",
     ),

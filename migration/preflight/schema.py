@@ -121,8 +121,8 @@ def _index_findings(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -
                 "schema.expression_index",
                 Severity.BLOCKS,
                 f"unique index {index.name} cannot be worked out: {problem}",
-                f"DROP INDEX {quote(index.name)} (on SQLite) for the time of the move: only the application knows "
-                "the function; or make it a unique index over columns",
+                f"DROP INDEX {quote(index.name)} (on SQLite) for the time of the move, because only the application "
+                "knows the function; or make it a unique index over columns",
                 table=name,
                 column=columns,
                 on_sqlite=f"DROP INDEX {quote(index.name)}",

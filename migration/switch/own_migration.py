@@ -1,16 +1,16 @@
 """The application's own migration on a live pair whose tables its installer made: the shadow first, then the primary.
 
-The command is the application's; what it does within its transactions is not known here. So this is what is kept:
+The command is the application's. What it does within its transactions is not known here. So these rules hold:
 
-1. rounds of apply are held out while the shadow is migrated, and its foreign keys stand meanwhile; on PostgreSQL the
+1. no round of apply runs while the shadow is migrated, and its foreign keys stand meanwhile. On PostgreSQL the
    command passes the fence, by a setting of its own connections that counts at this epoch only;
 2. tables that the command wrote on the shadow are logged whole on the primary, so that they come out as there;
-3. the primary is migrated while the application writes. Apply stands still until both sides have the same columns;
-   nothing is lost, because the log keeps everything, and a table that lost its triggers is logged whole;
+3. the primary is migrated while the application writes. Apply stands still until both sides have the same columns.
+   Nothing is lost, because the log keeps everything, and a table that lost its triggers is logged whole;
 4. capture is put back, the last verify is forgotten, and the sides are compared.
 
-A failure half way leaves apply standing; the same command again goes on, if the application's migration may be
-repeated, as those of the usual frameworks may.
+A failure half way leaves apply standing. The same command then goes on, if the application's migration may be
+repeated. Those of the usual frameworks may.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Complete and abort: back to one database, the current primary, with nothing of ours left on it.
 
 Safety order: PostgreSQL's control row goes to `completing` first, so that no switch can begin and a
-second call knows what was under way; then SQLite is cleaned in one transaction, which also puts up the
-permanent fence if it is the side that is left behind; then PostgreSQL likewise. A crash in between
+second call knows what was under way. Then SQLite is cleaned in one transaction, which also puts up the
+permanent fence if SQLite is the side that is left behind. Then the same happens on PostgreSQL. A crash in between
 leaves both sides fenced as they were, and the same command goes on.
 
 The side that is left behind keeps its data and, if it ever was primary, a permanent fence (`retired`).

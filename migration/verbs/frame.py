@@ -1,7 +1,7 @@
 """What every verb has in common: the sides, --json, --debug, and the boundary at which errors become lines.
 
-A verb is a function that takes its `Call` and its own options and returns an `Outcome`; `verb` turns it
-into a command with the common options added, so that no verb repeats them.
+A verb is a function that takes its `Call` and its own options and returns an `Outcome`. `verb` turns the function
+into a command and adds the common options, so that no verb repeats them.
 """
 
 from __future__ import annotations
@@ -114,10 +114,10 @@ class Call:
         """Show what is about to be destroyed, and have the database's name typed.
 
         Args:
-            what: what the command does, one sentence.
-            lines: what goes, in detail.
-            name: of the database it happens to.
-            yes: that name as a script gave it; a bool where a script says `--yes` alone.
+            what: what the command does, in one sentence.
+            lines: what is removed, in detail.
+            name: the name of the database.
+            yes: that name as a script gave it, or a bool where a script gives `--yes` alone.
 
         Raises:
             ConfigurationError: another name was given, or none and nobody is there to ask; nothing was done.

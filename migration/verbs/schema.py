@@ -54,10 +54,10 @@ def run_own(
         typer.Option("--only", help="Run the command on this side alone, to mend what went wrong there."),
     ] = None,
 ) -> Outcome:
-    """Run the application's own migration on the shadow, then on the primary of a pair; `schema -- COMMAND` is the same.
+    """Run the application's own migration on the shadow, then on the primary of a pair. `schema -- COMMAND` is the same.
 
-    The command finds the side in ST_SIDE (sqlite, postgres) and ST_SIDE_ROLE (shadow, primary), and the database in
-    ST_DATABASE_URL; also in ST_SQLITE_FILE, or in PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.
+    The command finds the side in ST_SIDE (sqlite, postgres) and ST_SIDE_ROLE (shadow, primary). It finds the database
+    in ST_DATABASE_URL, and also in ST_SQLITE_FILE, or in PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.
     """
     with call.prepared() as stores:
         control = stores.postgres.read_control()
@@ -132,7 +132,7 @@ def upgrade(
 
 
 def _kept_by_installer(call: Call) -> Outcome | None:
-    """For a pair whose tables are the installer's there are no revisions; lost capture is put back all the same."""
+    """A pair whose tables are the installer's has no revisions. Lost capture is put back there, too."""
     with call.stores() as stores:
         if recorded_source(stores.postgres.connection) != Existing.name:
             return None

@@ -134,7 +134,7 @@ def rollback(
 
 @dataclass(frozen=True)
 class Terms:
-    """How long writers may wait, how long attempts may be made, and when; `window` is None for at once."""
+    """How long writers may wait, how long attempts may be made, and when. `window` is None for a switch at once."""
 
     max_pause_ms: int
     max_seconds: float = guarded.LIMIT_S

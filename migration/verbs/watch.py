@@ -218,7 +218,7 @@ def _orphaned(found: dict[str, Any]) -> str:
 def quarantine_retry(
     call: Call, table: TableArgument = None, key: KeyArgument = None, everything: All = False
 ) -> Outcome:
-    """Let apply take these rows up again, as they are on the primary now; --all means the primary's own."""
+    """Let apply try these rows again, as they are on the primary now. --all means all rows of the primary."""
     with call.prepared() as stores:
         rows = quarantine.chosen(stores.postgres, table, key, everything=everything)
         if everything:

@@ -112,8 +112,8 @@ class Record:
         ).rowcount
         if not updated:
             raise StaleAttempt(
-                "this verify is not the one on record any more: the sides were switched, its part of the log "
-                "was given up, or another verify took its place",
+                "this verify is no longer the one on record: the sides were switched, its part of the log was "
+                "given up, or another verify took its place",
                 hint="run st-migrate verify again",
             )
 

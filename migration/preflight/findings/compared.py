@@ -154,8 +154,8 @@ def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape
             yield Finding(
                 "schema.unique",
                 Severity.WARNS,
-                f"no unique index of PostgreSQL calls the same texts equal as {index.name} does on SQLite: rows that "
-                "one side takes may go to quarantine on the other",
+                f"no unique index of PostgreSQL takes the same texts for equal as {index.name} does on SQLite. Rows "
+                "that one side takes may go to quarantine on the other",
                 f"let the application's own migration make one: {index.statement(taken)}",
                 table=shape.table.name,
                 column=", ".join(sorted(index.names)),

@@ -130,8 +130,8 @@ def findings(left_out: LeftOut, ours: Needed, theirs: Needed) -> Iterator[Findin
             yield Finding(
                 "schema.excluded",
                 Severity.INFO,
-                "the column is left out: its values are lost to the side that is moved to, and a row that is "
-                "written there afterwards loses its value on the other side, too",
+                "the column is left out: its values are lost to the side that is moved to. A row that is written "
+                "there afterwards loses its value on the other side, too",
                 "nothing, if no part of the application needs the column after the move",
                 table=table,
                 column=column,
