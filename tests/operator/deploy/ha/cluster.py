@@ -6,6 +6,7 @@ reaches etcd there. A wire that stands still is a network that is cut: nothing i
 
 from __future__ import annotations
 
+import base64
 import configparser
 import json
 import os
@@ -191,17 +192,36 @@ class Cluster:
         return running[0] if len(running) == 1 else None
 
     def wait_healthy(self, standbys: int = 2) -> None:
-        """Wait for a leader with so many streaming standbys, one of them synchronous."""
+        """Wait for a leader with so many streaming standbys, one of which may follow it.
+
+        A leader that was promoted a moment ago has none yet, whatever its nodes remember: if it died now, nobody would lead.
+        """
 
         def healthy() -> bool:
             leader = self.leader()
             replication = leader.says().get("replication", []) if leader else []
             streaming = {one["application_name"] for one in replication if one["state"] == "streaming"}
             # A copy that is being made streams, too, under another name.
-            in_step = [node.name for node in self.nodes if node.says().get("sync_standby")]
-            return len(streaming & set(NAMES)) >= standbys and bool(in_step)
+            agreed = self._agreed("sync")
+            may_follow = leader is not None and agreed.get("leader") == leader.name
+            return (
+                len(streaming & set(NAMES)) >= standbys
+                and may_follow
+                and agreed.get("sync_standby") in streaming
+            )
 
         wait_until(healthy, seconds=120)
+
+    def _agreed(self, name: str) -> dict[str, Any]:
+        """What the nodes have written into etcd; empty if nothing."""
+        key = base64.b64encode(f"/service/sigmatrader/{name}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.etcd}/v3/kv/range", data=json.dumps({"key": key}).encode(), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found = json.load(answer).get("kvs", [])
+        agreed: dict[str, Any] = json.loads(base64.b64decode(found[0]["value"])) if found else {}
+        return agreed
 
     def switchover(self) -> None:
         """Another node becomes leader, on command."""
