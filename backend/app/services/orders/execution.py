@@ -29,9 +29,9 @@ from app.services.orders.sending.asked import (
     AskedInVain,
     always,
     begin_asking,
+    keep_placed,
     may_begin,
     move,
-    store_placed,
 )
 from app.services.risk.engine_flag import get_risk_engine_v2_enabled
 from app.services.risk.limits import RiskResult, evaluate_order_risk
@@ -149,7 +149,7 @@ class Execution:
             broker_order_id = ask(client, order)
         except BrokerError as error:
             self.refused(order, asked_at, error)
-        store_placed(self.db, order, broker_order_id, client.account_id, self.correlation_id)
+        keep_placed(self.db, order, broker_order_id, client.account_id, self.correlation_id)
         failpoint(Failpoint.ORDER_STORED)
         return order
 

@@ -176,6 +176,26 @@ def test_what_brokers_said_is_stored_once_whatever_becomes_of_the_commit(
     assert len(broker.placed) == 3
 
 
+def test_what_a_broker_said_outlives_a_database_that_is_away(
+    send: Send, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is nowhere else, and a broker that cannot find orders will never say it again."""
+    store, refusals = asked.store_placed, [0, 0]
+
+    def away(*_arguments: Any) -> Any:
+        raise OperationalError("UPDATE orders", {}, Exception("database is locked"))
+
+    def away_for_a_while(*arguments: Any) -> bool:
+        return store(*arguments) if not refusals else bool(refusals.pop()) or away()
+
+    monkeypatch.setattr(asked, "KEEP_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(dispatcher, "store_placed_all", away)
+    monkeypatch.setattr(asked, "store_placed", away_for_a_while)
+    assert [answer.status_code for answer in send("A")] == [201]
+    assert _orders(db) == {"A": ("SENT", "AUTO")}
+    assert (refusals, _messages(db)) == ([], [SENT, ENDED])
+
+
 def test_a_commit_that_may_have_taken_place_sends_nothing(
     send: Send, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,7 @@ def test_an_order_has_a_turn_until_its_broker_is_asked(
     )  # so the order goes alone
     set_tradingview_webhook_config(db, settings, TradingViewWebhookConfig(mode="AUTO"))
     free: list[tuple[str, int]] = []
-    place, begin, store = broker.place_order, alone.dispatch_auto, execution.store_placed
+    place, begin, store = broker.place_order, alone.dispatch_auto, execution.keep_placed
 
     def noting(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any, **options: Any) -> Any:
@@ -81,7 +81,7 @@ def test_an_order_has_a_turn_until_its_broker_is_asked(
 
     monkeypatch.setattr(broker, "place_order", noting("asks", place))
     monkeypatch.setattr(alone, "dispatch_auto", noting("begins", begin))
-    monkeypatch.setattr(execution, "store_placed", noting("stores", store))
+    monkeypatch.setattr(execution, "keep_placed", noting("stores", store))
     body = SELL | {"trade_details": {"order_action": "BUY", "quantity": 2}}
     assert client.post("/webhook", json=body).json()["status"] == "accepted"
     assert free == [("begins", AT_ONCE - 1), ("asks", AT_ONCE), ("stores", AT_ONCE)]

@@ -15,6 +15,7 @@ A synthetic GTT order comes here as SENDING already: what watches its trigger ha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -25,11 +26,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from app.core.time_utils import utc_now
+from app.db.session.engines import is_unavailable
 from app.models import Order
 from app.services.brokers.clients import CALL_AT_MOST_S, idempotency_key
 from app.services.shared.bulk import Row, changed_rows
 from app.services.shared.system_events import event_row, insert_events
 
+KEEP_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # long before `UNKNOWN_AFTER`
 BEGIN_WITHIN: Final = timedelta(seconds=10)
 UNKNOWN_AFTER: Final = BEGIN_WITHIN + timedelta(seconds=CALL_AT_MOST_S + 20)  # 20 s for clocks that differ
 NOT_WAITING: Final = "Only non-simulated WAITING orders can be executed."
@@ -119,6 +122,21 @@ def store_placed(
     insert_events(db, [sent_event(order, broker_order_id, correlation_id)])
     db.commit()
     return True
+
+
+def keep_placed(
+    db: Session, order: Order, broker_order_id: str, account_id: str | None, correlation_id: str | None
+) -> bool:
+    """`store_placed`, tried again while the database is away or locked: nobody else has heard the broker's answer."""
+    for pause in KEEP_PAUSES_S:
+        try:
+            return store_placed(db, order, broker_order_id, account_id, correlation_id)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+        db.rollback()
+        time.sleep(pause)
+    return store_placed(db, order, broker_order_id, account_id, correlation_id)
 
 
 def is_new(broker_order_id: Any) -> ColumnElement[bool]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from app.core.sessions import opened
 from app.models import Order
 from app.services.brokers.clients import BrokerError
-from app.services.orders.sending.asked import store_placed
+from app.services.orders.sending.asked import keep_placed
 from app.services.orders.sending.together import Asked
 from app.services.shared.turns import DISPATCHES
 from app.services.webhook.dispatch import (
@@ -63,7 +63,7 @@ def placed(one: Waiting, auto: Auto, asked: Asked, broker_order_id: str, *, in_d
     what = Dispatch.of(auto.signal, auto.stored)
     with opened(one.call.sessions) as db:
         order = db.get_one(Order, what.order_id)
-        is_new = store_placed(db, order, broker_order_id, asked.client.account_id, what.correlation_id)
+        is_new = keep_placed(db, order, broker_order_id, asked.client.account_id, what.correlation_id)
         if is_new or not in_doubt:
             end(db, what)
     return accepted(auto.stored)
