@@ -188,8 +188,15 @@ def begin_before_write(
 ) -> None:
     """Open the transaction with the write lock in hand, before the first write or savepoint."""
     raw = connection.connection.dbapi_connection
-    if isinstance(raw, sqlite3.Connection) and not raw.in_transaction and is_write(statement, context):
+    if not isinstance(raw, sqlite3.Connection) or raw.in_transaction or commits_each(connection):
+        return
+    if is_write(statement, context):
         begin_in_turn(connection)
+
+
+def commits_each(connection: Connection) -> bool:
+    """Whether the application wants each statement to commit by itself, so that nobody will commit a transaction."""
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
 
 def begin_in_turn(connection: Connection, at_most_ms: int | None = None) -> None:
@@ -243,6 +250,10 @@ def _leave_no_transaction(connection: Any, record: Any) -> None:
     if isinstance(raw, sqlite3.Connection):
         if raw.in_transaction:
             raw.rollback()
+        if (
+            raw.isolation_level is not None
+        ):  # SQLAlchemy takes AUTOCOMMIT of a checkout back to its own default
+            raw.isolation_level = None
     elif not raw.closed and raw.info.transaction_status is not TransactionStatus.IDLE:
         raw.rollback()
 
