@@ -26,7 +26,7 @@ from app.db.common.settings import DualWrite
 from app.db.common.settings import ShadowReads as ShadowReadMode
 from app.db.common.urls import Side
 from app.db.session.at_start import begin_with_first_session
-from app.db.session.engines import begin_in_turn, is_write, named_by_sqlalchemy
+from app.db.session.engines import begin_in_turn, commits_each, is_write, named_by_sqlalchemy
 from app.db.session.runtime import Runtime, runtime
 from app.db.sides.control import sqlite_takes_writes
 
@@ -70,6 +70,11 @@ class RoutedSession(Session):
     @bind.setter
     def bind(self, value: Engine | Connection | None) -> None:
         self._own_bind = value
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether the present transaction has a side, and so a connection or a place among those that wait for one."""
+        return self._side is not None
 
     def _routed(self) -> Side:
         self._side, self._prepared = self._pair.router.route()
@@ -168,9 +173,10 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
             if not connection.info.get("st_foreign_keys"):
                 raw.execute("PRAGMA foreign_keys = ON")  # from prepare on, as PostgreSQL will
                 connection.info["st_foreign_keys"] = True
-            patience = int(at_most(pair.settings.sqlite_busy_timeout_ms / 1000) * 1000)
-            with named_by_sqlalchemy():
-                pair.write_turn.begin(raw, patience)
+            if not commits_each(connection):
+                patience = int(at_most(pair.settings.sqlite_busy_timeout_ms / 1000) * 1000)
+                with named_by_sqlalchemy():
+                    pair.write_turn.begin(raw, patience)
         if sqlite_takes_writes(raw):
             return True
         raw.rollback()
