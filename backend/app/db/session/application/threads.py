@@ -3,8 +3,9 @@
 A session of a pair waits for what no driver knows of: the fence while a switch is under way, the line at SQLite's
 write lock, the shadow in sync mode. So the operation as a whole goes to a thread, with the plain drivers of both
 sides. SQLAlchemy hands each operation of an AsyncSession to a function, `greenlet_spawn`; here the same methods get
-another one in its place. A thread is taken for an operation and not for a session, and there are many of them: a
-session that waits for a lock must not keep the one that holds it from committing.
+another one in its place. A thread is taken for an operation and not for a session. Those that go on with a
+transaction have threads of their own: sessions that wait for a lock or a connection, however many, must not keep the
+one that has it from committing.
 """
 
 from __future__ import annotations
@@ -15,36 +16,50 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
+from app.db.session.routed import RoutedSession
+
 T = TypeVar("T")
-MOST_THREADS = 512  # they are made as they are needed
+MOST_THREADS = 512  # of each kind; they are made as they are needed
 _SPAWN = "greenlet_spawn"
-_executors: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+# By process, as threads do not survive a fork, and by whether their operations go on with a transaction.
+_executors: dict[tuple[int, bool], ThreadPoolExecutor] = {}
 
 
-def _executor() -> ThreadPoolExecutor:
-    if os.getpid() not in _executors:
-        _executors[os.getpid()] = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="st-session")
-    return _executors[os.getpid()]
+def _executor(goes_on: bool) -> ThreadPoolExecutor:
+    which = os.getpid(), goes_on
+    if which not in _executors:
+        _executors[which] = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="st-session")
+    return _executors[which]
+
+
+def _goes_on(function: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether a session's operation finds it in a transaction that has taken a connection already."""
+    owner = getattr(function, "__self__", None)
+    sessions = (owner, getattr(owner, "session", None), *arguments[:1])
+    return any(isinstance(item, RoutedSession) and item.is_routed for item in sessions)
 
 
 async def in_thread(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Call a function in a thread, with this task's context; a cancelled task waits for its end.
 
-    A session must not be used by two at a time, so an operation that has begun is never left alone.
+    A session must not be used by two at a time, so an operation that has begun is never left alone, however often
+    the task is cancelled: a cancel scope of anyio does so again and again.
     """
     options.pop("_require_await", None)  # meant for SQLAlchemy's own function
     call = functools.partial(contextvars.copy_context().run, function, *arguments, **options)
-    work = asyncio.get_running_loop().run_in_executor(_executor(), call)
+    work = asyncio.get_running_loop().run_in_executor(_executor(_goes_on(function, arguments)), call)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        if not work.done():
-            await asyncio.wait([work])
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
         raise
 
 
