@@ -44,7 +44,8 @@ class Router:
         self._settings = settings
         self._ask_arbiter = ask_arbiter
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._opening = threading.Lock()
         self._unprepared_until = 0.0
         self._retired = False
         self._line = threading.Lock()  # of those that wait at a fence: only the first of them looks
@@ -68,8 +69,17 @@ class Router:
                 self._path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms, read_only=True
             )
             self._local.connection = connection
-            self._opened.append(connection)
+            self._keep(connection)
         return connection
+
+    def _keep(self, connection: sqlite3.Connection) -> None:
+        """Remember this thread's connection, and close those of threads that have ended."""
+        with self._opening:
+            left = [opened for thread, opened in self._opened if not thread.is_alive()]
+            self._opened = [item for item in self._opened if item[1] not in left]
+            self._opened.append((threading.current_thread(), connection))
+        for opened in left:
+            opened.close()
 
     @property
     def uses_sqlite(self) -> bool:
@@ -78,8 +88,10 @@ class Router:
     def close(self) -> None:
         """Close the connections of all threads; the router opens new ones if it is used again."""
         self._local = threading.local()
-        while self._opened:
-            self._opened.pop().close()
+        with self._opening:
+            opened, self._opened = self._opened, []
+        for _, connection in opened:
+            connection.close()
 
     def route(self) -> tuple[Side, bool]:
         """The side that reads and writes go to now, and whether that is so because a control row says so."""
