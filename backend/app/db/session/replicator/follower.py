@@ -11,7 +11,6 @@ breaker itself once the shadow has caught up.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from app.db.apply.outcome import SWITCHED, TOO_MUCH, Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
 from app.db.common import metrics
-from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError, first_line
+from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, first_line
 from app.db.common.logs import logger
 from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Pair, Side
@@ -51,7 +50,6 @@ COUNT_S = 2.0
 DEGRADED_S = 1.0  # at least: a slow shadow must not cost one time-out after the other
 WARM_UP_S = 60.0
 CAUGHT_UP_S = 1.0  # a round shorter than this makes a degraded process trust the shadow again
-_FAILURES = (psycopg.Error, sqlite3.Error, SwitchError, OSError)
 _NOT_OURS = pg_errors.InsufficientPrivilege  # a role that may write the application's tables only
 
 
@@ -160,7 +158,7 @@ class Follower:
                 with self._rounds:
                     self._turn(trimmer, requested)
                 failures = 0
-            except _FAILURES as error:
+            except Exception as error:  # whatever it is: without this thread perhaps nobody applies
                 if self._settings.dual_write is DualWrite.OFF and isinstance(error, _NOT_OURS):
                     log.info("recovery and trimming are left to st-migrate worker: %s", error)
                     break
@@ -276,7 +274,7 @@ class Follower:
 
     def _measure_lag(self) -> None:
         """What the shadow lacks, while no round tells; unknown if the primary cannot be asked either."""
-        with suppress(*_FAILURES):
+        with suppress(Exception):
             if self._applier is not None:
                 self._lag_changes, self._lag_seconds = self._applier.behind()
                 metrics.LAG_CHANGES.set(self._lag_changes)
