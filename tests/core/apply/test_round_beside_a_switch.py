@@ -1,15 +1,22 @@
-"""A round that meets a switch between its commit record and SQLite's following keeps no position of the other side.
+"""What meets a switch, or comes to it too late: rounds, the trimming of the log, a coordinator taken for dead.
 
 A position is a log number on SQLite and a snapshot on PostgreSQL. Where the record is written and SQLite does
-not follow yet, the round has read the old shadow's position. Asked of the new primary, that is an error.
+not follow yet, a round has read the old shadow's position. Asked of the new primary, that is an error.
 """
 
 from __future__ import annotations
 
+import threading
+
+import pytest
+
 from app.db.apply.outcome import Round, Skipped
+from app.db.apply.trim import trim
 from app.db.common.errors import NotPrepared
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
+from app.db.session import SessionLocal
+from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair
 
 
@@ -31,3 +38,53 @@ def test_round_between_the_record_and_the_following_then_news(pair: TestPair, pr
     pair.app(primary.other).execute("UPDATE item SET qty = qty + 1")
     assert applier.has_news()
     assert isinstance(applier.round(), Round)
+
+
+def test_the_log_that_is_trimmed_is_that_of_the_primary_whose_positions_were_read(
+    pair: TestPair, primary: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.pg.execute(
+        "INSERT INTO st_verify (id, run, epoch, position, started_at, tables, rows, mismatches) "
+        "SELECT 1, 'run', epoch, %s, 0, '[]', 0, 0 FROM st_control",
+        (pair.applier.stores.store(primary).log_end(),),
+    )
+    stores = pair.new_stores()
+    read = stores.postgres.read_control
+
+    def read_after_a_switch() -> object:
+        monkeypatch.undo()
+        pair.moved(primary.other)
+        return read()
+
+    monkeypatch.setattr(stores.postgres, "read_control", read_after_a_switch)
+    assert trim(stores) == 0
+
+
+def test_a_late_coordinator_settles_nothing_once_others_have_lowered_the_fence(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    """What strict mode announces then is of a transaction in flight: its commit would find the shadow behind."""
+    backend(pair, dual_write="strict", wanted=primary)
+    announced, go_on = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        announced.set()
+        assert go_on.wait(60)
+
+    def write() -> None:
+        with SessionLocal() as session:
+            session.add(Owner(id=900, name="announced"))
+            session.commit()
+
+    def there() -> bool:
+        return bool(pair.app(primary.other).execute("SELECT 1 FROM owner WHERE id = 900").fetchone())
+
+    writer = threading.Thread(target=write)
+    with arm(Failpoint.STRICT_ANNOUNCED, stop):
+        writer.start()
+        assert announced.wait(60)
+        assert there()
+        pair.new_applier().round(durable=True, even_if_paused=True, settle=True)
+        assert there()
+        go_on.set()
+        writer.join()

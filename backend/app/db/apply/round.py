@@ -90,8 +90,8 @@ class Applier:
         Args:
             durable: the shadow's commit waits for its disk.
             even_if_paused: the cutover drains a paused applier too.
-            settle: no transaction is in flight on the primary, so whatever strict mode announced and
-                nobody committed is undone.
+            settle: the primary is fenced, so no transaction is in flight there, and whatever strict mode announced
+                and nobody committed is undone. Where its fence is down after all, nothing is.
             at_most: leave a backlog of more entries alone; the answer is then `TOO_MUCH`.
 
         Raises:
@@ -177,7 +177,8 @@ class Applier:
                     # Nothing is remembered here: this round may yet be rolled back, and the drop with it.
                     target.shed_foreign_keys()
                 backlog = source.backlog(target.position)
-                announced = announced_keys(source, target, settle)
+                # A coordinator that was taken for dead may come here after others have lowered the fence.
+                announced = announced_keys(source, target, settle and not source.control.writable)
                 if at_most is not None and backlog.entries > at_most:
                     return TOO_MUCH
                 if not backlog.counts and not announced and backlog.upto == target.position:

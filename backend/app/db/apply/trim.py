@@ -33,10 +33,10 @@ class Trimmer:
 
 def trim(stores: Stores) -> int:
     """Delete up to STEP entries from the primary's log; returns how many went."""
-    primary, shadow = stores.directions()
-    control = stores.postgres.read_control()
-    if control.phase != Phase.REPLICATING or control.epoch != stores.sqlite.read_control().epoch:
+    control, followed = stores.postgres.read_control(), stores.sqlite.read_control()
+    if control.phase != Phase.REPLICATING or control.epoch != followed.epoch:
         return 0  # between a commit record and SQLite's following it, positions are of either kind
+    primary, shadow = stores.store(control.primary), stores.store(control.primary.other)
     durable = _durable_position(stores.postgres) if shadow.side is Side.POSTGRES else shadow.read_position()
     verified = stores.postgres.connection.execute(
         "SELECT position FROM st_verify WHERE id = 1 AND epoch = %s", (control.epoch,)
