@@ -73,6 +73,10 @@ CASES: dict[str, list[str]] = {
         "UPDATE code SET code = 'None' WHERE code = 'ä'",
         "REPLACE INTO code VALUES ('y', 1, 'took the rank')",
     ],
+    "replace_on_a_rowid_that_is_no_key": [
+        "INSERT OR REPLACE INTO code (rowid, code, rank) VALUES (1, 'z', 30)",
+        "UPDATE OR REPLACE code SET oid = 2 WHERE code = 'z'",
+    ],
     "uuid_key": [
         "INSERT INTO token VALUES ('00000000000000000000000000000001', 'new')",
         "UPDATE token SET v = 'changed'",

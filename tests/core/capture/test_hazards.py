@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from decimal import Decimal
 
 import psycopg
@@ -11,10 +12,13 @@ from app.db.apply.outcome import Round
 from app.db.common.errors import Refused
 from app.db.common.urls import Side
 from app.db.rows.canonical import encode
+from app.db.rows.catalog import sqlite_keys
 from app.db.rows.kinds import Kind
+from app.db.sides.capture.triggers import install_sqlite
+from app.db.sides.control import claim_sqlite
 from app.db.sides.postgres.target import COPY_FROM
-from app.db.switch.state.checks import Checks
-from tests.support.pairs import PlainTables, TestPair
+from app.db.sides.tables import create_statements
+from tests.support.pairs import TestPair
 
 
 @pytest.mark.parametrize("rows", [1, COPY_FROM], ids=["pipelined", "by_copy"])
@@ -41,6 +45,39 @@ def test_a_unique_key_whose_meaning_postgresql_does_not_know_is_refused(fresh: T
     with pytest.raises(Refused, match="unique index loud"):
         fresh.prepare()
     assert fresh.lite.execute("SELECT count(*) FROM sqlite_master WHERE name GLOB 'st_*'").fetchone() == (0,)
+
+
+_INSERT = "INSERT OR REPLACE INTO t (id, part, n) VALUES (3, {part}, {n})"
+
+
+@pytest.mark.parametrize(
+    ("default", "write"),
+    [
+        *(
+            (default, _INSERT.format(part="NULL", n=1))
+            for default in ("n", "'n'", '"n"', "(lower('N'))", "7")
+        ),
+        ("'n'", "UPDATE OR REPLACE t SET part = NULL, n = 1 WHERE id = 2"),
+        ("'n'", "UPDATE OR REPLACE t SET n = 1, part = (SELECT part FROM t WHERE id = 1) WHERE id = 2"),
+        ("'n'", "UPDATE OR REPLACE t SET length = 5 WHERE id = 2"),
+    ],
+)
+def test_what_replace_takes_away_by_a_value_that_no_statement_gives(default: str, write: str) -> None:
+    """A NULL that a column does not take becomes its default; a generated column changes with another one."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in create_statements(Side.SQLITE):
+        connection.execute(statement)
+    claim_sqlite(connection, "pair", "")
+    connection.execute(
+        f"CREATE TABLE t (id INTEGER PRIMARY KEY, part TEXT NOT NULL DEFAULT {default}, n INTEGER, length INTEGER, "
+        "area AS (length * length) UNIQUE, UNIQUE (part, n))"
+    )
+    connection.execute("INSERT INTO t (id, n, length) VALUES (1, 1, 5), (2, 2, 6)")
+    install_sqlite(connection, sqlite_keys(connection), "fenced")
+    connection.execute(write)
+    logged = connection.execute("SELECT k FROM st_change_log").fetchall()
+    connection.close()
+    assert (1,) in logged
 
 
 def test_numbers_of_more_than_28_digits_stay_what_they_are() -> None:

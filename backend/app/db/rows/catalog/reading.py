@@ -13,6 +13,7 @@ from app.db.rows.catalog.declared import affinity, limit_of
 from app.db.rows.catalog.indexes import sqlite_uniques
 from app.db.rows.catalog.keys import stand_in
 from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
+from app.db.rows.catalog.replaced import replaced_on_sqlite
 from app.db.rows.catalog.tables import (
     EXCLUDED_COLUMN_TABLE,
     EXCLUDED_TABLE,
@@ -182,7 +183,8 @@ def read_schema(
     for name in sorted(ours.keys() & theirs.keys()):
         columns = _columns(name, ours[name], theirs[name], labels, learnt, problems)
         key = _key(name, ours[name], theirs[name], columns, problems)
-        table = Table(name, tuple(columns.values()), key, sqlite_uniques(sqlite, name))
+        uniques, replaced = sqlite_uniques(sqlite, name), replaced_on_sqlite(sqlite, name)
+        table = Table(name, tuple(columns.values()), key, uniques, replaced)
         schema[name] = _known.setdefault(table, table)
     unfit = [item for item in unfit_tables(postgres) if item.table in schema]
     if problems or unfit:
@@ -298,7 +300,8 @@ def sqlite_keys(connection: sqlite3.Connection) -> Schema:
     for name, columns in sqlite_columns(connection).items():
         positions = sorted((position, column) for column, (_, _, position) in columns.items() if position)
         key = tuple(Column(column, Kind.TEXT, "text", False) for _, column in positions)
-        schema[name] = Table(name, key, key, sqlite_uniques(connection, name))
+        uniques, replaced = sqlite_uniques(connection, name), replaced_on_sqlite(connection, name)
+        schema[name] = Table(name, key, key, uniques, replaced)
     return schema
 
 

@@ -165,16 +165,30 @@ class Unique:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """By what REPLACE finds a row of SQLite in its way, besides the values that a statement gives.
+
+    `defaults`: columns that take no NULL, each with the SQL of what REPLACE puts in its place. `rowids`: the names
+    of the rowid, where it is not the key; () if there is none.
+    """
+
+    defaults: tuple[tuple[str, str], ...] = ()
+    rowids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Table:
     """A table that takes part.
 
-    `uniques` are SQLite's unique keys other than the primary key.
+    `uniques` are SQLite's unique keys other than the primary key. `replaced` is what else SQLite's capture has to
+    know about REPLACE; it is no part of a schema's fingerprint.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[Column, ...]
     uniques: tuple[Unique, ...] = field(default=())
+    replaced: Replaced = field(default=Replaced(), repr=False)
 
     def __hash__(self) -> int:
         return hash(self.name)

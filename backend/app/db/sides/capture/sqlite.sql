@@ -42,7 +42,8 @@ END
 -- name: collide_insert
 -- REPLACE deletes every row that collides on a unique key, and fires no delete trigger for it unless
 -- recursive_triggers is on, which is each connection's own affair. So the colliding rows are logged
--- before they can vanish. If nothing is replaced the extra entry is harmless: apply reads the state.
+-- before they can vanish. If nothing is replaced the extra entry is harmless: apply reads the state. A NULL that
+-- a column does not take counts as its default, and the rowid as one more unique key.
 CREATE TRIGGER {prefix}_collide_insert{n} BEFORE INSERT ON {table}
 WHEN (SELECT applying <> 1 FROM st_control WHERE id = 1)
 BEGIN

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -77,28 +78,38 @@ def sqlite_triggers(schema: Schema) -> dict[str, str]:
         }
         for event in ("insert", "update", "delete"):
             triggers[f"{_prefix(table)}_{event}"] = _fill(sql[event], f"_{event}", same)
-        for n, unique in enumerate(table.uniques):
-            values = {
-                **same,
-                "n": str(n),
-                "of": f"OF {', '.join(map(quote, unique.watched))} " if unique.watched else "",
-                "same_values": _same_values(unique),
-            }
+        for n, (watched, same_values) in enumerate(_collisions(table)):
+            of = f"OF {names} " if (names := ", ".join(watched)) else ""
+            values = {**same, "n": str(n), "of": of, "same_values": same_values}
             for event in ("collide_insert", "collide_update"):
                 triggers[f"{_prefix(table)}_{event}{n}"] = _fill(sql[event], f"_{event}{{n}}", values)
     return triggers
 
 
-def _same_values(unique: Unique) -> str:
+def _collisions(table: Table) -> Iterator[tuple[Iterable[str], str]]:
+    """For each unique key the columns whose update may make a row collide, and which rows are in the new one's way."""
+    defaults = dict(table.replaced.defaults)
+    for unique in table.uniques:
+        yield map(quote, unique.watched), _same_values(unique, defaults)
+    if rowids := table.replaced.rowids:
+        yield rowids, f"{rowids[0]} = NEW.{rowids[0]}"
+
+
+def _same_values(unique: Unique, defaults: Mapping[str, str]) -> str:
     """Whether a row collides with the new one in a unique key, as the key compares.
 
     An expression is worked out a second time, over one row that has the new values under the columns' own names.
     """
-    new = ", ".join(f"NEW.{quote(name)} AS {quote(name)}" for name in unique.row)
+
+    def new(name: str) -> str:
+        value = f"NEW.{quote(name)}"
+        return f"coalesce({value}, {defaults[name]})" if name in defaults else value
+
+    row = ", ".join(f"{new(name)} AS {quote(name)}" for name in unique.row)
     same = [
-        f"{quote(part)} = NEW.{quote(part)}{'' if collation == 'BINARY' else f' COLLATE {collation}'}"
+        f"{quote(part)} = {new(part)}{'' if collation == 'BINARY' else f' COLLATE {collation}'}"
         if collation
-        else f"{bracketed(part)} = (SELECT {bracketed(part)} FROM (SELECT {new}))"
+        else f"{bracketed(part)} = (SELECT {bracketed(part)} FROM (SELECT {row}))"
         for part, collation in unique.parts
     ]
     return " AND ".join([*same, bracketed(unique.condition)] if unique.condition else same)
