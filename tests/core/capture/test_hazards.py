@@ -18,7 +18,8 @@ from app.db.sides.capture.triggers import install_sqlite
 from app.db.sides.control import claim_sqlite
 from app.db.sides.postgres.target import COPY_FROM
 from app.db.sides.tables import create_statements
-from tests.support.pairs import TestPair
+from app.db.switch.state.checks import Checks
+from tests.support.pairs import PlainTables, TestPair
 
 
 @pytest.mark.parametrize("rows", [1, COPY_FROM], ids=["pipelined", "by_copy"])

@@ -118,9 +118,15 @@ def _others(table: Table, raws: Sequence[RawKey], known: set[keys.Key | str]) ->
     return [raw for identity, raw in found.items() if identity not in known]
 
 
-def announced_keys(source: Source, target: Target, everything: bool) -> dict[str, list[str]]:
-    """Announced keys whose transaction has ended on the primary; the others are still its own."""
+def announced_keys(source: Source, target: Target, settle: bool) -> dict[str, list[str]]:
+    """Announced keys whose transaction has ended on the primary; the others are still its own.
+
+    Args:
+        settle: all of them, if the primary's fence is up. A coordinator that was taken for dead comes here when
+            others have lowered it, and there may be a transaction in flight again.
+    """
     found: dict[str, list[str]] = {}
+    everything = settle and not source.control.writable
     for table, text, token in target.announced():
         if everything or source.has_ended(token):
             found.setdefault(table, []).append(text)

@@ -90,8 +90,8 @@ class Applier:
         Args:
             durable: the shadow's commit waits for its disk.
             even_if_paused: the cutover drains a paused applier too.
-            settle: the primary is fenced, so no transaction is in flight there, and whatever strict mode announced
-                and nobody committed is undone. Where its fence is down after all, nothing is.
+            settle: no transaction is in flight on the primary, so whatever strict mode announced and
+                nobody committed is undone.
             at_most: leave a backlog of more entries alone; the answer is then `TOO_MUCH`.
 
         Raises:
@@ -177,8 +177,7 @@ class Applier:
                     # Nothing is remembered here: this round may yet be rolled back, and the drop with it.
                     target.shed_foreign_keys()
                 backlog = source.backlog(target.position)
-                # A coordinator that was taken for dead may come here after others have lowered the fence.
-                announced = announced_keys(source, target, settle and not source.control.writable)
+                announced = announced_keys(source, target, settle)
                 if at_most is not None and backlog.entries > at_most:
                     return TOO_MUCH
                 if not backlog.counts and not announced and backlog.upto == target.position:

@@ -250,9 +250,8 @@ def _leave_no_transaction(connection: Any, record: Any) -> None:
     if isinstance(raw, sqlite3.Connection):
         if raw.in_transaction:
             raw.rollback()
-        if (
-            raw.isolation_level is not None
-        ):  # SQLAlchemy takes AUTOCOMMIT of a checkout back to its own default
+        # SQLAlchemy takes AUTOCOMMIT of one checkout back to its own default, not to ours.
+        if raw.isolation_level is not None:
             raw.isolation_level = None
     elif not raw.closed and raw.info.transaction_status is not TransactionStatus.IDLE:
         raw.rollback()
