@@ -135,6 +135,8 @@ class Actions:
             )
         except subprocess.TimeoutExpired:
             raise Refused(f"the plan was not ready within {PLAN_S:.0f} s") from None
+        except ValueError:  # a NUL, or half of a character
+            raise ConfigurationError("no row has such a table and key") from None
         options = ("--by", f"{getpass.getuser()} (console)", "--yes") if name == "accept" else ()
         words = (*action.words, *options, *limits, "--json", "--progress", *row)
         ticket = secrets.token_urlsafe(16)

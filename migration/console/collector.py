@@ -170,7 +170,10 @@ class Collector:
     def _publish(self, light: dict[str, Any]) -> None:
         moving = self._full.get("status", {}).get("moving") or {}
         pause = self._new_pause()
-        point = {**light, "at": time.time(), "rows": moving.get("rate"), "pause_ms": pause}
+        now = round(time.time(), 3)
+        while self.points and self.points[-1][0] > now:  # the clock was set back
+            self.points.pop()
+        point = {**light, "at": now, "rows": moving.get("rate"), "pause_ms": pause}
         self.points.append(tuple(_short(point.get(name)) for name in POINT))
         state = {**self._full, "light": light, "point": self.points[-1], "job": self._job()}
         self.state = redact(json.dumps(state, default=str), self._secrets).encode()

@@ -49,6 +49,8 @@ class Guard:
         self._sessions: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
         if scope["type"] != "http":
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -104,6 +106,6 @@ def _with_headers(send: Send) -> Send:
 
 
 async def _answer(send: Send, code: int, text: str, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), *more, *HEADERS]
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *more, *HEADERS]
     await send({"type": "http.response.start", "status": code, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.db.common.urls import Pair
 from app.db.sides.stores import Stores
@@ -15,6 +18,20 @@ from migration.console.actions import Actions
 from migration.console.collector import Collector
 from migration.console.guard import Guard
 from migration.console.server import Console
+
+BEGIN_S = 10.0  # until the first request of a connection is there
+
+
+class Impatient(H11Protocol):
+    """A connection that is closed if it asks for nothing: who holds many open would keep the page from everybody."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(BEGIN_S, self._close_unused)
+
+    def _close_unused(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 @dataclass(frozen=True)
@@ -61,8 +78,9 @@ def serve(settings: Settings, place: socket.socket, opened: Callable[[str], None
     with running(settings) as guard:
         assert guard.token is not None
         opened(guard.token)
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no line here
         config = uvicorn.Config(
-            guard, log_config=None, access_log=False, lifespan="off", server_header=False,
-            timeout_graceful_shutdown=2, limit_concurrency=200,
+            guard, log_config=None, access_log=False, lifespan="off", server_header=False, http=Impatient,
+            ws="none", timeout_graceful_shutdown=2, limit_concurrency=200,
         )  # fmt: skip
         uvicorn.Server(config).run(sockets=[place])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import psycopg
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -35,7 +36,9 @@ FILES = {
 VIEWERS = 20
 LOOK_S = 0.2
 ALIVE_S = 10.0
-LARGEST = 4_096  # bytes of a request's body
+LARGEST = 100_000  # bytes of a request's body: a key may be long
+BODY_S = 10.0  # until a request's body is complete
+DETAILS_S = 30.0  # until both sides have told their rows
 
 
 class Console:
@@ -101,13 +104,16 @@ class Console:
 
     def _read_details(self) -> Any:
         with self._asking, self._open_stores() as stores:
+            stores.finish_by(time.monotonic() + DETAILS_S)
             return details(stores)
 
     async def _plan(self, request: Request) -> Response:
-        asked = await _body(request)
         actions = self._actions
         if actions is None:
             return _refused("this console was started without --allow-actions", 403)
+        asked = await _body(request)
+        if isinstance(asked, Response):
+            return asked
         table, key = _text(asked.get("table")), _text(asked.get("key"))
         rates = {name: str(asked[name]) for name in RATES if asked.get(name)}
         return await run_in_threadpool(
@@ -115,10 +121,12 @@ class Console:
         )
 
     async def _do(self, request: Request) -> Response:
-        asked = await _body(request)
         actions = self._actions
         if actions is None:
             return _refused("this console was started without --allow-actions", 403)
+        asked = await _body(request)
+        if isinstance(asked, Response):
+            return asked
 
         def begin() -> dict[str, Any]:
             actions.run(str(asked.get("ticket")), str(asked.get("typed")))
@@ -141,18 +149,21 @@ def _file(name: str, kind: str) -> Callable[[Request], Response]:
     return lambda request: Response(content, media_type=kind)
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object of a request; an empty one if there is none or it is too large."""
+async def _body(request: Request) -> dict[str, Any] | Response:
+    """The JSON object of a request, or why there is none."""
     text = b""
-    async for part in request.stream():
-        text += part
-        if len(text) > LARGEST:
-            return {}
     try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                text += part
+                if len(text) > LARGEST:
+                    return _refused(f"a request may have {LARGEST:,} bytes", 413)
         found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    except TimeoutError:
+        return _refused(f"the request was not complete within {BODY_S:.0f} s", 408)
+    except (ValueError, RecursionError, ClientDisconnect):
+        found = None
+    return found if isinstance(found, dict) else _refused("this is no request of the page", 400)
 
 
 def _text(value: Any) -> str | None:

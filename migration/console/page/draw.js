@@ -19,6 +19,26 @@ function drawn(name, attributes, text) {
   return node;
 }
 
+// Text that is drawn again would be read aloud again.
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+// A part is drawn anew only when what it shows has changed: who stands in it with the keyboard, or has scrolled it, stays there.
+const shown = new WeakMap();
+function renew(place, told, draw) {
+  const text = JSON.stringify(told);
+  if (shown.get(place) === text) return;
+  shown.set(place, text);
+  const before = place.querySelector(".scroll"), at = before ? [before.scrollLeft, before.scrollTop] : null;
+  const here = before !== null && before === document.activeElement;
+  place.replaceChildren(...draw());
+  const after = place.querySelector(".scroll");
+  if (at === null || after === null) return;
+  if (here) after.focus({ preventScroll: true });
+  after.scrollTo(...at);
+}
+
 function number(value, digits = 0) {
   if (value === null || value === undefined) return "–";
   return Number(value).toLocaleString("en", { maximumFractionDigits: digits });

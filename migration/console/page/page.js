@@ -43,11 +43,11 @@ function limits(found) {
 
 function show(state) {
   const status = state.status;
-  if (state.light.problem) $("headline").textContent = state.light.problem;
+  if (state.light.problem) say($("headline"), state.light.problem);
   if (!status) return;
   database = state.database;
   const word = status.state.replaceAll("_", " ");
-  if (!state.light.problem) $("headline").textContent = `${word}${status.primary ? `, ${status.primary} is primary` : ""}`;
+  if (!state.light.problem) say($("headline"), `${word}${status.primary ? `, ${status.primary} is primary` : ""}`);
   $("headline").className = status.sides.postgres.reachable && !state.light.problem ? "" : "bad";
   const known = status.state in Object.fromEntries(PHASES) ? status.state : status.phase;
   const here = PHASES.findIndex(([phase]) => phase === known);
@@ -71,7 +71,7 @@ function show(state) {
     $("moving-text").textContent = `${moving.stage}: ${number(moving.done)} of ${number(moving.expected)} rows` +
       (moving.rate ? `, ${number(moving.rate)} rows/s` : "") + (moving.eta_seconds !== null ? `, ${span(moving.eta_seconds)} left` : "");
   }
-  $("blocks").replaceChildren(...status.blocks.map((text) => make("li", {}, text)));
+  renew($("blocks"), status.blocks, () => status.blocks.map((text) => make("li", {}, text)));
   $("next").textContent = status.next ?? "nothing is left to do";
   gates(state.gates);
   copy(status.copy, moving);
@@ -88,22 +88,25 @@ function show(state) {
 }
 
 function gates(found) {
-  if (!found || !found.length) { $("gates").replaceChildren(make("p", { class: "quiet" }, "Gates are asked once the databases are prepared.")); return; }
-  $("gates").replaceChildren(table([["gate"], [""], ["what was found"], ["what to do"]], found.map((gate) => ({
-    cells: [gate.name, make("span", { class: gate.ok ? "good" : "bad" }, gate.ok ? "✓ open" : "✗ closed"), gate.detail, gate.remedy] })), "Gates"));
+  renew($("gates"), found, () => [!found || !found.length ? make("p", { class: "quiet" }, "Gates are asked once the databases are prepared.") :
+    table([["gate"], [""], ["what was found"], ["what to do"]], found.map((gate) => ({
+      cells: [gate.name, make("span", { class: gate.ok ? "good" : "bad" }, gate.ok ? "✓ open" : "✗ closed"), gate.detail, gate.remedy] })), "Gates")]);
 }
 
 function copy(found, moving) {
-  if (!found) { $("copy").replaceChildren(make("p", { class: "quiet" }, "Nothing is prepared yet.")); return; }
   const rate = moving && moving.stage === "copy" ? moving.rate : null;
-  const rows = [...found.tables].sort((a, b) => a.done - b.done || b.expected - a.expected);
-  $("copy").replaceChildren(table([["table"], ["rows", "n"], ["expected", "n"], ["done", "n"], ["left", "n"]], rows.map((one) => ({
+  const rows = found ? [...found.tables].sort((a, b) => a.done - b.done || b.expected - a.expected) : [];
+  renew($("copy"), [found, rate], () => [!found ? make("p", { class: "quiet" }, "Nothing is prepared yet.") : table([["table"], ["rows", "n"], ["expected", "n"], ["done", "n"], ["left", "n"]], rows.map((one) => ({
     cells: [one.table, number(one.rows), number(one.expected), one.done ? "✓" : one.expected ? `${Math.floor(100 * Math.min(1, one.rows / one.expected))} %` : "–",
-      one.done ? "" : rate ? span(Math.max(0, one.expected - one.rows) / rate) : "–"] })), "Copy per table"));
+      one.done ? "" : rate ? span(Math.max(0, one.expected - one.rows) / rate) : "–"] })), "Copy per table")]);
 }
 
 function health(found) {
   if (!found) return;
+  renew($("health"), found, () => healthParts(found));
+}
+
+function healthParts(found) {
   const ours = found.sqlite, theirs = found.postgres;
   const list = make("dl", { class: "tiles" });
   tiles(list, [["SQLite file", bytes(ours.bytes)], ["its log", bytes(ours.wal_bytes)],
@@ -112,13 +115,12 @@ function health(found) {
       ["wait for locks", number(theirs.waiting_for_locks), theirs.waiting_for_locks ? "warn" : ""]] : [])]);
   const slow = theirs && theirs.slow.length ? table([["seconds", "n"], ["who"], ["statement"]], theirs.slow.map((one) => ({
     cells: [number(one.seconds, 1), one.application, one.statement] })), "Slow statements") : make("p", { class: "quiet" }, theirs ? "No statement runs for more than a second." : "");
-  $("health").replaceChildren(list, slow);
+  return [list, slow];
 }
 
 function history(events) {
-  if (!events || !events.length) { $("history").replaceChildren(make("p", { class: "quiet" }, "Nothing has happened yet.")); return; }
-  $("history").replaceChildren(table([["when"], ["what"], ["epoch", "n"], ["who"]], [...events].reverse().map((event) => ({
-    cells: [new Date(event.at * 1000).toLocaleString("en-GB"), event.evidence.outcome ? `${event.event}: ${event.evidence.outcome}` : event.event, number(event.epoch), event.actor] })), "History"));
+  renew($("history"), events, () => [!events || !events.length ? make("p", { class: "quiet" }, "Nothing has happened yet.") : table([["when"], ["what"], ["epoch", "n"], ["who"]], [...events].reverse().map((event) => ({
+    cells: [new Date(event.at * 1000).toLocaleString("en-GB"), event.evidence.outcome ? `${event.event}: ${event.evidence.outcome}` : event.event, number(event.epoch), event.actor] })), "History")]);
 }
 
 function job(found) {
@@ -126,9 +128,9 @@ function job(found) {
   if (!found) return;
   const done = found.outcome;
   const progress = found.progress ? ` ${found.progress.name} ${found.progress.fraction === null ? "" : `${Math.floor(100 * found.progress.fraction)} %`}` : "";
-  $("job-text").textContent = done ? `${found.action}: ${done.outcome}. ${done.message ?? ""}` : `${found.action} is running.${progress}`;
+  say($("job-text"), done ? `${found.action}: ${done.outcome}. ${done.message ?? ""}` : `${found.action} is running.${progress}`);
   $("job-text").className = !done ? "" : done.exit_code === 0 ? "good" : "bad";
-  $("job-lines").textContent = [...found.lines, ...((done && done.reasons) || [])].join("\n");
+  say($("job-lines"), [...found.lines, ...((done && done.reasons) || [])].join("\n"));
   $("job-lines").hidden = !$("job-lines").textContent;
   for (const button of document.querySelectorAll("button[data-action]")) button.disabled = !done;
   if (done && jobBegan !== null && jobBegan === found.began && !$("details").hidden && $("details").childElementCount) loadDetails();
@@ -151,7 +153,7 @@ function action(name, row) {
 }
 
 async function plan(name, row) {
-  $("plan-title").textContent = row.table ? `${name} ${row.table} ${row.key}` : name;
+  $("plan-title").textContent = row.table ? `${name} ${row.table} ${short(row.key)}` : name;
   $("plan-meaning").textContent = "Asking what it would do";
   for (const id of ["plan-command", "plan-error", "plan-name"]) $(id).textContent = "";
   $("plan-dry").replaceChildren();
@@ -163,7 +165,7 @@ async function plan(name, row) {
     const found = await ask("/plan", { action: name, ...row });
     ticket = found.ticket;
     $("plan-meaning").textContent = found.meaning;
-    $("plan-command").textContent = found.command;
+    $("plan-command").textContent = short(found.command);
     $("plan-name").textContent = database;
     const dry = found.dry_run;
     if (dry) {
@@ -186,23 +188,33 @@ async function go() {
   } catch (error) { $("plan-error").textContent = error.message; }
 }
 
+function short(key) { return key.length > 200 ? `${key.slice(0, 200)}…` : key; }
+
+function first(what, some, all) {
+  return some < all ? [make("p", { class: "warn" }, `The first ${number(some)} of ${number(all)} ${what}`)] : [];
+}
+
 async function loadDetails() {
   try {
     const found = await ask("/details");
-    const parts = found.mismatches.map((one) => make("article", {}, make("h3", {}, `${one.table} ${one.key}: ${one.kind}`),
-      table([["column"], ["SQLite"], ["PostgreSQL"]], one.values.map((value) => ({ kind: value.differs ? "differs" : "", cells: [value.column, value.sqlite ?? "no row", value.postgres ?? "no row"] })), `${one.table} ${one.key}`)));
+    const parts = [...first("mismatches", found.mismatches.length, found.mismatches_in_all)];
+    parts.push(...found.mismatches.map((one) => make("article", {}, make("h3", {}, `${one.table} ${short(one.key)}: ${one.kind}`),
+      table([["column"], ["SQLite"], ["PostgreSQL"]], one.values.map((value) => ({ kind: value.differs ? "differs" : "", cells: [value.column, value.sqlite ?? "no row", value.postgres ?? "no row"] })), `${one.table} ${short(one.key)}`))));
+    parts.push(...first("rows in quarantine", found.quarantine.length, found.quarantine_in_all));
     for (const one of found.quarantine) {
       const buttons = ["retry", "accept"].filter((name) => allowed.includes(name)).map((name) => action(name, { table: one.table, key: one.key }));
-      parts.push(make("article", {}, make("h3", {}, `${one.table} ${one.key} in quarantine: ${one.reason}`), make("p", { class: "quiet" }, one.accepted_by ? `accepted by ${one.accepted_by}` : `held by ${one.side}`),
-        table([["column"], ["value"]], one.values.map((value) => ({ kind: value.column === one.column ? "differs" : "", cells: [value.column, value.value] })), `${one.table} ${one.key}`), ...buttons));
+      parts.push(make("article", {}, make("h3", {}, `${one.table} ${short(one.key)} in quarantine: ${one.reason}`), make("p", { class: "quiet" }, one.accepted_by ? `accepted by ${one.accepted_by}` : `held by ${one.side}`),
+        table([["column"], ["value"]], one.values.map((value) => ({ kind: value.column === one.column ? "differs" : "", cells: [value.column, value.value] })), `${one.table} ${short(one.key)}`), ...buttons));
     }
     if (!parts.length) parts.push(make("p", { class: "good" }, "No row differs and none is in quarantine."));
+    const here = $("details").contains(document.activeElement);
     $("details").replaceChildren(...parts);
+    if (here) $("load-details").focus();
   } catch (error) { $("details").replaceChildren(make("p", { class: "bad" }, error.message)); }
 }
 
 function linked(good) {
-  $("link").textContent = good ? "live" : "no connection";
+  say($("link"), good ? "live" : "no connection");
   $("link").className = `pill ${good ? "good" : "bad"}`;
 }
 
@@ -210,7 +222,7 @@ function linked(good) {
 function listen() {
   if (events) events.close();
   events = new EventSource("/events");
-  heardAt = Date.now();
+  heardAt = performance.now(); // a clock that nobody sets
   events.onopen = async () => {
     linked(true);
     try { points = (await ask("/points")).points; } catch { linked(false); }
@@ -218,18 +230,19 @@ function listen() {
   events.onerror = () => linked(false);
   events.onmessage = (event) => {
     const state = JSON.parse(event.data);
-    heardAt = Date.now();
+    heardAt = performance.now();
     linked(true);
-    points.push(state.point);
     const at = column("at");
+    while (points.length && points[points.length - 1][at] > state.point[at]) points.pop(); // the console's clock was set back
+    points.push(state.point);
     while (points[0][at] < state.point[at] - HOUR) points.shift();
     show(state);
-    if (!document.hidden && Date.now() - drawnAt > 900) { drawnAt = Date.now(); charts(); }
+    if (!document.hidden && performance.now() - drawnAt > 900) { drawnAt = performance.now(); charts(); }
   };
 }
 
 function watch() {
-  if (Date.now() - heardAt < 1000 * SILENT) return;
+  if (performance.now() - heardAt < 1000 * SILENT) return;
   linked(false);
   listen();
 }

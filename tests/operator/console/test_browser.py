@@ -60,6 +60,11 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
         expect("replicating, sqlite is primary")
         page.get_by_text("✗ closed").first.wait_for()  # the verify's gate
         page.get_by_role("textbox", name="Verify, rows per second").fill("900000")
+        region = page.locator("#gates .scroll")
+        region.focus()  # a keyboard stands there while the page goes on
+        shown = page.evaluate("points.length")
+        page.wait_for_function("shown => points.length > shown + 1", arg=shown)
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Gates"
         act("throttle", "throttled")
         page.wait_for_function(
             "() => document.querySelector('#facts').textContent.includes('verify 900,000/s')"

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import queue
+import re
+import socket
 import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from migration.common import sides as opened
 from migration.console import actions as doing
+from migration.console import run as running_console
 from migration.console import server as serving
 from migration.console.actions import Actions, Job
 from migration.console.guard import Guard
-from migration.console.run import Settings, running
+from migration.console.run import Settings, running, serve
 from migration.console.server import LARGEST
 from tests.operator.console.test_watching import pair_of
 from tests.operator.sides import Sides
@@ -124,6 +129,8 @@ def test_every_answer_forbids_foreign_content(seen: tuple[Guard, Sides]) -> None
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-frame-options"] == "DENY" and headers["cache-control"] == "no-store"
+        text = call(guard, "GET", path, headers=cookie).text
+        assert "innerHTML" not in text and "AdjacentHTML" not in text  # values go in as text
     page = call(guard, "GET", "/", headers=cookie).text
     assert " style=" not in page and "<script>" not in page and " onclick=" not in page
 
@@ -232,5 +239,55 @@ def test_a_huge_or_broken_body_is_no_action(seen: tuple[Guard, Sides]) -> None:
     guard, _ = seen
     page = as_page(let_in(guard))
     huge = json.dumps({"action": "pause", "padding": "x" * LARGEST})
-    for body in (huge, "[1]", "{"):
-        assert call(guard, "POST", "/plan", headers=page, content=body).status_code == 409
+    for body, code in ((huge, 413), ("[1]", 400), ("{", 400), ("[" * 3_000, 400)):
+        assert call(guard, "POST", "/plan", headers=page, content=body).status_code == code
+    for key in ("a\0", "\ud800"):
+        row = {"action": "retry", "table": "alerts", "key": key}
+        answer = call(guard, "POST", "/plan", headers=page, content=json.dumps(row))
+        assert answer.status_code == 409 and "no row" in answer.json()["message"]
+    long = json.dumps({"action": "retry", "table": "alerts", "key": "x" * 20_000})
+    assert call(guard, "POST", "/plan", headers=page, content=long).status_code == 200
+
+
+def test_who_asks_nothing_or_half_is_not_waited_for(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_console, "BEGIN_S", 0.2)
+    monkeypatch.setattr(serving, "BODY_S", 0.2)
+    pair = pair_of(at_stage("fresh"))
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        port, tokens, ended = place.getsockname()[1], queue.Queue[str](), threading.Event()
+        host = f"127.0.0.1:{port}"
+        settings = Settings(pair, lambda: opened.open_stores(pair), [host], allow_actions=True)
+        monkeypatch.setattr(uvicorn.Server, "capture_signals", lambda self: nullcontext())
+        monkeypatch.setattr(uvicorn.Server, "on_tick", lambda self, n: _true_when(ended))
+        thread = threading.Thread(target=lambda: serve(settings, place, tokens.put))
+        thread.start()
+        try:
+            token = tokens.get(timeout=60)
+            begun = f"GET /?token={token} HTTP/1.1\r\nHost: {host}\r\n"
+            for half in ("", begun):
+                assert b"HTTP" not in _heard(port, half)
+            cookie = re.search(rb"set-cookie: ([^;]+)", _heard(port, f"{begun}\r\n"))
+            assert cookie
+            page = (
+                f"Cookie: {cookie[1].decode()}\r\nOrigin: http://{host}\r\nContent-Type: application/json\r\n"
+            )
+            body = "Connection: close\r\nContent-Length: 9\r\n\r\n{"
+            assert b"408 " in _heard(port, f"POST /plan HTTP/1.1\r\nHost: {host}\r\n{page}{body}")
+            upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            assert b"403 " in _heard(port, f"GET /events HTTP/1.1\r\nHost: {host}\r\n{upgrade}")
+        finally:
+            ended.set()
+            thread.join(60)
+
+
+async def _true_when(ended: threading.Event) -> bool:
+    return ended.is_set()
+
+
+def _heard(port: int, text: str) -> bytes:
+    """What the console answers to some bytes, until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(text.encode())
+        return b"".join(iter(lambda: connection.recv(65_536), b""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,16 @@ def test_the_hour_is_bounded(at_stage: AtStage) -> None:
     for _ in range(POINTS + 5):
         collector._publish({})
     assert len(collector.points) == POINTS
+
+
+def test_a_clock_that_is_set_back_leaves_no_figure_of_the_future(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, _ = looked(at_stage("fresh"), 2)
+    before = time.time()
+    monkeypatch.setattr(collecting.time, "time", lambda: before - 7200)
+    collector._publish({})
+    assert [point[0] for point in collector.points] == [round(before - 7200, 3)]
 
 
 def test_pauses_are_read_off_the_history() -> None:
