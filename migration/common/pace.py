@@ -44,11 +44,15 @@ class Progress:
         return {**asdict(self), "fraction": self.fraction}
 
     def __str__(self) -> str:
-        parts = [f"{self.done:,} of {self.expected:,} rows" if self.expected else f"{self.done:,} rows"]
+        return self.told("rows")
+
+    def told(self, unit: str) -> str:
+        """One line in which the amounts are rows, or pages."""
+        parts = [f"{self.done:,} of {self.expected:,} {unit}" if self.expected else f"{self.done:,} {unit}"]
         if self.fraction is not None:
             parts.append(f"{self.fraction:.0%}")
         if self.rate is not None:
-            parts.append(f"{self.rate:,.0f} rows/s")
+            parts.append(f"{self.rate:,.0f} {unit}/s")
         if self.eta_seconds is not None:
             parts.append(f"{duration(self.eta_seconds)} left")
         return ", ".join(parts)

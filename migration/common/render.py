@@ -32,7 +32,7 @@ class Renderer:
 
     Args:
         as_json: the result goes out as one JSON object instead of text.
-        lines_of_json: progress goes out as one JSON object per line, on stderr.
+        lines_of_json: what goes out on stderr is one JSON object per line.
     """
 
     def __init__(self, *, as_json: bool, lines_of_json: bool = False) -> None:
@@ -49,14 +49,24 @@ class Renderer:
 
     def line(self, text: str) -> None:
         """One step, on stderr."""
-        self._err.print(plain(text), style="dim")
+        if self._lines_of_json:
+            self._object({"line": text, "at": time.time()})
+        else:
+            self._err.print(plain(text), style="dim")
 
     def result(self, command: str, outcome: Outcome) -> None:
-        """The outcome: one object on stdout, or text; an error always also as one line on stderr."""
+        """The outcome: one object on stdout, or text; an error also as lines on stderr.
+
+        Not where both streams hold objects: then the result is the last of them.
+        """
         failed = "error" in outcome.data
         if self._as_json:
             print(json.dumps(outcome.as_json(command), default=str), file=sys.stdout, flush=True)
-        if failed:
+        if failed and self._as_json and self._lines_of_json:
+            return
+        if failed and self._lines_of_json:
+            self.line(outcome.message)
+        elif failed:
             hint = outcome.data.get("hint")
             self._err.print(plain(f"{outcome.message}{f' - {hint}' if hint else ''}"), style="red")
             for reason in outcome.data.get("reasons", ()):
@@ -97,21 +107,22 @@ class Renderer:
                 self._out.print(plain(f"{label(name)}: {measured(name, value)}"))
 
     @contextmanager
-    def progress(self, title: str, expected: int | None = None) -> Iterator[Advance]:
+    def progress(self, title: str, expected: int | None = None, unit: str = "rows") -> Iterator[Advance]:
         """One line for all of a long work: how far it is, what it is at, how fast, and when it will be done.
 
         Args:
             title: what is being done.
             expected: rows in all; None: as many as the calls tell.
+            unit: what is counted where it is no rows.
 
         Yields:
             A function (name, rows done since the last call, rows expected of that name or None).
         """
         if self._lines_of_json:
-            yield _Told(self._json_line, title, expected).advance
+            yield _Told(self._json_line, title, expected, unit).advance
             return
         if not self._err.is_terminal or self._err.is_dumb_terminal:
-            yield _Told(self._text_line, title, expected).advance
+            yield _Told(self._text_line, title, expected, unit).advance
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -121,22 +132,24 @@ class Renderer:
         with Progress(*columns, console=self._err, transient=True) as bars:
             task = bars.add_task(plain(title), total=expected, told="")
 
-            def show(title: str, name: str, now: pace.Progress) -> None:
+            def show(title: str, name: str, now: pace.Progress, unit: str) -> None:
                 bars.update(
                     task,
                     description=plain(f"{title} {name}"),
                     completed=now.done,
                     total=now.expected,
-                    told=str(now),
+                    told=now.told(unit),
                 )
 
-            yield _Told(show, title, expected, every_s=0.0).advance
+            yield _Told(show, title, expected, unit, every_s=0.0).advance
 
-    def _text_line(self, title: str, name: str, now: pace.Progress) -> None:
-        self.line(f"{title} {name}: {now}")
+    def _text_line(self, title: str, name: str, now: pace.Progress, unit: str) -> None:
+        self.line(f"{title} {name}: {now.told(unit)}")
 
-    def _json_line(self, title: str, name: str, now: pace.Progress) -> None:
-        told = {"progress": title, "at": time.time(), "name": name, **now.as_json()}
+    def _json_line(self, title: str, name: str, now: pace.Progress, unit: str) -> None:
+        self._object({"progress": title, "at": time.time(), "name": name, "unit": unit, **now.as_json()})
+
+    def _object(self, told: Mapping[str, Any]) -> None:
         print(json.dumps(told), file=sys.stderr, flush=True)
 
 
@@ -156,7 +169,7 @@ class _Told:
     """Adds up what is done, and shows it every few seconds at most.
 
     Args:
-        show: called with the title, the name of what is being done, and how far all of it is.
+        show: called with the title, the name of what is being done, how far all of it is, and in which unit.
         every_s: seconds between two lines; None for `EVERY_S`.
     """
 
@@ -164,14 +177,16 @@ class _Told:
 
     def __init__(
         self,
-        show: Callable[[str, str, pace.Progress], None],
+        show: Callable[[str, str, pace.Progress, str], None],
         title: str,
         expected: int | None,
+        unit: str,
         every_s: float | None = None,
     ) -> None:
         self._show = show
         self._title = title
         self._expected = expected
+        self._unit = unit
         self._every_s = self.EVERY_S if every_s is None else every_s
         self._done = 0
         self._totals: dict[str, int | None] = {}
@@ -183,7 +198,7 @@ class _Told:
         self._totals[name] = total
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every_s
-            self._show(self._title, name, self._pace.at(self._done, self._in_all()))
+            self._show(self._title, name, self._pace.at(self._done, self._in_all()), self._unit)
 
     def _in_all(self) -> int | None:
         if self._expected is not None:

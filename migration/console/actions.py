@@ -193,11 +193,11 @@ class Actions:
             ) as process:
                 assert process.stderr is not None and process.stdout is not None
                 for line in process.stderr:
-                    told = _object(line)
-                    if told is not None:
+                    told = _object(line) or {}
+                    if "progress" in told:
                         job.progress = told
                     else:
-                        job.lines.append(line.strip()[:300])
+                        job.lines.append(str(told.get("line", line)).strip()[:300])
                 outcome = _object(process.stdout.read()) or outcome
         except OSError as error:
             outcome["message"] = str(error)

@@ -66,7 +66,7 @@ def backup_verb(
         raise ConfigurationError("no sqlite database is named", hint="give --sqlite FILE")
     file = Path(str(found[Side.SQLITE].database))
     folder = to or backup.place(file) or file.absolute().parent / backup.FOLDER
-    with call.render.progress("backup") as advance:
+    with call.render.progress("backup", unit="pages") as advance:
         made = backup.take(file, folder, advance=advance)
     data = {"path": str(made.path), "bytes": made.bytes, "seconds": round(made.seconds, 3)}
     return Outcome("copied", f"{made.path} is a whole copy, checked and on the disk", data=data)

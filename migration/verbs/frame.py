@@ -28,7 +28,7 @@ from migration.common import sides
 from migration.common.examples import epilog
 from migration.common.failures import failure, redact, secrets_of
 from migration.common.outcome import Exit, Outcome
-from migration.common.plain import argument, lasting_output, plain
+from migration.common.plain import argument, lasting_output
 from migration.common.render import Renderer
 from migration.common.trail import Recorded, only_looks
 
@@ -43,7 +43,7 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON object on stdout, everything else on stderr.")
 ]
 ProgressOption = Annotated[
-    bool, typer.Option("--progress", help="Tell how far long work is as one JSON object per line, on stderr.")
+    bool, typer.Option("--progress", help="Tell on stderr in JSON objects, one per line, how far long work is.")
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 
@@ -152,8 +152,8 @@ class Call:
         except (Exception, KeyboardInterrupt) as error:
             outcome = failure(error, self._secrets())
             if self.debug:
-                for line in redact(traceback.format_exc(), self._secrets()).splitlines():
-                    print(plain(line), file=sys.stderr)
+                for line in traceback.format_exc().splitlines():
+                    self.report(line)
         try:
             self.render.result(self.command, outcome)
         finally:  # a reader of the result that has gone away takes nothing from the record
@@ -261,5 +261,6 @@ def _main(app: typer.Typer, arguments: Sequence[str]) -> int:
 def _usage_error(arguments: Sequence[str], message: str, exit_code: Exit) -> int:
     data = {"error": "UsageError", "hint": "st-migrate COMMAND --help lists what it takes", "reasons": []}
     command = next((word for word in arguments if not word.startswith("-")), "")
-    Renderer(as_json="--json" in arguments).result(command, Outcome("error", message, exit_code, data))
+    render = Renderer(as_json="--json" in arguments, lines_of_json="--progress" in arguments)
+    render.result(command, Outcome("error", message, exit_code, data))
     return int(exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -67,12 +68,31 @@ def test_each_long_verb_tells_objects_with_the_time_left(
         main([verb, "--json", "--progress", "--sqlite", str(sides.path), "--postgres", sides.url])
         out, err = capsys.readouterr()
         assert json.loads(out)["command"] == verb
-        told = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+        told = [line for line in map(json.loads, err.splitlines()) if "progress" in line]
         assert told, verb
         assert set(told[0]) == {
-            "progress", "at", "name", "done", "expected", "rate", "eta_seconds", "fraction",
+            "progress", "at", "name", "unit", "done", "expected", "rate", "eta_seconds", "fraction",
         }  # fmt: skip
         assert told[-1]["expected"], verb
+
+
+@pytest.mark.parametrize("words", [["cutover"], ["verify"], ["backfill", "--rate", "none"]])
+def test_work_that_fails_tells_objects_and_its_result_last(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    sides = at_stage("copied")  # a cutover is refused: there is no verify
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("migration.verify.checking.verify", interrupted)
+    both = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", both)
+    monkeypatch.setattr(sys, "stderr", both)
+    code = main([*words, "--debug", "--json", "--progress", "--sqlite", str(sides.path), "--postgres", sides.url])
+    told = [json.loads(line) for line in both.getvalue().splitlines()]
+    assert (told[-1]["command"], told[-1]["exit_code"]) == (words[0], code)
+    assert code and told[-1]["message"] and not [line for line in told[:-1] if "command" in line]
 
 
 def test_all_tables_together_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
