@@ -43,7 +43,8 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON object on stdout, everything else on stderr.")
 ]
 ProgressOption = Annotated[
-    bool, typer.Option("--progress", help="Tell on stderr in JSON objects, one per line, how far long work is.")
+    bool,
+    typer.Option("--progress", help="Tell on stderr in JSON objects, one per line, how far long work is."),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 

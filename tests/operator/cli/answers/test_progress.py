@@ -89,7 +89,9 @@ def test_work_that_fails_tells_objects_and_its_result_last(
     both = io.StringIO()
     monkeypatch.setattr(sys, "stdout", both)
     monkeypatch.setattr(sys, "stderr", both)
-    code = main([*words, "--debug", "--json", "--progress", "--sqlite", str(sides.path), "--postgres", sides.url])
+    code = main(
+        [*words, "--debug", "--json", "--progress", "--sqlite", str(sides.path), "--postgres", sides.url]
+    )
     told = [json.loads(line) for line in both.getvalue().splitlines()]
     assert (told[-1]["command"], told[-1]["exit_code"]) == (words[0], code)
     assert code and told[-1]["message"] and not [line for line in told[:-1] if "command" in line]
