@@ -112,10 +112,18 @@ class Record:
         ).rowcount
         if not updated:
             raise StaleAttempt(
-                "this verify is no longer the one on record: the sides were switched, its part of the log was "
-                "given up, or another verify took its place",
-                hint="run st-migrate verify again",
+                f"this verify is no longer the one on record: {self._ended_by(connection)}",
+                hint="run st-migrate verify again, one at a time",
             )
+
+    def _ended_by(self, connection: psycopg.Connection[Any]) -> str:
+        """What took the run off the record, as the record shows it."""
+        row = connection.execute("SELECT run, epoch FROM st_verify WHERE id = 1").fetchone()
+        if row is None:
+            return "capture was put back, or its part of the log was given up"
+        if row[1] != self.epoch:
+            return "the sides were switched"
+        return "another verify took its place" if row[0] != self.run else "another process has finished it"
 
 
 def begin(stores: Stores, control: Control, schema: Schema) -> Record:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from app.db.apply.outcome import Round
-from app.db.common.errors import Refused
+from app.db.common.errors import Refused, SchemaDrift
 from app.db.common.urls import Side
 from app.db.rows.canonical import encode
 from app.db.rows.catalog import sqlite_keys
@@ -159,3 +159,18 @@ def test_a_function_of_capture_that_is_gone_is_put_back(promoted: TestPair) -> N
     promoted.pg.execute("INSERT INTO counter (n) VALUES (1)")
     promoted.drain()
     promoted.assert_same()
+
+
+def test_a_trigger_of_the_application_s_with_the_name_of_ours_is_named(replicating: TestPair) -> None:
+    """In its place no capture can stand: the answer says which statement makes room."""
+    name = "st_capture_owner_update"
+    replicating.lite.execute(f"DROP TRIGGER {name}")
+    replicating.lite.execute("UPDATE owner SET name = 'missed' WHERE id = 1")
+    replicating.lite.execute(f"CREATE TRIGGER {name} AFTER UPDATE ON owner BEGIN SELECT 1; END")
+    with pytest.raises(SchemaDrift, match=f"trigger {name} on SQLite has the name") as caught:
+        replicating.applier.mend()
+    assert caught.value.hint is not None and f'DROP TRIGGER "{name}"' in caught.value.hint
+    replicating.lite.execute(f"DROP TRIGGER {name}")
+    replicating.applier.mend()
+    replicating.drain()
+    replicating.assert_same()

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from app.db.common.errors import CaptureLost, counted
+from app.db.common.errors import CaptureLost, SchemaDrift, counted
 from app.db.common.urls import Side
 from app.db.rows import key_sql
 from app.db.rows.catalog import Schema, Table, Unique, bracketed, literal, quote
@@ -140,6 +140,9 @@ def install_sqlite(
 
     Returns:
         Whether anything had to be changed.
+
+    Raises:
+        SchemaDrift: a trigger that is not ours has the name of one of ours.
     """
     wanted = sqlite_triggers(schema)
     existing = _existing(connection)
@@ -149,6 +152,12 @@ def install_sqlite(
         connection.execute(f"DROP TRIGGER {quote(name)}")
         existing.pop(name)
     missing = [name for name in wanted if name not in existing]
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        if name in missing:
+            raise SchemaDrift(
+                f"trigger {name} on SQLite has the name of a capture trigger, and is none",
+                hint=f"DROP TRIGGER {quote(name)} (on SQLite), then st-migrate schema upgrade and verify",
+            )
     for name in missing:
         connection.execute(wanted[name])
     return bool(stale or missing)
