@@ -79,9 +79,7 @@ def switch(
         Refused: a gate or the command of `before-fence` said no, with the reasons, or another switch is under way; nothing was changed.
         SwitchError: see `Coordinator.move`.
     """
-
     give_up_at = time.monotonic() + limit_s
-
     ended: Aborted | None = None
     told = told or Told(Moments(None), to, applier.stores)
 
@@ -96,26 +94,31 @@ def switch(
         ended = outcome if isinstance(outcome, Aborted) else None
         return outcome
 
+    try:
+        done = _retrying(attempts, limit_s, give_up_at, report)(attempt)
+    except BaseException as error:
+        told.failed(error)
+        raise
+    told.of(done)
+    return done
+
+
+def _retrying(attempts: int, limit_s: float, give_up_at: float, report: Callable[[str], None]) -> Retrying:
+    """Tries again while an attempt was aborted by what may be over in a moment."""
+
     def again(state: RetryCallState) -> None:
         outcome = state.outcome.result() if state.outcome else None
         why = f" ({outcome.reason})" if isinstance(outcome, Aborted) else ""
         left = max(0.0, give_up_at - time.monotonic())
         report(f"attempt {state.attempt_number} ended without a switch{why}, trying again for {left:.0f} s")
 
-    tries = Retrying(
+    return Retrying(
         retry=retry_if_result(lambda outcome: isinstance(outcome, Aborted) and outcome.retryable),
         wait=wait_random(*WAIT_S),
         stop=stop_after_attempt(attempts) | stop_after_delay(limit_s),
         before_sleep=again,
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-    try:
-        done = tries(attempt)
-    except BaseException as error:
-        told.failed(error)
-        raise
-    told.of(done)
-    return done
 
 
 class Told:
