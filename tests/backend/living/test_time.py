@@ -72,7 +72,8 @@ def abroad(
         with maker.connect() as connection:
             connection.exec_driver_sql(f"ALTER DATABASE zones SET timezone = '{request.param}'")
         maker.dispose()
-    engine = make_engine(make_url(url), ShimSettings())
+    # Through a pooler a session begins with the zone of the role, or with one that another session left behind.
+    engine = make_engine(make_url(url), ShimSettings(pg_pooler="transaction"))
 
     def empty() -> None:
         with engine.begin() as connection:
