@@ -129,19 +129,22 @@ def ensure_version_table(connection: sa.Connection) -> None:
         )
 
 
-# Columns of the tables in the current schema that this role owns, without our own and extensions' tables.
+# Columns of the tables in the current schema that this role owns, without our own and extensions' tables, and
+# without what is wide enough: the chain asks after each revision. Narrow sequences are looked up once.
 _COLUMNS = r"""
+WITH narrow AS MATERIALIZED (
+  SELECT dep.refobjid, dep.refobjsubid, min(s.seqrelid::regclass::text) AS sequence
+    FROM pg_sequence s JOIN pg_depend dep ON dep.objid = s.seqrelid
+   WHERE dep.classid = 'pg_class'::regclass AND dep.refclassid = 'pg_class'::regclass
+     AND dep.deptype = 'a' AND s.seqtypid <> 'bigint'::regtype
+   GROUP BY 1, 2)
 SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
        format('%I', a.attname) AS column_name,
        t.typname AS type_name,
        a.atttypmod AS modifier,
        co.collname IS NOT DISTINCT FROM 'C' AS bytewise,
        pg_get_expr(d.adbin, d.adrelid) AS default_text,
-       (SELECT s.seqrelid::regclass::text
-          FROM pg_depend dep JOIN pg_sequence s ON s.seqrelid = dep.objid
-         WHERE dep.classid = 'pg_class'::regclass AND dep.refclassid = 'pg_class'::regclass
-           AND dep.refobjid = c.oid AND dep.refobjsubid = a.attnum AND dep.deptype = 'a'
-           AND s.seqtypid <> 'bigint'::regtype LIMIT 1) AS narrow_sequence,
+       narrow.sequence AS narrow_sequence,
        c.relname AS bare_name
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -149,8 +152,13 @@ SELECT format('%I.%I', n.nspname, c.relname) AS table_name,
   JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_collation co ON co.oid = a.attcollation
   LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+  LEFT JOIN narrow ON narrow.refobjid = c.oid AND narrow.refobjsubid = a.attnum
  WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
    AND a.attinhcount = 0 AND a.attgenerated = ''
+   AND (t.typname IN ('varchar', 'bpchar', 'int2', 'int4', 'float4')
+        OR t.typname = 'text' AND co.collname IS DISTINCT FROM 'C'
+        OR t.typname = 'timestamp' AND (a.atttypmod <> -1 OR a.atthasdef)
+        OR narrow.sequence IS NOT NULL)
    AND pg_has_role(c.relowner, 'MEMBER')
    AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
@@ -222,17 +230,16 @@ def normalise_postgres(connection: sa.Connection, *, tables: Collection[str] | N
     if connection.dialect.name != "postgresql":
         return []
     left_out = _left_out(connection)
-    rows = connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
-    statements = _widening(
-        [
-            row
-            for row in rows
-            if takes_part(row.bare_name)
-            and row.bare_name not in left_out
-            and (tables is None or row.bare_name in tables)
-        ],
-        connection.execute(sa.text(_GENERATED.replace(":", r"\:"))).all(),
-    )
+    rows = [
+        row
+        for row in connection.execute(sa.text(_COLUMNS.replace(":", r"\:"))).all()
+        if takes_part(row.bare_name)
+        and row.bare_name not in left_out
+        and (tables is None or row.bare_name in tables)
+    ]
+    changes = any(map(_target_type, rows))
+    generated = connection.execute(sa.text(_GENERATED.replace(":", r"\:"))).all() if changes else []
+    statements = _widening(rows, generated)
     for statement in statements:
         connection.exec_driver_sql(statement.replace("%", "%%"))
     return statements
