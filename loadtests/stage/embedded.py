@@ -264,11 +264,15 @@ class EmbeddedPostgres:
         self.start()
 
     def create_database(self, name: str, *, template: str = "template0") -> str:
-        """Create a UTF-8 database with byte-order collation and return its SQLAlchemy URL."""
+        """Create a UTF-8 database with byte-order collation and return its SQLAlchemy URL.
+
+        One that is filled is copied as files: half the work of writing each of its pages to the log.
+        """
+        copied = "" if template == "template0" else " STRATEGY file_copy"
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(
-                psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    psycopg.sql.Identifier(name), psycopg.sql.Identifier(template)
+                psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE {}{}").format(
+                    psycopg.sql.Identifier(name), psycopg.sql.Identifier(template), psycopg.sql.SQL(copied)
                 )
             )
         return self.url(name)
