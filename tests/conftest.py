@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from loadtests.stage import sample
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -29,6 +31,38 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Nothing is lost with a test's file; the tests of the copies switch them on.
 os.environ.setdefault("ST_SQLITE_BACKUP", "off")
+
+
+# The folders of tests that take longest, the longest first.
+_LONGEST = ("backend", "operator", "core", "data")
+
+
+class ByFolder(LoadFileScheduling):
+    """A process stays in one folder for as long as that has files, and makes what its tests share only once.
+
+    What a folder shares (prepared pairs, filled databases) takes some ten seconds to make, in each process anew.
+    """
+
+    def _assign_work_unit(self, node: Any) -> None:
+        taken = {of: _folder(next(reversed(units))) for of, units in self.assigned_work.items() if units}
+        self.workqueue.move_to_end(
+            min(self.workqueue, key=lambda file: self._rank(_folder(file), taken.get(node), taken.values())),
+            last=False,
+        )
+        super()._assign_work_unit(node)
+
+    def _rank(self, folder: str, own: str | None, taken: Collection[str]) -> tuple[bool, bool, int]:
+        """The process's own folder, then one that no process is in, then any; of several the longest one."""
+        return folder != own, folder in taken, _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
+
+
+def _folder(file: str) -> str:
+    return file.removeprefix("tests/").partition("/")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """How the files are shared out among the processes of `--dist loadfile`."""
+    return ByFolder(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_report_header() -> list[str]:
