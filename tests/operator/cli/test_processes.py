@@ -104,6 +104,22 @@ def test_sides_come_from_the_environment(at_stage: AtStage) -> None:
     assert (answer.code, "both database URLs name sqlite" in answer.data["message"]) == (2, True)
 
 
+def test_modules_of_the_same_names_on_the_path_are_not_taken(tmp_path: Path) -> None:
+    for name in ("app", "migration"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of another application')", encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "st_migrate", "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("st-migrate ")
+
+
 def test_worker_follows_survives_an_outage_and_ends_on_sigterm(at_stage: AtStage) -> None:
     sides = at_stage("verified")
     with started(sides, "worker") as process:
