@@ -16,7 +16,7 @@ from tests.backend.differential.conftest import Dual
 from tests.backend.differential.sequences import ALL, Sequence, deliveries, events, orders, play
 from tests.core.modes.chosen import ALL as EVERY_MODE
 
-REVISIONS = 3  # of the native branch
+REVISIONS = len(list(branch.scripts().walk_revisions()))  # of the native branch
 SOME = (orders, deliveries, events)  # rows with documents, and what an index of the branch serves
 ENOUGH = 300  # requests: a sequence that ends early must not pass for agreement
 
