@@ -1,8 +1,9 @@
 """A bulletin beside the SQLite file: how far the shadow is, told by each process of the host to the others.
 
 Without it a process whose last round was followed by another's has to ask PostgreSQL where the shadow is. With
-several processes in sync mode that is nearly every commit. The bulletin proves nothing: a round that begins from
-it compares it with the shadow's own record. So it may be late, lost, or written by two at once.
+several processes in sync mode that is nearly every commit. Each tells only what PostgreSQL has acknowledged. A round
+that has something to carry from there is compared with the shadow's own record. So the bulletin may be late, lost,
+or written by two at once.
 """
 
 from __future__ import annotations
