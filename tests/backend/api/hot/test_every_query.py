@@ -58,6 +58,7 @@ ELSEWHERE: dict[str, list[str]] = {
         "retention/batch.py:_all_there",
         "services/deployments/worker.py:_fail",
         "services/webhook/dispatch.py:put_aside",
+        "services/webhook/dispatch.py:take_back",
         "services/webhook/door/outside/alone.py:placed",
         "services/webhook/door/outside/queued.py:_put_aside",
         "services/webhook/lookup.py:find_earlier",
