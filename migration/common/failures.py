@@ -126,8 +126,8 @@ def _first_line(error: BaseException) -> str:
 def secrets_of(*urls: URL | None) -> set[str]:
     """Every form in which the passwords of some URLs may turn up in a message.
 
-    A password that is a word of every message anyway (the name of a side, the user, the database) is
-    left out: hiding it would garble the message and tell more than it hides.
+    A password that is a word of every message anyway (the name of a side, the user, the database) is left
+    out. Hiding it would garble the message and tell more than it hides.
     """
     found: set[str] = set()
     for url in urls:

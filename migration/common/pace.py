@@ -27,8 +27,8 @@ LOOK_S = 0.5  # between two looks at the limit while work waits
 class Progress:
     """How far some work is.
 
-    `rate` is in rows per second, `fraction` between 0 and 1, `eta_seconds` the time that is left; each is None
-    where it cannot be known.
+    `rate` is in rows per second, `fraction` is between 0 and 1, and `eta_seconds` is the time that is left.
+    Each is None where it cannot be known.
     """
 
     done: int
@@ -88,7 +88,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Limits:
-    """The stored limits, in rows per second; None: each command goes as fast as it was told when it began."""
+    """The stored limits, in rows per second. None: each command goes as fast as it was told when it began."""
 
     copy_rate: int | None = None
     verify_rate: int | None = None
@@ -102,7 +102,7 @@ class Limits:
 
 
 def stored_limits(store: PostgresStore) -> Limits:
-    """The limits that are stored; none where an earlier version prepared the pair, or the role may not read them."""
+    """The stored limits. None where an earlier version prepared the pair, or the role may not read them."""
     may_read = "SELECT has_table_privilege(to_regclass('st_throttle'), 'SELECT')"
     if store.connection.execute(may_read).fetchone() != (True,):
         return Limits()

@@ -1,9 +1,9 @@
 """How text and values are shown: exactly, and whatever they hold, without an effect on the terminal.
 
-What is shown may come from a database. So a character that a terminal would obey, hide or reorder is
-written as an escape, and a number is never shortened where it is a stored value. Characters that the
-terminal's encoding lacks become escapes too, so that no output depends on the locale. And no work depends on whether
-somebody reads: a pipe that was closed or a full disk takes the output, and nothing else.
+What is shown may come from a database. So a character that a terminal would obey, hide or reorder is written
+as an escape. A stored number is never shortened. Characters that the terminal's encoding lacks become escapes
+too, so that no output depends on the locale. And no work depends on whether somebody reads: a pipe that was
+closed or a full disk takes the output, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What people see: results on stdout, everything that happens meanwhile on stderr.
 
-With --json stdout holds exactly one object. A bar is drawn only where stderr is a terminal that can move
-its cursor; elsewhere the same steps are plain lines. Data goes out through `plain`.
+With --json stdout holds exactly one object. A bar is drawn only where stderr is a terminal that can move its
+cursor. Elsewhere the same steps are plain lines. Data goes out through `plain`.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     begun (on the disk before anything is done) -> the command -> ended
 
-The record is a file beside the SQLite file, one JSON object per line. It does not need PostgreSQL, and it stays when
-`complete` or `abort` removes the bookkeeping; PostgreSQL's own history is copied into it before that. Lines are only
-appended, each by one write, so commands that run at once do not mix their lines. A command that was killed has a
-beginning and no end. A line that a full disk cut off is skipped when it is read, and the next line does not suffer.
+The record is a file beside the SQLite file, one JSON object per line. It does not need PostgreSQL, and it
+stays when `complete` or `abort` removes the bookkeeping. PostgreSQL's own history is copied into it before
+that. Lines are only appended, each by one write, so commands that run at once do not mix their lines. A
+command that was killed has a beginning and no end. A line that a full disk cut off is skipped when it is
+read, and the next line does not suffer.
 
 A record that cannot be written holds up nothing: somebody may have to roll back on a full disk. It is said aloud.
 """
@@ -190,7 +191,7 @@ def postgres_events(stores: Stores, limit: int | None = None) -> list[Event]:
 
 
 def file_events(sqlite: Path) -> tuple[list[Event], int]:
-    """What the file holds, oldest first, and how many of its lines cannot be read; nothing where there is no file.
+    """What the file holds, oldest first, and how many lines cannot be read. Nothing where there is no file.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,7 @@
-"""Mismatches and rows in quarantine, column by column with the values of both sides; read only, some rows at most."""
+"""Mismatches and rows in quarantine, column by column with the values of both sides.
+
+Reads some rows at most, and writes none.
+"""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 A chunk is one transaction on PostgreSQL, in this order:
 
-1. take the range (SKIP LOCKED, so several workers share the work) and a shared lock on the watermark:
-   no round of apply can take place until this chunk is committed;
+1. take the range (SKIP LOCKED, so several workers share the work) and a shared lock on the watermark. No
+   round of apply can take place until this chunk is committed;
 2. open a read transaction on SQLite and read the chunk;
 3. let the chunks before this one go first, if other workers have them;
-4. delete what the shadow holds in that key interval (rows that apply inserted ahead of the copy), COPY,
-   and note the last key; commit.
+4. delete what the shadow holds in that key interval (rows that apply inserted ahead of the copy). COPY, note
+   the last key, and commit.
 
 The chunk is read after the watermark was fixed, so it is never older than what has been applied. Copy, update and
 apply end with the newest row in every order. A row that was deleted meanwhile is either not read or deleted by the
@@ -241,7 +241,7 @@ class Backfill:
             pass  # only the order in which rows are laid out suffers
 
     def _chunk_end(self, table: Table, part: _Range, rows: int) -> str | None:
-        """The key that ends a chunk of so many rows, as JSON; None if the range ends with it or before."""
+        """The key that ends a chunk of so many rows, as JSON. None if the range ends with it or before."""
         if table.integer_key and part.cursor and part.upto:
             (after,), (upto,) = keys.from_bound(part.cursor), keys.from_bound(part.upto)
             if upto - after <= rows:

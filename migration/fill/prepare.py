@@ -103,7 +103,8 @@ def prepare(
 
     Raises:
         Refused: a condition does not hold; nothing was changed on either side.
-        SchemaDrift: the tables that the source makes are not those of SQLite; both sides are as they were found.
+        SchemaDrift: the tables that the source makes are not those of SQLite. Both sides are as they were
+            found.
     """
     sqlite, postgres = stores.sqlite, stores.postgres
     ours, theirs = paired.controls(sqlite, postgres)
@@ -294,7 +295,7 @@ def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str, mode: str, w
 def _switch_to_wal(connection: sqlite3.Connection) -> str:
     """Change the file's journal mode, so that readers do not block writers; returns the former one.
 
-    SQLite gives up at once when a writer is about to commit, and lets go of its own lock then, so asking
+    SQLite gives up at once when a writer is about to commit, and lets go of its own lock then. So asking
     again and again starves nobody.
 
     Raises:

@@ -1,8 +1,8 @@
 """One more process of the copy: it takes ranges from the same list until none is left.
 
-`python -m migration.fill.process` is a program of its own, because a child of multiprocessing would first
-import all of the command line again, which takes longer than copying a hundred thousand rows. What it needs
-to know, passwords among it, comes by standard input as JSON; why it failed goes to standard output.
+`python -m migration.fill.process` is a program of its own. A child of multiprocessing would first import all
+of the command line again, which takes longer than copying a hundred thousand rows. What it needs to know,
+passwords among it, comes by standard input as JSON. The reason of a failure goes to standard output.
 """
 
 from __future__ import annotations

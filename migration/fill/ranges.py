@@ -50,6 +50,6 @@ def ends(*bounds: str | None) -> list[tuple[Any, ...] | None]:
 
 
 def range_on_sqlite(table: Table, after: str | None, upto: str | None) -> tuple[str, tuple[Any, ...]]:
-    """WHERE clause and parameters of a range; the first one takes the rows with a NULL in the key."""
+    """WHERE clause and parameters of a range. The first one takes the rows with a NULL in the key."""
     where, parameters = key_sql.range_on_sqlite(table, *ends(after, upto), nulls_first=True)
     return where, tuple(parameters)

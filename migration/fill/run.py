@@ -1,7 +1,7 @@
 """Backfill with one or several processes, and how far it has come.
 
-Workers are processes of their own because the copy is bound by the processor; they share the ranges in
-PostgreSQL, so what one leaves behind, killed or not, another takes over.
+Workers are processes of their own because the copy is bound by the processor. They share the ranges in
+PostgreSQL. What a worker leaves behind, killed or not, another takes over.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The rows of one chunk on their way from SQLite into one COPY.
 
-Where several processes copy, rows are read and encoded ahead of the COPY, as far as AHEAD_BYTES go. So all
-of them read and encode at the same time and yet write one after the other, in the order of the key: the
-table on PostgreSQL is laid out in that order, and its indexes are built from sorted rows, in half the time.
+Where several processes copy, rows are read and encoded ahead of the COPY, as far as AHEAD_BYTES go. So all of
+them read and encode at the same time and yet write one after the other, in the order of the key. The table on
+PostgreSQL is laid out in that order. Its indexes are built from sorted rows, in half the time.
 """
 
 from __future__ import annotations

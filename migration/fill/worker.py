@@ -1,7 +1,7 @@
 """The worker: applies continuously, for deployments whose backend does not, or beside it.
 
-Any number may run; rounds exclude each other by the applier's lock. An outage of either side is waited
-out with growing pauses; SIGTERM and SIGINT end it between two rounds. It also finishes what a dead
+Any number may run; rounds exclude each other by the applier's lock. An outage of either side is waited out
+with growing pauses. SIGTERM and SIGINT end the worker between two rounds. It also finishes what a dead
 coordinator left, for backends whose role may not.
 """
 

@@ -1,8 +1,8 @@
 """What the lint looks for: each rule with its meaning and the remedy.
 
-`error`: PostgreSQL refuses it. `warning`: PostgreSQL takes it and something else happens.
-A rule with `handled` describes a hazard that is taken care of where a chain is run by `app.db`; it is
-reported for chains whose env.py runs them by other means.
+`error`: PostgreSQL refuses it. `warning`: PostgreSQL takes it and something else happens. A rule with
+`handled` describes a hazard that is taken care of where `app.db` runs a chain. It is reported for chains
+whose env.py runs them by other means.
 """
 
 from __future__ import annotations

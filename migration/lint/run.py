@@ -1,13 +1,13 @@
 """`st-migrate lint`: names by file and line what would break or change its meaning on PostgreSQL.
 
-Python files are read, not run. SQL is looked for in the texts handed to text(), execute() and their like,
-hazards in it on tokens, so that literals and comments do not count. Which names are Boolean columns is learnt
-from all files of the call together. So are nullable and unique columns, for the order of rows.
+Python files are read, not run. SQL is looked for in the texts handed to text(), execute() and their like.
+Hazards in it are looked for on tokens, so that literals and comments do not count. Which names are Boolean
+columns is learnt from all files of the call together. So are nullable and unique columns, for the order of
+rows.
 
-A finding is allowed by `# st-lint: allow RULE - reason` on its line, on the first or last line of its statement,
-or alone on the line before.
-The session layer itself (app/db, this package) speaks to each side in its own dialect, so rules about dialect
-do not apply there; only app/db may open connections.
+`# st-lint: allow RULE - reason` allows a finding. It stands on the finding's line, on the first or last line
+of its statement, or alone on the line before. The session layer itself (app/db, this package) speaks to each
+side in its own dialect, so rules about dialect do not apply there. Only app/db may open connections.
 """
 
 from __future__ import annotations

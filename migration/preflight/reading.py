@@ -1,9 +1,9 @@
 """How preflight reads a file that others are writing to.
 
 In WAL mode one read transaction shows one state and disturbs nobody. With a rollback journal an open read
-keeps every writer from committing, for as long as it lasts: there no transaction is opened, and a table is
-read by short statements, each of which lets go of the file. Rows that change meanwhile may then be seen
-before or after their change, which is enough: verify is exact, preflight only warns.
+keeps every writer from committing, for as long as it lasts. There no transaction is opened. A table is read
+by short statements, and each of them lets go of the file. Rows that change meanwhile may then be seen before
+or after their change, which is enough: verify is exact, preflight only warns.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The rules that preflight and `prepare` share: what keeps a move from starting, told without reading all rows.
 
 Preflight lists these findings with those of the rows. `prepare` asks the same functions before it changes
-anything, and refuses by the same codes. What only a row can show (`value.*`, `row.*`) does not keep
-`prepare` from starting: such rows are set aside while they are copied, and the cutover refuses while they are.
-Rows that are equal under a unique key (`row.duplicate`) are refused when the key is built, at the copy's end.
+anything, and refuses by the same codes. What only a row can show (`value.*`, `row.*`) does not keep `prepare`
+from starting. Such rows are set aside while they are copied, and the cutover refuses while they are. Rows
+that are equal under a unique key (`row.duplicate`) are refused when the key is built, at the copy's end.
 """
 
 from __future__ import annotations

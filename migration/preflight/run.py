@@ -1,8 +1,8 @@
 """Preflight: everything that would block the move or change a value's meaning, found before it starts.
 
-Reads SQLite through a read-only connection, every row once, and PostgreSQL, if it is given, in read-only
-transactions (behind a pooler in plain ones); writes to neither. What it finds is what copy and apply would find, because both judge a
-value by `app.db.rows.canonical` and by the same policy file.
+SQLite is read through a read-only connection, every row once. PostgreSQL, if it is given, is read in
+read-only transactions (behind a pooler in plain ones). Neither is written to. What it finds is what copy and
+apply would find, because both judge a value by `app.db.rows.canonical` and by the same policy file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _silent(table: str, rows: int) -> None:
 
 
 def about_rows(path: Path) -> int | None:
-    """About how many rows a SQLite file has, found out without reading them; None where that cannot be said."""
+    """About how many rows a SQLite file has, found out without reading them. None where that cannot be said."""
     try:
         with closing(open_sqlite(path, busy_timeout_ms=1_000, read_only=True)) as sqlite:
             tables = [

@@ -1,8 +1,8 @@
 """One pass over a table: every value that PostgreSQL would refuse or that will look different there.
 
-A batch of rows is taken apart into columns and each column is judged whole by C-level checks
-(`canonical.is_plain`, set, min, max); only a column that fails them is looked at value by value. Memory
-holds one batch, and per kind of finding a count and the first keys.
+A batch of rows is taken apart into columns. Each column is judged whole by C-level checks
+(`canonical.is_plain`, set, min, max). Only a column that fails them is looked at value by value. Memory holds
+one batch, and per kind of finding a count and the first keys.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class TableCheck:
     def _notable(
         self, column: Column, present: Sequence[Any], rows: Sequence[Row], values: Sequence[Any]
     ) -> bool:
-        """Note values that are fine and worth knowing; returns whether a text may be too long for an index.
+        """Note values that are fine and worth knowing. Returns whether a text may be too long for an index.
 
         Args:
             present: the values in the storage class that the column's kind is kept in.

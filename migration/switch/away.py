@@ -5,8 +5,8 @@ Then the stop command runs, then the switch, then the start command, which is to
 primary. Whatever happens after the stop, the start command runs, on the side that is primary then. The fence stands
 in both databases all the same: a process that was not stopped is refused, and loses nothing.
 
-Who wants to be told, or have a say, is asked before the stop and told after the start, so that no slow receiver keeps
-the application away.
+Receivers that want to be told, or have a say, are asked before the stop and told after the start. So no slow
+receiver keeps the application away.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Forced rollback: SQLite becomes primary again although PostgreSQL, the primary, is gone.
 
-The only act that can lose acknowledged writes, so it states which, and does nothing until they are
-given up by name. It refuses while PostgreSQL answers in any way. SQLite's row goes to an epoch that
-PostgreSQL cannot have reached, in one transaction; should that PostgreSQL come back, the first process
-that sees both fences it (`recover`), and it has to be filled anew.
+The only act that can lose acknowledged writes, so it states which, and does nothing until they are given up
+by name. It refuses while PostgreSQL answers in any way. SQLite's row goes to an epoch that PostgreSQL cannot
+have reached, in one transaction. If that PostgreSQL comes back, the first process that sees both fences it
+(`recover`), and it has to be filled anew.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from migration.common.plain import counted
 class Loss:
     """What may be missing on SQLite.
 
-    `applied_at`: when the last round that brought changes was applied here, seconds since 1970; None if
-    there never was one. `undecided`: a switch was being committed when PostgreSQL went. `announced`:
-    keys that strict mode wrote here and whose commit on PostgreSQL is not confirmed; they stay as they are.
+    `applied_at`: when the last round that brought changes was applied here, seconds since 1970. None if there
+    never was one. `undecided`: a switch was being committed when PostgreSQL went. `announced`: keys that
+    strict mode wrote here and whose commit on PostgreSQL is not confirmed. They stay as they are.
     """
 
     applied_at: float | None

@@ -92,7 +92,7 @@ def _begin(stores: Stores, token: str) -> Control:
 
 @contextmanager
 def _renewed(open_more: Callable[[], Stores], token: str) -> Iterator[None]:
-    """Renew the lease for the duration of a block; what fails once is tried again before the lease runs out."""
+    """Renew the lease for the duration of a block. What fails once is tried again before the lease runs out."""
     ended = threading.Event()
 
     def renew() -> None:

@@ -1,6 +1,7 @@
 """What a command is about to destroy, shown before it is confirmed: rows, newest time, who is connected.
 
-Reads only. A count that takes too long is left out; the size of a table must not keep anybody from being asked.
+Reads only. A count that takes too long is left out. The size of a table must not keep anybody from being
+asked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _TIMES = ("timestamp without time zone", "timestamp with time zone")
 
 @dataclass(frozen=True)
 class Filled:
-    """A table with rows; `rows` is None if counting took too long, `newest` the latest time in any column."""
+    """A table with rows. `rows` is None if counting took too long, `newest` the latest time in any column."""
 
     table: str
     rows: int | None

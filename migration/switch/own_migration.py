@@ -2,9 +2,9 @@
 
 The command is the application's. What it does within its transactions is not known here. So these rules hold:
 
-1. no round of apply runs while the shadow is migrated, and its foreign keys stand meanwhile. On PostgreSQL the
-   command passes the fence, by a setting of its own connections that counts at this epoch only;
-2. tables that the command wrote on the shadow are logged whole on the primary, so that they come out as there;
+1. no round of apply runs while the shadow is migrated, and its foreign keys stand meanwhile. On PostgreSQL
+   the command passes the fence, by a setting of its own connections that counts at this epoch only;
+2. tables that the command wrote on the shadow are logged whole on the primary. So they come out as there;
 3. the primary is migrated while the application writes. Apply stands still until both sides have the same columns.
    Nothing is lost, because the log keeps everything, and a table that lost its triggers is logged whole;
 4. capture is put back, the last verify is forgotten, and the sides are compared.
@@ -69,7 +69,7 @@ def migrate(
         only: the one side to run it on, for what has to be mended by hand.
 
     Raises:
-        Refused: the pair is in a phase, or has a source, for which this is not meant; nothing was run.
+        Refused: the pair is in a phase, or has a source, for which this is not meant. Nothing was run.
         ConfigurationError: there is no such program; nothing was run.
     """
     control = _require_replicating(stores)

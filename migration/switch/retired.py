@@ -1,8 +1,8 @@
 """The permanent fence of a side that was left behind: its data stay readable, nobody can write them.
 
-After `complete` a process that never heard of the move may still write to the old side. Its triggers
-refuse every write, with the name of the primary and its epoch; the tables of migration frameworks are fenced too, so that
-no migration can rebuild a table and lose its trigger. The refusal's text is the only record of the move
+After `complete` a process that never heard of the move may still write to the old side. Its triggers refuse
+every write, with the name of the primary and its epoch. The tables of migration frameworks are fenced too, so
+that no migration can rebuild a table and lose its trigger. The refusal's text is the only record of the move
 that the retired side keeps.
 """
 

@@ -93,7 +93,8 @@ def window(at: str, within: str, lasts_s: float, now: datetime) -> Window | None
     """The window that --at and --within describe; None where neither is given.
 
     Args:
-        at: a date and time in ISO form, or a time of day, which is the next one; local time where it has no offset.
+        at: a date and time in ISO form, or a time of day, which is the next one. It is local time where it
+            has no offset.
         within: how long the window is open (`90m`, `1h30m`), or from when to when (`22:00-23:30`).
         lasts_s: how long it is open where only `at` is given.
         now: with its time zone.

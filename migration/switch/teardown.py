@@ -73,7 +73,7 @@ def end(stores: Stores, verb: str, *, unfence: bool, report: Report) -> Ended:
     """End dual-write on the current primary, or finish what an earlier call began.
 
     Raises:
-        Refused: for complete: the shadow is not equal, or not known to be; for both: a switch is under way.
+        Refused: for both, a switch is under way. For complete, the shadow is not equal, or not known to be.
         NotPrepared: only one side carries a control row, or they belong to different pairs.
         SwitchError: the history cannot be kept; nothing of PostgreSQL's bookkeeping is gone.
     """

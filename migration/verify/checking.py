@@ -41,7 +41,7 @@ def repair_and_verify(
     *,
     discard_strangers: bool,
 ) -> tuple[Repaired, VerifyResult]:
-    """Repair all that a verify found and verify again; returns what is equal now, and why the rest is not."""
+    """Repair all that a verify found and verify again. Returns what is equal now, and why the rest is not."""
     repaired = repair_all(applier, found.tables, discard_strangers=discard_strangers)
     return repaired, verify(applier, tables, rate, advance)
 

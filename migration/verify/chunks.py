@@ -1,10 +1,10 @@
 """Reading one key range of a table from both sides at once, in a form that is equal when the rows are.
 
-No lock is taken: each side is one short read, so the two may see different moments, and what differs is
-only a suspicion that `recheck` has to confirm. The SELECT lists are chosen so that ordinary data
-comes out as equal Python objects on both sides and whole lists are compared in C: timestamps as PostgreSQL
-prints them, numbers in binary. Anything less ordinary is unequal at first sight and goes to the exact
-comparison of `app.db.apply.compare`.
+No lock is taken. Each side is one short read, so the two may see different moments. What differs is only a
+suspicion that `recheck` has to confirm. The SELECT lists are chosen so that ordinary data comes out as equal
+Python objects on both sides, and whole lists are compared in C. Timestamps come as PostgreSQL prints them,
+numbers in binary. Anything less ordinary is unequal at first sight and goes to the exact comparison of
+`app.db.apply.compare`.
 
 Ranges are half open, (after, upto], in the order of the key's bytes: text by code point on both sides.
 """

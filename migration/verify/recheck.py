@@ -4,8 +4,8 @@
 again after a round of apply. One that changes faster than that is compared as the next round will write it,
 in a transaction on the shadow that is rolled back. So every key settles, however often it changes.
 
-A key that the scan has seen and that no lookup finds on either side is settled only if the primary has logged
-it since: it was deleted. Otherwise a side cannot find its own row, which is a mismatch.
+A key may be seen by the scan and found by no lookup on either side. It is settled only if the primary has
+logged it since: it was deleted. Otherwise a side cannot find its own row, which is a mismatch.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Recheck:
 
     Args:
         applier: the pair, through connections of this caller's own.
-        since: the primary's log position that the shadow had before the first key was seen; None if it is not
+        since: the primary's log position that the shadow had before the first key was seen. None if it is not
             known.
     """
 

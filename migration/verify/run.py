@@ -3,14 +3,14 @@
 Range by range, in this order:
 
 1. `verify_chunks` reads the range on both sides without a lock and compares the lists as they are;
-2. keys that differ are suspects; `recheck` decides on them at one instant, after they were applied;
+2. keys that differ are suspects. `recheck` decides on them at one instant, after they were applied;
 3. at a table's end the rows of both sides are counted at one instant;
 4. what really differs goes to `st_mismatch`, together with how far the run has come, in one transaction.
 
-The run's position is how much of the primary's log the shadow had before the first row was read. Whatever changed since is
-compared again by the switch, inside the fence, so a clean verify and that check together cover every row.
-The log is not trimmed beyond the position. A killed run goes on where its last transaction left it; a run
-that is restricted to some tables keeps no record, because the switch may not rely on it.
+The run's position is how much of the primary's log the shadow had before the first row was read. Whatever
+changed since is compared again by the switch, inside the fence, so a clean verify and that check together
+cover every row. The log is not trimmed beyond the position. A killed run goes on where its last transaction
+left it. A run that is restricted to some tables keeps no record, because the switch may not rely on it.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ class VerifyProgress:
 class VerifyResult:
     """What a finished run found.
 
-    `rows` counts the primary's rows without those set aside, which stand on both sides if the run is clean; `set_aside` those in quarantine; `mismatches` holds the first `verify_state.LISTED` of them, told as
-    seen on the shadow; `per_table` counts all; `full`: whether every table was compared, as the switch
-    demands; `resumed`: whether the run was begun by an earlier process; `seconds` are this process's own.
+    `rows` counts the primary's rows without those set aside. The counted rows stand on both sides if the run
+    is clean. `set_aside` counts the rows in quarantine. `mismatches` holds the first `verify_state.LISTED`,
+    told as seen on the shadow, and `per_table` counts all. `full`: whether every table was compared, as the
+    switch demands. `resumed`: whether an earlier process began the run. `seconds` are this process's own.
     """
 
     run: str

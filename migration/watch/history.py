@@ -1,7 +1,8 @@
 """The history of a move: what PostgreSQL keeps, and what the file beside the SQLite file keeps, as one list.
 
-Each of the two may be missing: PostgreSQL's while the server is away and after the move has ended, the file where all
-commands were given on another host. A command that both hold is told once, as the file has it.
+Each of the two may be missing. PostgreSQL's is missing while the server is away and after the move has ended.
+The file is missing where all commands were given on another host. A command that both hold is told once, as
+the file has it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _same_pair(stores: Stores) -> bool:
 
 
 def export(history: History, path: Path) -> None:
-    """Write all events to a file, one JSON object per line; the file appears whole or not at all.
+    """Write all events to a file, one JSON object per line. The file appears whole or not at all.
 
     Raises:
         ConfigurationError: the file is there already, or cannot be written.

@@ -88,8 +88,8 @@ def retry(applier: Applier, rows: list[Held]) -> None:
     """Log the keys anew on the primary and apply, so that the rows are taken up as they are now.
 
     Raises:
-        Refused: the primary does not have a row, so apply would delete it where it is; or apply stands
-            still; or nobody can log the key.
+        Refused: the primary does not have a row, so apply would delete it where it is. Or apply stands still,
+            or nobody can log the key.
     """
     primary, _ = applier.stores.directions()
     for row in rows:
@@ -129,7 +129,7 @@ def _log(stores: Stores, side: Side, entries: list[tuple[Table, RawKey]]) -> Non
 
 
 def _logged_key(table: Table, row: Held) -> RawKey:
-    """The key as the triggers would log it; one without a place on the other side is in the content."""
+    """The key as the triggers would log it. One without a place on the other side is in the content."""
     stored = [_stored(row.content[name]) for name in table.key_names]
     if row.side == Side.POSTGRES or keys.canonical(table, stored) is not None:
         return keys.join(stored)

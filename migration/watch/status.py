@@ -1,7 +1,7 @@
 """Where the move stands: what each side says, how far the copy and the shadow are, what blocks, what is next.
 
-Reads only, and as much as can be read: with PostgreSQL away SQLite's half is still shown, and before
-`prepare` there is little to say but that.
+Reads only, and as much as can be read. With PostgreSQL away SQLite's half is still shown. Before `prepare`
+there is little else to say.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """A copy of the SQLite file before the move changes it, while the application goes on writing.
 
-`prepare` and the first `cutover` take one by themselves; `st-migrate backup` takes one at any time. Order: room on the
-disk is checked, the pages are copied through SQLite's own backup interface into a file named `.partial`, that file is
-checked and brought to the disk, and only then does it get its name. A file with its name is therefore a whole copy.
+`prepare` and the first `cutover` take one by themselves; `st-migrate backup` takes one at any time. Order:
+room on the disk is checked, then SQLite's own backup interface copies the pages into a file named `.partial`.
+That file is checked and brought to the disk. Only then does it get its name. A file with its name is
+therefore a whole copy.
 
-In WAL mode the copy reads one snapshot and nobody waits. In another mode writers go between two pieces and each
-of their commits begins the copy anew; after some beginnings the lock is kept, and writers wait until the copy ends.
+In WAL mode the copy reads one snapshot and nobody waits. In another mode writers go between two pieces, and
+each of their commits begins the copy anew. After some beginnings the lock is kept, and writers wait until the
+copy ends.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class _BegunAnew(Exception):
 
 @dataclass(frozen=True)
 class Backup:
-    """A whole copy. `path`: the file; `bytes`: its size; `seconds`: how long copy and check took."""
+    """A whole copy. `path` is the file, `bytes` its size, and `seconds` how long copy and check took."""
 
     path: Path
     bytes: int

@@ -1,10 +1,10 @@
 """Rows of SQLite in COPY's binary format, for tables whose column types have a simple one.
 
-Which values may be copied is decided where it always is, by `app.db.rows.canonical`: a column in which every
-value is ordinary is packed as it is, any other goes value by value through the canonical text, which is
-then packed. Work is done a column at a time in C: fields of one width (numbers, times, texts of one length)
-are packed all at once and woven into the rows by strided slices; other texts are joined row by row, and
-encoded once where they repeat.
+Which values may be copied is decided where it always is, by `app.db.rows.canonical`. A column in which every
+value is ordinary is packed as it is. Any other goes value by value through the canonical text, which is then
+packed. Work is done a column at a time in C. Fields of one width (numbers, times, texts of one length) are
+packed all at once and woven into the rows by strided slices. Other texts are joined row by row, and encoded
+once where they repeat.
 
 Against the text format this saves printing and parsing every number and time, on both sides.
 """

@@ -104,7 +104,7 @@ def _cast(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
 
 
 def _is_selected(parts: Parts, n: int, end: int) -> bool:
-    """Whether a time is a result as it stands: a text on SQLite; compared or cast it is alike on both."""
+    """Whether a time is a result as it stands, a text on SQLite. Compared or cast it is alike on both."""
     before, after = at(parts, n - 1).low, at(parts, end + 1).low
     if before not in ("select", "distinct", ",") or after not in ("", ",", "as", "from", ")"):
         return False

@@ -1,4 +1,4 @@
-"""SQL texts as tokens, and the lists and clauses that tokens form; what is in a literal is one token."""
+"""SQL texts as tokens, and the lists and clauses that tokens form. What is in a literal is one token."""
 
 from __future__ import annotations
 

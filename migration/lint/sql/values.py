@@ -53,7 +53,7 @@ def _kind(token: Token, columns: Columns) -> str:
 
 
 def as_boolean(token: Token, about: str) -> Hit:
-    """A number in the place of a Boolean; 0 and 1 have a meaning that can be written instead."""
+    """A number in the place of a Boolean. 0 and 1 have a meaning that can be written instead."""
     instead = {"0": "false", "1": "true"}.get(token.text)
     return Hit("boolean-number", token.offset, about, len(token.text), instead)
 

@@ -41,7 +41,7 @@ class LeftOut:
 def resolve(
     names: Collection[str], ours: Needed, theirs: Needed, virtual: Mapping[str, Collection[str]]
 ) -> LeftOut:
-    """What some names stand for on either side; the tables that a virtual table is made of go with it."""
+    """What some names stand for on either side. The tables that a virtual table is made of go with it."""
     tables: set[str] = set()
     columns: set[tuple[str, str]] = set()
     unknown: list[str] = []

@@ -1,8 +1,8 @@
 """Clearing references to parents that are gone, where the policy file asks for it.
 
-The default keeps orphans as they are and the foreign key NOT VALID. `set_null_orphan` on a nullable
-foreign key column does what ON DELETE SET NULL would have done, late: an ordinary write on the primary,
-in one transaction, which capture logs like any other. So both sides get it, and the key can be validated.
+The default keeps orphans as they are and the foreign key NOT VALID. `set_null_orphan` on a nullable foreign
+key column does late what ON DELETE SET NULL would have done. It is an ordinary write on the primary, in one
+transaction, which capture logs like any other. So both sides get it, and the key can be validated.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def statements_text(report: Report, side: Side) -> str:
 
 
 def undo_text(report: Report, side: Side) -> str:
-    """The text of the file that takes one side's statements back, last one first; empty where none can be."""
+    """The text of the file that takes one side's statements back, last one first. Empty where none can be."""
     parts = [
         _part(item, item.undo, active=item.severity is Severity.BLOCKS)
         for item, _ in reversed(list(_with_statements(report, side)))

@@ -1,7 +1,7 @@
 """What each table will be on PostgreSQL, told before it is there.
 
-The tables of PostgreSQL are the truth where they exist; before `prepare` the models are (their types
-compiled for PostgreSQL); a table that no model knows is judged by its declared SQLite types.
+The tables of PostgreSQL are the truth where they exist. Before `prepare` the models are the truth (their
+types compiled for PostgreSQL). A table that no model knows is judged by its declared SQLite types.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def models() -> sa.MetaData:
 
 
 def kind_of(type_text: str) -> Kind | None:
-    """The kind of a PostgreSQL type as DDL or format_type() spells it; None if it has no canonical form."""
+    """The kind of a PostgreSQL type as DDL or format_type() spells it. None if it has no canonical form."""
     bare = re.sub(r"\s*\([^)]*\)|\s*COLLATE .*", "", type_text, flags=re.IGNORECASE).strip().lower()
     return POSTGRES_KINDS.get(_ALIASES.get(bare, bare))
 

@@ -31,8 +31,8 @@ def recall(stores: Stores, target: Target) -> None:
 def set_aside(stores: Stores, target: Target) -> None:
     """Write to the quarantine what a round to SQLite found, durably and before SQLite commits.
 
-    If SQLite's commit then fails, the entries name keys beyond its watermark, which the next round judges
-    anew; the rows themselves are on PostgreSQL, the primary. In the other order a crash could leave a row
+    If SQLite's commit then fails, the entries name keys beyond its watermark, and the next round judges them
+    anew. The rows themselves are on PostgreSQL, the primary. In the other order a crash could leave a row
     missing without a reason.
     """
     found = target.unsettled
@@ -47,7 +47,7 @@ def set_aside(stores: Stores, target: Target) -> None:
 
 
 def learn_spellings(stores: Stores, table: Table, source: Source, after: str) -> bool:
-    """Note that keys of SQLite have come in a spelling that nobody would look for; whether there are such.
+    """Note keys of SQLite in a spelling that nobody would look for. Returns whether there are such.
 
     PostgreSQL gives the key alone back. So the note has to stand before any row comes back, and stands in the
     transaction that carries the row there.

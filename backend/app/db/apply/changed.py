@@ -1,6 +1,6 @@
 """The keys that changed since the last verify, compared exactly while both sides go on living.
 
-`comparable` says which of them may be compared at an instant; the others are left to the next call. Inside
+`comparable` says which of them may be compared at an instant. The others are left to the next call. Inside
 the fence nothing is beyond the watermark, so the last call settles all of them.
 """
 

@@ -1,9 +1,9 @@
 """Which keys may be compared now, on a pair that goes on living.
 
-With the applier held out (its lock on the shadow is ours) and one read transaction on the primary, the shadow
-equals the primary at the watermark. A key without log entries beyond the watermark, which strict mode has not
-written ahead of the primary either, must therefore be equal now: a difference is no false alarm. The other
-keys are on their way, and are compared later.
+The applier is held out (its lock on the shadow is ours), and one read transaction is open on the primary. So
+the shadow equals the primary at the watermark. A key must be equal now if it has no log entries beyond the
+watermark and strict mode has not written it ahead of the primary. So a difference is no false alarm. The
+other keys are on their way, and are compared later.
 
 The check of the changed keys inside the fence and the verify both rest on this.
 """
@@ -41,7 +41,7 @@ class Instant:
         """Those of some keys that are on their way; None if all of the table is.
 
         Args:
-            form: a key as either side's log holds it, in the form of `asked`; None if it has no such form.
+            form: a key as either side's log holds it, in the form of `asked`. None: it has no such form.
         """
         wanted = set(asked)
         found = wanted.intersection(map(form, self._told(table)))

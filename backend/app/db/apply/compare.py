@@ -1,8 +1,8 @@
 """Exact comparison of rows of the two sides, in canonical form.
 
-Used by verify for whole tables and by the switch for the keys that changed since. Rows are first
-compared as they come, in one C-level step; only where they are not equal at once is each value brought
-to its canonical form, and only what differs there is a mismatch.
+Used by verify for whole tables and by the switch for the keys that changed since. Rows are first compared as
+they come, in one C-level step. Where they are not equal at once, each value is brought to its canonical form.
+Only what differs there is a mismatch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from app.db.rows.policy import encode_cell
 class Mismatch:
     """One key at which the sides differ.
 
-    `kind`: different, missing (on the shadow), extra (on the shadow), double (two rows of SQLite have one key),
-    unfound (a scan sees the row, a lookup does not), count (the sides have different numbers of rows, and the
-    key stands for the table). `columns`: which, for different.
+    `kind` is one of six. different: the values differ. missing: the shadow lacks the row. extra: only the
+    shadow has the row. double: two rows of SQLite have one key. unfound: a scan sees the row, a lookup does
+    not. count: the sides have different numbers of rows, and the key stands for the table. `columns`: which,
+    for different.
     """
 
     table: str

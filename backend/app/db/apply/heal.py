@@ -1,11 +1,11 @@
 """Capture that got lost is put back where that is noticed, and what may have been missed is carried again.
 
-A table that is rebuilt by hand, or by a migration that knows one side only, loses its triggers without a word, and
-nothing logs its writes from then on. Whoever reads the schema next finds that out, and in this order:
+A table loses its triggers without a word when it is rebuilt by hand, or by a migration that knows one side
+only. Nothing logs its writes from then on. Whoever reads the schema next finds that out, and in this order:
 
 1. the last verify is discarded, because rows may have changed that no log names;
-2. the triggers are put back and, on the primary, the whole table is logged, in one transaction: from its
-   commit on every change is captured, and what came before is in the table that the log names.
+2. the triggers are put back and, on the primary, the whole table is logged, in one transaction. From its
+   commit on every change is captured. What came before is in the table that the log names.
 
 On the shadow nothing is logged: a row that somebody put there without capture is for verify to find.
 """
@@ -44,8 +44,8 @@ Lost = dict[Side, list[str]]
 def lost_capture(stores: Stores) -> Lost:
     """The tables of each side whose writes are not all captured now; read only.
 
-    Where the sides have different columns, only tables without any trigger are named: how a changed one has to
-    be captured shows when both sides have it.
+    Where the sides have different columns, only tables without any trigger are named. How to capture a
+    changed table is known when both sides have the change.
     """
     schema, whole = _schema(stores)
     return {
@@ -129,7 +129,7 @@ def restore_postgres(connection: psycopg.Connection[Any], schema: Schema, contro
 
 
 def _schema(stores: Stores) -> tuple[Schema, bool]:
-    """The tables of both sides, and whether they agree; if not, what SQLite says of those that both have."""
+    """The tables of both sides, and whether they agree. If not: what SQLite says of those that both have."""
     try:
         return read_schema(stores.sqlite.connection, stores.postgres.connection), True
     except SchemaDrift:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Round:
     """What one round did.
 
-    `changes` counts log entries, `refused` rows that went to quarantine, `position` is the shadow's new
-    watermark, `lag` the age in seconds of the oldest entry when it was applied.
+    `changes` counts log entries, and `refused` counts rows that went to quarantine. `position` is the
+    shadow's new watermark. `lag` is the age in seconds of the oldest entry when it was applied.
     """
 
     changes: int

@@ -4,17 +4,17 @@ A round, in this order, because the order is what makes it safe:
 
 1. open the shadow's transaction and take the applier's lock (one applier at a time, on any host);
 2. check that this shadow still is the shadow, at the epoch both control rows name;
-3. open one read transaction on the primary: the log beyond the watermark, and the present rows of the
-   keys it names;
-4. on the shadow bring those keys to those rows: a few by update or insert, and where they collide (rows
-   that swap unique values) or are many, by deleting all of them first; many changes of one row are one
-   write, and doing it twice is harmless;
+3. open one read transaction on the primary. Read the log beyond the watermark, and the present rows of the
+   keys that the log names;
+4. on the shadow bring those keys to those rows. A few are updated or inserted. Where they collide (rows that
+   swap unique values) or are many, all of them are deleted first. Many changes of one row are one write, and
+   doing it twice is harmless;
 5. advance the watermark in the same transaction, commit.
 
-Because the primary is read after the lock, no two rounds can overtake each other, and because a round
-takes all of the log up to its snapshot, the shadow is always exactly some committed state of the
-primary. A crash at any instruction leaves the shadow at the previous round; a lost acknowledgement of the
-commit only means that the next round finds nothing to do.
+The primary is read after the lock, so no two rounds can overtake each other. A round takes all of the log up
+to its snapshot, so the shadow is always exactly some committed state of the primary. A crash at any
+instruction leaves the shadow at the previous round. After a commit whose answer was lost, the next round
+finds nothing to do.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Applier:
         self.phase = control.phase if control.phase in APPLYING_PHASES else Phase.REPLICATING
 
     def finish_by(self, until: float | None) -> None:
-        """Give a round up when it is not done at this moment of `time.monotonic`; None: be as patient as usual."""
+        """Give a round up if it is not done at this moment of `time.monotonic`. None: wait as long as usual."""
         self.stores.finish_by(until)
 
     def has_news(self) -> bool:
@@ -229,7 +229,7 @@ class Applier:
         return position != self._position and time.time() - applied_at < within
 
     def behind(self) -> tuple[int, float]:
-        """Log entries beyond the last known watermark and the age in seconds of the oldest; asks the primary only."""
+        """Entries beyond the last known watermark, and the oldest's age in seconds. Asks the primary only."""
         primary, _ = self.stores.directions()
         if self._position is None or primary.side is not self.primary:
             return 0, 0.0

@@ -1,12 +1,12 @@
 """A small round in one round trip: read the primary first, then find out whether that was allowed.
 
-An ordinary round takes the shadow's lock before it reads the primary, so it asks PostgreSQL twice and
-commits with a third message. A small one, from SQLite to PostgreSQL, begins where its own applier left the
-shadow, or another one of this host by what it told (`sides/sqlite/bulletin.py`): it reads the primary from that watermark on and sends everything at once, as one implicit
-transaction. The first statement takes the same lock and compares the watermark, the pair and the epoch with
-what the reading began from. If they are the same, no other round came between, and the result is that of
-an ordinary round; if not, nothing is written and an ordinary round follows. Positions only grow, so a
-watermark that reads the same is the same.
+An ordinary round takes the shadow's lock before it reads the primary, so it asks PostgreSQL twice and commits
+with a third message. A small round goes from SQLite to PostgreSQL. It begins where its own applier left the
+shadow, or where another one of this host said so (`sides/sqlite/bulletin.py`). It reads the primary from that
+watermark on and sends everything at once, as one implicit transaction. The first statement takes the same
+lock and compares the watermark, the pair and the epoch with what the reading began from. If they are the
+same, no other round came between, and the result is that of an ordinary round. If not, nothing is written and
+an ordinary round follows. Positions only grow, so a watermark that reads the same is the same.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Beginning:
         self._undisturbed_s = UNDISTURBED_S[0]
 
     def take(self) -> ResumePoint | None:
-        """Where to begin, as this applier or another of the host left the shadow; None: ask the shadow first."""
+        """Where to begin, as this applier or another of the host left the shadow. None: ask the shadow first."""
         point, self._point = self._point, None
         return point and point.later(self._bulletin.read())
 
@@ -174,7 +174,7 @@ def small_round(
 
 
 def _by_table(entries: list[Entry], tables: Schema) -> dict[str, list[RawKey]] | None:
-    """Each table's distinct keys; None if one is unknown, cannot be looked up or is spelt as never before."""
+    """Each table's distinct keys. None if one is unknown, cannot be looked up or is spelt as never before."""
     keys: dict[str, dict[RawKey, None]] = {}
     for entry in entries:
         table = tables.get(entry.table)

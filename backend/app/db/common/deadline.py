@@ -1,10 +1,10 @@
 """How long a thread may wait for a database: until the request that it serves has to be answered.
 
-A sender of webhooks gives up after 3 s. So every wait of a session inside a request (for a lock, a
-connection, the fence, an answer) ends at one moment, counted from the request's arrival. The HTTP
-middleware says when that is (`session.application.http.install`); a context variable carries it into the threads that
-serve the request. What runs when the answer has been sent, or was never part of a request, may wait for
-as long as the settings allow.
+A sender of webhooks gives up after 3 s. A session inside a request may wait for a lock, a connection, the
+fence or an answer. All these waits end at one moment, counted from the request's arrival. The HTTP middleware
+sets that moment (`session.application.http.install`). A context variable carries it into the threads that
+serve the request. What runs when the answer has been sent, or was never part of a request, may wait for as
+long as the settings allow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every error of the session layer and the migration, in one tree.
 
-Each says what was being done, what is wrong and what to do about it, because the reader is an
-operator in the middle of a switch. `SwitchError.retryable` separates "the same request may succeed in
-a moment" (HTTP 503 with Retry-After) from "somebody has to act".
+Each error says what was being done, what is wrong and what to do. The reader is an operator in the middle of
+a switch. `SwitchError.retryable` separates "the same request may succeed in a moment" (HTTP 503 with
+Retry-After) from "somebody has to act".
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Named places at which a test may stop, fail or kill the process; free when unarmed.
 
-Armed by the environment variable ST_FAILPOINTS, e.g. `apply.before_commit=kill,switch.fenced=sleep:0.3`,
-or in a test by `arm(name, action)`. Actions: `kill` (SIGKILL to this process), `raise` (a
-`FailpointError`), `sleep:SECONDS`, `wait:PATH` (until that file exists; says so by creating PATH.reached),
-or any callable.
+Armed by the environment variable ST_FAILPOINTS, e.g. `apply.before_commit=kill,switch.fenced=sleep:0.3`, or
+in a test by `arm(name, action)`. Actions: `kill` (SIGKILL to this process), `raise` (a `FailpointError`),
+`sleep:SECONDS`, `wait:PATH`, or any callable. `wait` creates PATH.reached and waits until the file PATH
+exists.
 """
 
 from __future__ import annotations

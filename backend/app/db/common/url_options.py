@@ -1,7 +1,7 @@
 """What other programs write into database URLs, translated, or named with what to write instead.
 
-An option that nothing here knows is refused before a connection is tried: a driver would raise an error
-of its own about it, or ignore what the operator relies on.
+An option that nothing here knows is refused before a connection is tried. A driver would raise an error of
+its own, or ignore what the operator relies on.
 """
 
 from __future__ import annotations

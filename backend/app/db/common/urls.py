@@ -62,7 +62,7 @@ def parse_url(text: str, *, name: str) -> URL:
 
     Raises:
         ConfigurationError: not a URL, neither SQLite nor PostgreSQL, without a database name, or with an
-            option that cannot be honoured; the hint says what to write instead.
+            option that cannot be honoured. The hint says what to write instead.
     """
     text = bare(text)
     if not text:

@@ -1,11 +1,12 @@
 """What surrounds the revisions on each side of a prepared pair, within the transaction that runs them.
 
-The shadow is migrated first, while its fence is up for everybody but the migrating transaction. What lets
-that one pass belongs to the transaction and cannot outlive it: on PostgreSQL a local setting that names the
-transaction's own id, on SQLite a mark that the same transaction takes away, which SQLite keeps from
-committing before (`blocks`). What the revisions write there is captured like any write, and announced: the next round of apply takes these keys from the primary, so that rows which come out differently on the two
-sides (an id from a sequence, a default with the current time) end up as the primary has them.
-On the primary what the revisions write is captured and applied like any write.
+The shadow is migrated first, while its fence is up for everybody but the migrating transaction. That
+permission belongs to the transaction and cannot outlive it. On PostgreSQL it is a local setting that names
+the transaction's own id. On SQLite it is a mark that the same transaction takes away, and SQLite refuses a
+commit before that (`blocks`). What the revisions write there is captured like any write, and announced: the
+next round of apply takes these keys from the primary. So rows that come out differently on the two sides end
+up as the primary has them. Examples are an id from a sequence and a default with the current time. On the
+primary what the revisions write is captured and applied like any write.
 
 PostgreSQL's transaction also puts the foreign keys back for the revisions and forgets the last verify. In the end
 SQLite's schema version is made to move, because that is what tells every applier to read the schema again.

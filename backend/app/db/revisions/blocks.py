@@ -1,9 +1,10 @@
 """What a revision may do with its transaction on a live pair, watched while it runs.
 
-A revision leaves its transaction in one way only, `op.get_context().autocommit_block()`: on PostgreSQL the hooks
-bring the side to a state that may be committed before the block, the fence is up inside it, and they open
-the side again behind it. On SQLite there is nothing that needs such a block: it stays in the one transaction.
-An index that is built in a block may be built already when a killed migration is repeated, and is left then.
+A revision leaves its transaction in one way only, `op.get_context().autocommit_block()`. On PostgreSQL the
+hooks first bring the side to a state that may be committed. The fence is up inside the block, and the hooks
+open the side again after the block. On SQLite there is nothing that needs such a block: it stays in the one
+transaction. An index that is built in a block may be built already when a killed migration is repeated, and
+is left then.
 """
 
 from __future__ import annotations

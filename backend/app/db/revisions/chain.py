@@ -120,7 +120,7 @@ def upgrade_head(
 
 
 def _set_by_program(config: Config) -> str | None:
-    """The URL that a program has set; what stands in alembic.ini is no choice of anybody who runs now."""
+    """The URL that a program has set. What stands in alembic.ini is no choice of anybody who runs now."""
     url = config.get_main_option("sqlalchemy.url")
     file = config.config_file_name
     return None if file is not None and url == Config(file).get_main_option("sqlalchemy.url") else url

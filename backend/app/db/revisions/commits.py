@@ -1,9 +1,9 @@
 """Revisions that commit by themselves, found in their source before anything starts.
 
-On a live pair a migration owns the other side's fence and lock from its first statement to its commit, so
-who commits in between ends both too early. There is one way that is safe: Alembic's `autocommit_block()`, which
+On a live pair a migration owns the other side's fence and lock from its first statement to its commit. A
+commit in between ends both too early. There is one way that is safe: Alembic's `autocommit_block()`, which
 `blocks` surrounds with what the pair needs. Everything else is refused here, while nothing has been done on
-either side; what the source does not show is stopped when it is executed.
+either side. What the source does not show is stopped when it is executed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def commits_in(source: str, function: str) -> list[Commit]:
 
 
 def commits_of(steps: list[Any]) -> list[str]:
-    """The same for Alembic's steps, one text per place; steps without a file, such as a stamp, have none."""
+    """The same for Alembic's steps, one text per place. Steps without a file, such as a stamp, have none."""
     found = []
     for step in steps:
         path = getattr(getattr(step, "revision", None), "path", None)

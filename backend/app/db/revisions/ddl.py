@@ -3,8 +3,8 @@
 SQLite enforces neither the length of a text nor the range of an integer, and it takes 0 and 1 for Booleans.
 PostgreSQL has to accept the same values, so:
 
-1. while tables are described (`install_portable_defaults`), Boolean defaults are spelt for each database,
-   and on PostgreSQL integers are 64 bits wide and values are bound as SQLite would store them;
+1. while tables are described (`install_portable_defaults`), Boolean defaults are spelt for each database. On
+   PostgreSQL integers are 64 bits wide and values are bound as SQLite would store them;
 2. after each revision (`normalise_postgres`), the columns that the revision made are widened in place.
 
 Both leave SQLite exactly as it is, and neither needs a change in the chain or in the models.
@@ -129,8 +129,9 @@ def ensure_version_table(connection: sa.Connection) -> None:
         )
 
 
-# Columns of the tables in the current schema that this role owns, without our own and extensions' tables, and
-# without what is wide enough: the chain asks after each revision. Narrow sequences are looked up once.
+# Columns of the tables in the current schema that this role owns. Our own tables, extensions' tables and
+# columns that are wide enough are left out, because the chain asks after each revision. Narrow sequences are
+# looked up once.
 _COLUMNS = r"""
 WITH narrow AS MATERIALIZED (
   SELECT dep.refobjid, dep.refobjsubid, min(s.seqrelid::regclass::text) AS sequence

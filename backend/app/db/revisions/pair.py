@@ -2,8 +2,8 @@
 
 Order: the shadow first, then the primary. While only the shadow is migrated apply stands still with
 SchemaDrift (nothing is lost, the log keeps everything) and goes on by itself afterwards. A failure on the
-shadow has changed nothing on the primary; a crash between the two is finished by the same command. Two
-runners wait for each other at PostgreSQL's lock, and the second finds nothing to do.
+shadow has changed nothing on the primary. The same command finishes a migration that crashed between the two.
+Two runners wait for each other at PostgreSQL's lock, and the second finds nothing to do.
 """
 
 from __future__ import annotations

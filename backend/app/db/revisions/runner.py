@@ -3,8 +3,8 @@
 PostgreSQL: each revision is a transaction of its own, unless the hooks ask for one transaction. A second
 connection holds a transaction-level lock meanwhile, which also works through a pooler that changes servers
 between transactions.
-SQLite: the whole run is one transaction that takes the write lock before it reads the version, so that a
-second runner waits and then finds nothing to do.
+SQLite: the whole run is one transaction, which takes the write lock before it reads the version. So a second
+runner waits and then finds nothing to do.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ RUNNER_WAIT_SECONDS = 600
 class Hooks:
     """What runs on the migrating connection around the revisions. These are for a database that is alone.
 
-    `one_transaction` asks for one transaction on PostgreSQL too; `settings` hold in each of PostgreSQL's;
-    `watched`: the database is one of a pair, and revisions may leave their transaction in one way only.
+    `one_transaction` asks for one transaction on PostgreSQL too. `settings` hold in each of PostgreSQL's
+    transactions. `watched`: the database is one of a pair, and revisions may leave their transaction in one
+    way only.
     """
 
     one_transaction = False
@@ -93,7 +94,7 @@ class Run:
             return list(self._plan(context.get_current_heads(), context))
 
     def on_url(self, url: sa.URL, hooks: Hooks) -> None:
-        """Do it on the database at a URL; the caller sees to it that nobody else does on PostgreSQL.
+        """Run the steps on the database at a URL. The caller keeps other runners off PostgreSQL.
 
         Raises:
             sqlalchemy.exc.DBAPIError: a statement failed; what the failing revision did is undone.

@@ -1,8 +1,8 @@
 """Named conversions of stored values that PostgreSQL would refuse.
 
-Each takes a value as SQLite stores it and gives the form in which the application would have stored it,
-or the value itself where it does not fit; the canonical form is made from what comes out. `lossless`
-says whether the content survives and only its storage class or spelling changes.
+Each takes a value as SQLite stores it and gives the form in which the application would have stored it. A
+value that does not fit comes back as it is. The canonical form is made from the result. `lossless` says
+whether the content survives and only its storage class or spelling changes.
 """
 
 from __future__ import annotations

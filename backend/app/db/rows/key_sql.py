@@ -1,7 +1,7 @@
 """A row's key in SQL: how each side names, logs, matches and orders its columns.
 
-Names are quoted for execution without parameters, except where a function says that it is for a statement
-with parameters: there a percent sign in a name is doubled on PostgreSQL.
+Names are quoted for execution without parameters, unless a function says that it is for a statement with
+parameters. There a percent sign in a name is doubled on PostgreSQL.
 
 Both sides put keys in the same order, that of bytes: numbers by size, texts by code point. SQLite's keys
 have no collation of their own (preflight and the catalog refuse one), so only PostgreSQL has to be told.

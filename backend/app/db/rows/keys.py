@@ -9,8 +9,8 @@ A key names one row on both sides. It has these forms:
 - **text**: a canonical key in one text, as bookkeeping stores the key and the operator reads it;
 - **bound**: a list of values in JSON, the end of a range of keys.
 
-SQLite may hold a key that PostgreSQL cannot. Such a key has no canonical form, so its row is never looked
-up on PostgreSQL; only its text exists. How a key is spelt in SQL stands in `key_sql`.
+SQLite may hold a key that PostgreSQL cannot. Such a key has no canonical form, so its row is never looked up
+on PostgreSQL. Only its text exists. How a key is spelt in SQL stands in `key_sql`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def split(table: Table, raw: RawKey) -> tuple[Any, ...]:
 
 
 def part_of(raw: str | None, n: int) -> Any:
-    """The value of one column of a key that SQLite logged for several columns; None for the whole table."""
+    """One column's value of a key that SQLite logged for several columns. None for the whole table."""
     return None if raw is None else _from_json(json.loads(raw)[n])
 
 
@@ -64,7 +64,7 @@ def _to_json(value: Any) -> Any:
 
 
 def number(column: Column, value: Any) -> Any:
-    """A number of a key that was stored as text, as announcements are; any other value as it is.
+    """A number of a key that was stored as text, as announcements are. Any other value stays as it is.
 
     No number looks so as SQLite's text in a numeric column: it would be one.
     """
@@ -304,7 +304,7 @@ def known(table: Table, text: str) -> Key | None:
 
 
 def text_of(table: Table, raw: RawKey) -> str:
-    """A logged key in one text; the text of its row, if the log holds an integer as its row does or as text."""
+    """A logged key in one text, equal to that of its row. The log may hold an integer as text."""
     parts = zip(table.key, split(table, raw), strict=True)
     return to_text(tuple(_part(column, number(column, value)) for column, value in parts))
 

@@ -1,9 +1,9 @@
 """What a column holds: its kind. Each concern has one table that says something of every kind.
 
-Here stand the tables that several parts share. The others stand beside what they decide: the canonical
-form in `canonical`, what PostgreSQL is asked for in `sides.postgres.source`, the binary copy, preflight and
-verify in `migration`. A test compares each of them with the enum, so a kind that was forgotten somewhere is
-found by the name of the table.
+Here stand the tables that several parts share. The others stand beside what they decide. The canonical form
+is in `canonical`, and what PostgreSQL is asked for is in `sides.postgres.source`. The binary copy, preflight
+and verify are in `migration`. A test compares each of them with the enum, so a kind that was forgotten
+somewhere is found by the name of the table.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CASTS = {"character": "bpchar"}
 # Types of a kind that can be a key which cannot be one: PostgreSQL calls keys equal there that SQLite tells apart.
 NO_KEY_TYPES = frozenset({"citext"})
 
-# The type by which PostgreSQL orders a key column of a kind; None: a key cannot have the kind.
+# The type by which PostgreSQL orders a key column of a kind. None: a key cannot have the kind.
 KEY_TYPES: dict[Kind, str | None] = {
     Kind.INTEGER: "bigint",
     Kind.FLOAT: "double precision",

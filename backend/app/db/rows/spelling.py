@@ -6,8 +6,8 @@ learnt from the file before PostgreSQL becomes primary, and rows that come back 
 that has several spellings is `mixed`: a value that did not change keeps its own there, and new values get the
 most frequent one.
 
-What PostgreSQL holds and no canonical form covers (infinity, NaN, years before 1 or beyond 9999) is refused
-here, as such values of SQLite are in `canonical`.
+PostgreSQL may hold what no canonical form covers (infinity, NaN, years before 1 or beyond 9999). Such a value
+is refused here, as `canonical` refuses those of SQLite.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Spelling:
     `form`, by kind:
 
     - real: `short` or `wide`, see `canonical.reals`;
-    - uuid: `hex`, `hyphens` or `braces`, in capitals for capital letters; `blob` for 16 bytes;
-    - timestamp: the separator, then the digits of a second's fraction: `6` always; `3` or `0` where no more are
-      needed; `m` without seconds where none;
+    - uuid: `hex`, `hyphens` or `braces`, in capitals for capital letters, or `blob` for 16 bytes;
+    - timestamp: the separator, then the digits of a second's fraction: `6` always, `3` or `0` where no more
+      are needed, `m` without seconds where none;
     - time: the digits alone;
     - instant: as a timestamp, then the offset as it is written, if there is one;
     - timestamp and instant, where a policy says that numbers count from 1970: `seconds` or `millis`;

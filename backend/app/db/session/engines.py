@@ -1,16 +1,18 @@
 """Engines: how each side is opened for the application, and what makes the two behave alike.
 
 SQLite: reads open no transaction; the first write or savepoint opens one with BEGIN IMMEDIATE. That is
-closest to READ COMMITTED on PostgreSQL, it makes savepoints real (with the driver's default a released
-savepoint commits), and a transaction that reads before it writes can no longer fail at once because
-another writer came between.
+closest to READ COMMITTED on PostgreSQL. It makes savepoints real: with the driver's default a released
+savepoint commits. A transaction that reads before it writes no longer fails at once because another writer
+came between.
 
-PostgreSQL: values in one form (`forms`), limits on every kind of waiting, connections checked before use. (What a value
-means there is the column types' affair, see `ddl` and `binding`.) The check looks at the socket, which tells of a server that has ended
-or has closed the connection; only once in some seconds it asks the server, which would be a round trip for each transaction.
+PostgreSQL: values in one form (`forms`), limits on every kind of waiting, connections checked before use.
+(What a value means there is the column types' affair, see `ddl` and `binding`.) The check looks at the
+socket, which tells of a server that has ended or has closed the connection. It asks the server only once in
+some seconds, because a question is a round trip.
 
-Inside a request no wait outlasts what `deadline` leaves: for a pooled connection, for the lock of a row, a
-table or the file, for an answer. What was not to be had in time is an `OperationalError` or `TimeoutError`.
+Inside a request no wait outlasts what `deadline` leaves. This holds for a pooled connection, for the lock of
+a row, a table or the file, and for an answer. What was not to be had in time is an `OperationalError` or
+`TimeoutError`.
 """
 
 from __future__ import annotations

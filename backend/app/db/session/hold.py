@@ -1,9 +1,9 @@
 """The router: which side is primary now, and the place where transactions wait while that changes.
 
-SQLite's control row is the routing hint, read at the start of every transaction: it is local, costs
-microseconds, and is brought up to date right after the commit record of a switch, before any writer of
-the new primary can have been acknowledged. It is only a hint; the fence inside each database is what
-holds. If the file cannot be read, PostgreSQL's own row is asked.
+SQLite's control row is the routing hint, read at the start of every transaction. It is local and costs
+microseconds. It is brought up to date right after the commit record of a switch, before any writer of the new
+primary can have been acknowledged. It is only a hint; the fence inside each database is what holds. If the
+file cannot be read, PostgreSQL's own row is asked.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Router:
 
         Args:
             refused_by: the side whose fence is up.
-            may_write: asks PostgreSQL whether it takes writes again (an attempt was aborted); what SQLite
+            may_write: asks PostgreSQL whether it takes writes again (an attempt was aborted). What SQLite
                 says is in its control row.
             deadline: the moment of `time.monotonic` at which this transaction has waited long enough.
 

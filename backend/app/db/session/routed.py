@@ -6,8 +6,8 @@
                    wait at the fence, and try again wherever the primary is then
     commit -> on the primary; then, in sync mode, wait until the shadow has it
 
-A transaction that has only read may thus begin on one side and write on the other: at the moment of a
-switch both hold the same. With no shadow configured `SessionLocal` makes plain SQLAlchemy sessions.
+So a transaction that has only read may begin on one side and write on the other. At the moment of a switch
+both hold the same. With no shadow configured `SessionLocal` makes plain SQLAlchemy sessions.
 """
 
 from __future__ import annotations

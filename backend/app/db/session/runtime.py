@@ -4,8 +4,8 @@ With no shadow configured there is one engine and nothing else: no control row i
 exists, no thread runs.
 
 A process may fork (gunicorn's preload, multiprocessing). The parent closes its connections to SQLite before
-that and goes on after it; the child makes all of this anew. Where another thread of the parent was using
-SQLite at that moment, the child says so and does nothing: its idea of the file's locks would be wrong.
+that and goes on after it. The child makes all of this anew. If another thread of the parent was using SQLite
+at that moment, the child says so and does nothing. Its idea of the file's locks would be wrong.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """ST_SHADOW_READS=compare: a share of the reads is repeated on both sides off the request path.
 
-The request only drops the statement into a small queue (a full queue drops it); a background thread runs
-it on primary and shadow and compares the rows. A difference may be a change that is on its way, so it
-is looked at again, each time after the shadow has caught up with what the primary held; only what still
+The request only drops the statement into a small queue, and a full queue drops it. A background thread runs
+the statement on primary and shadow and compares the rows. A difference may be a change that is on its way. So
+it is looked at again, each time after the shadow has caught up with what the primary held. Only what still
 differs then is counted and logged.
 """
 

@@ -141,7 +141,7 @@ class StrictWriter:
             source.require_mark(target.mark)
             applier.shed_foreign_keys(target)
             applier.recall(target)
-            # Rows are read through the writer's own connection while the shadow is locked: a writer that
+            # Rows are read through the writer's own connection while the shadow is locked. So a writer that
             # was killed meanwhile fails here, and nothing of it is announced.
             for name, raws in logged.raws.items():
                 table = _known(schema, name)
@@ -161,7 +161,7 @@ def _known(schema: Schema, name: str) -> Table:
 
 
 def _bring(table: Table, keys: list[RawKey], source: Source, target: Target, token: str) -> None:
-    """Bring a table's keys on the shadow to what the transaction has made of them; None is the whole table."""
+    """Bring a table's keys on the shadow to what the transaction has made of them. None is the whole table."""
     if None in keys:
         target.announce_all(table, token)  # the rows that go
         target.clear(table)

@@ -1,9 +1,9 @@
 """What a side must be able to do to be applied from or applied to.
 
-Two folders implement it, `sqlite` and `postgres`. They hold only what truly differs between the engines,
-and neither knows the other. A `Source` is one read transaction on the primary: a consistent state and its log
-position. A `Target` is one write transaction on the shadow, holding the applier's lock since before the
-source was opened; leaving it without an error commits.
+Two folders implement it, `sqlite` and `postgres`. They hold only what truly differs between the engines, and
+neither knows the other. A `Source` is one read transaction on the primary: a consistent state and its log
+position. A `Target` is one write transaction on the shadow, which holds the applier's lock since before the
+source was opened. Leaving it without an error commits.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def number_of(mark: str) -> int:
 class Backlog:
     """What of the log a source holds beyond a position.
 
-    `upto` is the position that covers all of it; `counts` says how many entries each table has;
-    `oldest` is the time of the oldest entry in seconds since 1970, by the primary's clock.
+    `upto` is the position that covers all of it, and `counts` says how many entries each table has. `oldest`
+    is the time of the oldest entry in seconds since 1970, by the primary's clock.
     """
 
     upto: str
@@ -77,7 +77,10 @@ class Source(Protocol):
         """The changed rows of these tables are few, and will be asked for next: they may be read in one go."""
 
     def mark(self, position: str) -> str | None:
-        """What tells the newest entry that a position covers from any other that had its number; None if there is none."""
+        """What tells the newest entry that a position covers from others that had its number.
+
+        None if there is none.
+        """
 
     def require_mark(self, mark: str | None) -> None:
         """Make sure that this is not an older copy. PostgreSQL is asked when the transaction begins, see `Store.source`.

@@ -1,9 +1,9 @@
 """The locks by which processes exclude each other, and the mark by which an applier passes the fence.
 
 All of them end with their transaction, so they work through a transaction pooler and a dead process holds
-none. On PostgreSQL they are taken in this order; a transaction takes those it needs and leaves out the rest:
+none. On PostgreSQL they are taken in this order. A transaction takes those it needs and leaves out the rest:
 
-1. the runner's lock: one Alembic run at a time, in a transaction of its own that stays open meanwhile;
+1. the runner's lock: one Alembic run at a time, in a transaction of its own that stays open;
 2. the rounds' lock, which is the row of `st_watermark`: a round of apply has it exclusively before it reads
    the primary. The commit of a switch, a migration of the shadow, a rehearsal and the end of the copy take it
    likewise. The chunks of a copy share it among themselves;
@@ -14,11 +14,11 @@ none. On PostgreSQL they are taken in this order; a transaction takes those it n
 
 Tables stand outside this order. A writer has locked its table when it comes to the writers' lock, so the
 transaction that raises the fence touches no table of the application. A migration of the shadow is the one
-that writes rows behind the control row; while it has that row no attempt can begin, and nobody waits for
-the writers.
+that writes rows behind the control row. While the migration holds that row, no attempt can begin, and nobody
+waits for the writers.
 
 On SQLite the write lock is all of them at once, with a line in front of it (`sqlite.turn`). A round towards
-SQLite takes that lock and then only reads PostgreSQL. No database sees a deadlock that goes through both;
+SQLite takes that lock and then only reads PostgreSQL. No database sees a deadlock that goes through both.
 SQLite's busy time-out and PostgreSQL's lock_timeout end such a wait.
 """
 
@@ -36,7 +36,8 @@ from app.db.rows.catalog import literal
 from app.db.sides.control import set_applying_sqlite
 
 Postgres = psycopg.Connection[Any]
-# Advisory locks. Any number will do, as long as all versions on a database use the same; the class spells "ST".
+# Advisory locks. Any number will do, as long as all versions on a database use the same. The class spells
+# "ST".
 _CLASS = 0x5354
 WRITER_LOCK = (_CLASS, 1)
 _BUILDER_LOCK = (_CLASS, 2)

@@ -1,9 +1,9 @@
 """The bookkeeping tables, once for both sides.
 
-Six stand on both sides: `st_control` (who is primary, the fence, the attempt), `st_watermark` (what
-of the other side's log has been applied here), `st_change_log` (what changed here), `st_pending`
-(strict mode: what was written here before the primary committed it), `st_excluded` and `st_excluded_column` (what is
-left out). The rest stands on PostgreSQL, the arbiter.
+Six stand on both sides. `st_control` says who is primary, and holds the fence and the attempt. `st_watermark`
+says what of the other side's log has been applied here. `st_change_log` says what changed here. `st_pending`
+is for strict mode: what was written here before the primary committed it. `st_excluded` and
+`st_excluded_column` say what is left out. The rest stands on PostgreSQL, the arbiter.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ excluded_column = Table(
     "st_excluded_column", both, Column("tbl", Text, primary_key=True), Column("col", Text, primary_key=True)
 )
 
-# What stood on PostgreSQL before `prepare` began, so that it can be left as it was found; and what the schema's
-# source is, where that is not the Alembic chain.
+# What stood on PostgreSQL before `prepare` began, so that it can be left as it was found. It also says what
+# the schema's source is, where that is not the Alembic chain.
 found = Table(
     "st_found",
     arbiter,
@@ -123,8 +123,8 @@ copy_range = Table(
     Column("done", Boolean, nullable=False, server_default=text("false")),
 )
 
-# Indexes, unique constraints and foreign keys that stand only at certain times; `present` is advice,
-# the catalog is the truth.
+# Indexes, unique constraints and foreign keys that stand only at certain times. `present` is advice, the
+# catalog is the truth.
 deferred_ddl = Table(
     "st_deferred_ddl",
     arbiter,

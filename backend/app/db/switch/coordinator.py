@@ -4,11 +4,11 @@
     check the keys changed since the last verify -> committing -> ONE commit in PostgreSQL's control row
     -> SQLite's control row follows -> waiting transactions go on, on the new primary
 
-PostgreSQL's control row is the arbiter in both directions. Before its commit anything that goes wrong
-ends the attempt and lowers the fence; after it there is only forward. Every statement names the attempt
+PostgreSQL's control row is the arbiter in both directions. Before its commit anything that goes wrong ends
+the attempt and lowers the fence. After the commit there is only forward. Every statement names the attempt
 token in its WHERE clause, so a coordinator that was declared dead and wakes up changes nothing. Until
-SQLite's row says `committing` a fenced SQLite can be released without asking PostgreSQL at all, because
-a coordinator may not commit before that row let it pass; from then on only PostgreSQL knows.
+SQLite's row says `committing`, a fenced SQLite can be released without asking PostgreSQL at all. A
+coordinator may not commit before that row let it pass. From then on only PostgreSQL knows.
 """
 
 from __future__ import annotations
@@ -121,12 +121,12 @@ class Coordinator:
     def move(self, to: Side) -> Moved | Aborted:
         """Make `to` the primary. The gates are the caller's affair; see `app.db.switch.gates`.
 
-        However this is left, the attempt is not: it has committed, or it is ended and the fence lowered,
-        as far as the databases can be reached.
+        The attempt does not outlive this call. It has committed, or it is ended and the fence lowered, as far
+        as the databases can be reached.
 
         Raises:
-            SwitchError: PostgreSQL went away at the final commit, so that its outcome is unknown or SQLite
-                does not follow it yet, or the attempt was ended by somebody else.
+            SwitchError: somebody else ended the attempt. Or PostgreSQL went away at the final commit, and the
+                outcome is unknown or SQLite does not follow it yet.
         """
         control = self._postgres.read_control()
         if control.primary is to:
@@ -303,8 +303,8 @@ class Coordinator:
         while True:
             try:
                 with self._postgres.write() as connection:
-                    # The lock waits for a commit that is still on its way, and the history knows this
-                    # attempt even if somebody has switched back meanwhile: the answer is final.
+                    # The lock waits for a commit that is still on its way. The history knows this attempt
+                    # even if somebody has switched back meanwhile. So the answer is final.
                     postgres_control(connection, lock=True)
                     moved = connection.execute(
                         "SELECT 1 FROM st_history WHERE epoch = %s AND event = %s AND strpos(evidence, %s) > 0",

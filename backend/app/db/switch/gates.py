@@ -1,9 +1,8 @@
 """The gates of a switch: everything that has to hold before the fence may go up, each with its remedy.
 
-Every gate is evaluated, so that the operator sees all that is wrong at once, and nothing they do stays:
-what has to be tried is tried in a transaction that is rolled back (`rehearsal`). The one thing that goes
-on as ever is apply, because lag and pause are measured on its rounds. A gate that cannot be evaluated
-is closed.
+Every gate is evaluated, so that the operator sees all that is wrong at once. Nothing that the gates do stays:
+what has to be tried is tried in a transaction that is rolled back (`rehearsal`). The one thing that goes on
+as ever is apply, because lag and pause are measured on its rounds. A gate that cannot be evaluated is closed.
 """
 
 from __future__ import annotations

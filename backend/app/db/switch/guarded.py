@@ -76,7 +76,8 @@ def switch(
         told: tells of this switch; once before the first attempt, and once of what became of it.
 
     Raises:
-        Refused: a gate or the command of `before-fence` said no, with the reasons, or another switch is under way; nothing was changed.
+        Refused: a gate or the command of `before-fence` said no, with the reasons, or another switch is under
+            way. Nothing was changed.
         SwitchError: see `Coordinator.move`.
     """
     give_up_at = time.monotonic() + limit_s

@@ -1,12 +1,14 @@
 """Ids are given out once: what a new primary may not give out again.
 
-An id may live where the new primary does not look: on the other side alone, in quarantine, accepted or not, in
-SQLite's `sqlite_sequence`, in PostgreSQL's sequence, or in a change log, as the key of a row that is gone. At a
-promotion, in either direction, the generators of the new primary are set beyond all of these.
+An id may live where the new primary does not look. It may be on the other side alone, or in quarantine,
+accepted or not. It may be in SQLite's `sqlite_sequence` or in PostgreSQL's sequence. It may be in a change
+log, as the key of a row that is gone. At a promotion, in either direction, the generators of the new primary
+are set beyond all of these.
 
-SQLite's tables without AUTOINCREMENT have no generator: SQLite gives out the largest id present plus one. So a
-row that only PostgreSQL holds, with an id beyond SQLite's largest, would see its id given out again. Nothing can
-reserve it; `objections` names it, and the gate stays closed until the row is changed or has a younger one.
+SQLite's tables without AUTOINCREMENT have no generator: SQLite gives out the largest id present plus one. So
+a row that only PostgreSQL holds, with an id beyond SQLite's largest, would see its id given out again.
+Nothing can reserve such an id. `objections` names it, and the gate stays closed until the row is changed or
+has a younger one.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Ids:
         """The largest number that is known to have been in a column.
 
         Args:
-            most: the largest that its generator can give out; the id of a row that is gone counts below it.
+            most: the largest that its generator can give out. The id of a row that is gone counts below it.
         """
         found = [largest(self._postgres, table, column), self._in_quarantine(table, column)]
         if table in self._schema:

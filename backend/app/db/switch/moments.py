@@ -6,9 +6,10 @@ A command that fails before the fence stops the switch, and nobody has waited. A
 command or the webhook does changes what the switch did: a failure is one line. Whoever ran `before-fence` runs one
 of the three others, so that what a command began can be ended.
 
-A command is a list of words: no shell reads it, and the facts are in its environment, so no value is ever part of a
-command. It has a time limit, after which its whole process group is killed. It is given none of our settings: they
-hold passwords. What it prints goes through a pipe, and only its end is kept: no disk fills up with it.
+A command is a list of words, and no shell reads it. The facts are in its environment, so no value is ever
+part of a command. It has a time limit, after which its whole process group is killed. It is given none of our
+settings: they hold passwords. What it prints goes through a pipe, and only its end is kept: no disk fills up
+with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finish or undo what a dead process left between the two control rows; any process may do it.
 
-Nothing here waits for anybody and everything is guarded by the attempt token or the epoch, so any number
-of recoverers and a coordinator that turns out to be alive can run at once.
+Nothing here waits for anybody, and everything is guarded by the attempt token or the epoch. So any number of
+recoverers can run at once, also beside a coordinator that turns out to be alive.
 """
 
 from __future__ import annotations

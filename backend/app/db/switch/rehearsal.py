@@ -1,10 +1,10 @@
 """What the switch will rely on, tried beforehand in transactions that are always rolled back.
 
-The way back has to work from the first moment on: after the switch the new primary must log what is
-written there, and the old one must take the rows without logging them. One existing row serves as the
-probe: on the future primary it is updated to what it is, with the fence lowered inside the transaction;
-on the future shadow it is deleted and inserted as apply would do it. On PostgreSQL a number of the log's
-sequence stays consumed, which means nothing.
+The way back has to work from the first moment on. After the switch the new primary must log what is written
+there. The old one must take the rows without logging them. One existing row serves as the probe. On the
+future primary the row is updated to what it is, with the fence lowered inside the transaction. On the future
+shadow it is deleted and inserted as apply would do it. On PostgreSQL a number of the log's sequence stays
+consumed, which means nothing.
 """
 
 from __future__ import annotations
@@ -195,10 +195,10 @@ def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
 
 
 def _replaced(postgres: PostgresStore, probe: _Probe) -> bool:
-    """Delete and insert the probe as apply does, without the foreign keys in its way; returns whether it was refused.
+    """Delete and insert the probe as apply does, without foreign keys. Returns whether it was refused.
 
-    Dropping a key needs a lock that excludes readers. A switch waits for no reader, so where somebody reads, the row
-    is updated to what it is instead: mark, fence and capture are tried all the same.
+    Dropping a key needs a lock that excludes readers. A switch waits for no reader. Where somebody reads, the
+    row is updated to what it is instead: mark, fence and capture are tried all the same.
     """
     connection, table = postgres.connection, probe.table
     keys_here = [key for key in _foreign_keys(connection) if table.name in (key.table, key.referred)]

@@ -1,8 +1,9 @@
 """What makes the application's tables on PostgreSQL: the seam between the move and the application's schema.
 
 Our own code makes no table of the application and changes none. A source may run the application's own
-migrations, as `chained.Alembic` does. It may as well look at tables that the application's installer has made,
-and refuse by name what does not fit, as `existing.Existing` does; it then changes nothing of them.
+migrations, as `chained.Alembic` does. A source may also look at tables that the application's installer has
+made, and refuse by name what does not fit, as `existing.Existing` does. Such a source changes nothing of the
+tables.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import sqlalchemy as sa
 
 @dataclass(frozen=True)
 class Failed:
-    """The revision that failed: where, why, what to do; `certain` unless the trial's own schema may be the cause."""
+    """The revision that failed: where, why, what to do.
+
+    `certain` unless the trial's own schema may be the cause.
+    """
 
     revision: str
     table: str

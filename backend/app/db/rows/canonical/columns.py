@@ -22,8 +22,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 def encode_column(kind: Kind, values: Sequence[Any]) -> list[str | None] | None:
     """The canonical texts of a whole column, or None if any value needs a closer look.
 
-    Timestamps come out in either of the two forms the application writes, with or without
-    microseconds; PostgreSQL reads both as the same instant.
+    Timestamps come out in either of the two forms that the application writes, with or without microseconds.
+    PostgreSQL reads both as the same instant.
     """
     types = set(map(type, values))
     nullable = _NONE in types

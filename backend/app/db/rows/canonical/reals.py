@@ -50,7 +50,7 @@ def shortest(number: float) -> float:
 
 
 def spelling_of(value: object) -> str | None:
-    """`short` or `wide`, `both` for a number that is the same in either; None for what is no number of four bytes."""
+    """`short` or `wide`, `both` for a number that is the same in either. None: it is no number of four bytes."""
     if type(value) is int and abs(value) <= 2**53:
         value = float(value)
     if type(value) is not float:

@@ -21,8 +21,8 @@ def refusal(wanted: str, value: object) -> ValueError:
 def storage(value: Any) -> Any:
     """A value in JSON such that its storage class and exact bytes can be read back.
 
-    Integers, floats and None stay themselves; text becomes {"text": ...} or, where it is not valid
-    UTF-8 or holds a NUL, {"text_hex": ...}; a blob becomes {"blob_hex": ...}.
+    Integers, floats and None stay themselves. Text becomes {"text": ...}, or {"text_hex": ...} where it is
+    not valid UTF-8 or holds a NUL. A blob becomes {"blob_hex": ...}.
     """
     if isinstance(value, str):
         raw = value.encode("utf-8", "surrogateescape")

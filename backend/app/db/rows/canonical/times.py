@@ -1,8 +1,9 @@
 """The canonical forms of the kinds of time.
 
-An instant is kept in UTC. SQLite's text may name an offset, after a blank as Sequelize writes it; without one
-it is UTC, as SQLAlchemy and Django store it. An interval is a number of microseconds. SQLite holds the number itself, as Django does, or the
-moment that lies so far from 1970, as SQLAlchemy does. Months and years have no length and no form.
+An instant is kept in UTC. SQLite's text may name an offset, after a blank as Sequelize writes it. Text
+without an offset is UTC, as SQLAlchemy and Django store it. An interval is a number of microseconds. SQLite
+holds the number itself, as Django does, or the moment that lies so far from 1970, as SQLAlchemy does. Months
+and years have no length and no form.
 """
 
 from __future__ import annotations
@@ -110,7 +111,10 @@ COUNTS = {"seconds": 1_000_000, "millis": 1_000}  # microseconds in one
 
 
 def since_epoch(unit: str) -> Callable[[str], int | float]:
-    """What turns a timestamp or an instant into a number of such units since 1970; a part of one makes a float."""
+    """What turns a timestamp or an instant into a number of such units since 1970.
+
+    Part of a unit makes a float.
+    """
     length = COUNTS[unit]
 
     def number(value: str) -> int | float:

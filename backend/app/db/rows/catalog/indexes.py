@@ -1,7 +1,7 @@
 """Unique keys of SQLite: what their indexes compare, and which rows they cover.
 
-The catalog tells columns and collations. An expression and the condition of a partial index stand nowhere but in
-the statement that made the index, so that is taken apart here, far enough to find where a part ends.
+The catalog tells columns and collations. An expression and the condition of a partial index stand only in the
+statement that made the index. So that statement is taken apart here, far enough to find where a part ends.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[Unique, 
 
 
 def _row_number(connection: sqlite3.Connection, table: str) -> str:
-    """The name under which a row's number can be written that is not its key; '' if there is none.
+    """A name under which to write a row's number, where that is not the key. '' if there is none.
 
     REPLACE removes the row that has a number already, as it does with any other unique key.
     """
@@ -96,7 +96,7 @@ def _row_number(connection: sqlite3.Connection, table: str) -> str:
     names = {row[1].lower() for row in columns}
     free = [name for name in ("rowid", "_rowid_", "oid") if name not in names]
     listed = connection.execute(f"PRAGMA index_list({quote(table)})").fetchall()
-    # An INTEGER PRIMARY KEY is the number itself; every other key of a table that has numbers has an index.
+    # An INTEGER PRIMARY KEY is the number itself. Every other key of a table that has numbers has an index.
     is_key = any(row[5] for row in columns) and not any(row[3] == "pk" for row in listed)
     if is_key or not free:
         return ""
@@ -108,7 +108,10 @@ def _row_number(connection: sqlite3.Connection, table: str) -> str:
 
 
 def not_computable(connection: sqlite3.Connection, table: str, sql: str) -> str:
-    """Why a connection of ours cannot work an index out that this statement made, '' if it can; nothing is read."""
+    """Why a connection of ours cannot work out an index that this statement made, '' if it can.
+
+    Nothing is read.
+    """
     parts, condition = parts_and_condition(sql)
     for expression in filter(None, [*parts, condition]):
         try:

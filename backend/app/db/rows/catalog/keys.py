@@ -38,7 +38,7 @@ def folds(connection: sqlite3.Connection, table: str, column: str) -> bool:
 
 
 def stand_in(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
-    """The columns of SQLite's unique key that names the rows of a table without a primary key; () if none can.
+    """The columns of SQLite's unique key that names rows without a primary key. () if none can.
 
     One whose columns take no NULL comes before others. A row with NULL in such a key is refused like one with NULL
     in a primary key, which SQLite allows, too.

@@ -1,9 +1,9 @@
 """What tables there are on each side, read from the databases themselves and compared.
 
-The databases are the truth, not the models: the same code serves any application, and a migration
-that ran on one side only shows as drift. Our bookkeeping tables are left out, by their exact names, as are the
-bookkeeping tables of migration frameworks, which belong to each side, and what the operator left out (`st_excluded`
-and `st_excluded_column`).
+The databases are the truth, not the models: the same code serves any application, and a migration that ran on
+one side only shows as drift. Our bookkeeping tables are left out, by their exact names. So are the
+bookkeeping tables of migration frameworks, which belong to each side. So is what the operator left out
+(`st_excluded` and `st_excluded_column`).
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ class Replaced:
 class Table:
     """A table that takes part.
 
-    `uniques` are SQLite's unique keys other than the primary key. `replaced` is what else SQLite's capture has to
-    know about REPLACE; it is no part of a schema's fingerprint.
+    `uniques` are SQLite's unique keys other than the primary key. `replaced` is what else SQLite's capture
+    has to know about REPLACE. It is no part of a schema's fingerprint.
     """
 
     name: str
@@ -229,5 +229,5 @@ def literal(text: str) -> str:
 
 
 def takes_part(name: str) -> bool:
-    """Whether a table holds application data, by its name alone; the operator may leave it out all the same."""
+    """Whether a table holds application data, by its name alone. The operator may leave it out all the same."""
     return name not in BOOKKEEPING and not name.startswith("sqlite_") and name not in FRAMEWORK_TABLES

@@ -13,7 +13,7 @@ from app.db.rows.catalog.tables import takes_part
 
 @dataclass(frozen=True)
 class Unfit:
-    """A table, what is wrong with it, and the statements that mend it; `then` says what is left to do."""
+    """A table, what is wrong with it, and the statements that mend it. `then` says what is left to do."""
 
     table: str
     code: str

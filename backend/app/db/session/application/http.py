@@ -1,8 +1,8 @@
 """What the session layer adds to an HTTP application, in one call: `install(app)`.
 
-- a transaction that could not be served now (a switch, a lock that others hold, a database that is away)
-  answers 503 with Retry-After (never 504, which TradingView does not send again);
-- inside a request no wait for a database outlasts ST_REQUEST_DEADLINE_MS, counted from its arrival; work
+- a transaction that could not be served now answers 503 with Retry-After. Causes are a switch, a lock that
+  others hold, or a database that is away. The answer is never 504, which TradingView does not send again;
+- inside a request no wait for a database outlasts ST_REQUEST_DEADLINE_MS, counted from its arrival. Work
   outside of requests is held longer at a fence;
 - GET /health/ready says whether this process can work, and in what state the pair is;
 - GET /metrics in Prometheus' format;

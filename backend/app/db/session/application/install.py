@@ -205,7 +205,10 @@ def _unbind(options: dict[str, Any], runtime: Runtime) -> None:
 
 
 def is_of_pair(bind: Any, runtime: Runtime) -> bool:
-    """Whether an engine is one of a side of the pair; a connection never is, its owner has a transaction in mind."""
+    """Whether an engine is one of a side of the pair.
+
+    A connection never is: its owner has a transaction in mind.
+    """
     engine = bind.sync_engine if isinstance(bind, AsyncEngine) else bind
     if runtime.pair is None or not isinstance(engine, Engine):
         return False

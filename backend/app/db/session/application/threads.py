@@ -1,11 +1,11 @@
 """AsyncSession over a pair: every awaited operation runs in a thread, so the event loop goes on.
 
-A session of a pair waits for what no driver knows of: the fence while a switch is under way, the line at SQLite's
-write lock, the shadow in sync mode. So the operation as a whole goes to a thread, with the plain drivers of both
-sides. SQLAlchemy hands each operation of an AsyncSession to a function, `greenlet_spawn`; here the same methods get
-another one in its place. A thread is taken for an operation and not for a session. Those that go on with a
-transaction have threads of their own: sessions that wait for a lock or a connection, however many, must not keep the
-one that has it from committing.
+A session of a pair waits for what no driver knows of. This may be the fence during a switch, the line at
+SQLite's write lock, or the shadow in sync mode. So the operation as a whole goes to a thread, with the plain
+drivers of both sides. SQLAlchemy hands each operation of an AsyncSession to a function, `greenlet_spawn`.
+Here the same methods get another function in its place. A thread is taken for an operation and not for a
+session. Operations that go on with a transaction have threads of their own. So sessions that wait for a lock
+or a connection, however many, never keep its holder from committing.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def _goes_on(function: Any, arguments: tuple[Any, ...]) -> bool:
 async def in_thread(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Call a function in a thread, with this task's context; a cancelled task waits for its end.
 
-    A session must not be used by two at a time, so an operation that has begun is never left alone, however often
-    the task is cancelled: a cancel scope of anyio does so again and again.
+    Two threads must not use a session at a time. So an operation that has begun is never left alone, however
+    often the task is cancelled. A cancel scope of anyio cancels again and again.
     """
     options.pop("_require_await", None)  # meant for SQLAlchemy's own function
     call = functools.partial(contextvars.copy_context().run, function, *arguments, **options)

@@ -117,8 +117,8 @@ class Replicator(Follower):
     def _lead(self, deadline: float) -> bool:
         """Run one round in a committing thread; False if that is better left to the thread.
 
-        That is so if there is more to do than a commit may wait for, right after a switch, or if hardly any time is
-        left: a round that runs out of time gives its connection up.
+        That is so if there is more to do than a commit may wait for, or right after a switch. It is also so
+        if hardly any time is left: a round that runs out of time gives its connection up.
         """
         applier = self._applier
         least = self._settings.dual_write_timeout_ms / 1000 * LEAST_SHARE

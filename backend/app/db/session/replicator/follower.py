@@ -1,12 +1,12 @@
 """The applier in the backend: follows the primary, and lets commits wait for it.
 
 One applier per process, used by one thread at a time. A thread of its own, started only when there is a
-shadow, looks for changes every 20 ms, finishes what a dead coordinator left, and trims the log. In sync
-mode a commit waits for a round that began after it. It runs that round itself, in its own thread, unless
-another commit just does: then it waits for that one to end, and the next round carries all commits that
-waited meanwhile (group commit). A large backlog is left to the thread. When the shadow does not answer in
-time the breaker opens: commits stop waiting, the thread goes on trying with growing pauses, and closes the
-breaker itself once the shadow has caught up.
+shadow, looks for changes every 20 ms. It also finishes what a dead coordinator left, and trims the log. In
+sync mode a commit waits for a round that began after it. The commit runs that round itself, in its own
+thread, unless another commit is running one. Then it waits for that round to end. The next round carries all
+commits that waited meanwhile (group commit). A large backlog is left to the thread. When the shadow does not
+answer in time the breaker opens, and commits stop waiting. The thread goes on trying with growing pauses. It
+closes the breaker once the shadow has caught up.
 """
 
 from __future__ import annotations

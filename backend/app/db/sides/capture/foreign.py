@@ -93,8 +93,8 @@ def foreign_triggers(
 def foreign_on_sqlite(connection: sqlite3.Connection, without: Collection[str] = ()) -> list[ForeignTrigger]:
     """Those of SQLite, on all tables that take part.
 
-    One that writes only to tables that are left out is none of them: it keeps a full text index, say, and has
-    to fire for what apply writes, too.
+    A trigger that writes only to tables that are left out is not listed. It keeps a full text index, for
+    example, and has to fire for what apply writes, too.
 
     Args:
         without: tables that are going to be left out, besides those that are on record.
@@ -110,7 +110,7 @@ def foreign_on_sqlite(connection: sqlite3.Connection, without: Collection[str] =
 
 
 def _stays_outside(connection: sqlite3.Connection, table: str, sql: str, left_out: Collection[str]) -> bool:
-    """Whether all that the triggers of a table write are tables that are left out; one that may refuse does not."""
+    """Whether a table's triggers write only to tables that are left out. False if one may refuse."""
     if not left_out or "RAISE" in sql.upper():
         return False
     written: set[str] = set()

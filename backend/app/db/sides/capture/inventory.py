@@ -13,7 +13,7 @@ from app.db.sides.capture.triggers import postgres_function
 _INSERT = "st_capture_insert"
 # Trigger name to the event bit of pg_trigger.tgtype; AFTER and FOR EACH STATEMENT are zero there.
 _EVENTS = {_INSERT: 4, "st_capture_delete": 8, "st_capture_update": 16, "st_capture_truncate": 32}
-# The phase comes with each trigger, so that both are of one instant: the last step of the copy puts the
+# The phase comes with each trigger, so that both are of one instant. The last step of the copy puts the
 # insert triggers in place and changes the phase in one transaction.
 _TRIGGERS = """
 SELECT c.relname, t.tgname, (SELECT phase FROM st_control WHERE id = 1) IN ('preparing', 'copying'),

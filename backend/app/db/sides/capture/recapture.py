@@ -1,12 +1,12 @@
 """Capture kept complete while revisions change tables and write rows in turn.
 
-Changing a table can drop its triggers (a table that is rebuilt), leave them wrong (a key column that gets
-another name) or be refused because of them (SQLite, a column that a trigger reads). So capture stands
-whenever rows are written, and may be away while the schema changes: before a statement that writes rows
-everything is put back that has come off, in the same transaction.
+Changing a table can drop its triggers (a rebuilt table) or leave them wrong (a key column with another name).
+The triggers can also make SQLite refuse the change (a column that a trigger reads). So capture stands
+whenever rows are written, and may be away while the schema changes. Before a statement that writes rows, all
+that has come off is put back in the same transaction.
 
-The few rows that no trigger can see are in tables that came to be under another name or were filled as
-they were made; for those the whole table is logged.
+The few rows that no trigger can see are in tables that were renamed or were filled as they were made. Those
+tables are logged whole.
 """
 
 from __future__ import annotations

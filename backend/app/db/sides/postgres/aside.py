@@ -1,8 +1,8 @@
 """The quarantine, `st_quarantine`: every statement that changes which rows stand there.
 
-It stands on PostgreSQL for both directions. `side` names the side that holds the row. A pair that an
-earlier version prepared has no such column, and its rows are SQLite's; the column is added by the first
-row of PostgreSQL that is set aside. Until then nothing here needs it.
+It stands on PostgreSQL for both directions. `side` names the side that holds the row. A pair that an earlier
+version prepared has no such column, and its rows are SQLite's. The first row of PostgreSQL that is set aside
+adds the column. Until then nothing here needs it.
 
 A row that is judged anew and refused with the same content stays accepted, if it was: the operator has seen
 exactly this row.

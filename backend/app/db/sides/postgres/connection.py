@@ -22,7 +22,7 @@ from app.db.sides.postgres.forms import connect_with_forms, is_pooled, settle_se
 
 Connection = psycopg.Connection[Any]
 
-# A host that is gone without a word is noticed after some 25 s; settings in the URL come first.
+# A host that is gone without a word is noticed after some 25 s. Settings in the URL come first.
 KEEPALIVE = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -44,7 +44,7 @@ _RETRYABLE = (
     pg_errors.DiskFull,
 )
 _NOT_RETRYABLE = pg_errors.ObjectNotInPrerequisiteState  # an operational error, but of what was asked for
-# What the server answers to a single row that it cannot hold; the last is a text too long for an index.
+# What the server answers to a single row that it cannot hold. The last is a text too long for an index.
 ROW_ERRORS = (pg_errors.DataError, pg_errors.IntegrityError, pg_errors.ProgramLimitExceeded)
 
 
@@ -55,10 +55,11 @@ class Unanswered(pg_errors.OperationalError):
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is given up when a statement has had no answer for `patience` seconds.
 
-    Keep-alive probes find a host that is gone. A stopped server or a frozen proxy answers them, and
-    nothing else; without a limit a thread would wait there for as long as that lasts. `deadline` is a moment
-    of `time.monotonic` that ends the waiting, too. On one that `serves` the application, under these
-    settings, no wait outlasts the request: its transactions tell the server so, and a silent one is given up.
+    Keep-alive probes find a host that is gone. A stopped server or a frozen proxy answers them, and nothing
+    else. Without a limit a thread would wait there for as long as that lasts. `deadline` is a moment of
+    `time.monotonic` that ends the waiting, too. A connection that `serves` the application, under these
+    settings, never waits longer than the request. Its transactions tell the server so, and a silent server is
+    given up.
     """
 
     patience: float | None = None
@@ -154,7 +155,7 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     arguments = {**KEEPALIVE, **connect_arguments(url)}
     arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
     arguments.setdefault("application_name", application_name)
-    # A role or a database may store limits that suit requests; a copy takes longer, and a look-out rests.
+    # A role or a database may store limits that suit requests. A copy takes longer, and a look-out rests.
     limits = (
         f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000 "
         "-c statement_timeout=0 -c idle_session_timeout=0"
@@ -202,9 +203,9 @@ def all_or_nothing(connection: Connection) -> Iterator[None]:
 def give_up(connection: Connection) -> None:
     """Roll back, and make the driver forget its prepared statements.
 
-    What the server skipped after an error in a pipeline was not prepared there. The driver forgets this in
-    its own `rollback`, which does nothing outside of a transaction; on a ROLLBACK that is executed it does
-    so the first time only.
+    What the server skipped after an error in a pipeline was not prepared there. The driver's own `rollback`
+    forgets such statements, but does nothing outside of a transaction. After a ROLLBACK that is executed, the
+    driver forgets them the first time only.
     """
     if connection.broken or connection.closed:
         return

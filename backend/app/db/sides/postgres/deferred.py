@@ -1,11 +1,10 @@
 """Indexes and foreign keys on PostgreSQL that stand only at certain times.
 
-While PostgreSQL is being filled it has no secondary indexes; while it is the shadow it has no foreign
-keys, because apply deletes and inserts rows in any order and nothing may reject or cascade there. The
-definitions are kept in `st_deferred_ddl` before the first is dropped, in the same transaction, so no
-crash can lose one. Foreign keys come back at promotion, NOT VALID (a catalog change, no scan), and are
-validated afterwards; one that old orphans violate stays NOT VALID: new writes are checked, old rows are
-neither lost nor altered.
+While PostgreSQL is being filled it has no secondary indexes. While it is the shadow it has no foreign keys.
+Apply deletes and inserts rows in any order, and nothing may reject or cascade there. The definitions are kept
+in `st_deferred_ddl` before the first is dropped, in the same transaction, so no crash can lose one. Foreign
+keys come back at promotion, NOT VALID (a catalog change, no scan), and are validated afterwards. A key that
+old orphans violate stays NOT VALID: new writes are checked, and old rows are neither lost nor altered.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ def build_indexes(connection: Connection) -> Iterator[tuple[str, str]]:
     """Build every missing index and unique constraint, each in its own transaction, yielding its name first.
 
     Raises:
-        Refused: rows are equal under a unique key, or too long for an index; they are named, and stay.
+        Refused: rows are equal under a unique key, or too long for an index. The rows are named, and stay.
     """
     for name, table, kind, definition in missing(connection, "index", "constraint"):
         yield name, table

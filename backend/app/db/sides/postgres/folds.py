@@ -1,8 +1,9 @@
 """Unique indexes of SQLite that compare texts otherwise than by bytes, and what means the same on PostgreSQL.
 
-SQLite's NOCASE takes the 26 letters of ASCII for one in both cases, and no other letter; RTRIM overlooks blanks at the
-end. `lower(c COLLATE "C")` and `rtrim(c, ' ')` do the same on PostgreSQL. Whether an index that stands there means the
-same is not read off its text: both databases sort some telling words into groups, and the groups are compared.
+SQLite's NOCASE takes the 26 letters of ASCII for one in both cases, and no other letter. RTRIM overlooks
+blanks at the end. `lower(c COLLATE "C")` and `rtrim(c, ' ')` do the same on PostgreSQL. Whether an existing
+index means the same is not read off its text. Both databases sort some telling words into groups, and the
+groups are compared.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def _groups_on_sqlite(collation: str) -> tuple[tuple[int, ...], ...]:
 def _groups_on_postgres(
     postgres: psycopg.Connection[Any], table: str, names: frozenset[str], part: str
 ) -> tuple[tuple[int, ...], ...] | None:
-    """How a part of an index groups the words, each column of the index holding the word; None if it takes no words."""
+    """How a part of an index groups the words, which each column holds. None if it takes no words."""
     words = ", ".join(f"({n}, {literal(word)})" for n, word in enumerate(_WORDS))
     columns = [
         f"w::{kind}{f' COLLATE {quote(schema)}.{quote(collation)}' if collation else ''} AS {quote(name)}"

@@ -2,8 +2,8 @@
 
 Server, database, role, the environment and a pooler may each set them otherwise. A float that is printed with
 fewer digits is another value, and a comparison that reads through the same loss finds nothing. So every
-connection sets all of them: in its options where it has a session of its own, and at the beginning of each
-transaction where a pooler hands sessions round.
+connection sets all of them. A connection with a session of its own sets them in its options. Where a pooler
+hands sessions round, each transaction begins by setting them.
 """
 
 from __future__ import annotations
@@ -81,6 +81,6 @@ def settle_session(connection: Any, settings: ShimSettings) -> None:
 
 
 def begin_with_forms(connection: Any, settings: ShimSettings) -> None:
-    """What the transaction that a connection is in has to begin with; nothing where the session is its own."""
+    """Set what a connection's transaction has to begin with. Nothing is set where the session is its own."""
     if is_pooled(settings):
         connection.execute(SET_LOCAL)

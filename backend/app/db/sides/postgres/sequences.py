@@ -131,8 +131,8 @@ def set_sequences(
 
     Args:
         used: the largest number that was ever used in a column.
-        gap: how many numbers to leave free, so that an id which was handed out but never committed on the
-            old side is not handed out again; less at the end of a range.
+        gap: how many numbers to leave free, less at the end of a range. So an id which was handed out but
+            never committed on the old side is not handed out again.
 
     Returns:
         The columns that no number is left for; nothing was set then.

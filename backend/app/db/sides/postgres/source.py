@@ -27,7 +27,7 @@ from app.db.sides.postgres.connection import Connection
 from app.db.sides.postgres.forms import begin_with_forms
 from app.db.sides.postgres.target import COPY_FROM
 
-# Rows that the driver takes from the socket at once; libpq before 17 hands out one at a time.
+# Rows that the driver takes from the socket at once. Before version 17 libpq hands out one at a time.
 _AT_ONCE = FETCH if psycopg.capabilities.has_stream_chunked() else 1
 
 
@@ -41,8 +41,8 @@ class Few:
 
 
 class Evidence(NamedTuple):
-    """What tells an older copy: the time of the entry that was asked for, None if it is gone, and whether the
-    server has given out fewer transactions than the position knows.
+    """What tells an older copy. `at` is the time of the entry that was asked for, None if it is gone.
+    `younger`: the server has given out fewer transactions than the position knows.
     """
 
     at: float | None
@@ -73,7 +73,8 @@ class PostgresSource:
     """One read transaction (REPEATABLE READ) on PostgreSQL.
 
     Every question costs a wait for the server. A round of few changes, as each commit in sync mode makes one,
-    reads with two: what has changed comes with the control row (`begin`), and the rows of all tables together (`foresee`).
+    reads with two questions. What has changed comes with the control row (`begin`), and the rows of all
+    tables together (`foresee`).
 
     Args:
         control: the control row, if it has been read.

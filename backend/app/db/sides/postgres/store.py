@@ -1,7 +1,8 @@
 """The PostgreSQL side of the pair.
 
-As shadow: one row lock (`st_watermark`) is the applier's lock; it is taken before the primary is read,
-and the control row is read after it was granted, so a round that waited behind a promotion sees it.
+As shadow: one row lock (`st_watermark`) is the applier's lock, and it is taken before the primary is read.
+The control row is read after the lock was granted, so a round that waited behind a promotion sees the
+promotion.
 """
 
 from __future__ import annotations

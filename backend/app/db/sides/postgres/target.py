@@ -81,9 +81,9 @@ class PostgresTarget:
     """One transaction of the applier on PostgreSQL, or of the backfill.
 
     Args:
-        careful: write every row under its own savepoint, so that a row which only the server can tell
-            is bad (a check, a value out of range) is quarantined instead of failing the round. Slow;
-            used to repeat a round that failed.
+        careful: write every row under its own savepoint. So a row which only the server can tell is bad (a
+            check, a value out of range) is quarantined, and the round does not fail. Slow; used to repeat a
+            round that failed.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class PostgresTarget:
     def shed_foreign_keys(self) -> int:
         """Drop every foreign key, in this transaction.
 
-        Replacing a row deletes it first, and a key that cascades would take its children along, which
-        nothing brings back: they did not change on the primary, so no log names them.
+        Replacing a row deletes it first, and a key that cascades would take its children along. Nothing
+        brings the children back: they did not change on the primary, so no log names them.
         """
         with giving_way(self.connection):
             return drop_foreign_keys(self.connection)
@@ -141,7 +141,7 @@ class PostgresTarget:
         return self.is_clean and int(position) <= int(self.position) <= int(end)
 
     def burst(self, entries: int) -> None:
-        """Send a small round's statements, and its commit, in one go; a large one uses COPY, which cannot be pipelined."""
+        """Send a small round and its commit in one go. A large one uses COPY, which cannot be pipelined."""
         if entries < COPY_FROM and not self.careful:
             self.stack.enter_context(self.connection.pipeline())
 

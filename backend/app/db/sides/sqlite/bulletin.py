@@ -19,7 +19,7 @@ _SIZE = 512
 
 
 class Bulletin:
-    """One process's view of the file, for one thread at a time; where the file cannot be had, nothing is told.
+    """One process's view of the file, for one thread at a time. If the file cannot be had, nothing is told.
 
     Args:
         path: the SQLite file.

@@ -16,7 +16,7 @@ LONG_ROW = 32_768  # characters from which rows are taken a few at a time
 _PIECE = 25
 # A large backlog touches indexes all over the file; SQLite would keep two megabytes of it.
 _CACHE_KIB = 64 * 1024
-# What SQLite answers to a single row that it cannot hold; the last is a value too long for it.
+# What SQLite answers to a single row that it cannot hold. The last is a value too long for it.
 ROW_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError)
 
 # A file that somebody holds, or whose disk is full or broken, is no wrong file.
@@ -104,7 +104,7 @@ def tolerant_text(raw: bytes) -> str:
 def stream(
     connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...], *, fetch: int = FETCH
 ) -> Iterator[list[Row]]:
-    """Rows of a query in lists; text that is not UTF-8 comes with lone surrogates instead of an error.
+    """Rows of a query in lists. Text that is not UTF-8 comes with lone surrogates instead of an error.
 
     sqlite3 decodes text strictly and fast, or by a Python function and slowly, so the slow way is taken
     only from the first bad row on.

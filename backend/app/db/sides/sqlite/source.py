@@ -130,7 +130,7 @@ class SqliteSource:
         return int(row[0])
 
     def has_ended(self, token: str) -> bool:
-        """A token is the last log entry of its transaction; one that is beyond the log has not committed."""
+        """A token is the last log entry of its transaction. One that is beyond the log has not committed."""
         return int(token) <= log_end(self._connection)
 
     def all_rows(self, table: Table) -> Iterator[list[Row]]:

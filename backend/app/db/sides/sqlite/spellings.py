@@ -19,7 +19,9 @@ from app.db.rows.spelling import USUAL, Spelling, looked_for
 
 
 def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str], Spelling]:
-    """Look at every value of the columns that can be spelt in several ways; the answer is by table and column.
+    """Look at every value of the columns that can be spelt in several ways.
+
+    The answer is by table and column.
 
     A column that holds nothing is left out: what its declared type tells counts.
     """
@@ -150,8 +152,8 @@ def _is_plain(name: str, start: int) -> str:
 def _fraction(name: str, start: int) -> str:
     """What a time's text says of its form: its length from `start`, and whether its fraction is needed.
 
-    `m`: no seconds; `0`: none; else the digits of the fraction, with `!` where they are not all zero, and
-    with `=` where three of six are enough.
+    `m` has no seconds, `0` no fraction. Otherwise the digits of the fraction are given, with `!` where they
+    are not all zero, and with `=` where three of six are enough.
     """
     fraction = f"substr({name}, {start + 9})"
     return (

@@ -61,8 +61,8 @@ class SqliteTarget:
 
     Args:
         reader: makes a source on the connection.
-        careful: write every row by itself, so that a row which SQLite refuses (a NOT NULL, a CHECK, a unique
-            key) is set aside alone; used to repeat a round that failed.
+        careful: write every row by itself, to repeat a round that failed. So a row which SQLite refuses (a
+            NOT NULL, a CHECK, a unique key) is set aside alone.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The line in front of SQLite's write lock, for the threads of one process.
 
 SQLite keeps no queue: who finds the lock taken sleeps and asks again. Threads that ask often take the
-processor from the one that holds the lock, threads that ask seldom starve. So they stand in line: only the
-first asks; it is woken when a thread of this process lets go, and otherwise looks about every millisecond,
+processor from the one that holds the lock, threads that ask seldom starve. So they stand in line, and only
+the first asks. It is woken when a thread of this process lets go. Otherwise it looks about every millisecond,
 for other processes. It leaves the line as soon as it holds the lock, so nothing that happens, or fails to
 happen, in a transaction can block the line.
 """

@@ -1,9 +1,10 @@
 """Whether both sides are the pair's newest, or an older copy was put back in the place of one.
 
-Each side knows where it stands: every change is numbered in its log, and it keeps how far the other's log has been
-applied to it, by number and time of the newest entry. PostgreSQL also knows from which position on the last verify
-began, and SQLite how far its log was trimmed. What one side knows of the other, and the other lacks, gives an older
-copy away, whichever side is primary. Nothing is deleted because of it: which copy counts, people decide.
+Each side knows where it stands, because every change is numbered in its log. It also keeps how far the
+other's log has been applied to it, by number and time of the newest entry. PostgreSQL also knows from which
+position on the last verify began, and SQLite how far its log was trimmed. What one side knows of the other,
+and the other lacks, gives an older copy away, whichever side is primary. Nothing is deleted because of it:
+which copy counts, people decide.
 """
 
 from __future__ import annotations

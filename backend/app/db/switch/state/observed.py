@@ -1,4 +1,4 @@
-"""The pair as one process sees it when somebody looks: lag, state of apply, what blocks; from the databases.
+"""The pair as one process sees it in the databases when somebody looks: lag, state of apply, what blocks.
 
 What the background thread last did says nothing while it is paused, or where no thread applies. So a scrape of
 the metrics and a health check look for themselves, at most once a second, with connections of their own.
@@ -29,7 +29,7 @@ SILENCE_LIMIT_S = 2.0  # for all answers of one look
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen; `lag` is None where it cannot be known, `blocks` is what keeps apply from going on."""
+    """What was seen. `lag` is None where it cannot be known, `blocks` is what keeps apply from going on."""
 
     state: ApplyState
     lag: Lag | None = None

@@ -31,9 +31,9 @@ NAMED = 6  # rows in quarantine that are named at most
 class LastVerify:
     """The last run over all tables; `finished_at` is None while it has not ended.
 
-    `tables` are those that it compared, `run` ends with the fingerprint of their schema, and `later` counts
-    the mismatches on record: more than `mismatches` if a verify of some tables has found them since.
-    Times are in seconds since 1970.
+    `tables` are those that the verify compared, and `run` ends with the fingerprint of their schema. `later`
+    counts the mismatches on record. It is more than `mismatches` if a verify of some tables has found more
+    since. Times are in seconds since 1970.
     """
 
     run: str

@@ -1,10 +1,11 @@
 """A stamp of both sides' schemas, kept beside each verify: what was altered or rewritten since shows at once.
 
-A statement that changes tables can change rows as well, and no trigger sees that: ALTER TABLE ... USING, a column
-that is dropped and made again with a default, a table that is rebuilt by hand, an UPDATE while the triggers were off.
-The tables look the same afterwards. What gives such a statement away is where PostgreSQL keeps a table's rows and
-columns, which transaction made a trigger what it is, and SQLite's count of schema changes.
-A stamp that differs means that the rows have to be compared again; it does not mean that they differ.
+A statement that changes tables can change rows as well, and no trigger sees that: ALTER TABLE ... USING, a
+column that is dropped and made again with a default, a table that is rebuilt by hand, an UPDATE while the
+triggers were off. The tables look the same afterwards. Three things give such a statement away: where
+PostgreSQL keeps a table's rows and columns, which transaction last changed a trigger, and SQLite's count of
+schema changes. A stamp that differs means that the rows have to be compared again. It does not mean that they
+differ.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SELECT md5(concat(
 
 
 def schema_stamp(stores: Stores, schema: Schema) -> str:
-    """A short text that changes when the tables of either side are altered, rebuilt or rewritten; in some ms.
+    """A short text that changes when the tables of either side are altered, rebuilt or rewritten.
 
     Raises:
         ShadowUnavailable, psycopg.Error, sqlite3.Error: a side cannot be asked.

@@ -1,10 +1,10 @@
 """At most one side takes application writes: whether that is so, and what was written where it should not.
 
-No step of the protocol leaves two writable sides, so whoever finds them has found a fault, a hand that changed a
-control row, or a PostgreSQL that came back after a forced rollback. The way out: the side that is not primary
-is fenced (`recover`), its rows stay as they are, and the operator decides about those that strangers wrote there.
-They are known by name: apply is not logged on the shadow, so an entry in the shadow's log beyond what the primary
-has applied of it was made by somebody else.
+No step of the protocol leaves two writable sides. So the cause is a fault, a hand that changed a control row,
+or a PostgreSQL that came back after a forced rollback. The way out: `recover` fences the side that is not
+primary, and its rows stay as they are. The operator decides about the rows that strangers wrote there. Such
+rows are known by name. Apply is not logged on the shadow. So somebody else made an entry in the shadow's log
+beyond what the primary has applied of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHOWN = 20  # keys in a message or in the history
 
 @dataclass(frozen=True)
 class Strangers:
-    """Rows that somebody wrote on the shadow: log numbers there, and keys by table; None is the whole table."""
+    """Rows that somebody wrote on the shadow: log numbers there, and keys by table. None is the whole table."""
 
     side: Side
     numbers: tuple[int, ...]
