@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run the command line of this process; returns the exit code."""
+    """Run the command line of this process. Returns the exit code."""
     _open_streams()
     heeds = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell may have it ignored
     if heeds:

@@ -1,8 +1,8 @@
 """What a chain's env.py and alembic.ini do by themselves, whoever starts Alembic in that checkout.
 
-`app.db.revisions` runs a chain without executing env.py. When the application or a person calls Alembic all the
-same, an env.py of its own changes one side of a pair only. It takes the URL of alembic.ini, and makes columns on
-PostgreSQL as narrow as they are declared.
+`app.db.revisions` runs a chain without executing env.py. The application or a person may still call Alembic.
+Then the application's own env.py changes one side of a pair only. It takes the URL of alembic.ini, and makes
+columns on PostgreSQL as narrow as they are declared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Habit:
 
 
 def habits(environment: Path) -> list[Habit]:
-    """What the env.py at a path does on its own account; nothing if it is not there."""
+    """What the env.py at a path does on its own account. Nothing if it is not there."""
     if not environment.is_file():
         return []
     text = environment.read_text(encoding="utf-8")

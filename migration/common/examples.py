@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def epilog(command: str) -> str | None:
-    """What stands below the options in a command's help; None where there is no example."""
+    """What stands below the options in a command's help. None where there is no example."""
     lines = [f"st-migrate {line}" for line in EXAMPLES.get(command, ())]
     # A paragraph of its own for each: help folds lines.
     return "\n\n".join(["Examples:", *lines]) if lines else None

@@ -26,7 +26,7 @@ class Outcome:
         message: the same for people, one sentence.
         exit: what the process exits with.
         data: what else the JSON object holds; only JSON types.
-        lines: what people read instead of `data`, where that would be too much; None for all of it.
+        lines: what people read instead of `data`, where that would be too much. None for all of it.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 What is shown may come from a database. So a character that a terminal would obey, hide or reorder is written
 as an escape. A stored number is never shortened. Characters that the terminal's encoding lacks become escapes
-too, so that no output depends on the locale. And no work depends on whether somebody reads: a pipe that was
+too, so that no output depends on the locale. And no work depends on whether somebody reads. A pipe that was
 closed or a full disk takes the output, and nothing else.
 """
 
@@ -44,7 +44,7 @@ class Lasting:
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
-        """As the stream does; raises nothing of the system's."""
+        """As the stream does. Raises nothing of the system's."""
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -52,7 +52,7 @@ class Lasting:
             return len(text)
 
     def flush(self) -> None:
-        """As the stream does; raises nothing of the system's."""
+        """As the stream does. Raises nothing of the system's."""
         try:
             self._stream.flush()
         except OSError as error:

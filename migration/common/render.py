@@ -43,7 +43,7 @@ class Renderer:
 
     @property
     def lost(self) -> OSError | None:
-        """Why results cannot be written; None while they can be."""
+        """Why results cannot be written. None while they can be."""
         found: OSError | None = getattr(self._out.file, "lost", None)
         return found
 
@@ -76,7 +76,7 @@ class Renderer:
 
     @contextmanager
     def full_screen(self) -> Iterator[Callable[[RenderableType], None] | None]:
-        """The whole terminal; yields a function that draws on it, None where stdout is no such terminal."""
+        """The whole terminal. Yields a function that draws on it, None where stdout is no such terminal."""
         if not self._out.is_terminal or self._out.is_dumb_terminal:
             yield None
             return
@@ -170,7 +170,7 @@ class _Told:
 
     Args:
         show: called with the title, the name of what is being done, how far all of it is, and in which unit.
-        every_s: seconds between two lines; None for `EVERY_S`.
+        every_s: seconds between two lines. None for `EVERY_S`.
     """
 
     EVERY_S = 5.0

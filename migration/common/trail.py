@@ -110,11 +110,11 @@ class Recorded:
         }
 
     def begin(self) -> str | None:
-        """Put the beginning on the disk; returns why that was not possible."""
+        """Put the beginning on the disk. Returns why that was not possible."""
         return self._write(self._begun)
 
     def end(self, outcome: Outcome) -> str | None:
-        """Put the end on the disk; returns why that was not possible."""
+        """Put the end on the disk. Returns why that was not possible."""
         line = {"kind": "ended", "id": self._id, "at": time.time(), "epoch": self._epoch}
         return self._write({**line, **self._told(outcome)})
 
@@ -154,7 +154,7 @@ class Recorded:
 
 
 def keep_events(stores: Stores) -> None:
-    """Copy PostgreSQL's history into the file, before the bookkeeping is removed; harmless to repeat.
+    """Copy PostgreSQL's history into the file, before the bookkeeping is removed. Harmless to repeat.
 
     Raises:
         SwitchError: the file cannot be written, so that the history would be lost.

@@ -149,7 +149,7 @@ class Collector:
         return rest
 
     def _rates(self, stores: Stores, found: status.Status) -> dict[str, Any]:
-        """Lag and rates; nothing where nothing is replicated or PostgreSQL is away."""
+        """Lag and rates. Nothing where nothing is replicated or PostgreSQL is away."""
         if found.lag is None:
             self._last_log = None
             return {}

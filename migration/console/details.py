@@ -67,5 +67,5 @@ def _values(stores: Stores, table: Table, item: Any) -> list[dict[str, Any]]:
 
 
 def _told(rows: list[Row], n: int) -> str | None:
-    """A value as text; None where there is no such row."""
+    """A value as text. None where there is no such row."""
     return plain(repr(rows[0][n]))[:TEXT] if rows else None

@@ -1,4 +1,4 @@
-"""The door through which webhook deliveries come, from a backend's metrics; nothing if no URL was given."""
+"""The door through which webhook deliveries come, from a backend's metrics. Nothing if no URL was given."""
 
 from __future__ import annotations
 

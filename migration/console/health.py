@@ -28,7 +28,7 @@ ORDER BY query_start LIMIT %s
 
 
 def sqlite_health(path: Path) -> dict[str, Any]:
-    """Sizes in bytes of the file and its log; None for what is not there."""
+    """Sizes in bytes of the file and its log. None for what is not there."""
     return {"bytes": _size(path), "wal_bytes": _size(path.with_name(path.name + "-wal"))}
 
 

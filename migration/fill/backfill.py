@@ -170,7 +170,7 @@ class Backfill:
             self._applier.round()
 
     def _chunk(self, rows: int, *, careful: bool) -> Progress | None:
-        """Copy the next chunk of any range; None when no range is left to this worker."""
+        """Copy the next chunk of any range. None when no range is left to this worker."""
         store = self._applier.stores.postgres
         with store.write() as connection:
             row = connection.execute(
@@ -199,7 +199,7 @@ class Backfill:
     def _copy(
         self, target: PostgresTarget, table: Table, part: _Range, rows: int
     ) -> tuple[int, int, str | None]:
-        """Copy one chunk; returns rows copied, rows refused and the last key, None at the range's end."""
+        """Copy one chunk. Returns rows copied, rows refused and the last key, None at the range's end."""
         sqlite = self._applier.stores.sqlite.connection
         sqlite.execute("BEGIN")
         try:
@@ -291,7 +291,7 @@ class Backfill:
             target.delete_keys(table, found)
 
     def finish(self, step: Step = lambda _: None) -> None:
-        """Catch up, build indexes and unique constraints, move to `replicating`; harmless to repeat.
+        """Catch up, build indexes and unique constraints, move to `replicating`. Harmless to repeat.
 
         The last step adds what `prepare` left out of capture, in the transaction that changes the phase.
         """
@@ -334,7 +334,7 @@ class Backfill:
 
 
 def _insert(target: PostgresTarget, table: Table, batches: Iterator[list[Row]]) -> tuple[int, int]:
-    """Write a few rows one by one; returns rows copied and rows refused."""
+    """Write a few rows one by one. Returns rows copied and rows refused."""
     rows = [row for batch in batches for row in batch]
     refused = target.insert(table, [rows] if rows else [])
     return len(rows) - refused, refused

@@ -102,7 +102,7 @@ def prepare(
         exclude: tables, and columns as TABLE.COLUMN, that take no part, on whichever side they are.
 
     Raises:
-        Refused: a condition does not hold; nothing was changed on either side.
+        Refused: a condition does not hold. Nothing was changed on either side.
         SchemaDrift: the tables that the source makes are not those of SQLite. Both sides are as they were
             found.
     """
@@ -293,7 +293,7 @@ def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str, mode: str, w
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> str:
-    """Change the file's journal mode, so that readers do not block writers; returns the former one.
+    """Change the file's journal mode, so that readers do not block writers. Returns the former one.
 
     SQLite gives up at once when a writer is about to commit, and lets go of its own lock then. So asking
     again and again starves nobody.

@@ -30,7 +30,7 @@ def plan_ranges(connection: psycopg.Connection[object], sqlite: sqlite3.Connecti
 def _cuts(
     sqlite: sqlite3.Connection, table: str, key: str, rows: int, integer: bool
 ) -> list[tuple[str | None, str | None]]:
-    """Exclusive lower and inclusive upper bounds, as JSON lists; None is open."""
+    """Exclusive lower and inclusive upper bounds, as JSON lists. None is open."""
     parts = rows // RANGE_ROWS
     if not integer or parts < 2:
         return [(None, None)]

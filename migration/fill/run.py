@@ -78,7 +78,7 @@ def left(postgres: PostgresStore) -> int:
 
 
 def backfill(pair: Pair, applier: Applier, throttle: Throttle, workers: int | None, advance: Advance) -> int:
-    """Copy what is left; returns the rows that this call copied.
+    """Copy what is left. Returns the rows that this call copied.
 
     Args:
         workers: processes that copy, this one among them; None: two where there is enough to do.

@@ -85,7 +85,7 @@ def wait_until_prepared(
 
 
 def _standing(stores: Stores) -> list[Control]:
-    """The control rows that stand; none where `complete` or `abort` has ended the move."""
+    """The control rows that stand. None where `complete` or `abort` has ended the move."""
     found = []
     for store in (stores.sqlite, stores.postgres):
         with suppress(NotPrepared):

@@ -56,7 +56,7 @@ class Names:
         return _merged([self.tables[name] for name in sorted(wanted or self.tables.keys())])
 
     def of_model(self, name: str) -> Columns:
-        """The columns of a class; empty if it is not known."""
+        """The columns of a class. Empty if it is not known."""
         return self.tables.get(self.models.get(name, ""), {})
 
     def booleans(self) -> frozenset[str]:

@@ -41,7 +41,7 @@ def check(source: Source) -> Iterator[Spot]:
 
 
 def _sqlalchemy(source: Source) -> str:
-    """Under which name the file has SQLAlchemy as a module; empty if it has not."""
+    """Under which name the file has SQLAlchemy as a module. Empty if it has not."""
     for node in source.tree.body:
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -143,7 +143,7 @@ def called(call: ast.Call) -> tuple[str, str]:
 
 
 def terminal(node: ast.AST) -> str:
-    """The last name of a dotted expression, the callee's for a call; empty if there is none."""
+    """The last name of a dotted expression, the callee's for a call. Empty if there is none."""
     match node:
         case ast.Call(func=inner):
             return terminal(inner)

@@ -50,7 +50,7 @@ def structure(
     """The shapes of the tables that would take part, and what the schemas, the file and the server say.
 
     Args:
-        excluded: tables, and columns as TABLE.COLUMN, that the operator leaves out; nothing else is said of them.
+        excluded: tables, and columns as TABLE.COLUMN, that the operator leaves out. Nothing else is said of them.
     """
     found = list(file_findings(sqlite, path, source))
     if postgres is not None:

@@ -126,7 +126,7 @@ def _rows(
     progress: Progress,
     found: list[Finding],
 ) -> tuple[int, float]:
-    """Check the rows of one table; returns how many there are and the seconds that reading them took."""
+    """Check the rows of one table. Returns how many there are and the seconds that reading them took."""
     if not shape.table.columns:
         return 0, 0.0
     started = time.monotonic()

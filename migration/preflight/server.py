@@ -156,7 +156,7 @@ _UNDO = {
 def server_findings(
     connection: psycopg.Connection[Any], settings: ShimSettings, estimated_bytes: int
 ) -> Iterator[Finding]:
-    """What of server, database and role stands in the way; reads only."""
+    """What of server, database and role stands in the way. Reads only."""
     with connection.cursor(row_factory=dict_row) as cursor:
         facts = cursor.execute(_FACTS).fetchone()
     assert facts is not None

@@ -31,7 +31,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Hooks:
-    """The application's own commands, as a shell takes them; empty ones are left out. `limit_s` is for each."""
+    """The application's own commands, as a shell takes them. Empty ones are left out. `limit_s` is for each."""
 
     stop: str = ""
     start: str = ""
@@ -84,8 +84,8 @@ def while_away(
         What the switch returned, and the seconds from the beginning of the stop to the end of the start.
 
     Raises:
-        Refused: the stop command failed; nothing was switched, and the application was started again.
-        SwitchError: the switch was made, or not, and the start command failed; says which side is primary.
+        Refused: the stop command failed. Nothing was switched, and the application was started again.
+        SwitchError: the switch was made, or not, and the start command failed. Says which side is primary.
     """
     began = time.monotonic()
     try:
@@ -118,7 +118,7 @@ def _primary(stores: Stores) -> Side:
 
 
 def _run(command: str, told: dict[str, str], limit_s: float, report: Report) -> str:
-    """Run a command by the shell, its output on stderr; returns what went wrong, empty if nothing did."""
+    """Run a command by the shell, its output on stderr. Returns what went wrong, empty if nothing did."""
     report(command)
     try:
         code = subprocess.run(

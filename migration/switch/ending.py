@@ -1,4 +1,4 @@
-"""What `complete` and `abort` would destroy, in the operator's words; reads only."""
+"""What `complete` and `abort` would destroy, in the operator's words. Reads only."""
 
 from __future__ import annotations
 

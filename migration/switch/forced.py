@@ -64,7 +64,7 @@ class Forced:
 
 
 def examine(stores: Stores) -> tuple[Control, Loss] | None:
-    """What a forced rollback would do; None if SQLite is the primary and takes writes.
+    """What a forced rollback would do. None if SQLite is the primary and takes writes.
 
     Raises:
         Refused: PostgreSQL answers.

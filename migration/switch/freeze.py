@@ -1,10 +1,10 @@
 """The freeze of the offline copy: SQLite takes no writes while it is copied.
 
-It is an attempt like a switch's, on both control rows, so that nobody else begins one and nobody lowers
-the fence. Its deadline is a lease. A thread of the copy's own renews it through connections of its own, however
-long the copy waits for a limit, a pause or an index. When the process dies, any backend or `recover` ends the
-attempt, and SQLite takes writes again. Nothing is lost by that, because capture is on. The next copy waits for
-that lease to run out.
+It is an attempt like a switch's, on both control rows, so that nobody else begins one and nobody lowers the
+fence. Its deadline is a lease. A thread of the copy's own renews the lease through connections of its own. It
+does so however long the copy waits for a limit, a pause or an index. When the process dies, any backend or
+`recover` ends the attempt, and SQLite takes writes again. Nothing is lost by that, because capture is on. The
+next copy waits for that lease to run out.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _await_lease(stores: Stores) -> None:
 
 
 def _begin(stores: Stores, token: str) -> Control:
-    """Put the freeze on the arbiter's record; returns the record as it was before."""
+    """Put the freeze on the arbiter's record. Returns the record as it was before."""
     with stores.postgres.write() as connection:
         seen = postgres_control(connection)
         note = f"offline copy by {actor()}"

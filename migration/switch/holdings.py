@@ -55,7 +55,7 @@ def holdings(connection: Connection, tables: Collection[str] | None = None) -> H
     """What stands in the application's tables of the database, and who is connected.
 
     Args:
-        tables: those to look at; None for all that take part.
+        tables: those to look at. None for all that take part.
     """
     filled = []
     for table, columns in postgres_columns(connection).items():

@@ -5,8 +5,8 @@ The command is the application's. What it does within its transactions is not kn
 1. no round of apply runs while the shadow is migrated, and its foreign keys stand meanwhile. On PostgreSQL
    the command passes the fence, by a setting of its own connections that counts at this epoch only;
 2. tables that the command wrote on the shadow are logged whole on the primary. So they come out as there;
-3. the primary is migrated while the application writes. Apply stands still until both sides have the same columns.
-   Nothing is lost, because the log keeps everything, and a table that lost its triggers is logged whole;
+3. the primary is migrated while the application writes. Apply stands still until both sides have the same
+   columns. Nothing is lost, because the log keeps everything. A table that lost its triggers is logged whole;
 4. capture is put back, the last verify is forgotten, and the sides are compared.
 
 A failure half way leaves apply standing. The same command then goes on, if the application's migration may be
@@ -70,7 +70,7 @@ def migrate(
 
     Raises:
         Refused: the pair is in a phase, or has a source, for which this is not meant. Nothing was run.
-        ConfigurationError: there is no such program; nothing was run.
+        ConfigurationError: there is no such program. Nothing was run.
     """
     control = _require_replicating(stores)
     shadow, primary = control.primary.other, control.primary
@@ -148,7 +148,7 @@ def environment(pair: Pair, control: Control, side: Side) -> Mapping[str, str]:
 
 
 def _run(command: Sequence[str], facts: Mapping[str, str]) -> int:
-    """Run the command to its end, with its output on stderr; returns its exit code."""
+    """Run the command to its end, with its output on stderr. Returns its exit code."""
     try:
         return subprocess.run(command, env={**os.environ, **facts}, stdout=2, check=False).returncode
     except OSError as error:
@@ -219,7 +219,7 @@ def _log_whole(stores: Stores, tables: Sequence[str]) -> None:
 
 
 def _settle(stores: Stores, control: Control, command: Sequence[str], done: Sequence[Side]) -> str:
-    """Capture and bookkeeping fit the new tables, and a new verify is asked for; returns what still differs."""
+    """Capture and bookkeeping fit the new tables, and a new verify is asked for. Returns what still differs."""
     drift = ""
     try:
         heal(stores)

@@ -58,7 +58,7 @@ def retire_sqlite(connection: sqlite3.Connection, epoch: int) -> None:
 
 
 def unfence_sqlite(connection: sqlite3.Connection) -> bool:
-    """Remove the permanent fence, in the caller's write transaction; returns whether there was one."""
+    """Remove the permanent fence, in the caller's write transaction. Returns whether there was one."""
     names = connection.execute(
         f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*' AND {OURS_ON_SQLITE}"
     ).fetchall()
@@ -94,7 +94,7 @@ def retire_postgres(connection: psycopg.Connection[Any], epoch: int) -> None:
 
 
 def unfence_postgres(connection: psycopg.Connection[Any]) -> bool:
-    """Remove the permanent fence, in the caller's transaction; returns whether there was one."""
+    """Remove the permanent fence, in the caller's transaction. Returns whether there was one."""
     if postgres_retired_at(connection) is None:
         return False
     connection.execute("DROP FUNCTION st_retired() CASCADE")
@@ -177,7 +177,7 @@ def reopen(stores: Stores, *, discard: bool) -> RetiredFence | None:
         discard: a PostgreSQL that was left behind may be filled anew.
 
     Returns:
-        Its fence, which `prepare` takes down once all rules have agreed; None if there is none.
+        Its fence, which `prepare` takes down once all rules have agreed. None if there is none.
 
     Raises:
         Refused: a side was retired: its data are older than the primary's; or PostgreSQL serves as primary.

@@ -1,9 +1,9 @@
 """Cutover and rollback as commands: their steps for people, when they may begin, and the foreign keys after the switch.
 
-A switch can be put into a window of time. Before the window opens, the gates are asked again and again, and what is
-closed is said, so that it can be mended in time. Within the window the switch begins as soon as all gates agree. When
-the window closes without a switch, the command gives up. Waiting takes no lock, raises no fence and writes nothing
-down: a process that is killed while it waits leaves nothing behind.
+A switch can be put into a window of time. Before the window opens, the gates are asked again and again. What
+is closed is said, so that it can be mended in time. Within the window the switch begins as soon as all gates
+agree. When the window closes without a switch, the command gives up. Waiting takes no lock, raises no fence
+and writes nothing down: a process that is killed while it waits leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def steps(to: Side) -> list[str]:
 
 
 def validate_keys(stores: Stores, report: Callable[[str], None]) -> list[str]:
-    """Validate PostgreSQL's foreign keys after it became primary; returns those that do not hold yet.
+    """Validate PostgreSQL's foreign keys after it became primary. Returns those that do not hold yet.
 
     The switch is done: what fails here is reported and can be repeated by running cutover again.
     """
@@ -90,7 +90,7 @@ class GaveUp:
 
 
 def window(at: str, within: str, lasts_s: float, now: datetime) -> Window | None:
-    """The window that --at and --within describe; None where neither is given.
+    """The window that --at and --within describe. None where neither is given.
 
     Args:
         at: a date and time in ISO form, or a time of day, which is the next one. It is local time where it
@@ -221,7 +221,7 @@ def in_window(
 
 
 def _closed(ask: Callable[[], list[Gate] | Already]) -> tuple[str, ...]:
-    """Why the switch may not begin now; nothing where all gates agree, or there is nothing to switch."""
+    """Why the switch may not begin now. Nothing where all gates agree, or there is nothing to switch."""
     try:
         found = ask()
     except Refused as refused:

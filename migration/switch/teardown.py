@@ -1,9 +1,9 @@
 """Complete and abort: back to one database, the current primary, with nothing of ours left on it.
 
-Safety order: PostgreSQL's control row goes to `completing` first, so that no switch can begin and a
-second call knows what was under way. Then SQLite is cleaned in one transaction, which also puts up the
-permanent fence if SQLite is the side that is left behind. Then the same happens on PostgreSQL. A crash in between
-leaves both sides fenced as they were, and the same command goes on.
+Safety order: PostgreSQL's control row goes to `completing` first. So no switch can begin, and a second call
+knows what was under way. Then SQLite is cleaned in one transaction. It also puts up the permanent fence if
+SQLite is the side that is left behind. Then the same happens on PostgreSQL. A crash in between leaves both
+sides fenced as they were, and the same command goes on.
 
 The side that is left behind keeps its data and, if it ever was primary, a permanent fence (`retired`).
 A PostgreSQL that never was primary is nothing but a copy: abort leaves it as prepare found it. Tables that were
@@ -75,7 +75,7 @@ def end(stores: Stores, verb: str, *, unfence: bool, report: Report) -> Ended:
     Raises:
         Refused: for both, a switch is under way. For complete, the shadow is not equal, or not known to be.
         NotPrepared: only one side carries a control row, or they belong to different pairs.
-        SwitchError: the history cannot be kept; nothing of PostgreSQL's bookkeeping is gone.
+        SwitchError: the history cannot be kept. Nothing of PostgreSQL's bookkeeping is gone.
     """
     ours, theirs = controls(stores)
     if ours is None and theirs is None:
@@ -166,7 +166,7 @@ def _mark(postgres: PostgresStore, seen: Control, plan: Plan) -> None:
 
 
 def clean_sqlite(sqlite: SqliteStore, plan: Plan) -> str | None:
-    """Remove everything of ours in one transaction; returns the journal mode that is in force then."""
+    """Remove everything of ours in one transaction. Returns the journal mode that is in force then."""
     control = _control(sqlite)
     if control is None:
         return None

@@ -21,7 +21,7 @@ def verify(
     rate: float | None,
     advance: Advance,
 ) -> VerifyResult:
-    """Compare all tables, or some; raises SwitchError, see `Verify.run`."""
+    """Compare all tables, or some. Raises SwitchError, see `Verify.run`."""
     shown = 0
 
     def report(now: VerifyProgress) -> None:

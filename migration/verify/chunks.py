@@ -141,8 +141,8 @@ def _all_rows(connection: sqlite3.Connection, statement: str, parameters: tuple[
 class Suspects:
     """What differs at first sight.
 
-    `keys` can be looked up on both sides. `unkeyed` are rows whose key the other side cannot hold, with the side
-    that holds them, by the text under which quarantine knows them.
+    `keys` can be looked up on both sides. `unkeyed` are rows whose key the other side cannot hold. Each comes
+    with the side that holds it, by the text under which quarantine knows it.
     """
 
     keys: set[Key]
@@ -239,7 +239,7 @@ _AS_ON_SQLITE: dict[Kind, str] = {
 def _sqlite_field(column: Column) -> str:
     """A column such that the forms in which applications write a time are what PostgreSQL prints.
 
-    Six digits lose their trailing zeros; the patterns are strict, so that no other text changes.
+    Six digits lose their trailing zeros. The patterns are strict, so that no other text changes.
     """
     name = quote(column.name)
     start = _FRACTION_AT[column.kind]

@@ -1,7 +1,7 @@
 """Whether suspected keys really differ, and whether both sides have as many rows, decided at one instant.
 
 `app.db.apply.comparable` says which keys may be compared at an instant. A key that is on its way is looked at
-again after a round of apply. One that changes faster than that is compared as the next round will write it,
+again after a round of apply. A key that changes faster than that is compared as the next round will write it,
 in a transaction on the shadow that is rolled back. So every key settles, however often it changes.
 
 A key may be seen by the scan and found by no lookup on either side. It is settled only if the primary has
@@ -118,7 +118,7 @@ class Recheck:
             time.sleep(OTHERS_APPLY_S)
 
     def _look(self, table: Table, waiting: set[Key], *, rehearse: bool) -> tuple[list[Mismatch], set[Key]]:
-        """Compare what can be compared now; returns the differing keys and those still on their way."""
+        """Compare what can be compared now. Returns the differing keys and those still on their way."""
         moving: set[Key] = set()
         found: list[Mismatch] = []
         try:

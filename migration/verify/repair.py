@@ -58,7 +58,7 @@ class Repaired:
 
 
 def repair_all(applier: Applier, tables: Sequence[str], *, discard_strangers: bool = False) -> Repaired:
-    """Repair every mismatch on record of some tables, however many there are; see `repair`."""
+    """Repair every mismatch on record of some tables, however many there are. See `repair`."""
     done = Repaired()
     found = strangers(applier.stores)
     after = ("", "")
@@ -97,7 +97,7 @@ def repair(applier: Applier, mismatches: Iterable[Mismatch], *, discard_stranger
 
     Raises:
         Refused: a switch is under way, or apply is paused; what was re-logged is applied later. Or a stranger's
-            rows are among them, about which nobody has decided; nothing was re-logged.
+            rows are among them, about which nobody has decided. Nothing was re-logged.
     """
     done = Repaired()
     found = strangers(applier.stores)

@@ -7,10 +7,10 @@ Range by range, in this order:
 3. at a table's end the rows of both sides are counted at one instant;
 4. what really differs goes to `st_mismatch`, together with how far the run has come, in one transaction.
 
-The run's position is how much of the primary's log the shadow had before the first row was read. Whatever
-changed since is compared again by the switch, inside the fence, so a clean verify and that check together
-cover every row. The log is not trimmed beyond the position. A killed run goes on where its last transaction
-left it. A run that is restricted to some tables keeps no record, because the switch may not rely on it.
+The run's position is how much of the primary's log the shadow had before the first row was read. The switch
+compares again whatever changed since, inside the fence. So a clean verify and that check together cover every
+row. The log is not trimmed beyond the position. A killed run goes on where its last transaction left it. A
+run that is restricted to some tables keeps no record, because the switch may not rely on it.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Verify:
     Args:
         applier: the pair, through connections of this verify's own.
         chunk_rows: rows per read at most.
-        tables: only these; None for all.
+        tables: only these. None for all.
         rate: rows per second at most, None for no limit; a stored limit takes its place.
     """
 

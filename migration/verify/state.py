@@ -1,7 +1,7 @@
 """How far a verify has come and what it found, on PostgreSQL, so that a killed run can go on.
 
 `st_verify` holds the last full run only: who, at which epoch, from which log position on. Every statement
-names the run and the epoch, so a run that was replaced, or over which the sides were switched, writes nothing
+names the run and the epoch. So a run that was replaced, or over which the sides were switched, writes nothing
 more. The end of a run's name stands for the schema it compared and for its stamp. So a new run starts after a
 migration, or when tables were rewritten.
 """

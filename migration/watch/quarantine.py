@@ -72,7 +72,7 @@ def chosen(postgres: PostgresStore, table: str | None, key: str | None, *, every
 
 
 def accept(postgres: PostgresStore, rows: list[Held], by: str) -> int:
-    """Let a switch go without these rows; returns how many were not accepted before."""
+    """Let a switch go without these rows. Returns how many were not accepted before."""
     with postgres.write() as connection:
         return sum(
             connection.execute(

@@ -1,4 +1,4 @@
-"""`status --watch`: the whole terminal, drawn again in place; nothing on it comes from a database unescaped."""
+"""`status --watch`: the whole terminal, drawn again in place. Nothing on it comes from a database unescaped."""
 
 from __future__ import annotations
 

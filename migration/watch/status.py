@@ -61,7 +61,7 @@ class SideStatus:
 
 @dataclass
 class Status:
-    """Everything that status shows; None where it cannot be known or does not exist yet.
+    """Everything that status shows. None where it cannot be known or does not exist yet.
 
     `gates` are all checks, `checks` those that do not hold.
     """
@@ -270,7 +270,7 @@ def blocks(status: Status) -> list[str]:
 
 
 def _blocked(check: Check, status: Status, replicating: bool) -> str | None:
-    """A check that does not hold, as a line; None where another line has said so."""
+    """A check that does not hold, as a line. None where another line has said so."""
     if check.name not in ("attempt", *SOUND) and not replicating:
         return None  # the copy comes first
     if check.name == "phase" or (check.name == "attempt" and status.attempt):

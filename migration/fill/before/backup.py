@@ -44,7 +44,7 @@ Advance = Callable[[str, int, int | None], None]
 
 
 class BackupFailed(SwitchError):
-    """The copy was not made, or is not whole; nothing was changed, and no file has its name."""
+    """The copy was not made, or is not whole. Nothing was changed, and no file has its name."""
 
 
 class _BegunAnew(Exception):
@@ -61,7 +61,7 @@ class Backup:
 
 
 def place(file: Path) -> Path | None:
-    """The folder for copies of this file; None where they are switched off. Raises ConfigurationError."""
+    """The folder for copies of this file. None where they are switched off. Raises ConfigurationError."""
     said = load_settings().sqlite_backup.strip()
     if said.lower() == OFF:
         return None

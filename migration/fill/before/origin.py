@@ -2,8 +2,8 @@
 
 `remember` writes it down in `st_found`, in the transaction that claims the database. `restore` is the way
 back, for a `prepare` that failed and for `abort`: what was made since is dropped. What was found is emptied
-and gets its column types, defaults, indexes and foreign keys again, and the rows of an installer (`remember_rows`).
-Other rows that were discarded do not come back.
+and gets its column types, defaults, indexes and foreign keys again. It also gets the rows of an installer
+(`remember_rows`). Other rows that were discarded do not come back.
 """
 
 from __future__ import annotations

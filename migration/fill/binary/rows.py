@@ -77,7 +77,7 @@ def encode_binary(table: Table, rows: Sequence[Row]) -> tuple[bytes | bytearray,
 
 
 def _plain(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
-    """A column all of whose values are ordinary; None if any needs a closer look."""
+    """A column all of whose values are ordinary. None if any needs a closer look."""
     if column.kind is Kind.TEXT and not column.is_limited:
         return _texts(column, values)
     if column.kind is Kind.TIMESTAMP and not column.is_limited:
@@ -135,7 +135,7 @@ def _texts(column: Column, values: Sequence[Any]) -> _Fixed | _Pieces | None:
 
 
 def _texts_of_one_length(values: Sequence[Any]) -> _Fixed | None:
-    """Ordinary short texts that have as many bytes each; None for any others."""
+    """Ordinary short texts that have as many bytes each. None for any others."""
     ends = values[0], values[-1]
     if set(map(type, ends)) != {str} or len(ends[0]) != len(ends[1]) or len(ends[0]) > _WOVEN:
         return None

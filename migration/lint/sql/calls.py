@@ -74,7 +74,7 @@ def _call(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
 
 
 def _kind(item: Parts, columns: Columns) -> str:
-    """The kind of an expression that is one column; empty for anything else."""
+    """The kind of an expression that is one column. Empty for anything else."""
     if len(item) in (1, 3) and item[-1].is_name and (column := columns.get(item[-1].name)):
         return column.kind
     return ""

@@ -99,7 +99,7 @@ def closing(parts: Parts, opening: int) -> int:
 
 
 def opening(parts: Parts, n: int) -> int:
-    """The place of the parenthesis that holds the token at `n`; -1 if there is none."""
+    """The place of the parenthesis that holds the token at `n`. -1 if there is none."""
     depth = 0
     for m in range(n - 1, -1, -1):
         depth += {")": 1, "(": -1}.get(parts[m].text, 0)

@@ -82,7 +82,7 @@ def sqlite_needs(connection: sqlite3.Connection) -> Needed:
 
 
 def postgres_needs(connection: psycopg.Connection[Any] | None) -> Needed:
-    """The same of PostgreSQL; nothing without it."""
+    """The same of PostgreSQL. Nothing without it."""
     found: Needed = {}
     for table, column, needed, key in connection.execute(_ON_POSTGRES).fetchall() if connection else ():
         found.setdefault(table, {})[column] = (needed, key)

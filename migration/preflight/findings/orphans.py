@@ -38,7 +38,7 @@ def clear_orphans(connection: sqlite3.Connection, policy: Policy) -> dict[str, i
 
 
 def clearing_statement(connection: sqlite3.Connection, table: str, column: str) -> str | None:
-    """The statement that clears a column's orphans; None if it is not a nullable key of one column."""
+    """The statement that clears a column's orphans. None if it is not a nullable key of one column."""
     info = {row[1]: row for row in connection.execute(f"PRAGMA table_info({quote(table)})")}
     keys = connection.execute(f"PRAGMA foreign_key_list({quote(table)})").fetchall()
     own = [row for row in keys if row[3] == column and sum(other[0] == row[0] for other in keys) == 1]

@@ -43,7 +43,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def write(report: Report, policy: Policy, folder: Path) -> list[Path]:
-    """Write the files for which there is something to say; returns their paths.
+    """Write the files for which there is something to say. Returns their paths.
 
     Args:
         policy: the choices that are in force, which the new file keeps.
@@ -68,7 +68,7 @@ def write(report: Report, policy: Policy, folder: Path) -> list[Path]:
 
 
 def policy_text(report: Report, policy: Policy) -> str:
-    """The text of `migration.toml`; empty where no column needs a conversion."""
+    """The text of `migration.toml`. Empty where no column needs a conversion."""
     names = {column: list(chosen) for column, chosen in policy.columns.items()}
     notes: dict[tuple[str, str], list[str]] = {}
     needed = False
@@ -106,7 +106,7 @@ def _choice(item: Finding) -> str:
 
 
 def statements_text(report: Report, side: Side) -> str:
-    """The text of one side's SQL file; empty where there is no statement."""
+    """The text of one side's SQL file. Empty where there is no statement."""
     parts = [
         _part(item, statement, active=item.severity is Severity.BLOCKS)
         for item, statement in _with_statements(report, side)

@@ -48,7 +48,7 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """Table and column in one word; empty for what concerns the whole database."""
+        """Table and column in one word. Empty for what concerns the whole database."""
         return f"{self.table}.{self.column}" if self.column else self.table
 
     def lines(self) -> list[str]:

@@ -123,7 +123,7 @@ class Shape:
 
 
 def models() -> sa.MetaData:
-    """The tables that the models of the backend declare, of which these files are a part; none otherwise."""
+    """The backend's models, where these files are part of a backend. No tables otherwise."""
     if IN_APPLICATION:
         importlib.import_module("app.models")
     return Base.metadata
@@ -275,7 +275,7 @@ def _indexes(sqlite: sqlite3.Connection, table: str, key: tuple[str, ...]) -> It
 
 
 def made_by(sqlite: sqlite3.Connection, name: str) -> str:
-    """The statement that made an index or a trigger; empty for what a table made by itself."""
+    """The statement that made an index or a trigger. Empty for what a table made by itself."""
     found = sqlite.execute(
         "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND name = ?", (name,)
     ).fetchone()

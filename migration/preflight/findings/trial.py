@@ -1,6 +1,6 @@
 """The chain, tried on PostgreSQL in a schema that is thrown away: what would fail, and what would come out.
 
-Everything is one transaction that is rolled back, in a schema of its own, so that nothing that stands in the
+Everything is one transaction that is rolled back, in a schema of its own. So nothing that stands in the
 database is touched or locked. What the chain makes there is compared with the SQLite file before it goes.
 """
 
@@ -42,7 +42,7 @@ class Source(Protocol):
     """The part of `SchemaSource` that a trial needs."""
 
     def try_tables(self, connection: sa.Connection) -> Failed | None:
-        """Make the tables in the connection's schema; returns what failed."""
+        """Make the tables in the connection's schema. Returns what failed."""
 
 
 def try_chain(source: Source, sqlite: sqlite3.Connection, url: sa.URL, excluded: Collection[str]) -> Tried:

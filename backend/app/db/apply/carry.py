@@ -89,7 +89,7 @@ def carry_table(table: Table, source: Source, target: Target, after: str, announ
 
 
 def carry_few(table: Table, source: Source, target: Target, after: str, announced: Sequence[str]) -> int:
-    """Replace a handful of changed rows of one table, with as few statements as may be; see `carry_table`."""
+    """Replace a handful of changed rows of one table, with as few statements as may be. See `carry_table`."""
     changed = [raw for part in source.changed_keys(table, after) for raw in part]
     if None in changed:
         return carry_table(table, source, target, after, announced)
@@ -122,8 +122,8 @@ def announced_keys(source: Source, target: Target, settle: bool) -> dict[str, li
     """Announced keys whose transaction has ended on the primary; the others are still its own.
 
     Args:
-        settle: all of them, if the primary's fence is up. A coordinator that was taken for dead comes here when
-            others have lowered it, and there may be a transaction in flight again.
+        settle: all of them, if the primary's fence is up. A coordinator that was taken for dead comes here
+            when others have lowered the fence. There may be a transaction in flight again.
     """
     found: dict[str, list[str]] = {}
     everything = settle and not source.control.writable

@@ -38,7 +38,7 @@ class Instant:
     target: Target
 
     def moving(self, table: Table, asked: Collection[K], form: Callable[[RawKey], K | None]) -> set[K] | None:
-        """Those of some keys that are on their way; None if all of the table is.
+        """Those of some keys that are on their way. None if all of the table is.
 
         Args:
             form: a key as either side's log holds it, in the form of `asked`. None: it has no such form.
@@ -53,7 +53,7 @@ class Instant:
         return None if whole else found
 
     def all_moving(self, table: Table) -> list[RawKey] | None:
-        """All keys of a table that are on their way; None if all of the table is."""
+        """All keys of a table that are on their way. None if all of the table is."""
         found = {keys.identity(table, raw): raw for raw in self._told(table)}
         whole = False
         for raws in self.primary.changed_keys(table, self.target.position):

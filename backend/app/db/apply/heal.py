@@ -58,7 +58,7 @@ def heal(stores: Stores) -> bool:
     """Put lost capture back; whether any was lost.
 
     Raises:
-        SchemaDrift: the role of this process may not do that; says which command does.
+        SchemaDrift: the role of this process may not do that. Says which command does.
     """
     lost = lost_capture(stores)
     if not any(lost.values()) and has_fence(stores.sqlite.connection):

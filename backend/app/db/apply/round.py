@@ -95,7 +95,7 @@ class Applier:
             at_most: leave a backlog of more entries alone; the answer is then `TOO_MUCH`.
 
         Raises:
-            SchemaDrift: the sides differ, or capture is lost and cannot be put back; nothing was applied.
+            SchemaDrift: the sides differ, or capture is lost and cannot be put back. Nothing was applied.
             ApplyFailed: the shadow refused the round for a reason that waiting does not mend.
             ShadowUnavailable, psycopg.OperationalError, sqlite3.OperationalError: try again later.
         """
@@ -117,7 +117,7 @@ class Applier:
             return self._round(*options, careful=False)
 
     def _resume(self) -> Round | None:
-        """A small round from where the last one ended; None if it takes an ordinary one."""
+        """A small round from where the last one ended. None if it takes an ordinary one."""
         begin = self._beginning.take()
         if begin is None:
             return None

@@ -128,10 +128,10 @@ def small_round(
     """Apply what SQLite has logged since a resume point, if that is little and the shadow still is there.
 
     Returns:
-        None if an ordinary round has to look; nothing was applied then.
+        None if an ordinary round has to look. Nothing was applied then.
 
     Raises:
-        psycopg.Error, sqlite3.Error: as an ordinary round; nothing was applied, or it was and only the
+        psycopg.Error, sqlite3.Error: as an ordinary round. Nothing was applied, or it was and only the
             acknowledgement is missing.
     """
     tables = schema()
@@ -188,5 +188,5 @@ def _by_table(entries: list[Entry], tables: Schema) -> dict[str, list[RawKey]] |
 
 
 def age(oldest: float | None) -> float:
-    """Seconds since a log entry was made; 0 if there was none."""
+    """Seconds since a log entry was made. 0 if there was none."""
     return max(0.0, time.time() - oldest) if oldest else 0.0

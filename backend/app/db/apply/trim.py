@@ -21,7 +21,7 @@ class Trimmer:
         self._next = time.monotonic() + EVERY_S
 
     def trim_if_due(self, stores: Stores) -> int:
-        """Trim if it is time; returns how many entries went."""
+        """Trim if it is time. Returns how many entries went."""
         if time.monotonic() < self._next:
             return 0
         self._next = time.monotonic() + EVERY_S
@@ -32,7 +32,7 @@ class Trimmer:
 
 
 def trim(stores: Stores) -> int:
-    """Delete up to STEP entries from the primary's log; returns how many went."""
+    """Delete up to STEP entries from the primary's log. Returns how many went."""
     control, followed = stores.postgres.read_control(), stores.sqlite.read_control()
     if control.phase != Phase.REPLICATING or control.epoch != followed.epoch:
         return 0  # between a commit record and SQLite's following it, positions are of either kind

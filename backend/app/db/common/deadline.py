@@ -44,7 +44,7 @@ def serving(budget_ms: int) -> Iterator[Request]:
     """Within this block a request is served that arrived now.
 
     Args:
-        budget_ms: when it has to be answered; 0: no matter when.
+        budget_ms: when it has to be answered. 0: no matter when.
     """
     request = Request(time.monotonic() + budget_ms / 1000 if budget_ms else None)
     token = _request.set(request)

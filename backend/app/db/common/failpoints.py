@@ -113,7 +113,7 @@ def _wait(path: Path) -> None:
 
 
 def arm_from_environment() -> None:
-    """Arm what ST_FAILPOINTS lists; called once at import."""
+    """Arm what ST_FAILPOINTS lists. Called once at import."""
     for entry in filter(None, os.environ.get("ST_FAILPOINTS", "").split(",")):
         name, _, action = entry.partition("=")
         _armed[Failpoint(name)] = parse(action)

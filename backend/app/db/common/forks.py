@@ -1,9 +1,9 @@
 """What a fork does to locks, threads and connections, and how their owners come through it.
 
 A child gets a copy of the memory and of the thread that forked, nothing else. A lock that another thread held
-stays taken for ever. A background thread is gone, and a connection is shared with the parent. SQLite in
-addition remembers per process which locks it holds on a file, and the kernel does not give these to the
-child. So whoever owns such things says here how they are put to rest before a fork, and made anew after it.
+stays taken for ever. A background thread is gone, and a connection is shared with the parent. SQLite also
+remembers per process which locks it holds on a file. The kernel does not give these locks to the child. So
+whoever owns such things says here how they are put to rest before a fork, and made anew after it.
 """
 
 from __future__ import annotations

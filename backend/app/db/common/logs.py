@@ -1,8 +1,8 @@
 """Loggers that stay on.
 
-Alembic's template configures logging by `fileConfig`, which switches off every logger that exists and that its
-file does not name. An application that migrates at its start would so lose, without a word, the warnings that
-an operator needs in the middle of a switch.
+Alembic's template configures logging by `fileConfig`, which switches off every logger that exists and that
+its file does not name. So an application that migrates at its start would lose warnings without a word. An
+operator needs them in the middle of a switch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Prometheus metrics of the session layer; every name starts with `st_`.
 
 In Prometheus' multiprocess mode a process keeps its metrics in files that carry its id. A gauge of a dead
-process says what was so when it died, and its id may come back, so such files are removed. Counters of the
-dead still count, until all processes begin anew.
+process says what was so when it died. Its id may come back, so such files are removed. Counters of the dead
+still count, until all processes begin anew.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def begin() -> None:
 
 
 def forget_the_dead() -> None:
-    """Remove the gauges of processes that are gone; called before the metrics are put together."""
+    """Remove the gauges of processes that are gone. Called before the metrics are put together."""
     for pid, paths in _files().items():
         if pid != os.getpid() and not _lives(pid):
             _remove(path for path in paths if path.name.startswith("gauge_"))

@@ -1,9 +1,9 @@
 """The session layer's own settings: the operator's toggles, all with the prefix ST_.
 
-The application's `get_settings().database_url` (ST_DATABASE_URL) says which side this deployment wants
-as primary. Everything else about the pair of databases is here, so that these files work in any
-checkout whose own settings know nothing of it. Installed as a tool of their own, beside any application, they ask
-the environment alone, and import nothing of an application.
+The application's `get_settings().database_url` (ST_DATABASE_URL) says which side this deployment wants as
+primary. Everything else about the pair of databases is here. So these files work in any checkout whose own
+settings know nothing of it. Installed as a tool of their own, beside any application, they ask the
+environment alone, and import nothing of an application.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class ShimSettings(BaseSettings):
     hook_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
 
     def archives(self) -> Path | None:
-        """The folder of archives, which may be missing; None where no application keeps any."""
+        """The folder of archives, which may be missing. None where no application keeps any."""
         said = self.retention_dir.strip()
         if said:
             return Path(said)
@@ -120,7 +120,7 @@ def load_settings() -> ShimSettings:
     """Read the settings afresh.
 
     Raises:
-        ConfigurationError: a variable has a value it cannot have; names the variable.
+        ConfigurationError: a variable has a value it cannot have. Names the variable.
     """
     try:
         return ShimSettings()

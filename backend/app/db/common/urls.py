@@ -125,8 +125,9 @@ def make_pair(first: URL, second: URL) -> Pair:
 def same_database(one: URL, other: URL) -> bool:
     """Whether two URLs name one database, in whatever words, of whatever driver.
 
-    Of SQLite the file counts, as SQLite itself finds it: through links, from the current folder, out of a `file:` URI.
-    Of PostgreSQL the name, and a server's address in common; a socket is an address of this machine.
+    Of SQLite the file counts, as SQLite itself finds it: through links, from the current folder, out of a
+    `file:` URI. Of PostgreSQL the name counts, and an address that both have in common. A socket is an
+    address of this machine.
     """
     if one.get_backend_name() != other.get_backend_name():
         return False
@@ -176,7 +177,7 @@ _known: dict[str, frozenset[str]] = {}
 
 
 def _addresses(host: str) -> frozenset[str] | None:
-    """The addresses of a host; None while they cannot be looked up, which is not remembered."""
+    """The addresses of a host. None while they cannot be looked up, which is not remembered."""
     if not host or host.startswith(("/", "@")):
         return frozenset({"this machine"})
     if host not in _known:

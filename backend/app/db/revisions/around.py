@@ -59,7 +59,7 @@ def require_unchanged(now: Control, planned: Control) -> None:
     """Make sure that no switch has begun or taken place since the migration was planned.
 
     Raises:
-        Refused: one has; nothing was changed on this side.
+        Refused: one has. Nothing was changed on this side.
     """
     if now.attempt is not None or (now.pair, now.epoch) != (planned.pair, planned.epoch):
         raise Refused(
@@ -275,7 +275,7 @@ def _drop_broken_indexes(raw: psycopg.Connection[Any]) -> None:
 
 
 def forget_dropped(raw: psycopg.Connection[Any], bookkeeping: str) -> int:
-    """Delete what is kept about tables that no longer exist; returns how much it was."""
+    """Delete what is kept about tables that no longer exist. Returns how much it was."""
     if raw.execute("SELECT to_regclass(%s) IS NULL", (bookkeeping,)).fetchone() == (True,):
         return 0  # an earlier version prepared the pair
     return raw.execute(

@@ -75,7 +75,7 @@ def upgrade_on(
     """The same through a connection of the caller, within its transaction.
 
     Raises:
-        NotImplementedError: a revision commits by itself; nothing was run.
+        NotImplementedError: a revision commits by itself. Nothing was run.
         AssertionError: Alembic's own, for a block outside of the caller's transaction.
         sqlalchemy.exc.DBAPIError: a statement failed.
     """
@@ -96,7 +96,7 @@ def upgrade_head(
     begun: Callable[[str], None] = _begun_by_nobody,
     partner: sa.URL | None = None,
 ) -> None:
-    """Bring a database up to a revision; nothing happens if it is there already.
+    """Bring a database up to a revision. Nothing happens if it is there already.
 
     If it is one of a prepared pair, its partner is brought there as well, see `app.db.revisions.pair`.
 
@@ -109,7 +109,7 @@ def upgrade_head(
 
     Raises:
         alembic.util.CommandError: the database is at a revision that the chain does not know.
-        SwitchError: it is one of a pair, which cannot be migrated now; says why.
+        SwitchError: it is one of a pair, which cannot be migrated now. Says why.
         sqlalchemy.exc.DBAPIError: a statement failed; what the failing revision did is undone.
     """
     config = config or alembic_config(url)

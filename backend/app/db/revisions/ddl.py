@@ -223,10 +223,10 @@ def normalise_postgres(connection: sa.Connection, *, tables: Collection[str] | N
     stays as it is: its application reads instants from it.
 
     Args:
-        tables: only these, as PostgreSQL names them; None for all.
+        tables: only these, as PostgreSQL names them. None for all.
 
     Returns:
-        The statements that were run; none if there was nothing to do, or on another database.
+        The statements that were run. None if there was nothing to do, or on another database.
     """
     if connection.dialect.name != "postgresql":
         return []

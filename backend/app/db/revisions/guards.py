@@ -9,7 +9,7 @@ from alembic import op
 
 
 def missing(table: str, *columns: sa.Column[Any]) -> list[sa.Column[Any]]:
-    """Those of `columns` that the table lacks; none if there is no such table."""
+    """Those of `columns` that the table lacks. None if there is no such table."""
     inspector = sa.inspect(op.get_bind())
     if not inspector.has_table(table):
         return []

@@ -1,9 +1,9 @@
 """A schema migration in the middle of the move: both sides, by one command.
 
-Order: the shadow first, then the primary. While only the shadow is migrated apply stands still with
-SchemaDrift (nothing is lost, the log keeps everything) and goes on by itself afterwards. A failure on the
-shadow has changed nothing on the primary. The same command finishes a migration that crashed between the two.
-Two runners wait for each other at PostgreSQL's lock, and the second finds nothing to do.
+Order: the shadow first, then the primary. While only the shadow is migrated, apply stands still with
+SchemaDrift. Nothing is lost, because the log keeps everything, and apply goes on by itself afterwards. A
+failure on the shadow has changed nothing on the primary. The same command finishes a migration that crashed
+between the two. Two runners wait for each other at PostgreSQL's lock, and the second finds nothing to do.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _alone(run: Run, url: sa.URL, hooks: Hooks) -> None:
 
 
 def control_of(url: sa.URL) -> Control | None:
-    """The control row of a database; None if it has none."""
+    """The control row of a database. None if it has none."""
     settings = load_settings()
     try:
         if side_of(url) is Side.SQLITE:

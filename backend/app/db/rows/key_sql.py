@@ -182,7 +182,7 @@ def range_on_sqlite(
     """WHERE clause and parameters of the range (after, upto] on SQLite.
 
     Args:
-        after, upto: key values as SQLite stores them; None is open.
+        after, upto: key values as SQLite stores them. None is open.
         nulls_first: count keys with a NULL to the range that is open below, and to no other. SQLite lets NULL into keys,
             and no comparison holds for it.
     """
@@ -199,7 +199,7 @@ def range_on_postgres(table: Table, after: Values | None, upto: Values | None) -
     """WHERE clause and parameters of the range (after, upto] on PostgreSQL.
 
     Args:
-        after, upto: key values in canonical form, or as SQLite stores them; None is open.
+        after, upto: key values in canonical form, or as SQLite stores them. None is open.
     """
     marks = [f"%s::{KEY_TYPES[column.kind]}" for column in table.key]
     ends = [None if end is None else list(map(part_on_postgres, table.key, end)) for end in (after, upto)]

@@ -90,7 +90,7 @@ def _typed(column: Column, text: Any) -> Any:
 
 
 def typed(table: Table, logged: Sequence[str | None]) -> list[RawKey]:
-    """Keys of PostgreSQL's log, which are texts, as SQLite would have logged them; None is the whole table."""
+    """Keys of PostgreSQL's log, which are texts, as SQLite would have logged them. None is the whole table."""
     if not any(column.kind in _TYPED for column in table.key):
         return list(logged)
     if table.integer_key:
@@ -165,7 +165,7 @@ def logged(table: Table, key: Key) -> RawKey:
 
 
 def logged_on_sqlite(table: Table, key: Key) -> RawKey:
-    """A canonical key as SQLite's triggers would log it; raises as `logged`."""
+    """A canonical key as SQLite's triggers would log it. Raises as `logged`."""
     return join(values_on_sqlite(table, key))
 
 
@@ -204,7 +204,7 @@ def matching_on_sqlite(table: Table, raw: RawKey) -> tuple[Any, ...]:
 
 
 def values_on_sqlite(table: Table, key: Key) -> tuple[Any, ...]:
-    """A canonical key as the values that SQLite stores; raises as `logged`."""
+    """A canonical key as the values that SQLite stores. Raises as `logged`."""
     return tuple(_spelled(c, _value(c, text)) for c, text in zip(table.key, key, strict=True))
 
 
@@ -227,7 +227,7 @@ def _spelled(column: Column, value: Any) -> Any:
 
 
 def canonical(table: Table, values: Sequence[Any]) -> Key | None:
-    """The canonical form of a row's key values; None if PostgreSQL cannot hold the key."""
+    """The canonical form of a row's key values. None if PostgreSQL cannot hold the key."""
     try:
         key = tuple([encode_in(c, v) for c, v in zip(table.key, values, strict=True)])
     except UnsupportedValue:
@@ -236,7 +236,7 @@ def canonical(table: Table, values: Sequence[Any]) -> Key | None:
 
 
 def canonical_of(table: Table, raw: RawKey) -> Key | None:
-    """A logged key in canonical form; None if PostgreSQL cannot hold the key."""
+    """A logged key in canonical form. None if PostgreSQL cannot hold the key."""
     return canonical(table, [number(c, v) for c, v in zip(table.key, split(table, raw), strict=True)])
 
 
@@ -269,7 +269,7 @@ def of_row(table: Table, row: Row) -> Key:
 
 
 def _part(column: Column, value: Any) -> str | None:
-    """One value of a key as text; None for NULL."""
+    """One value of a key as text. None for NULL."""
     try:
         return encode_in(column, value)
     except UnsupportedValue:

@@ -149,5 +149,5 @@ def can_be_key(kind: Kind, cast: str) -> bool:
 
 
 def printed(kind: Kind, name: str) -> str:
-    """PostgreSQL's expression that prints a column; see `PRINTED`."""
+    """PostgreSQL's expression that prints a column. See `PRINTED`."""
     return PRINTED[kind].replace("{0}", name)

@@ -3,8 +3,8 @@
 Without a choice such a row is refused: it goes to quarantine and blocks the cutover. A choice names one or
 more conversions in `migration.toml`. Each turns the stored value into one that the column's kind knows, or
 leaves it alone. The converted value is the row's canonical value from then on, for copy, apply and verify
-alike, because all of them encode through `encode_cell`. The row on SQLite keeps its original until it is
-changed on PostgreSQL. Then the canonical value comes back.
+alike. All of them encode through `encode_cell`. The row on SQLite keeps its original until it is changed on
+PostgreSQL. Then the canonical value comes back.
 
 Conversions are tried only on values that have no canonical form, so the ordinary column costs nothing.
 They never touch key columns: two rows could become one.

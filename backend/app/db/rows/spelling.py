@@ -2,9 +2,9 @@
 
 One uuid may stand there with hyphens or without, one time with microseconds or without. PostgreSQL keeps the
 value and forgets the spelling, but on SQLite an equality compares texts. So the spelling of each column is
-learnt from the file before PostgreSQL becomes primary, and rows that come back are written in it. A column
-that has several spellings is `mixed`: a value that did not change keeps its own there, and new values get the
-most frequent one.
+learnt from the file before PostgreSQL becomes primary. Rows that come back are written in it. A column that
+has several spellings is `mixed`. A value that did not change keeps its own there, and new values get the most
+frequent one.
 
 PostgreSQL may hold what no canonical form covers (infinity, NaN, years before 1 or beyond 9999). Such a value
 is refused here, as `canonical` refuses those of SQLite.
@@ -291,7 +291,7 @@ def _with_digits(value: str, digits: int) -> str:
 
 
 def _not_as_other_number(value: str) -> Any:
-    """JSON for a column that turns what looks like a number into one; raises as `_as_number`."""
+    """JSON for a column that turns what looks like a number into one. Raises as `_as_number`."""
     return _as_number(encode(Kind.JSON, value) or "") if _ALONE.fullmatch(value) else value
 
 

@@ -51,7 +51,7 @@ class Router:
         self._line = threading.Lock()  # of those that wait at a fence: only the first of them looks
 
     def control(self) -> Control | None:
-        """SQLite's control row as it is now; None while nothing is prepared."""
+        """SQLite's control row as it is now. None while nothing is prepared."""
         if time.monotonic() < self._unprepared_until:
             return None
         try:

@@ -151,7 +151,7 @@ class Runtime:
         return self.router.primary() if self.pair else self.desired
 
     def start(self) -> None:
-        """Start what runs in the background; nothing in single mode."""
+        """Start what runs in the background. Nothing in single mode."""
         if self.pair is not None:
             self.replicator.start()
             if self.router.prepared and self.primary() is not self.desired:
@@ -312,7 +312,7 @@ def _alike(one: Runtime, other: Runtime) -> bool:
 
 
 def use(replacement: Runtime | None) -> Runtime | None:
-    """Replace the runtime of this process (tests, scripts); returns the former one, which keeps running."""
+    """Replace the runtime of this process (tests, scripts). Returns the former one, which keeps running."""
     global _runtime
     with _making:
         former, _runtime = _runtime, replacement

@@ -46,7 +46,7 @@ class StrictWriter:
         self._lock = threading.Lock()
 
     def announce(self, connection: Connection) -> None:
-        """Write the shadow first; called by a session that has flushed and is about to commit.
+        """Write the shadow first. Called by a session that has flushed and is about to commit.
 
         Args:
             connection: the one that holds the transaction on the primary.

@@ -59,7 +59,7 @@ class InFlight:
 
     @classmethod
     def of(cls, logged: Iterable[tuple[str, RawKey]], token: str) -> InFlight:
-        """From (table, key); None as a key stands for the whole table."""
+        """From (table, key). None as a key stands for the whole table."""
         raws: dict[str, list[RawKey]] = {}
         for table, raw in logged:
             raws.setdefault(table, []).append(raw)
@@ -86,14 +86,14 @@ class Source(Protocol):
         """Make sure that this is not an older copy. PostgreSQL is asked when the transaction begins, see `Store.source`.
 
         Args:
-            mark: that of an entry that has been applied; None if it is not known.
+            mark: that of an entry that has been applied. None if it is not known.
 
         Raises:
             NotPrepared: the log has another entry under that number, or ends before it.
         """
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:
-        """The distinct changed keys in lists; None as a key stands for the whole table."""
+        """The distinct changed keys in lists. None as a key stands for the whole table."""
 
     def changed_rows(self, table: Table, after: str) -> Iterator[list[Row]]:
         """The present rows of the changed keys."""
@@ -139,7 +139,7 @@ class Target(Protocol):
         """What has to be written to the quarantine, on PostgreSQL, before this transaction commits."""
 
     def shed_foreign_keys(self) -> int:
-        """Drop what would reject or cascade when rows are replaced here; returns how many keys there were."""
+        """Drop what would reject or cascade when rows are replaced here. Returns how many keys there were."""
 
     def covers(self, position: str, end: str) -> bool:
         """Whether nothing up to a position of the primary's log, which has this end, is missing here."""
@@ -155,7 +155,7 @@ class Target(Protocol):
     def delete(self, table: Table, raws: Sequence[RawKey]) -> None: ...
 
     def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
-        """Bring a few keys to the rows given, which are all that exist of them; returns rows refused."""
+        """Bring a few keys to the rows given, which are all that exist of them. Returns rows refused."""
 
     def insert(self, table: Table, rows: Iterable[list[Row]]) -> int:
         """Insert rows; those that this side cannot hold are quarantined. Returns how many were refused."""
@@ -201,10 +201,10 @@ class Store(Protocol):
         """How far the other side's log has been applied here."""
 
     def read_mark(self) -> str | None:
-        """The mark of the newest entry that was applied here; None if it is not known."""
+        """The mark of the newest entry that was applied here. None if it is not known."""
 
     def read_watermark(self) -> tuple[str, float]:
-        """The same, and when that was, in seconds since 1970 by the applier's clock; 0 if never."""
+        """The same, and when that was, in seconds since 1970 by the applier's clock. 0 if never."""
 
     def log_end(self) -> str:
         """The position that covers all of the log now."""

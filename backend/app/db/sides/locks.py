@@ -82,7 +82,7 @@ ORDER BY coalesce(a.xact_start, p.prepared)
 
 
 def writers_in_flight(connection: Postgres) -> list[str]:
-    """Who writes on PostgreSQL now and so keeps the fence down, the oldest transaction first."""
+    """The sessions that write on PostgreSQL now and so keep the fence down, the oldest transaction first."""
     return [
         f"pid {pid} ({name}, {state}) since {seconds} s"
         if pid is not None
@@ -130,7 +130,7 @@ def mark_migrating_postgres(connection: Postgres) -> None:
 def applying_sqlite(connection: sqlite3.Connection) -> Iterator[None]:
     """Let what is written in this block pass fence and capture; it lies within one write transaction.
 
-    The mark is a column of the control row, which nobody else can see set: the transaction that sets it
+    The mark is a column of the control row, which nobody else can see set. The transaction that sets it
     clears it, or is rolled back.
     """
     set_applying_sqlite(connection, True)

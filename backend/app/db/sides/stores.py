@@ -61,7 +61,7 @@ class Stores:
         self.postgres.finish_by(until)
 
     def close(self) -> None:
-        """Close both connections; harmless to repeat."""
+        """Close both connections. Harmless to repeat."""
         self.sqlite.close()
         self.postgres.close()
 

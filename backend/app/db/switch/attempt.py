@@ -23,7 +23,7 @@ from app.db.switch.state.stamp import own_change
 def end_attempt(stores: Stores, token: str, reason: str) -> bool:
     """End an attempt that has not committed: first on the arbiter's record, then lower the fence.
 
-    If PostgreSQL cannot be asked and the attempt has not reached `committing`, SQLite is released alone:
+    PostgreSQL may be away, and the attempt may not have reached `committing`. Then SQLite is released alone:
     the attempt can no longer pass that mark.
 
     Returns:

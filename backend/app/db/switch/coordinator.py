@@ -119,7 +119,7 @@ class Coordinator:
         self._fenced_at: float | None = None
 
     def move(self, to: Side) -> Moved | Aborted:
-        """Make `to` the primary. The gates are the caller's affair; see `app.db.switch.gates`.
+        """Make `to` the primary. The gates are the caller's affair. See `app.db.switch.gates`.
 
         The attempt does not outlive this call. It has committed, or it is ended and the fence lowered, as far
         as the databases can be reached.
@@ -196,7 +196,7 @@ class Coordinator:
         failpoint(Failpoint.SWITCH_BEGUN)
 
     def _fence(self, control: Control) -> None:
-        """Stop the old primary's writers; returns once none is in flight."""
+        """Stop the old primary's writers. Returns once none is in flight."""
         deadline = time.time() + self._budget + ATTEMPT_GRACE_S
         if control.primary is Side.SQLITE:
             with self._sqlite.write() as connection:

@@ -2,7 +2,7 @@
 
 Two callers: the command line, and a process that starts with ST_CUTOVER=auto. Every check runs before the
 fence goes up, so a switch that is refused has held nobody. Several processes may want the same switch at
-once: one of them makes it, and the others find the side they asked for primary.
+once. One of them makes it, and the others find the side they asked for primary.
 """
 
 from __future__ import annotations

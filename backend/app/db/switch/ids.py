@@ -99,7 +99,7 @@ class Ids:
         return int(row[0] or 0) if row else 0
 
     def _counted(self, table: str) -> int:
-        """What SQLite has counted for a table with AUTOINCREMENT; 0 if nothing."""
+        """What SQLite has counted for a table with AUTOINCREMENT. 0 if nothing."""
         if not self._sqlite.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
             return 0
         row = self._sqlite.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
@@ -108,7 +108,7 @@ class Ids:
     # PostgreSQL becomes primary.
 
     def advance_postgres(self) -> list[str]:
-        """Set PostgreSQL's sequences, within the caller's transaction; returns the objections instead, if any."""
+        """Set PostgreSQL's sequences, within the caller's transaction. Returns the objections instead, if any."""
         full = set_sequences(
             self._postgres,
             drawn_columns(self._postgres),
@@ -120,7 +120,7 @@ class Ids:
     # SQLite becomes primary.
 
     def advance_sqlite(self) -> None:
-        """Set SQLite's counters; harmless if the switch does not take place."""
+        """Set SQLite's counters. Harmless if the switch does not take place."""
         last = self._drawn()
         with self._stores.sqlite.write() as connection:
             for table in self._counting():

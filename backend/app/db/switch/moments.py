@@ -108,7 +108,7 @@ class Moments:
                 self.tell(moment, **facts)
 
     def _both(self, moment: Moment, facts: Facts) -> str | None:
-        """Call the webhook while the command runs; returns why the command failed."""
+        """Call the webhook while the command runs. Returns why the command failed."""
         told_by = time.monotonic() + self._limit_s
         answered = self._call(moment, facts)
         try:
@@ -117,7 +117,7 @@ class Moments:
             answered(told_by)
 
     def _run(self, moment: Moment, facts: Facts) -> str | None:
-        """Run a moment's command; returns why it failed."""
+        """Run a moment's command. Returns why it failed."""
         words = self._commands.get(moment)
         if words is None:
             return None
@@ -145,7 +145,7 @@ class Moments:
         return None if process.returncode == 0 else f"{_ended(process.returncode)}{_last_line(said)}"
 
     def _call(self, moment: Moment, facts: Facts) -> Callable[[float], None]:
-        """Begin to call the webhook; returns a function that waits for its answer until a moment."""
+        """Begin to call the webhook. Returns a function that waits for its answer until a moment."""
         if self._webhook is None:
             return lambda until: None
         webhook, failed = self._webhook, list[str]()
@@ -269,7 +269,7 @@ def _environment(moment: Moment, facts: Facts) -> dict[str, str]:
 
 
 def _heard(process: subprocess.Popen[bytes], until: float) -> bytes | None:
-    """The end of what a process printed before it ended; None if it did not end in time.
+    """The end of what a process printed before it ended. None if it did not end in time.
 
     Whoever still holds the pipe then is not waited for.
     """
@@ -294,7 +294,7 @@ def _heard(process: subprocess.Popen[bytes], until: float) -> bytes | None:
 
 
 def _read(pipe: int) -> bytes | None:
-    """What a pipe holds, empty at its end; None while it holds nothing."""
+    """What a pipe holds, empty at its end. None while it holds nothing."""
     try:
         return os.read(pipe, 1 << 20)
     except BlockingIOError:

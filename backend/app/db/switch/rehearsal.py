@@ -45,7 +45,7 @@ class _Probe:
 
 
 def rehearse(stores: Stores, schema: Schema, to: Side) -> tuple[bool, str]:
-    """Try capture on the future primary and apply on the future shadow; says what was seen."""
+    """Try capture on the future primary and apply on the future shadow. Says what was seen."""
     probe = _probe(stores, schema, to)
     if probe is None:
         return True, "the tables are empty, there is no row to rehearse with"
@@ -180,7 +180,7 @@ def _captured_sqlite(sqlite: SqliteStore, probe: _Probe) -> list[RawKey]:
 
 
 def _applied_postgres(postgres: PostgresStore, probe: _Probe) -> str | None:
-    """Apply the probe to PostgreSQL; returns what went wrong."""
+    """Apply the probe to PostgreSQL. Returns what went wrong."""
     table = probe.table
     with _tried(postgres) as connection:
         try:
@@ -227,7 +227,7 @@ def _replaced(postgres: PostgresStore, probe: _Probe) -> bool:
 
 
 def _applied_sqlite(sqlite: SqliteStore, probe: _Probe) -> str | None:
-    """Apply the probe to SQLite; returns what went wrong."""
+    """Apply the probe to SQLite. Returns what went wrong."""
     table = probe.table
     with _tried_sqlite(sqlite) as connection:
         before = int(sqlite.log_end())

@@ -150,7 +150,7 @@ def widen(postgres: sa.URL) -> None:
     """Have the tables of a database accept everything that SQLite accepts, whoever made them.
 
     Raises:
-        Refused: a view stands on a column that has to be widened; nothing was changed.
+        Refused: a view stands on a column that has to be widened. Nothing was changed.
     """
     engine = sa.create_engine(postgres, connect_args={"prepare_threshold": None})  # poolers lose them
     try:

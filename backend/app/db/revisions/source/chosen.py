@@ -41,7 +41,7 @@ def source_of(postgres: psycopg.Connection[Any]) -> SchemaSource:
 
 
 def recorded_source(postgres: psycopg.Connection[Any]) -> str | None:
-    """The name on record; None where there is no pair or an earlier version prepared it."""
+    """The name on record. None where there is no pair or an earlier version prepared it."""
     if postgres.execute("SELECT to_regclass('st_found') IS NULL").fetchone() == (True,):
         return None
     row = postgres.execute(_RECORD).fetchone()

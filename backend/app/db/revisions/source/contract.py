@@ -47,14 +47,14 @@ class SchemaSource(Protocol):
     installed: bool
 
     def require_ready(self, sqlite: sqlite3.Connection) -> None:
-        """Make sure that SQLite's tables are those that this source stands for; called before any change.
+        """Make sure that SQLite's tables are those that this source stands for. Called before any change.
 
         Raises:
-            Refused: they are not; says what to do first.
+            Refused: they are not. Says what to do first.
         """
 
     def make_tables(self, postgres: sa.URL) -> None:
-        """See to it that PostgreSQL has all tables and that they hold what SQLite's do; harmless to repeat.
+        """Make sure that PostgreSQL has all tables and that they hold what SQLite's do. Harmless to repeat.
 
         Raises:
             SwitchError: a table cannot be had, or does not fit.

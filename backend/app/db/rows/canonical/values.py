@@ -72,7 +72,7 @@ _ONE: dict[Kind, Callable[[Any], str]] = {
 
 
 def encode(kind: Kind, value: Any, column: str = "") -> str | None:
-    """The canonical text of one value as SQLite stores it; None for NULL.
+    """The canonical text of one value as SQLite stores it. None for NULL.
 
     Raises:
         UnsupportedValue: PostgreSQL could hold it only by changing it.

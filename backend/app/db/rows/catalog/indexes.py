@@ -43,8 +43,8 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[Unique, 
     """A table's unique keys other than the primary key.
 
     Raises:
-        SchemaDrift: a unique index with a function or by a collation of the application's own: only its own
-            connections can write such a table.
+        SchemaDrift: a unique index has a function or a collation of the application's own. Only the
+            application's own connections can write such a table.
     """
     listed = connection.execute(f"PRAGMA index_list({quote(table)})").fetchall()
     columns = [

@@ -29,7 +29,7 @@ KEY_INDEX = """(
 def folds(connection: sqlite3.Connection, table: str, column: str) -> bool:
     """Whether a comparison with a column overlooks case or blanks: it then finds more rows than the key means.
 
-    No pragma tells how a column collates. The compiled comparison does; nothing is read.
+    No pragma tells how a column collates. The compiled comparison does. Nothing is read.
     """
     compared = connection.execute(
         f"EXPLAIN SELECT 1 FROM {quote(table)} WHERE +{quote(column)} = +'x'"

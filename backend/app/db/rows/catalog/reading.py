@@ -306,7 +306,7 @@ def sqlite_keys(connection: sqlite3.Connection) -> Schema:
 
 
 def postgres_keys(connection: psycopg.Connection[Any]) -> Schema:
-    """What capture on PostgreSQL has to know, from PostgreSQL alone: keys and their kinds; see `sqlite_keys`."""
+    """What capture on PostgreSQL has to know, from PostgreSQL alone: keys and their kinds. See `sqlite_keys`."""
     schema: Schema = {}
     for name, columns in postgres_columns(connection).items():
         positions = sorted(

@@ -1,6 +1,6 @@
 """What tables there are on each side, read from the databases themselves and compared.
 
-The databases are the truth, not the models: the same code serves any application, and a migration that ran on
+The databases are the truth, not the models. The same code serves any application, and a migration that ran on
 one side only shows as drift. Our bookkeeping tables are left out, by their exact names. So are the
 bookkeeping tables of migration frameworks, which belong to each side. So is what the operator left out
 (`st_excluded` and `st_excluded_column`).
@@ -87,11 +87,11 @@ Row = Sequence[Any]  # values in the order of Table.columns, as the reading stor
 class Column:
     """A column that takes part: its name, kind, and type on PostgreSQL as a cast spells it.
 
-    The type has no length: a cast to `varchar(10)` would cut a longer text without a word, where an
-    assignment to such a column refuses it. `labels` are those of an enum; any other type has none. They are
-    no part of what a verify remembers of a table: a new label makes no row that was equal different.
-    `spelling` is how SQLite's values are spelt, None: as usual. `limit` is what stands in brackets behind the
-    type, such as precision and scale. `affinity` is that of SQLite's column, '' where it is not known.
+    The type has no length. A cast to `varchar(10)` would cut a longer text without a word, but an assignment
+    to such a column refuses it. `labels` are those of an enum; any other type has none. They are no part of
+    what a verify remembers of a table: a new label makes no row that was equal different. `spelling` is how
+    SQLite's values are spelt, None: as usual. `limit` is what stands in brackets behind the type, such as
+    precision and scale. `affinity` is that of SQLite's column, '' where it is not known.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Column:
 
     @property
     def cast_with_parameters(self) -> str:
-        """The cast for a statement with parameters; see `quote_with_parameters`."""
+        """The cast for a statement with parameters. See `quote_with_parameters`."""
         return self.cast.replace("%", "%%")
 
     @property

@@ -77,7 +77,7 @@ _THEN = {
 
 
 def unfit_tables(connection: psycopg.Connection[Any]) -> list[Unfit]:
-    """Those of the current schema, but for tables that never take part; reads only."""
+    """Those of the current schema, but for tables that never take part. Reads only."""
     return [
         Unfit(table, code, reason, statement, _THEN.get(code, ""))
         for table, code, reason, statement in connection.execute(UNFIT.encode()).fetchall()

@@ -72,8 +72,8 @@ def install(
 
     Args:
         target: what makes the application's sessions, or an engine of its own.
-        sqlite, postgres: both sides. Where they are not given, the side that `target` is bound to is one of them, or
-            ST_DATABASE_URL, and ST_SHADOW_DATABASE_URL is the other.
+        sqlite, postgres: both sides. Where they are not given, one is the side that `target` is bound to, or
+            ST_DATABASE_URL. The other is ST_SHADOW_DATABASE_URL.
         on_engine: is called with each engine that is made for a side, so that the application can add its listeners.
 
     Returns:
@@ -134,7 +134,7 @@ class _AsConnectedBy:
 
 
 def _of_application(listener: Any) -> Any:
-    """The application's function behind a listener as it is registered; None if it is SQLAlchemy's own.
+    """The application's function behind a listener as it is registered. None if it is SQLAlchemy's own.
 
     With `named=True` or `once=True` SQLAlchemy registers a function of its own around it, which knows it as `fn`.
     """
@@ -155,7 +155,7 @@ def _runtime(
     postgres: str | URL | None,
     on_engine: Callable[[Engine], None] | None,
 ) -> Runtime | None:
-    """What this process holds of the pair; None where no shadow is configured."""
+    """What this process holds of the pair. None where no shadow is configured."""
     settings = shim_settings()
     given = [_text(url) for url in (sqlite, postgres) if url is not None]
     shadow = bare(settings.shadow_database_url)

@@ -71,7 +71,7 @@ class Follower:
     Args:
         pair: both sides.
         settings: mode and limits.
-        warm_up: opens connections that a switch will need; called now and then while the pair replicates.
+        warm_up: opens connections that a switch will need. Called now and then while the pair replicates.
     """
 
     def __init__(self, pair: Pair, settings: ShimSettings, warm_up: Callable[[], None]) -> None:
@@ -107,7 +107,7 @@ class Follower:
     # -- called by request threads ------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread if it does not run; harmless to repeat."""
+        """Start the thread if it does not run. Harmless to repeat."""
         with self._changed:
             self._stopping.clear()
             if self._thread is None or not self._thread.is_alive():

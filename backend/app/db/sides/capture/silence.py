@@ -1,8 +1,8 @@
-"""Settings of PostgreSQL that switch triggers off for whole sessions; reads only.
+"""Settings of PostgreSQL that switch triggers off for whole sessions. Reads only.
 
 With `session_replication_role = replica` ordinary triggers and foreign keys do not act. Our own triggers are
-installed as ENABLE ALWAYS, so they do. Triggers that an earlier version installed do not, and no foreign key
-is enforced, so the setting is named wherever a switch is decided.
+installed as ENABLE ALWAYS, so they do. Triggers that an earlier version installed do not act, and no foreign
+key is enforced. So the setting is named wherever a switch is decided.
 """
 
 from __future__ import annotations

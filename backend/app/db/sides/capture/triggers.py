@@ -234,7 +234,7 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema, *, ins
 
     Args:
         inserts: whether inserts are captured, too. Nobody but copy and apply may insert while PostgreSQL is
-            being filled, and handing every row to a trigger takes a third of the server's time.
+            being filled. Handing every row to a trigger takes a third of the server's time.
     """
     values = _postgres_values(connection)
     sql = blocks("postgres.sql")

@@ -148,7 +148,7 @@ def promote(connection: Postgres, to: Side, token: str, epoch: int) -> bool:
 
 
 def end_postgres(connection: Postgres, token: str) -> int | None:
-    """Take an attempt that has not committed off the record and lower the fence; returns the epoch."""
+    """Take an attempt that has not committed off the record and lower the fence. Returns the epoch."""
     row = connection.execute(
         "UPDATE st_control SET attempt = NULL, attempt_state = NULL, attempt_deadline = NULL, note = NULL, "
         "writable = (primary_side = 'postgres') WHERE id = 1 AND attempt = %s RETURNING epoch",

@@ -4,7 +4,7 @@ It stands on PostgreSQL for both directions. `side` names the side that holds th
 version prepared has no such column, and its rows are SQLite's. The first row of PostgreSQL that is set aside
 adds the column. Until then nothing here needs it.
 
-A row that is judged anew and refused with the same content stays accepted, if it was: the operator has seen
+A row that is judged anew and refused with the same content stays accepted, if it was. The operator has seen
 exactly this row.
 """
 

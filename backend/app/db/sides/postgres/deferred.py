@@ -56,7 +56,7 @@ WHERE c.contype = 'f' AND c.conparentid = 0 AND t.relnamespace = current_schema(
 
 
 def _remember(connection: Connection, query: str) -> list[tuple[str, str, str]]:
-    """Store what a catalog query finds; returns (name, table, kind) of it."""
+    """Store what a catalog query finds. Returns (name, table, kind) of it."""
     left_out = postgres_left_out(connection)
     rows = connection.execute(query.encode()).fetchall()
     found = [row for row in rows if takes_part(row[1]) and row[1] not in left_out]
@@ -71,7 +71,7 @@ def _remember(connection: Connection, query: str) -> list[tuple[str, str, str]]:
 
 
 def drop_foreign_keys(connection: Connection) -> int:
-    """Remember and drop every foreign key, in the caller's transaction; returns how many there were."""
+    """Remember and drop every foreign key, in the caller's transaction. Returns how many there were."""
     return _drop(connection, _FOREIGN_KEYS)
 
 
@@ -198,7 +198,7 @@ def _equal_rows(connection: Connection, table: str, columns: str) -> list[str]:
 
 
 def add_foreign_keys(connection: Connection) -> int:
-    """Add every missing foreign key NOT VALID, in the caller's transaction; returns how many."""
+    """Add every missing foreign key NOT VALID, in the caller's transaction. Returns how many."""
     wanted = missing(connection, "foreign_key")
     with connection.pipeline():
         for name, table, _, definition in wanted:

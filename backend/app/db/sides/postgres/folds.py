@@ -170,7 +170,7 @@ def relation_names(postgres: psycopg.Connection[Any]) -> set[str]:
 
 
 def make(postgres: psycopg.Connection[Any], index: Folded) -> str:
-    """Make the counterpart, in the caller's transaction; returns its name."""
+    """Make the counterpart, in the caller's transaction. Returns its name."""
     taken = relation_names(postgres)
     postgres.execute(index.statement(taken).encode())
     return index.name_beside(taken)

@@ -116,7 +116,7 @@ def _named_by(sequence: str, columns: list[_Column]) -> list[_Column]:
 
 
 def largest(connection: Connection, table: str, column: str) -> int:
-    """The largest value of a column; 0 if there is none."""
+    """The largest value of a column. 0 if there is none."""
     row = connection.execute(
         f"SELECT coalesce(max({quote(column)}), 0) FROM {quote(table)}".encode()
     ).fetchone()
@@ -135,7 +135,7 @@ def set_sequences(
             never committed on the old side is not handed out again.
 
     Returns:
-        The columns that no number is left for; nothing was set then.
+        The columns that no number is left for. Nothing was set then.
     """
     wanted: dict[str, int] = {}
     full: list[Drawn] = []

@@ -1,8 +1,8 @@
 """Reading PostgreSQL as the primary: one consistent state and what changed since a position.
 
-Sequence numbers are not commit order, so a position is a `pg_snapshot`: the changes of every transaction
-that it can see have been applied. The next round takes what is visible now and was not visible then,
-whatever the order of sequence numbers, and no long transaction holds it back.
+Sequence numbers are not commit order, so a position is a `pg_snapshot`. The changes of every transaction that
+it can see have been applied. The next round takes what is visible now and was not visible then, whatever the
+order of sequence numbers. No long transaction holds it back.
 """
 
 from __future__ import annotations

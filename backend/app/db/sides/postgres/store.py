@@ -79,8 +79,8 @@ class PostgresStore:
         """The applier's transaction.
 
         Args:
-            durable: wait for the disk at commit. Otherwise a crash of the server may undo the last
-                rounds together with the watermark that covers them, and the log still has them.
+            durable: wait for the disk at commit. Otherwise a crash of the server may undo the last rounds
+                together with the watermark that covers them. The log still has these rounds.
             careful: see `PostgresTarget`.
         """
         connection = self.connection
@@ -179,7 +179,7 @@ class PostgresStore:
         return str(row[0]), row[1] or 0.0
 
     def read_mark(self) -> str | None:
-        """The mark of the newest entry that was applied; None if it is not known."""
+        """The mark of the newest entry that was applied. None if it is not known."""
         row = self.connection.execute(_MARK).fetchone()
         return None if row is None else row[0]
 
@@ -195,7 +195,7 @@ class PostgresStore:
         """A sequence gives no number twice."""
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
-        """Delete at most `limit` log entries that all these positions cover; returns how many went.
+        """Delete at most `limit` log entries that all these positions cover. Returns how many went.
 
         The newest of them stays: it tells this database from an older copy, see `PostgresSource.require_mark`.
         """

@@ -40,7 +40,7 @@ class Bulletin:
             os.pwrite(file, whole.ljust(_SIZE), 0)
 
     def read(self) -> dict[str, object] | None:
-        """What it says; None if it says nothing, or something half written."""
+        """What it says. None if it says nothing, or something half written."""
         if (file := self._open()) is None:
             return None
         try:
@@ -53,7 +53,7 @@ class Bulletin:
         return facts if isinstance(facts, dict) else None
 
     def close(self) -> None:
-        """Close the file; harmless to repeat."""
+        """Close the file. Harmless to repeat."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)

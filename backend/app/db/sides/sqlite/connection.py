@@ -89,7 +89,7 @@ def marks_copies(connection: sqlite3.Connection) -> bool:
 
 
 def trimmed_to(connection: sqlite3.Connection) -> int:
-    """The number up to which the log was trimmed; 0 if that is not known."""
+    """The number up to which the log was trimmed. 0 if that is not known."""
     if not marks_copies(connection):
         return 0
     (number,) = connection.execute("SELECT coalesce(max(trimmed), 0) FROM st_watermark").fetchone()
@@ -106,8 +106,8 @@ def stream(
 ) -> Iterator[list[Row]]:
     """Rows of a query in lists. Text that is not UTF-8 comes with lone surrogates instead of an error.
 
-    sqlite3 decodes text strictly and fast, or by a Python function and slowly, so the slow way is taken
-    only from the first bad row on.
+    sqlite3 decodes text strictly and fast, or by a Python function and slowly. So the slow way is taken only
+    from the first bad row on.
     """
     done = 0
     try:

@@ -1,8 +1,8 @@
 """Files as the system has them: which one a path leads to, and what outlives a loss of power.
 
 A copy that is moved over a live file takes its name. Connections that are open go on with the former file,
-which has no name any more: what they write is gone with the last of them. SQLite does not notice. One look
-at device and inode costs some microseconds, so each transaction looks before it writes and before it commits.
+which has no name any more. What they write is gone with the last of them. SQLite does not notice. One look at
+device and inode costs some microseconds, so each transaction looks before it writes and before it commits.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class FileWatch:
         self._opened: Identity | None = None
 
     def begin(self) -> None:
-        """Remember the present file; called before the first connection is opened, harmless to repeat."""
+        """Remember the present file. Called before the first connection is opened, harmless to repeat."""
         if self._opened is None:
             self._opened = self._identity()
 

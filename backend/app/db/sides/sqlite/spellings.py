@@ -72,7 +72,7 @@ def of_key(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling
 
 
 def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
-    """The spelling of a column's values; None if there are none, or only one form."""
+    """The spelling of a column's values. None if there are none, or only one form."""
     if (counted := _counted(sqlite, table, column)) is not None:
         return counted
     look = _LOOKS[column.kind]

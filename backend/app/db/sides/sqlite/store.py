@@ -131,7 +131,7 @@ class SqliteStore:
                 )
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
-        """Delete at most `limit` log entries that all these positions cover; returns how many went.
+        """Delete at most `limit` log entries that all these positions cover. Returns how many went.
 
         The newest of them stays: it tells this file from an older copy, see `SqliteSource.require_mark`.
         How far it went is remembered: it tells an older copy of PostgreSQL, see `SqliteSource.backlog`.

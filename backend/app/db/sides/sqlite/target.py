@@ -189,7 +189,7 @@ class SqliteTarget:
             self.unsettled.released.update((table.name, keys.to_text(key)) for key in coming)
 
     def _one_by_one(self, table: Table, statement: str, rows: Sequence[Row]) -> Iterator[Rejected]:
-        """Write rows each by itself; yields those that SQLite itself refuses, whose statement leaves no trace."""
+        """Write rows each by itself. Yields those that SQLite itself refuses, whose statement leaves no trace."""
         for row in rows:
             stored, rejected = decode_rows(table, [row])
             yield from rejected
@@ -241,7 +241,7 @@ class SqliteTarget:
 
 
 def _refusing_column(table: Table, message: str) -> str:
-    """The first column that SQLite's message names; '' where it names none, as for a CHECK."""
+    """The first column that SQLite's message names. '' where it names none, as for a CHECK."""
     _, _, named = message.partition(f"{table.name}.")
     name = named.partition(",")[0]
     return name if name in {column.name for column in table.columns} else ""

@@ -1,10 +1,10 @@
 """The line in front of SQLite's write lock, for the threads of one process.
 
-SQLite keeps no queue: who finds the lock taken sleeps and asks again. Threads that ask often take the
-processor from the one that holds the lock, threads that ask seldom starve. So they stand in line, and only
-the first asks. It is woken when a thread of this process lets go. Otherwise it looks about every millisecond,
-for other processes. It leaves the line as soon as it holds the lock, so nothing that happens, or fails to
-happen, in a transaction can block the line.
+SQLite keeps no queue: a thread that finds the lock taken sleeps and asks again. Threads that ask often take
+the processor from the one that holds the lock, threads that ask seldom starve. So they stand in line, and
+only the first asks. It is woken when a thread of this process lets go. Otherwise it looks about every
+millisecond, for other processes. It leaves the line as soon as it holds the lock, so nothing that happens, or
+fails to happen, in a transaction can block the line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ os.register_at_fork(after_in_child=_turns.clear)  # a line's lock may have been 
 
 
 class WriteTurn:
-    """One file's line; see `turn_at`."""
+    """One file's line. See `turn_at`."""
 
     def __init__(self) -> None:
         self._line = threading.Lock()

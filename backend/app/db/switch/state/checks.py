@@ -1,8 +1,8 @@
 """What has to hold for a move to go on, found out by reading alone: one answer for everybody who asks.
 
-The gates of a switch, `st-migrate status`, `/health/ready` and the metrics take it from here, so none of them
-says "go on" where another refuses. Each check is cheap: some milliseconds on a schema of fifty tables.
-A check that cannot be made does not hold.
+The gates of a switch, `st-migrate status`, `/health/ready` and the metrics take it from here. So none of them
+says "go on" where another refuses. Each check is cheap: some milliseconds on a schema of fifty tables. A
+check that cannot be made does not hold.
 """
 
 from __future__ import annotations

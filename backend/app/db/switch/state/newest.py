@@ -24,7 +24,7 @@ def require_newest(stores: Stores) -> None:
     """Make sure that neither side is older than what the other knows of it.
 
     Raises:
-        NotPrepared: one is; says how that shows.
+        NotPrepared: one is. Says how that shows.
         psycopg.Error, sqlite3.Error: a side cannot be asked.
     """
     arbiter, position, mark = (

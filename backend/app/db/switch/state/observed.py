@@ -1,7 +1,8 @@
 """The pair as one process sees it in the databases when somebody looks: lag, state of apply, what blocks.
 
-What the background thread last did says nothing while it is paused, or where no thread applies. So a scrape of
-the metrics and a health check look for themselves, at most once a second, with connections of their own.
+What the background thread last did says nothing while it is paused, or where no thread applies. So a scrape
+of the metrics and a health check look for themselves. They look at most once a second, with connections of
+their own.
 """
 
 from __future__ import annotations

@@ -111,11 +111,11 @@ def verify_mark(stores: Stores, schema: Schema) -> str:
 def verify_objection(
     verify: LastVerify | None, epoch: int, schema: Schema | None = None, mark: str = ""
 ) -> Objection | None:
-    """Why the last verify does not count; None if it does.
+    """Why the last verify does not count. None if it does.
 
     Args:
         epoch: the present one.
-        schema: the present tables; None where they need not be those that were compared.
+        schema: the present tables. None where they need not be those that were compared.
         mark: their `verify_mark`.
     """
     if verify is None or verify.finished_at is None:

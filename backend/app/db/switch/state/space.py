@@ -1,7 +1,7 @@
 """Whether the disks of both sides have room, where this process can see them.
 
-A full disk of the primary refuses writes, and one of the shadow stops apply, so that the log grows on the
-primary. SQLite's folder is always seen, and so is the folder of archives, if it is there: that of
+A full disk of the primary refuses writes. A full disk of the shadow stops apply, so that the log grows on the
+primary. SQLite's folder is always seen. So is the folder of archives, if it is there: that of
 ST_RETENTION_DIR, or `archive` beside the backend. PostgreSQL's data directory is seen where the server is on
 this host and the role may read its settings. Elsewhere the operator's monitoring has to watch it. The change
 log of the primary counts twice: what it holds may have to be written once more on either side.

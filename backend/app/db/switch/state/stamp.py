@@ -55,8 +55,8 @@ def schema_stamp(stores: Stores, schema: Schema) -> str:
 def own_change(stores: Stores) -> Iterator[None]:
     """Change SQLite's schema inside its write transaction, in a way that changes no row: the verify stays valid.
 
-    PostgreSQL is told before SQLite commits. If this process dies between, the same change is made again, and its
-    count of schema changes is the one that PostgreSQL has been told already.
+    PostgreSQL is told before SQLite commits. If this process dies between, the same change is made again. Its
+    count of schema changes is then the one that PostgreSQL has been told already.
     """
     connection = stores.sqlite.connection
     (before,) = connection.execute(_VERSION).fetchone()

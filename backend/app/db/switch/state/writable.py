@@ -92,7 +92,7 @@ def fence_second(stores: Stores) -> Strangers | None:
     """Fence the side that is not primary, if both take writes; guarded by the epoch, repeated without harm.
 
     Returns:
-        What was written there until the fence stood; None if there was nothing to fence.
+        What was written there until the fence stood. None if there was nothing to fence.
     """
     if len(writable_sides(stores)) < len(Side):
         return None
