@@ -3,8 +3,9 @@
 To import the command line takes part of a second. Nothing is open then, so Ctrl-C ends the process at once. And
 nothing becomes garbage: without looks for garbage the import takes a sixth less of the processor.
 
-Afterwards SIGTERM, and SIGHUP from a terminal that goes away, interrupt a command as Ctrl-C does: a fence that is up
-comes down at once. Streams that were closed lead nowhere, so that no file of ours takes their number.
+Afterwards SIGTERM, and SIGHUP from a terminal that goes away, interrupt a command as Ctrl-C does. A fence
+that is up comes down at once. Streams that were closed lead nowhere, so that no file of ours takes their
+number.
 """
 
 from __future__ import annotations

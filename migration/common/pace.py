@@ -1,6 +1,7 @@
 """How fast long work goes and when it will be done: one answer for bars, lines, JSON and the console.
 
-The rate is that of the last half minute, so that a pause or a slower table shows, and the time that is left follows it.
+The rate is that of the last half minute, so that a pause or a slower table shows. The time that is left
+follows the rate.
 
 How fast it may go stands here, too. `st-migrate throttle` stores limits on PostgreSQL, and all work under way looks
 there after each chunk and while it waits. So a limit counts in every process at once, also one that is lifted.

@@ -2,8 +2,8 @@
 
 A look at roles, lag and progress takes place each second. Gates, sizes and history cost more. These are
 looked at when something has happened. Otherwise the next look comes after a rest a hundred times as long as
-the last look, five seconds at least and a minute at most. More people who watch do not cost the databases
-more, and the memory is that of one state and one hour.
+the last look. The rest is five seconds at least and a minute at most. More people who watch do not cost the
+databases more, and the memory is that of one state and one hour.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 No lock is taken. Each side is one short read, so the two may see different moments. What differs is only a
 suspicion that `recheck` has to confirm. The SELECT lists are chosen so that ordinary data comes out as equal
-Python objects on both sides, and whole lists are compared in C. Timestamps come as PostgreSQL prints them,
+Python objects on both sides. Whole lists are compared in C. Timestamps come as PostgreSQL prints them,
 numbers in binary. Anything less ordinary is unequal at first sight and goes to the exact comparison of
 `app.db.apply.compare`.
 

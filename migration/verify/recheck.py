@@ -1,8 +1,9 @@
 """Whether suspected keys really differ, and whether both sides have as many rows, decided at one instant.
 
 `app.db.apply.comparable` says which keys may be compared at an instant. A key that is on its way is looked at
-again after a round of apply. A key that changes faster than that is compared as the next round will write it,
-in a transaction on the shadow that is rolled back. So every key settles, however often it changes.
+again after a round of apply. A key that changes faster than that is compared as the next round will write it.
+This happens in a transaction on the shadow that is rolled back. So every key settles, however often it
+changes.
 
 A key may be seen by the scan and found by no lookup on either side. It is settled only if the primary has
 logged it since: it was deleted. Otherwise a side cannot find its own row, which is a mismatch.

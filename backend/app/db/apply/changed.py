@@ -55,8 +55,8 @@ class ChangedKeys:
     def check_rest(self) -> list[Mismatch]:
         """Compare every key that changed since the last call and has been applied.
 
-        A key that changes while this goes on is left to the next call, because it is beyond the position at
-        which this call began.
+        A key that changes while this goes on is left to the next call, because its change is beyond the
+        position where this call began.
 
         Raises:
             StaleAttempt: the sides were switched since this was made, so its position means nothing now.

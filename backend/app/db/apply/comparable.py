@@ -1,9 +1,9 @@
 """Which keys may be compared now, on a pair that goes on living.
 
 The applier is held out (its lock on the shadow is ours), and one read transaction is open on the primary. So
-the shadow equals the primary at the watermark. A key must be equal now if it has no log entries beyond the
-watermark and strict mode has not written it ahead of the primary. So a difference is no false alarm. The
-other keys are on their way, and are compared later.
+the shadow equals the primary at the watermark. A key must be equal now if no log entry beyond the watermark
+names it and strict mode has not written it ahead. So a difference is no false alarm. The other keys are on
+their way, and are compared later.
 
 The check of the changed keys inside the fence and the verify both rest on this.
 """

@@ -312,8 +312,8 @@ def text_of(table: Table, raw: RawKey) -> str:
 def texts_of(table: Table, raw: RawKey) -> list[str]:
     """Every text under which bookkeeping may know a logged key.
 
-    A key that had no place on PostgreSQL may have one now: an enum has got its label since, or an integer
-    has become wider.
+    A key that had no place on PostgreSQL may have one now. An enum has got its label since, or an integer has
+    become wider.
     """
     texts = [text_of(table, raw)]
     if any(column.is_narrow for column in table.key):

@@ -7,8 +7,8 @@ came between.
 
 PostgreSQL: values in one form (`forms`), limits on every kind of waiting, connections checked before use.
 (What a value means there is the column types' affair, see `ddl` and `binding`.) The check looks at the
-socket, which shows that a server has ended or has closed the connection. It asks the server only once in some
-seconds, because a question is a round trip.
+socket. The socket shows that a server has ended or has closed the connection. The check asks the server only
+once in some seconds, because a question is a round trip.
 
 Inside a request no wait outlasts what `deadline` leaves. This holds for a pooled connection, for the lock of
 a row, a table or the file, and for an answer. What was not to be had in time is an `OperationalError` or

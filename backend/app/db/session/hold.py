@@ -1,9 +1,9 @@
 """The router: which side is primary now, and the place where transactions wait while that changes.
 
 SQLite's control row is the routing hint, read at the start of every transaction. It is local and costs
-microseconds. It is brought up to date right after the commit record of a switch, before any writer of the new
-primary can have been acknowledged. It is only a hint; the fence inside each database is what holds. If the
-file cannot be read, PostgreSQL's own row is asked.
+microseconds. It is brought up to date right after the commit record of a switch. No writer of the new primary
+can have been acknowledged before that. The row is only a hint; the fence inside each database is what holds.
+If the file cannot be read, PostgreSQL's own row is asked.
 """
 
 from __future__ import annotations

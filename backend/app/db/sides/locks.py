@@ -12,7 +12,7 @@ none. On PostgreSQL they are taken in this order. A transaction takes those it n
    it exclusively, and so waits for all writers in flight;
 5. the control row.
 
-Tables stand outside this order. A writer has locked its table when it comes to the writers' lock, so the
+Tables stand outside this order. A writer has locked its table when it comes to the writers' lock. So the
 transaction that raises the fence touches no table of the application. A migration of the shadow is the one
 that writes rows behind the control row. While the migration holds that row, no attempt can begin, and nobody
 waits for the writers.

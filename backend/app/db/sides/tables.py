@@ -59,8 +59,8 @@ watermark = Table(
     Column("position", Text, nullable=False),
     Column("changes", BigInteger, nullable=False),
     Column("applied_at", Double, nullable=False),
-    # What tells the newest entry that was applied from one with its number in an older copy of the primary: number
-    # and time of the entry.
+    # Number and time of the newest entry that was applied. They tell it from an entry with its number in an
+    # older copy of the primary.
     Column("mark", Text),
     # On SQLite: the number up to which its own log was trimmed. A shadow that is behind it is an older copy.
     Column("trimmed", BigInteger),

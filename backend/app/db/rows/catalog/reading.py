@@ -166,8 +166,8 @@ def read_schema(
         without: the same for columns, as (table, column).
 
     Raises:
-        SchemaDrift: only one side has a table or a column, a column has a type without a canonical form, or a
-            table has no usable primary key.
+        SchemaDrift: only one side has a table or a column. Or a column has a type without a canonical form,
+            or a table has no usable primary key.
     """
     ours = {
         name: {column: what for column, what in columns.items() if (name, column) not in without}

@@ -29,8 +29,8 @@ ORDER BY 1 NULLS FIRST, 2 NULLS FIRST
 def silencing(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
     """Where triggers are switched off: (place, statement that takes it back).
 
-    Looks at what is in force for this session, which includes the server's file, and at what is stored for
-    the database and for every role.
+    Looks at what is in force for this session, which includes the server's file. Looks also at what is stored
+    for the database and for every role.
     """
     found = []
     for role, database in connection.execute(_STORED).fetchall():

@@ -82,8 +82,8 @@ class PostgresTarget:
 
     Args:
         careful: write every row under its own savepoint. So a row which only the server can tell is bad (a
-            check, a value out of range) is quarantined, and the round does not fail. Slow; used to repeat a
-            round that failed.
+            check, a value out of range) is quarantined. The round does not fail. Slow; used to repeat a round
+            that failed.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 SQLite keeps no queue: a thread that finds the lock taken sleeps and asks again. Threads that ask often take
 the processor from the one that holds the lock, threads that ask seldom starve. So they stand in line, and
 only the first asks. It is woken when a thread of this process lets go. Otherwise it looks about every
-millisecond, for other processes. It leaves the line as soon as it holds the lock, so nothing that happens, or
+millisecond, for other processes. It leaves the line as soon as it holds the lock. So nothing that happens, or
 fails to happen, in a transaction can block the line.
 """
 

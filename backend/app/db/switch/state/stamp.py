@@ -2,10 +2,10 @@
 
 A statement that changes tables can change rows as well, and no trigger sees that: ALTER TABLE ... USING, a
 column that is dropped and made again with a default, a table that is rebuilt by hand, an UPDATE while the
-triggers were off. The tables look the same afterwards. Three things give such a statement away: where
-PostgreSQL keeps a table's rows and columns, which transaction last changed a trigger, and SQLite's count of
-schema changes. A stamp that differs means that the rows have to be compared again. It does not mean that they
-differ.
+triggers were off. The tables look the same afterwards. Three things give such a statement away. One is where
+PostgreSQL keeps a table's rows and columns. The others are which transaction last changed a trigger, and
+SQLite's count of schema changes. A stamp that differs means that the rows have to be compared again. It does
+not mean that they differ.
 """
 
 from __future__ import annotations
