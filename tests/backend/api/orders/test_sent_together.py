@@ -25,6 +25,7 @@ from app.services.orders.sending.asked import BEGIN_WITHIN, UNKNOWN_AFTER
 from app.services.orders.sending.unknown import Found, settle_unknown
 from app.services.webhook.door.outside import dispatcher, threads
 from app.services.webhook.door.outside.dispatcher import Dispatcher
+from app.services.webhook.door.outside.threads import Pools
 from app.services.webhook.door.writer import WRITER
 from app.services.webhook.settings.routing import TradingViewWebhookConfig, set_tradingview_webhook_config
 from tests.backend.api.api_values import WEBHOOK_SECRET
@@ -252,6 +253,30 @@ def test_a_call_that_waited_for_a_thread_too_long_is_not_begun(
     assert sorted(_orders(db).values()) == [("SENT", "AUTO"), ("WAITING", "MANUAL")]
     assert len(broker.placed) == 1
     assert sorted(_messages(db)) == sorted([SENT, ENDED, "AUTO order moved to waiting queue"])
+
+
+def test_a_broker_that_does_not_answer_keeps_no_call_of_another_waiting(
+    send: Send, db: Session, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "THREADS", 1)
+    start, answers, asked_for = Pools.start, threading.Event(), set[str]()
+
+    def beside_one_that_stalls(pools: Pools, to: str, work: Callable[[], None]) -> None:
+        asked_for.add(to)
+        start(pools, "another", lambda: answers.wait(60) and None)
+        start(pools, to, work)
+
+    monkeypatch.setattr(Pools, "start", beside_one_that_stalls)
+    place = broker.place_order
+
+    def placed(order: Order, **more: Any) -> str:
+        answers.set()
+        return place(order, **more)
+
+    monkeypatch.setattr(broker, "place_order", placed)
+    assert [answer.status_code for answer in send("A", "B")] == [201] * 2
+    assert set(_orders(db).values()) == {("SENT", "AUTO")}
+    assert asked_for == {"zerodha"}
 
 
 def test_an_answer_that_somebody_else_has_stored_has_one_event(

@@ -48,15 +48,20 @@ class Sent:
         """Equal for those that may share a transaction."""
         return self.one.call.identity
 
+    @property
+    def broker(self) -> str:
+        """Whom the order goes to."""
+        return self.auto.signal.routing.broker_name
+
 
 class Dispatcher:
     """Takes stored orders, and tells their senders how the dispatch has ended.
 
     Args:
-        start: does a piece of work in a thread of its own.
+        start: does a piece of work in a thread of this broker's; "" stands for work that asks none.
     """
 
-    def __init__(self, start: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, start: Callable[[str, Callable[[], None]], object]) -> None:
         self._start = start
         self._changed = threading.Condition()
         self._to_begin: list[Sent] = []
@@ -109,11 +114,11 @@ class Dispatcher:
         for sent in group:
             mine = asked.get(sent.auto.stored.order_id)
             if mine is None:
-                self._alone(sent, partial(alone.dispatched, sent.one, sent.auto))
+                self._alone(sent.broker, sent, partial(alone.dispatched, sent.one, sent.auto))
             else:
                 with self._changed:
                     self._asking += 1
-                self._start(partial(self._ask, sent, mine))
+                self._start(sent.broker, partial(self._ask, sent, mine))
 
     def _asked(self, group: list[Sent]) -> dict[int, Asked]:
         call = group[0].one.call
@@ -147,8 +152,8 @@ class Dispatcher:
                 self._to_end.append(Sent(sent.one, sent.auto, asked, said))
             self._changed.notify()
 
-    def _alone(self, sent: Sent, work: Callable[[], dict[str, Any]]) -> None:
-        self._start(lambda: _tell((sent, _outcome(sent, work))))
+    def _alone(self, broker: str, sent: Sent, work: Callable[[], dict[str, Any]]) -> None:
+        self._start(broker, lambda: _tell((sent, _outcome(sent, work))))
 
     # -- what they said ---------------------------------------------------------------------------------
 
@@ -162,7 +167,8 @@ class Dispatcher:
             for sent in group:
                 asked, said = sent.asked, sent.said
                 assert asked is not None and said is not None
-                self._alone(sent, partial(alone.placed, sent.one, sent.auto, asked, said, in_doubt=in_doubt))
+                work = partial(alone.placed, sent.one, sent.auto, asked, said, in_doubt=in_doubt)
+                self._alone("", sent, work)
             return
         _tell(*((sent, Answer(201, accepted(sent.auto.stored))) for sent in group))
 

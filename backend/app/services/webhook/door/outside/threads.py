@@ -25,7 +25,29 @@ from app.services.webhook.door.group import AtBroker, Auto
 from app.services.webhook.door.outside.dispatcher import Dispatcher
 from app.services.webhook.door.waiting import Answer, Waiting, tell
 
-THREADS: Final = 16
+THREADS: Final = 16  # for each broker
+
+
+class Pools:
+    """Threads of their own for each broker: one that does not answer keeps no call of another waiting."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self._by_broker: dict[str, ThreadPoolExecutor] = {}
+
+    def start(self, broker: str, work: Callable[[], None]) -> None:
+        """Do a piece of work in a thread of this broker's; "" stands for work that asks none."""
+        with self._making:
+            if broker not in self._by_broker:
+                self._by_broker[broker] = ThreadPoolExecutor(
+                    THREADS, thread_name_prefix=f"st-outside-{broker}"
+                )
+            self._by_broker[broker].submit(work)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        for pool in self._by_broker.values():
+            pool.shutdown(wait=True)
 
 
 class Outside:
@@ -33,18 +55,17 @@ class Outside:
 
     def __init__(self) -> None:
         self._making = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools = Pools()
         self._dispatcher: Dispatcher | None = None
 
     def close(self) -> None:
         """Wait for what is under way; another call opens new threads."""
         with self._making:
-            pool, self._pool = self._pool, None
+            pools, self._pools = self._pools, Pools()
             dispatcher, self._dispatcher = self._dispatcher, None
         if dispatcher is not None:
             dispatcher.close()
-        if pool is not None:
-            pool.shutdown(wait=True)
+        pools.close()
 
     def ask_what_is_held(self, one: Waiting, leaves: AtBroker, then: Callable[[list[Waiting]], None]) -> None:
         """Ask the broker; then give the delivery, and the copies that wait for it, back to the writer."""
@@ -84,7 +105,8 @@ class Outside:
 
         patience = one.call.settings.webhook_broker_timeout_ms / 1000
         unknown = partial(give_back, unresolved(alert.qty or 0.0, alert.product))
-        self._start(ask)
+        with self._making:
+            self._pools.start(signal.routing.broker_name, ask)
         one.loop.call_soon_threadsafe(one.loop.call_later, patience, unknown)
 
     def dispatch(self, one: Waiting, auto: Auto) -> None:
@@ -92,14 +114,5 @@ class Outside:
         one.meanwhile = Answer(201, accepted(auto.stored) | PENDING)
         with self._making:
             if self._dispatcher is None:
-                self._dispatcher = Dispatcher(self._open_pool().submit)
+                self._dispatcher = Dispatcher(self._pools.start)
             self._dispatcher.join(one, auto)
-
-    def _start(self, work: Callable[[], None]) -> None:
-        with self._making:
-            self._open_pool().submit(work)
-
-    def _open_pool(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="st-outside")
-        return self._pool
