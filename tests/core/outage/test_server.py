@@ -5,11 +5,12 @@ Whatever it answers, commits on SQLite go on, the log drains by itself afterward
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -172,47 +173,48 @@ def test_out_of_connections(
     current = backend(pair, dual_write_timeout_ms=300, pg_pool_size=1)
     write("before")
     pair.close()
-    _terminate_all(server)
-    strangers = _take_all(server)
-    _keep_writing(current, pair)
-    wait_until(lambda: "too many" in (current.replicator.health().error or ""))
-    _release(strangers)
+    with _all_taken(server) as take_again:
+        _keep_writing(current, pair)
+        wait_until(lambda: take_again() or "too many" in (current.replicator.health().error or ""))
     settled(current, pair, "away 09")
 
     pair.moved(Side.POSTGRES)
     write("on postgres")
     current.stop()
     pair.close()
-    strangers = _take_all(server)
-    with pytest.raises(DBAPIError, match="too many"):
+    with _all_taken(server), pytest.raises(DBAPIError, match="too many"):
         write("refused")
-    _release(strangers)
     current.start()
     write("after")
     settled(current, pair, "after")
     assert "refused" not in names(pair, Side.POSTGRES)
 
 
-def _terminate_all(server: EmbeddedPostgres) -> None:
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+@contextmanager
+def _all_taken(server: EmbeddedPostgres) -> Iterator[Callable[[], None]]:
+    """Strangers have every connection; what this yields takes those that somebody was fast enough to get."""
+    taken: list[psycopg.Connection[Any]] = []
+
+    def take() -> None:
+        with suppress(psycopg.OperationalError):
+            while True:
+                taken.append(psycopg.connect(server.dsn(), autocommit=True))
+
+    def take_again() -> None:
+        taken[0].execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> ALL(%s)",
+            ([connection.info.backend_pid for connection in taken],),
         )
+        take()
 
-
-def _take_all(server: EmbeddedPostgres) -> list[psycopg.Connection[object]]:
-    taken: list[psycopg.Connection[object]] = []
-    while True:
-        try:
-            taken.append(psycopg.connect(server.dsn(), autocommit=True))
-        except psycopg.OperationalError:
-            return taken
-
-
-def _release(connections: list[psycopg.Connection[object]]) -> None:
-    for connection in connections:
-        connection.close()
+    take()
+    take_again()
+    try:
+        yield take_again
+    finally:
+        for connection in taken:
+            connection.close()
 
 
 @pytest.fixture
@@ -225,7 +227,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def _fill(mount: Path) -> Path:
     """Take what is left of a file system, whoever else is writing there."""
     ballast = mount / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(65536))
     return ballast
