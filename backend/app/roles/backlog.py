@@ -1,8 +1,9 @@
 """How many connections wait in the kernel until this process accepts them.
 
 When the kernel's queue is full, the next senders hear nothing at all, and a sender that hears nothing never sends
-again. So the listener begins to refuse while there is still room: a refusal costs a small part of a delivery. It does
-not begin earlier: what waits here is judged by its own waiting time when it is read (`requests.waited_s`).
+again. So the listener begins to refuse while there is still room: a refusal costs a small part of a delivery. What waits
+here is judged by its own waiting time when it is read (`requests.waited_s`). So it may be about as many as two cores
+serve within that time; of a longer queue the late half would be refused after having waited.
 Linux tells the length of the queue (TCP_INFO of a listening socket). Elsewhere nobody knows, and nothing is refused for it.
 """
 
@@ -22,7 +23,7 @@ _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
 _QUEUE: Final = struct.Struct("@24xII")
 _FILE_DESCRIPTORS: Final = Path("/proc/self/fd")
 ROOMS: Final = 4  # listening sockets of one port: the kernel's limit (net.core.somaxconn) is for each of them
-FULL: Final = 0.5  # of all queues; what comes after so many is refused
+FULL: Final = 0.25  # of all queues, 4,096 connections as a rule; what comes after so many is refused
 LOOK_AGAIN_S: Final = 0.002
 
 

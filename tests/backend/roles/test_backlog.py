@@ -31,7 +31,7 @@ def queue(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Backlog:
 def test_a_queue_fills_and_empties(listening: socket.socket, queue: Backlog) -> None:
     assert not queue.is_filling()
     with ExitStack() as stack:
-        for _ in range(ROOM // 2):
+        for _ in range(int(ROOM * backlog.FULL)):
             stack.enter_context(socket.create_connection(listening.getsockname(), timeout=30))
         assert not queue.is_filling()
         stack.enter_context(socket.create_connection(listening.getsockname(), timeout=30))
