@@ -44,14 +44,10 @@ def installed(folder: Path) -> list[Path]:
 
 
 @pytest.mark.needs_program("systemd-analyze")
-def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_every_unit_and_a_service_is_closed_to_what_it_does_not_need(tmp_path: Path) -> None:
     found = analyze("verify", "--man=no", *map(str, installed(tmp_path)))
     told = [line for line in found.stderr.splitlines() if str(tmp_path) in line or "sigmatrader" in line]
     assert told == [], found.stderr
-
-
-@pytest.mark.needs_program("systemd-analyze")
-def test_a_service_is_closed_to_what_it_does_not_need(tmp_path: Path) -> None:
     for unit in SERVICES:
         copy = shutil.copy(unit, tmp_path / unit.name.replace("@.", "@full."))
         found = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", str(copy))
