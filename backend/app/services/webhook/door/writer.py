@@ -27,7 +27,15 @@ from app.core.sessions import opened
 from app.db.common.errors import Fenced, SwitchError
 from app.db.session.engines import is_unavailable
 from app.services.webhook.door import metrics
-from app.services.webhook.door.group import AtBroker, Auto, LostCommit, Outcome, TooLate, store_group
+from app.services.webhook.door.group import (
+    LEAST_PATIENCE_S,
+    AtBroker,
+    Auto,
+    LostCommit,
+    Outcome,
+    TooLate,
+    store_group,
+)
 from app.services.webhook.door.line import TOO_MANY, Line
 from app.services.webhook.door.outside.threads import Outside
 from app.services.webhook.door.waiting import State, Waiting, give_back, tell
@@ -126,8 +134,8 @@ class Writer:
 
         A lock is waited for no longer than the first of a group may wait. Those who came later still have time.
         """
-        now = time.monotonic()
-        late = [one for one in members if now >= one.deadline]
+        soon = time.monotonic() + LEAST_PATIENCE_S  # a wait in whole milliseconds ends a little early
+        late = [one for one in members if soon >= one.deadline]
         if not late:
             late = members  # the database said no at once: it is away
         self._fail(late, error)
