@@ -40,6 +40,17 @@ def test_round_between_the_record_and_the_following_then_news(pair: TestPair, pr
     assert isinstance(applier.round(), Round)
 
 
+def test_a_switch_compares_what_a_trimmed_log_still_names(pair: TestPair, primary: Side) -> None:
+    """Without a verify the log is trimmed to the shadow's position, beyond the one that the comparison begins at."""
+    for _ in range(3):
+        pair.app(primary).execute("UPDATE item SET qty = qty + 1")
+        pair.drain()
+    assert trim(pair.applier.stores) > 0
+    pair.app(primary).execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
+    pair.moved(primary.other)
+    pair.assert_same()
+
+
 def test_the_log_that_is_trimmed_is_that_of_the_primary_whose_positions_were_read(
     pair: TestPair, primary: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:

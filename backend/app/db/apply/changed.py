@@ -99,7 +99,7 @@ class ChangedKeys:
         """The keys changed since the last call, in portions of one table."""
         schema = self._applier.schema()
         portions = []
-        for name in primary.backlog(self._since).counts:
+        for name in primary.logged_tables(self._since):
             if name not in schema:
                 raise SchemaDrift(
                     f"the log names table {name}, which the sides do not share any more",

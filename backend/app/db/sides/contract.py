@@ -71,7 +71,11 @@ class Source(Protocol):
 
     control: Control
 
-    def backlog(self, after: str) -> Backlog: ...
+    def backlog(self, after: str) -> Backlog:
+        """What the log holds beyond a shadow's position. NotPrepared: one of the two is an older copy."""
+
+    def logged_tables(self, after: str) -> set[str]:
+        """The tables that the log names beyond any position; how far it reaches back does not matter."""
 
     def foresee(self, tables: Sequence[Table], after: str) -> None:
         """The changed rows of these tables are few, and will be asked for next: they may be read in one go."""

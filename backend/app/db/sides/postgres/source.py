@@ -149,6 +149,12 @@ class PostgresSource:
         assert snapshot is not None
         return Backlog(snapshot[0], {row[0]: row[1] for row in rows}, min(row[2] for row in rows))
 
+    def logged_tables(self, after: str) -> set[str]:
+        rows = self._connection.execute(
+            f"SELECT DISTINCT tbl FROM st_change_log WHERE {self.NEW}".encode(), self.parameters(after)
+        )
+        return {name for (name,) in rows}
+
     def mark(self, position: str) -> str | None:
         if self._few is not None and self._few.upto == position:
             return max((mark_of(seq, at) for _, _, at, seq in self._few.entries), key=number_of)

@@ -61,6 +61,10 @@ class SqliteSource:
         oldest = min((row[2] for row in rows), default=None)
         return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
 
+    def logged_tables(self, after: str) -> set[str]:
+        rows = self._connection.execute("SELECT DISTINCT tbl FROM st_change_log WHERE seq > ?", (int(after),))
+        return {name for (name,) in rows}
+
     def mark(self, position: str) -> str | None:
         row = self._connection.execute(
             "SELECT seq, at FROM st_change_log WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (int(position),)
