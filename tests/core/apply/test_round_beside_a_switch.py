@@ -16,6 +16,8 @@ from app.db.common.errors import NotPrepared
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
+from app.db.switch.state.newest import require_newest
+from app.db.switch.state.readiness import lag
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair
 
@@ -49,6 +51,26 @@ def test_a_switch_compares_what_a_trimmed_log_still_names(pair: TestPair, primar
     pair.app(primary).execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
     pair.moved(primary.other)
     pair.assert_same()
+
+
+def test_what_others_apply_and_trim_meanwhile_makes_no_older_copy(
+    replicating: TestPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come between the reading of the shadow's position and that of SQLite's log."""
+    stores, applier = replicating.new_stores(), replicating.new_applier()
+    source = stores.sqlite.source
+
+    def after_a_trim() -> object:
+        monkeypatch.undo()
+        for _ in range(3):
+            replicating.lite.execute("UPDATE item SET qty = qty + 1")
+            applier.round()
+        assert trim(applier.stores) > 0
+        return source()
+
+    for look in (require_newest, lag):
+        monkeypatch.setattr(stores.sqlite, "source", after_a_trim)
+        look(stores)
 
 
 def test_the_log_that_is_trimmed_is_that_of_the_primary_whose_positions_were_read(

@@ -171,7 +171,7 @@ class Applier:
                 return Round(0, 0, target.position, 0.0, time.monotonic() - started)
             with primary.source(target.position, target.mark) as source:
                 same_epoch(source.control, target.control)
-                source.require_mark(target.mark)
+                source.require_mark(target.mark, target.position)
                 schema = self.schema()
                 if self._shed_epoch is None:
                     # Nothing is remembered here: this round may yet be rolled back, and the drop with it.

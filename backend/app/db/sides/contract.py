@@ -72,7 +72,7 @@ class Source(Protocol):
     control: Control
 
     def backlog(self, after: str) -> Backlog:
-        """What the log holds beyond a shadow's position. NotPrepared: one of the two is an older copy."""
+        """What the log holds beyond a shadow's position. NotPrepared: it ends before that."""
 
     def logged_tables(self, after: str) -> set[str]:
         """The tables that the log names beyond any position; how far it reaches back does not matter."""
@@ -86,14 +86,16 @@ class Source(Protocol):
         None if there is none.
         """
 
-    def require_mark(self, mark: str | None) -> None:
-        """Make sure that this is not an older copy. PostgreSQL is asked when the transaction begins, see `Store.source`.
+    def require_mark(self, mark: str | None, applied: str | None = None) -> None:
+        """Make sure that neither side is an older copy. PostgreSQL is asked when the transaction begins, see `Store.source`.
 
         Args:
             mark: that of an entry that has been applied. None if it is not known.
+            applied: the shadow's position, read after this transaction began or under the lock. Any earlier
+                one may be behind what another process has applied and trimmed since.
 
         Raises:
-            NotPrepared: the log has another entry under that number, or ends before it.
+            NotPrepared: the log has another entry under that number, ends before it, or was trimmed beyond it.
         """
 
     def changed_keys(self, table: Table, after: str) -> Iterator[list[RawKey]]:

@@ -163,7 +163,7 @@ class PostgresSource:
         ).fetchone()
         return None if row is None else mark_of(*row)
 
-    def require_mark(self, mark: str | None) -> None:
+    def require_mark(self, mark: str | None, applied: str | None = None) -> None:
         if self._evidence is None:
             return
         if self._evidence.younger:

@@ -56,8 +56,6 @@ class SqliteSource:
         end = log_end(self._connection)
         if end < int(after):
             raise older_file(f"its log ends before entry {after}, which has been applied")
-        if int(after) < (trimmed := trimmed_to(self._connection)):
-            raise older_shadow(f"it lacks entries up to {trimmed} of SQLite's log, which it had by then")
         oldest = min((row[2] for row in rows), default=None)
         return Backlog(str(end), {row[0]: row[1] for row in rows}, oldest)
 
@@ -71,7 +69,9 @@ class SqliteSource:
         ).fetchone()
         return None if row is None else mark_of(*row)
 
-    def require_mark(self, mark: str | None) -> None:
+    def require_mark(self, mark: str | None, applied: str | None = None) -> None:
+        if applied is not None and int(applied) < (trimmed := trimmed_to(self._connection)):
+            raise older_shadow(f"it lacks entries up to {trimmed} of SQLite's log, which it had by then")
         if mark is None:
             return
         number = number_of(mark)

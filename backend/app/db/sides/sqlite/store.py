@@ -134,7 +134,7 @@ class SqliteStore:
         """Delete at most `limit` log entries that all these positions cover. Returns how many went.
 
         The newest of them stays: it tells this file from an older copy, see `SqliteSource.require_mark`.
-        How far it went is remembered: it tells an older copy of PostgreSQL, see `SqliteSource.backlog`.
+        How far it went is remembered: it tells an older copy of PostgreSQL, see `SqliteSource.require_mark`.
         """
         with self.write() as connection:
             (last,) = connection.execute(

@@ -35,7 +35,9 @@ def require_newest(stores: Stores) -> None:
     with stores.sqlite.source() as source:
         source.require_mark(mark)
         if arbiter.primary is Side.SQLITE and source.control.epoch == arbiter.epoch:
-            source.backlog(position)
+            source.require_mark(
+                mark, stores.postgres.read_position()
+            )  # again: it may have been trimmed since
         if int(source.log_end()) < int(position):
             raise older_file(f"its log ends before entry {position}, which has been applied")
         if source.control.epoch < arbiter.epoch - 1:
