@@ -31,7 +31,7 @@ import psycopg
 
 from app.db.common.errors import SwitchError
 from app.db.sides.phase import actor, os_user, record
-from app.db.sides.sqlite.files import to_disk
+from app.db.sides.sqlite.files import beside, give_as, to_disk
 from app.db.sides.stores import Stores
 from migration.common.failures import redact
 from migration.common.outcome import Outcome
@@ -78,8 +78,7 @@ def only_looks(command: str, options: Mapping[str, Any]) -> bool:
 
 def trail_of(sqlite: Path) -> Path:
     """The file that holds the record of a SQLite file, whichever of its names was given."""
-    real = sqlite.resolve()
-    return real.with_name(real.name + SUFFIX)
+    return beside(sqlite, SUFFIX)
 
 
 class Recorded:
@@ -238,7 +237,7 @@ def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if fresh:
-            _as_the_database(path, descriptor)
+            give_as(path.with_name(path.name.removesuffix(SUFFIX)), descriptor)
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             text = b"\n" + text  # a full disk or a crash cut the line before off
@@ -249,11 +248,3 @@ def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         os.close(descriptor)
     if fresh:
         to_disk(path.parent)
-
-
-def _as_the_database(path: Path, descriptor: int) -> None:
-    """Mode and owner as SQLite gives them to its own files beside the database, so that each user can add lines."""
-    with suppress(OSError):
-        database = path.with_name(path.name.removesuffix(SUFFIX)).stat()
-        os.fchmod(descriptor, database.st_mode & 0o666 | 0o200)  # also beside a file that is read-only today
-        os.fchown(descriptor, database.st_uid, database.st_gid)

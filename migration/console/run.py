@@ -25,7 +25,7 @@ BEGIN_S = 10.0  # until the first request of a connection is there
 class Impatient(H11Protocol):
     """A connection that is closed if it asks for nothing: who holds many open would keep the page from everybody."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
         super().connection_made(transport)
         self.loop.call_later(BEGIN_S, self._close_unused)
 

@@ -1,9 +1,9 @@
 """How many connections wait in the kernel until this process accepts them.
 
 When the kernel's queue is full, the next senders hear nothing at all, and a sender that hears nothing never sends
-again. So the listener begins to refuse while there is still room: a refusal costs a small part of a delivery. What waits
-here is judged by its own waiting time when it is read (`requests.waited_s`). So it may be about as many as two cores
-serve within that time; of a longer queue the late half would be refused after having waited.
+again. So the listener begins to refuse while there is still room: a refusal costs a small part of a delivery. A
+delivery that waits here is judged when it is read, by how long it has waited (`requests.waited_s`). About 4,096 are
+served in time on two cores. In a longer queue many would wait and be refused all the same.
 Linux tells the length of the queue (TCP_INFO of a listening socket). Elsewhere nobody knows, and nothing is refused for it.
 """
 

@@ -299,8 +299,8 @@ def test_a_run_that_failed_is_not_repeated_at_once(tmp_path: Path, monkeypatch: 
         return runs[-1]
 
     monkeypatch.setattr(Retention, "run", failing)
-    settings = Settings(_env_file=None, retention=True, retention_dir=str(tmp_path))  # type: ignore[call-arg]
-    task = retention(lambda: None, settings, lambda: None)  # type: ignore[arg-type, return-value]
+    settings = Settings(_env_file=None, retention=True, retention_dir=str(tmp_path))  # type: ignore[call-arg]  # pydantic's own
+    task = retention(lambda: None, settings, lambda: None)  # type: ignore[arg-type, return-value]  # no database is asked
     for _ in range(2):
         task.run()
     assert len(runs) == 1

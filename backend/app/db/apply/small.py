@@ -79,7 +79,6 @@ class Beginning:
     def __init__(self, bulletin: Bulletin) -> None:
         self._bulletin = bulletin
         self._point: ResumePoint | None = None
-        self._told: ResumePoint | None = None
         self._overtaken_at = time.monotonic()
         self._undisturbed_s = UNDISTURBED_S[0]
 
@@ -90,9 +89,7 @@ class Beginning:
 
     def keep(self, point: ResumePoint) -> None:
         """A round has left the shadow there, and a small one may follow."""
-        if point != self._told:
-            self._told = point
-            self._bulletin.tell(point.told())
+        self._bulletin.tell(point.told())
         if time.monotonic() - self._overtaken_at > self._undisturbed_s:
             self._point = point
 
@@ -106,7 +103,6 @@ class Beginning:
 
     def overtaken(self) -> None:
         """A small round was refused: the shadow was somewhere else."""
-        self._told = None
         self._overtaken_at = time.monotonic()
         self._undisturbed_s = min(2 * self._undisturbed_s, UNDISTURBED_S[1])
 

@@ -132,7 +132,7 @@ def retention(client: TestClient, sessions: Sessions) -> None:
     now = datetime.fromisoformat(FIRST_DAY).replace(tzinfo=UTC) + timedelta(days=90, hours=3)
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,  # type: ignore[call-arg]  # pydantic's own, in no signature
             retention_dir=folder,
             retention_days="order_jobs=90,candles.1m=90",
         )

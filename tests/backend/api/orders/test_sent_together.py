@@ -187,6 +187,7 @@ def test_what_a_broker_said_outlives_a_database_that_is_away(
         raise OperationalError("UPDATE orders", {}, Exception("database is locked"))
 
     def away_for_a_while(*arguments: Any) -> bool:
+        assert len(refusals) == 2 or not arguments[0].in_transaction(), "each further try begins anew"
         return store(*arguments) if not refusals else bool(refusals.pop()) or away()
 
     monkeypatch.setattr(asked, "KEEP_PAUSES_S", (0.0, 0.0))

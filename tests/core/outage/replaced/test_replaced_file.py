@@ -56,6 +56,21 @@ def test_writes_are_refused_from_the_next_one_on(
     assert ready().status_code == 200
 
 
+def test_nothing_is_read_for_a_round_or_the_lag(replicating: TestPair) -> None:
+    """Whoever opens the other file may cut the memory under the open one, and reading that ends the process."""
+    applier = replicating.new_applier()
+    applier.round()
+    kept, read = replace(replicating.path), list[str]()
+    applier.stores.sqlite.connection.set_trace_callback(read.append)
+    for look in (applier.round, applier.behind, applier.has_news):
+        with pytest.raises(FileReplaced):
+            look()
+    assert read == []
+    shutil.move(kept, replicating.path)
+    applier.round()
+    assert read != []
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_transaction_that_is_under_way_is_not_acknowledged(
     replicating: TestPair, backend: MakeRuntime, mode: str

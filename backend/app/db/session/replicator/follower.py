@@ -276,7 +276,6 @@ class Follower:
         """What the shadow lacks, while no round tells; unknown if the primary cannot be asked either."""
         with suppress(Exception):
             if self._applier is not None:
-                self._applier.stores.sqlite.watch.check()  # a replaced file's connections may not be read any more
                 self._lag_changes, self._lag_seconds = self._applier.behind()
                 metrics.LAG_CHANGES.set(self._lag_changes)
                 metrics.LAG_SECONDS.set(self._lag_seconds)

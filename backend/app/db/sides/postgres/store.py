@@ -201,11 +201,11 @@ class PostgresStore:
         """
         if START in covered_by:
             return 0
-        covered = " AND ".join(["pg_visible_in_snapshot(xid, %s::pg_snapshot)"] * len(covered_by))
+        covered = " AND ".join(["pg_visible_in_snapshot(l.xid, %s::pg_snapshot)"] * len(covered_by))
         return self.connection.execute(
-            f"WITH newest AS (SELECT seq FROM st_change_log WHERE {covered} ORDER BY seq DESC LIMIT 1) "
+            f"WITH newest AS (SELECT l.seq FROM st_change_log l WHERE {covered} ORDER BY l.seq DESC LIMIT 1) "
             "DELETE FROM st_change_log WHERE seq IN (SELECT l.seq FROM st_change_log l, newest n "
-            f"WHERE l.seq < n.seq AND {covered.replace('(xid', '(l.xid')} LIMIT %s)".encode(),
+            f"WHERE l.seq < n.seq AND {covered} LIMIT %s)".encode(),
             (*covered_by, *covered_by, limit),
         ).rowcount
 

@@ -14,6 +14,8 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from app.db.sides.sqlite.files import beside, give_as
+
 SUFFIX = ".st-applied"
 _SIZE = 512
 
@@ -70,25 +72,16 @@ class Bulletin:
 def remove_bulletin(database: Path) -> None:
     """Take the file away; processes that have it open tell each other nothing any more."""
     with suppress(OSError):
-        _beside(database).unlink()
-
-
-def _beside(database: Path) -> Path:
-    real = database.resolve()
-    return real.with_name(real.name + SUFFIX)
+        beside(database, SUFFIX).unlink()
 
 
 def _opened(database: Path) -> int:
-    """The bulletin's descriptor. Whoever may write the database may write the bulletin, as with SQLite's own files."""
+    """The bulletin's descriptor."""
     flags = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-    path = _beside(database)
+    path = beside(database, SUFFIX)
     try:
         return os.open(path, flags)
     except FileNotFoundError:
-        pass
-    like = database.stat()
-    file = os.open(path, flags | os.O_CREAT, 0o600)
-    with suppress(OSError):
-        os.fchmod(file, like.st_mode & 0o666)
-        os.fchown(file, like.st_uid, like.st_gid)
+        file = os.open(path, flags | os.O_CREAT, 0o600)
+    give_as(database, file)
     return file

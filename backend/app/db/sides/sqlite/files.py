@@ -8,6 +8,7 @@ device and inode costs some microseconds, so each transaction looks before it wr
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from app.db.common.errors import FileReplaced, NotPrepared
@@ -94,6 +95,20 @@ class FileWatch:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+def beside(database: Path, suffix: str) -> Path:
+    """A file of ours beside a SQLite file, whichever of its names was given."""
+    real = database.resolve()
+    return real.with_name(real.name + suffix)
+
+
+def give_as(database: Path, descriptor: int) -> None:
+    """Give an open file beside the database to who may write the database, as SQLite does with its own files."""
+    with suppress(OSError):
+        like = database.stat()
+        os.fchmod(descriptor, like.st_mode & 0o666 | 0o200)  # also beside a file that is read-only today
+        os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
 def to_disk(path: Path) -> None:

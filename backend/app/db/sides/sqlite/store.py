@@ -91,6 +91,14 @@ class SqliteStore:
             self._turn.let_go()
 
     def read_control(self) -> Control:
+        """SQLite's control row.
+
+        Raises:
+            FileReplaced: the path leads to another file than the one that is open. Whoever opens that one may
+                cut the memory that both files' connections share, and reading it then ends the process.
+            NotPrepared: there is no such row.
+        """
+        self.watch.check()
         return sqlite_control(self.connection)
 
     def read_position(self) -> str:

@@ -15,7 +15,6 @@ A synthetic GTT order comes here as SENDING already: what watches its trigger ha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -24,6 +23,7 @@ from fastapi import HTTPException
 from sqlalchemy import ColumnElement, or_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
 
 from app.core.time_utils import utc_now
 from app.db.session.engines import is_unavailable
@@ -128,15 +128,14 @@ def keep_placed(
     db: Session, order: Order, broker_order_id: str, account_id: str | None, correlation_id: str | None
 ) -> bool:
     """`store_placed`, tried again while the database is away or locked: nobody else has heard the broker's answer."""
-    for pause in KEEP_PAUSES_S:
-        try:
-            return store_placed(db, order, broker_order_id, account_id, correlation_id)
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-        db.rollback()
-        time.sleep(pause)
-    return store_placed(db, order, broker_order_id, account_id, correlation_id)
+    tries = Retrying(
+        retry=retry_if_exception(is_unavailable),
+        wait=wait_chain(*map(wait_fixed, KEEP_PAUSES_S)),
+        stop=stop_after_attempt(len(KEEP_PAUSES_S) + 1),
+        before_sleep=lambda _: db.rollback(),
+        reraise=True,
+    )
+    return tries(store_placed, db, order, broker_order_id, account_id, correlation_id)
 
 
 def is_new(broker_order_id: Any) -> ColumnElement[bool]:
