@@ -34,6 +34,8 @@ from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.connection import is_retryable
 from app.db.sides.stores import Stores
+from app.db.switch.guarded import tell_for_the_dead
+from app.db.switch.moments import Moments
 from app.db.switch.recover import recover
 from migration.common.plain import counted
 
@@ -115,12 +117,14 @@ class Worker:
         stop: ends it.
         until_drained: end as well when nothing is left to apply.
         report: called with one line when something happens that people want to know.
+        moments: whom to tell of a switch whose process died.
     """
 
     applier: Applier
     stop: threading.Event
     until_drained: bool = False
     report: Report = print
+    moments: Moments = field(default_factory=lambda: Moments(None))
     worked: Worked = field(default_factory=Worked)
     _next_recover: float = 0.0
 
@@ -176,6 +180,7 @@ class Worker:
         if time.monotonic() >= self._next_recover:
             self._next_recover = time.monotonic() + RECOVER_S
             recover(self.applier.stores)
+            tell_for_the_dead(self.applier.stores, self.moments, later=True)
             if self.applier.phase == Phase.REPLICATING:
                 with suppress(SchemaDrift):  # a round says so, where there is anything to apply
                     self.applier.mend()  # writes that nothing logs ask for no round

@@ -213,7 +213,7 @@ def worker(
     ] = False,
 ) -> Outcome:
     """Carry changes to the shadow, from prepare until complete or abort. SIGTERM ends it cleanly."""
-    worked = Worked()
+    worked, moments = Worked(), call.moments()
     with call.stores() as stores, stop_on_signal() as stop:
 
         def is_retired() -> bool:
@@ -221,7 +221,7 @@ def worker(
 
         if until_drained or wait_until_prepared(stores, stop, call.report, is_retired=is_retired):
             with call.prepared() as pair:
-                worked = Worker(Applier(pair), stop, until_drained, call.report).run()
+                worked = Worker(Applier(pair), stop, until_drained, call.report, moments).run()
         else:
             worked.ended = not stop.is_set()
     name = "drained" if worked.drained else "ended" if worked.ended else "stopped"

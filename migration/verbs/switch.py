@@ -16,7 +16,7 @@ from app.db.common.urls import Side
 from app.db.sides.stores import Stores
 from app.db.switch import gates, guarded
 from app.db.switch.coordinator import Aborted, Moved
-from app.db.switch.moments import Moments
+from app.db.switch.moments import Moment, Moments
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.state import readiness
 from app.db.switch.state.writable import strangers
@@ -182,7 +182,7 @@ def make_switch(
             raise Refused(
                 "the window closed while SQLite's file was copied", hint="repeat within another window"
             )
-        told = guarded.Told(moments, to, applier.stores)
+        told = guarded.Told(moments, to, applier.stores, limit_s())
         if not hooks:
             return switch(limit_s(), told), None
         if isinstance(found := ask(), guarded.Already):
@@ -216,6 +216,7 @@ def _switch(call: Call, to: Side, dry_run: bool, terms: Terms, hooks: Hooks) -> 
         if dry_run:
             return _planned(guarded.evaluate(applier, to, terms.max_pause_ms), to, left)
         done, away_s = make_switch(call, applier, to, terms, moments, hooks)
+        guarded.tell_for_the_dead(stores, moments)  # where that switch needed no attempt of ours
         outcome = switched(stores, done, call.report)
         outcome = with_left_behind(outcome, left) if isinstance(done, Moved) else outcome
     if away_s is None:
@@ -288,6 +289,7 @@ def _aborted(done: Aborted) -> Outcome:
 
 
 def _force(call: Call, accepted: bool) -> Outcome:
+    moments = call.moments()
     with call.stores() as stores:
         examined = forced.examine(stores)
         if examined is None:
@@ -299,6 +301,9 @@ def _force(call: Call, accepted: bool) -> Outcome:
             message = f"{loss}. Repeat with --force --accept-loss to give that up"
             return Outcome("loss_not_accepted", message, Exit.FINDINGS, data)
         done = forced.force(stores, control, loss)
+    moments.tell(
+        Moment.AFTER_PROMOTE, to=Side.SQLITE, primary=Side.SQLITE, epoch=done.epoch, forced=True, loss=loss
+    )
     data |= {"primary": "sqlite", "epoch": done.epoch}
     return Outcome("forced", f"sqlite is primary at epoch {done.epoch}; {loss}", data=data)
 
@@ -327,8 +332,10 @@ _RECOVERED: dict[Recovered, tuple[str, Exit]] = {
 
 def recover_verb(call: Call) -> Outcome:
     """Finish or undo what a dead process left between the two sides."""
+    moments = call.moments()
     with call.stores() as stores:
         found = recover(stores)
+        guarded.tell_for_the_dead(stores, moments)
         control = stores.sqlite.read_control()
         strange = strangers(stores).keys if found in (Recovered.FENCED, Recovered.NOTHING) else {}
     message, exit_code = _RECOVERED[found]

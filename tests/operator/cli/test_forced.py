@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from loadtests.stage.embedded import free_port
 from tests.operator.sides import Sides
@@ -38,6 +42,19 @@ def test_force_states_the_loss_and_does_nothing_before_it_is_accepted(at_stage: 
     assert sides.writable("sqlite")
     assert sides.sqlite("SELECT qty FROM alerts WHERE id = 1") == [(500.0,)]
     assert lost.run("rollback", "--force", "--accept-loss").outcome == "already_primary"
+
+
+def test_a_forced_rollback_is_told(
+    at_stage: AtStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, lost = tmp_path / "told", gone(at_stage("moved"))
+    monkeypatch.setenv("ST_HOOK_AFTER_PROMOTE", f"sh -c 'echo $ST_FACTS >>{told}'")
+    assert lost.run("rollback", "--force").outcome == "loss_not_accepted"
+    assert not told.exists()
+    assert lost.run("rollback", "--force", "--accept-loss").outcome == "forced"
+    facts = json.loads(told.read_text(encoding="utf-8"))
+    assert (facts["primary"], facts["epoch"], facts["forced"]) == ("sqlite", 3, True)
+    assert facts["loss"].startswith("may be lost")
 
 
 def test_a_postgres_that_comes_back_is_fenced_and_filled_anew(at_stage: AtStage) -> None:

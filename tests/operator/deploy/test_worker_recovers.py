@@ -1,15 +1,44 @@
-"""Where the backend's role may not recover, the worker does."""
+"""What a dead coordinator left: the worker ends it where the backend's role may not, and tells of it."""
 
 from __future__ import annotations
 
+import shlex
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 from app.db.common.failpoints import Failpoint
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
+from app.db.session.replicator.follower import Follower
+from app.db.switch.moments import Moments
+from app.db.switch.state.untold import take_over
 from migration.fill.worker import Worker
+from migration.verbs.cli import main
 from tests.support.dying.zygote import Zygote
 from tests.support.fixtures import clone, replicating, templates, zygote  # noqa: F401
 from tests.support.pairs import TestPair, wait_until
+
+KILLED = "before-fence postgres"
+
+
+@contextmanager
+def working(pair: TestPair, moments: Moments) -> Iterator[None]:
+    """Two workers of a pair, until the block ends."""
+    stop = threading.Event()
+    workers = [Worker(pair.new_applier(), stop, report=lambda line: None, moments=moments) for _ in range(2)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_worker_ends_what_a_dead_coordinator_left(replicating: TestPair, zygote: Zygote) -> None:  # noqa: F811
@@ -17,12 +46,80 @@ def test_a_worker_ends_what_a_dead_coordinator_left(replicating: TestPair, zygot
     assert killed < 0
     assert replicating.writable_sides() == set()
     replicating.expire_attempt()
-    stop = threading.Event()
-    worker = Worker(replicating.new_applier(), stop, report=lambda line: None)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
+    with working(replicating, Moments(None)):
         wait_until(lambda: replicating.writable_sides() == {Side.SQLITE})
+
+
+@pytest.mark.parametrize(
+    ("point", "end"),
+    [
+        (Failpoint.SWITCH_BEGUN, "on-abort postgres"),
+        (Failpoint.SWITCH_COMMITTED, "after-promote postgres"),
+        (Failpoint.SWITCH_DONE, "after-promote postgres"),
+    ],
+)
+def test_a_worker_tells_once_of_a_switch_whose_process_died(
+    replicating: TestPair,  # noqa: F811
+    zygote: Zygote,  # noqa: F811
+    tmp_path: Path,
+    point: Failpoint,
+    end: str,
+) -> None:
+    told = tmp_path / "told"
+    command = shlex.join(["sh", "-c", f'echo "$ST_FACT_MOMENT $ST_FACT_TO" >>{told}'])
+    killed = zygote.run("told_move", replicating, Side.POSTGRES, command, failpoints=f"{point}=kill")
+    assert killed < 0 and told.read_text(encoding="utf-8").splitlines() == [KILLED]
+    replicating.expire_attempt()
+    moments = Moments(ShimSettings(hook_after_promote=command, hook_on_abort=command))
+    with working(replicating, moments):
+        wait_until(lambda: len(told.read_text(encoding="utf-8").splitlines()) > 1, seconds=60)
+    assert told.read_text(encoding="utf-8").splitlines() == [KILLED, end]
+    assert take_over(replicating.new_stores()) is None
+
+
+def test_a_backend_tells_of_a_switch_whose_process_died(
+    replicating: TestPair,  # noqa: F811
+    zygote: Zygote,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    zygote.run("told_move", replicating, Side.POSTGRES, "true", failpoints=f"{Failpoint.SWITCH_DONE}=kill")
+    settings = ShimSettings(hook_after_promote=f"touch {tmp_path}/told")
+    follower = Follower(replicating.pair, settings, warm_up=lambda: None)
+    follower.start()
+    try:
+        wait_until((tmp_path / "told").exists, seconds=60)
     finally:
-        stop.set()
-        thread.join()
+        follower.stop()
+
+
+@pytest.mark.parametrize("verb", ["recover", "cutover"])
+def test_the_next_command_tells_once_of_a_switch_whose_process_died(
+    replicating: TestPair,  # noqa: F811
+    zygote: Zygote,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:
+    told = tmp_path / "told"
+    monkeypatch.setenv("ST_HOOK_AFTER_PROMOTE", f"sh -c 'echo $ST_FACT_PRIMARY $ST_FACT_EPOCH >>{told}'")
+    zygote.run(
+        "told_move", replicating, Side.POSTGRES, "true", failpoints=f"{Failpoint.SWITCH_COMMITTED}=kill"
+    )
+    for _ in range(2):
+        assert main([verb, "--sqlite", str(replicating.path), "--postgres", replicating.url]) == 0
+    assert told.read_text(encoding="utf-8") == "postgres 2\n"
+
+
+def test_a_switch_that_told_of_its_end_is_nobody_elses(replicating: TestPair, zygote: Zygote) -> None:  # noqa: F811
+    assert zygote.run("told_move", replicating, Side.POSTGRES, "true") == 0
+    assert take_over(replicating.new_stores()) is None
+
+
+def test_a_process_elsewhere_has_time_to_tell(replicating: TestPair, zygote: Zygote) -> None:  # noqa: F811
+    zygote.run("told_move", replicating, Side.POSTGRES, "true", failpoints=f"{Failpoint.SWITCH_DONE}=kill")
+    replicating.pg.execute("UPDATE st_history SET actor = 'asha@elsewhere/7'")
+    assert take_over(replicating.new_stores()) is None
+    replicating.pg.execute("UPDATE st_history SET at = at - 301")
+    untold = take_over(replicating.new_stores())
+    assert untold is not None and untold.promoted
+    assert take_over(replicating.new_stores()) is None

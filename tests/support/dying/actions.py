@@ -10,8 +10,11 @@ from typing import Any
 from alembic.config import Config
 
 from app.db.common.errors import SwitchError
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.revisions.chain import upgrade_head
+from app.db.switch.guarded import Told
+from app.db.switch.moments import Moments
 from tests.support.pairs import TestPair
 
 
@@ -36,6 +39,14 @@ def _move(pair: TestPair, to: str, answer: str = "") -> None:
         outcome = error
     if answer:
         Path(answer).write_text(json.dumps([type(outcome).__name__, str(outcome)]), encoding="utf-8")
+
+
+def _told_move(pair: TestPair, to: str, command: str) -> None:
+    """A move whose beginning and end a command is told of."""
+    settings = ShimSettings(hook_before_fence=command, hook_after_promote=command, hook_on_abort=command)
+    told = Told(Moments(settings), Side(to), pair.applier.stores)
+    told.before()
+    told.of(pair.move(Side(to)))
 
 
 def _upgrade(pair: TestPair, primary: str, folder: str, revision: str) -> None:
@@ -64,6 +75,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "backfill": _backfill,
     "round": _round,
     "move": _move,
+    "told_move": _told_move,
     "upgrade": _upgrade,
     "recover": _recover,
     "write_sqlite": _write_sqlite,

@@ -8,9 +8,12 @@ once. One of them makes it, and the others find the side they asked for primary.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+import psycopg
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -21,13 +24,15 @@ from tenacity import (
 )
 
 from app.db.apply.round import Applier
-from app.db.common.errors import Refused, StaleAttempt, SwitchError
+from app.db.common.errors import ConfigurationError, Refused, StaleAttempt, SwitchError
+from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.sides.stores import Stores
 from app.db.switch import gates
 from app.db.switch.coordinator import Aborted, Coordinator, Moved
-from app.db.switch.moments import Moment, Moments
+from app.db.switch.moments import Moment, Moments, is_telling
 from app.db.switch.recover import Recovered, recover
+from app.db.switch.state.untold import note_begun, note_told, take_over, was_told
 
 ATTEMPTS = 4
 LIMIT_S = 60.0
@@ -82,12 +87,12 @@ def switch(
     """
     give_up_at = time.monotonic() + limit_s
     ended: Aborted | None = None
-    told = told or Told(Moments(None), to, applier.stores)
+    told = told or Told(Moments(None), to, applier.stores, limit_s)
 
     def attempt() -> Moved | Aborted | Already:
         nonlocal ended
         try:
-            outcome = _attempt(applier, to, max_pause_ms, report, await_others, give_up_at, told.before)
+            outcome = _attempt(applier, to, max_pause_ms, report, await_others, give_up_at, told)
         except Refused:
             if ended is None or time.monotonic() < give_up_at:
                 raise
@@ -123,12 +128,19 @@ def _retrying(attempts: int, limit_s: float, give_up_at: float, report: Callable
 
 
 class Told:
-    """Tells of one switch: before its first attempt, and then once of its end."""
+    """Tells of one switch: before its first attempt, and then once of its end.
 
-    def __init__(self, moments: Moments, to: Side, stores: Stores) -> None:
+    Args:
+        moments: whom to tell.
+        within_s: seconds that the switch may take.
+    """
+
+    def __init__(self, moments: Moments, to: Side, stores: Stores, within_s: float = LIMIT_S) -> None:
         self._moments = moments
         self._to = to
         self._stores = stores
+        self._within_s = within_s
+        self._token = uuid.uuid4().hex
         self._begun = False
         self._ended = False
 
@@ -137,34 +149,75 @@ class Told:
         if not self._begun:
             self._begun = True
             epoch = self._stores.postgres.read_control().epoch
+            if self._moments.wanted:
+                note_begun(self._stores, self._token, self._to, epoch, self._within_s)
             self._moments.before(Moment.BEFORE_FENCE, {"to": self._to, "epoch": epoch})
+
+    def of_the_dead(self) -> None:
+        """Tell of an earlier switch whose process died before it could."""
+        tell_for_the_dead(self._stores, self._moments)
 
     def of(self, done: Moved | Aborted | Already) -> None:
         """How the switch ended."""
         if not self._ends():
             return
         if isinstance(done, Aborted):
-            self._tell(Moment.ON_ABORT, reason=done.reason, pause_ms=round(done.pause_ms))
+            self._tell_end(Moment.ON_ABORT, reason=done.reason, pause_ms=round(done.pause_ms))
             if done.mismatches:
                 self._tell(Moment.ON_MISMATCH, mismatches=len(done.mismatches), found_by="switch")
             return
         pause = round(done.pause_ms) if isinstance(done, Moved) else None
-        self._tell(Moment.AFTER_PROMOTE, primary=done.primary, epoch=done.epoch, pause_ms=pause)
+        self._tell_end(Moment.AFTER_PROMOTE, primary=done.primary, epoch=done.epoch, pause_ms=pause)
 
     def failed(self, error: BaseException) -> None:
         """The switch was left by an error; a refusal means that it did not take place."""
         if self._ends():
             refused = isinstance(error, Refused)
             reason = error.message if isinstance(error, SwitchError) else type(error).__name__
-            self._tell(Moment.ON_ABORT if refused else Moment.ON_UNKNOWN, reason=reason)
+            if refused:
+                self._tell_end(Moment.ON_ABORT, reason=reason)
+            else:
+                self._tell(Moment.ON_UNKNOWN, reason=reason)  # another process tells how it ended
 
     def _ends(self) -> bool:
         """Whether the end of what was begun is still to be told."""
         first, self._ended = self._begun and not self._ended, True
         return first
 
-    def _tell(self, moment: Moment, **facts: object) -> None:
-        self._moments.tell(moment, to=self._to, **facts)
+    def _tell_end(self, moment: Moment, **facts: object) -> None:
+        if not self._moments.wanted or was_told(self._stores, self._token, moment):
+            return
+        self._tell(moment, lambda: note_told(self._stores, self._token, moment), **facts)
+
+    def _tell(self, moment: Moment, then: Callable[[], None] = lambda: None, **facts: object) -> None:
+        self._moments.tell(moment, then, to=self._to, **facts)
+
+
+def tell_for_the_dead(stores: Stores, moments: Moments, *, later: bool = False) -> None:
+    """Tell of the end of a switch whose process died before it could, once that is certain. Raises nothing.
+
+    Args:
+        later: tell in a thread.
+    """
+    if not moments.wanted or (later and is_telling()):
+        return
+    untold = None
+    with suppress(SwitchError, psycopg.Error):
+        untold = take_over(stores)
+    if untold is None:
+        return
+    tell, to = moments.tell_later if later else moments.tell, untold.to
+    if untold.promoted:
+        tell(Moment.AFTER_PROMOTE, to=to, primary=to, epoch=untold.epoch + 1, began_by=untold.by)
+    else:
+        reason = "the process that made the switch ended before it told"
+        tell(Moment.ON_ABORT, to=to, reason=reason, began_by=untold.by)
+
+
+def tell_meanwhile(stores: Stores, settings: ShimSettings, report: Callable[[str], None]) -> None:
+    """The same for a process that has other things to do: it looks, and tells in a thread. Raises nothing."""
+    with suppress(ConfigurationError):  # said when this process tells of something of its own
+        tell_for_the_dead(stores, Moments(settings, report), later=True)
 
 
 def _attempt(
@@ -174,13 +227,14 @@ def _attempt(
     report: Callable[[str], None],
     await_others: bool,
     give_up_at: float,
-    before: Callable[[], None],
+    told: Told,
 ) -> Moved | Aborted | Already:
     stores = applier.stores
     if not _settled(stores):
         if await_others:
             return Aborted(_busy().message, retryable=True)
         raise _busy()
+    told.of_the_dead()
     report("asking the gates")
     found = _asked(applier, to, max_pause_ms, give_up_at, report)
     if isinstance(found, Already):
@@ -192,7 +246,7 @@ def _attempt(
         if await_others and any(gate.name == "attempt" and not gate.ok for gate in found):
             return Aborted(_busy().message, retryable=True)
     gates.require(found)
-    before()
+    told.before()
     try:
         done = Coordinator(applier, max_pause_ms=max_pause_ms, report=report, give_up_at=give_up_at).move(to)
     except StaleAttempt as ended:

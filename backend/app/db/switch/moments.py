@@ -73,7 +73,7 @@ class Moments:
         self._limit_s = settings.hook_timeout_s if settings else 0.0
         self._commands = {} if settings is None else _commands(settings)
         self._webhook = None if settings is None else _webhook(settings.hook_webhook_url)
-        self._held_back: list[tuple[Moment, Facts]] | None = None
+        self._held_back: list[Callable[[], None]] | None = None
 
     @property
     def wanted(self) -> bool:
@@ -89,12 +89,34 @@ class Moments:
         if why := self._both(moment, facts):
             raise Refused(f"the command of {moment} {why}", hint="nobody has waited; mend it and repeat")
 
-    def tell(self, moment: Moment, **facts: object) -> None:
-        """Run the command of a moment and call the webhook; what goes wrong is reported. Raises nothing."""
+    def tell(self, moment: Moment, then: Callable[[], None] = lambda: None, /, **facts: object) -> None:
+        """Run the command of a moment and call the webhook; what goes wrong is reported. Raises nothing.
+
+        Args:
+            then: called when that has been done.
+        """
         if self._held_back is not None:
-            self._held_back.append((moment, facts))
-        elif why := self._both(moment, facts):
+            self._held_back.append(lambda: self.tell(moment, then, **facts))
+            return
+        if why := self._both(moment, facts):
             self._report(f"the command of {moment} {why}")
+        then()
+
+    def tell_later(self, moment: Moment, /, **facts: object) -> None:
+        """Tell in a thread; while this process tells of an earlier moment, only report this one. Raises nothing."""
+        if not self.wanted:
+            return
+        if not _telling.acquire(blocking=False):
+            self._report(f"nobody was told of {moment}: an earlier one is being told")
+            return
+
+        def told() -> None:
+            try:
+                self.tell(moment, **facts)
+            finally:
+                _telling.release()
+
+        threading.Thread(target=told, name="st-moment", daemon=True).start()
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
@@ -104,8 +126,8 @@ class Moments:
             yield
         finally:
             held, self._held_back = self._held_back, None
-            for moment, facts in held:
-                self.tell(moment, **facts)
+            for tell in held:
+                tell()
 
     def _both(self, moment: Moment, facts: Facts) -> str | None:
         """Call the webhook while the command runs. Returns why the command failed."""
@@ -170,26 +192,17 @@ class Moments:
 _telling = threading.Lock()
 
 
+def is_telling() -> bool:
+    """Whether this process tells of a moment in a thread."""
+    return _telling.locked()
+
+
 def tell_in_background(settings: ShimSettings, report: Report, moment: Moment, **facts: object) -> None:
-    """Tell of a moment without waiting; while this process tells of an earlier one, only report it. Raises nothing."""
+    """Tell of a moment without waiting, see `Moments.tell_later`. Raises nothing."""
     try:
-        moments = Moments(settings, report)
+        Moments(settings, report).tell_later(moment, **facts)
     except ConfigurationError as error:
         report(str(error))
-        return
-    if not moments.wanted:
-        return
-    if not _telling.acquire(blocking=False):
-        report(f"nobody was told of {moment}: an earlier one is being told")
-        return
-
-    def told() -> None:
-        try:
-            moments.tell(moment, **facts)
-        finally:
-            _telling.release()
-
-    threading.Thread(target=told, name="st-moment", daemon=True).start()
 
 
 def _commands(settings: ShimSettings) -> dict[Moment, list[str]]:

@@ -17,6 +17,7 @@ from app.db.sides.locks import hold_writers
 from app.db.sides.phase import record
 from app.db.sides.stores import Stores
 from app.db.switch.attempt import end_attempt, follow, release_alone
+from app.db.switch.state.untold import DIED
 from app.db.switch.state.writable import fence_second
 
 
@@ -57,7 +58,7 @@ def recover(stores: Stores) -> Recovered:
     if arbiter.attempt is not None:
         if (arbiter.attempt_deadline or 0.0) > _postgres_clock(stores):
             return Recovered.WAIT
-        end_attempt(stores, arbiter.attempt, "its coordinator died")
+        end_attempt(stores, arbiter.attempt, DIED)
         return Recovered.ENDED
     if fence_second(stores) is not None:
         return Recovered.FENCED

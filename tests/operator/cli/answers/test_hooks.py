@@ -270,6 +270,7 @@ class _Receiver(BaseHTTPRequestHandler):
         self.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.hold.wait(30)
         self.send_response(self.status)
+        self.send_header("Location", "/elsewhere")
         self.end_headers()
 
     def log_message(self, *arguments: Any) -> None:
@@ -295,21 +296,25 @@ def test_the_webhook_is_told_the_same(
     at_stage: AtStage, receiver: tuple[str, type[_Receiver]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, got = receiver
+    sides = at_stage("verified")
     monkeypatch.setenv("ST_HOOK_WEBHOOK_URL", url)
-    answer = at_stage("verified").run("cutover")
+    answer = sides.run("cutover")
     assert [told["moment"] for told in got.got] == ["before-fence", "after-promote"]
     assert got.got[1]["pause_ms"] == round(answer.data["pause_ms"])
 
 
+@pytest.mark.parametrize("status", [500, 307])
 def test_a_webhook_that_fails_stops_nothing_and_shows_no_secret(
-    at_stage: AtStage, receiver: tuple[str, type[_Receiver]], monkeypatch: pytest.MonkeyPatch
+    at_stage: AtStage, receiver: tuple[str, type[_Receiver]], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     url, got = receiver
-    got.status = 500
+    got.status = status
+    sides = at_stage("verified")
     monkeypatch.setenv("ST_HOOK_WEBHOOK_URL", url)
-    answer = at_stage("verified").run("cutover")
+    answer = sides.run("cutover")
     assert answer.outcome == "moved"
-    assert "the webhook at 127.0.0.1 was not told of before-fence: it answered 500" in answer.err
+    assert f"the webhook at 127.0.0.1 was not told of before-fence: it answered {status}" in answer.err
+    assert len(got.got) == 2  # a redirect is not followed
     assert "s3cret" not in answer.err + json.dumps(answer.data)
 
 

@@ -32,6 +32,7 @@ from app.db.common.urls import Pair, Side
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.connection import Unanswered
 from app.db.sides.stores import Stores
+from app.db.switch.guarded import tell_meanwhile
 from app.db.switch.moments import Moment, tell_in_background
 from app.db.switch.recover import recover
 from app.db.switch.state.writable import strangers, writable_sides
@@ -296,6 +297,7 @@ class Follower:
         now = time.monotonic()
         if now >= self._next_count:
             self._next_count = now + COUNT_S
+            tell_meanwhile(applier.stores, self._settings, log.warning)
             sides = writable_sides(applier.stores)
             metrics.WRITABLE_SIDES.set(len(sides))
             if len(sides) > 1:
