@@ -117,7 +117,7 @@ def test_a_switch_that_told_of_its_end_is_nobody_elses(replicating: TestPair, zy
 
 def test_a_process_elsewhere_has_time_to_tell(replicating: TestPair, zygote: Zygote) -> None:  # noqa: F811
     zygote.run("told_move", replicating, Side.POSTGRES, "true", failpoints=f"{Failpoint.SWITCH_DONE}=kill")
-    replicating.pg.execute("UPDATE st_history SET actor = 'asha@elsewhere/7'")
+    replicating.pg.execute("UPDATE st_history SET evidence = replace(evidence, 'pid:[', 'pid:[elsewhere ')")
     assert take_over(replicating.new_stores()) is None
     replicating.pg.execute("UPDATE st_history SET at = at - 301")
     untold = take_over(replicating.new_stores())

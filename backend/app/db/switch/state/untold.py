@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -48,7 +48,8 @@ def note_begun(stores: Stores, token: str, to: Side, epoch: int, within_s: float
     """
     until = time.time() + within_s + GRACE_S
     with stores.postgres.write() as connection:
-        record(connection, _BEGUN, epoch, {"telling": token, "to": to, "until": until})
+        told = {"telling": token, "to": to, "until": until, "pid": os.getpid(), "home": _home()}
+        record(connection, _BEGUN, epoch, told)
 
 
 def note_told(stores: Stores, token: str, moment: str) -> None:
@@ -96,7 +97,7 @@ def _found(connection: Connection) -> tuple[str, Untold] | None:
     promoted = _at(connection, "epoch = %s AND event = %s", epoch + 1, f"primary {to}")
     died = _at(connection, "id > %s AND event = 'attempt ended' AND strpos(evidence, %s) > 0", number, DIED)
     until = promoted + GRACE_S if promoted else float(told["until"])
-    if time.time() < until and not _is_gone(by) and not (died and not promoted):
+    if time.time() < until and not _is_gone(told) and not (died and not promoted):
         return None
     return token, Untold(to, epoch, promoted is not None, by)
 
@@ -117,13 +118,21 @@ def _note_end(connection: Connection, token: str, moment: str, epoch: int) -> No
     record(connection, f"{moment} told", epoch, {"telling": token})
 
 
-def _is_gone(actor: str) -> bool:
-    """Whether a process of this host does not run any more; of one elsewhere nothing is known."""
-    host, _, pid = actor.rpartition("@")[2].rpartition("/")
-    if host != socket.gethostname() or not pid.isdigit():
+def _home() -> str:
+    """Where the number of this process means something: this boot of the machine, this container. Empty: unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _is_gone(told: dict[str, Any]) -> bool:
+    """Whether the process that noted a beginning does not run any more; of one elsewhere nothing is known."""
+    if not _home() or told["home"] != _home():
         return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(int(told["pid"]), 0)
     except ProcessLookupError:
         return True
     except PermissionError:
