@@ -2,18 +2,23 @@
 
 It is no second head of that chain, which then could not be upgraded by anything that says `head`, and whose
 database no older release could read. A revision may be killed anywhere: its statements commit one by one, and
-running it again skips what is there.
+running it again skips what is there. The version is noted behind the last statement of a revision. So `upgrade` looks
+at every revision up to the noted one again, which a killed `downgrade` may have undone in part; and `downgrade` begins
+with the revision behind the noted one, which a killed `upgrade` may have begun.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 
 from app.db.common.errors import Refused
 from app.db.common.urls import connect_arguments
@@ -26,7 +31,11 @@ from app.native.report import stand_against
 LABEL: Final = "native"
 VERSION_TABLE: Final = "alembic_version_native"
 _SETTINGS: Final = ("lock_timeout", LOCK_TIMEOUT), ("statement_timeout", "0"), ("timezone", "UTC")
+# The server ends what a dead process left under way, which else goes on with its locks to its end.
+_LOOK_FOR_THE_CLIENT: Final = "SELECT set_config('client_connection_check_interval', '1000', false)"
 _ONE_AT_A_TIME: Final = f"SELECT pg_try_advisory_lock({0x5354_4E41_5456})"
+_TRIES: Final = 5  # a dead run is let go within a second or two
+_PAUSE_S: Final = 1.0
 
 
 def upgrade(runtime: Runtime, revision: str = f"{LABEL}@head", *, keep: bool = False) -> list[str]:
@@ -41,19 +50,23 @@ def upgrade(runtime: Runtime, revision: str = f"{LABEL}@head", *, keep: bool = F
     require_alone(runtime)
     with connect(runtime) as connection:
         require_ready(connection)
+        _require_alone_here(connection)
         _require_clean(connection, keep)
-        return _run(connection, lambda scripts, at: scripts._upgrade_revs(revision, at))
+        return _run(connection, "upgrade", revision)
 
 
 def downgrade(runtime: Runtime, revision: str = "base") -> list[str]:
     """Take the branch back; returns the revisions that were undone.
 
     Raises:
-        Refused: the settings do not name PostgreSQL alone.
+        Refused: the settings do not name PostgreSQL alone, or somebody else runs the branch.
     """
     require_alone(runtime)
     with connect(runtime) as connection:
-        return _run(connection, lambda scripts, at: scripts._downgrade_revs(revision, at))
+        _require_alone_here(connection)
+        if not sa.inspect(connection).has_table(VERSION_TABLE):
+            return []
+        return _run(connection, "downgrade", revision)
 
 
 def current(connection: sa.Connection) -> str | None:
@@ -78,11 +91,12 @@ def _require_clean(connection: sa.Connection, keep: bool) -> None:
     against = [one for one in stand_against(connection) if not (keep and one.can_wait)]
     if against:
         named = "; ".join(
-            f"{one.constraint}: {one.rows} rows of {one.table}, ids {list(one.ids)}" for one in against
+            f"{one.constraint}: {one.rows} rows of {one.table}, ids {list(one.ids)}; {one.remedy}"
+            for one in against
         )
         raise Refused(
             f"rows stand against the constraints: {named}",
-            hint="correct them, or repeat with --keep, which leaves rows that break a check or foreign key",
+            hint="see the report; --keep leaves rows that break a check or foreign key",
         )
 
 
@@ -96,17 +110,29 @@ def connect(runtime: Runtime) -> sa.Connection:
     connection = engine.connect()
     for name, value in _SETTINGS:
         connection.exec_driver_sql("SELECT set_config(%s, %s, false)", (name, value))
+    with suppress(DBAPIError):  # not every system can tell
+        connection.exec_driver_sql(_LOOK_FOR_THE_CLIENT)
     return connection
 
 
-def _run(connection: sa.Connection, plan: Callable[[ScriptDirectory, Any], Sequence[Any]]) -> list[str]:
-    if not connection.exec_driver_sql(_ONE_AT_A_TIME).scalar():
-        raise Refused("somebody else runs the native branch", hint="wait for that run")
+def _require_alone_here(connection: sa.Connection) -> None:
+    for _ in range(_TRIES):
+        if connection.exec_driver_sql(_ONE_AT_A_TIME).scalar():
+            return
+        time.sleep(_PAUSE_S)
+    raise Refused("somebody else runs the native branch", hint="wait for that run")
+
+
+def _run(connection: sa.Connection, direction: Literal["upgrade", "downgrade"], revision: str) -> list[str]:
     directory = scripts()
     done: list[str] = []
 
-    def steps(at: Any, _context: Any) -> Sequence[Any]:
-        return plan(directory, at)
+    def steps(at: Any, _context: Any) -> Any:
+        for script in _perhaps_half(directory, direction, at):
+            getattr(script.module, direction)()
+        if direction == "upgrade":
+            return directory._upgrade_revs(revision, at)
+        return directory._downgrade_revs(revision, at)
 
     def note(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
         done.append(step.up_revision_id)
@@ -122,3 +148,10 @@ def _run(connection: sa.Connection, plan: Callable[[ScriptDirectory, Any], Seque
         )
         environment.run_migrations()
     return done
+
+
+def _perhaps_half(directory: ScriptDirectory, direction: str, at: tuple[str, ...]) -> Iterable[Script]:
+    """Revisions that a killed run may have left undone in part, in the order in which they go on."""
+    oldest_first = list(directory.walk_revisions())[::-1]
+    noted = next((n for n, script in enumerate(oldest_first, 1) if script.revision in at), 0)
+    return oldest_first[:noted] if direction == "upgrade" else oldest_first[noted : noted + 1]

@@ -86,18 +86,22 @@ def validate(connection: sa.Connection, table: str, name: str) -> bool:
 
 def set_not_null(connection: sa.Connection, column: NotNull) -> None:
     """By way of a checked condition, so that the table is not read under a lock that stops everybody."""
-    name = f"nn_{column.table}_{column.column}"
-    _add(connection, column.table, name, f"CHECK ({column.column} IS NOT NULL)")
-    execute(connection, f"ALTER TABLE {column.table} ALTER COLUMN {column.column} SET NOT NULL")
-    drop_constraint(connection, column.table, name)
+    if not _is_not_null(connection, column):
+        _add(connection, column.table, _detour(column), f"CHECK ({column.column} IS NOT NULL)")
+        execute(connection, f"ALTER TABLE {column.table} ALTER COLUMN {column.column} SET NOT NULL")
+    drop_constraint(connection, column.table, _detour(column))
 
 
 def drop_not_null(connection: sa.Connection, column: NotNull) -> None:
-    execute(connection, f"ALTER TABLE {column.table} ALTER COLUMN {column.column} DROP NOT NULL")
+    if _is_not_null(connection, column):
+        execute(connection, f"ALTER TABLE {column.table} ALTER COLUMN {column.column} DROP NOT NULL")
+    drop_constraint(connection, column.table, _detour(column))
 
 
 def drop_constraint(connection: sa.Connection, table: str, name: str) -> None:
-    execute(connection, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+    """Nothing to do, and nothing to lock, if it is not there."""
+    if _has_constraint(connection, table, name):
+        execute(connection, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
 
 
 def create_index(connection: sa.Connection, index: Index | OneWithout) -> None:
@@ -123,10 +127,23 @@ def drop_index(connection: sa.Connection, name: str) -> None:
 
 
 def _add(connection: sa.Connection, table: str, name: str, clause: str) -> None:
-    there = connection.scalar(
-        sa.text("SELECT 1 FROM pg_constraint WHERE conname = :name AND conrelid = to_regclass(:table)"),
-        {"name": name, "table": table},
-    )
-    if not there:
+    if not _has_constraint(connection, table, name):
         execute(connection, f"ALTER TABLE {table} ADD CONSTRAINT {name} {clause} NOT VALID")
     validate(connection, table, name)
+
+
+def _has_constraint(connection: sa.Connection, table: str, name: str) -> bool:
+    query = sa.text("SELECT 1 FROM pg_constraint WHERE conname = :name AND conrelid = to_regclass(:table)")
+    return connection.scalar(query, {"name": name, "table": table}) is not None
+
+
+def _is_not_null(connection: sa.Connection, column: NotNull) -> bool:
+    query = sa.text(
+        "SELECT attnotnull FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attname = :column"
+    )
+    return bool(connection.scalar(query, {"table": column.table, "column": column.column}))
+
+
+def _detour(column: NotNull) -> str:
+    """The name of the condition by way of which a column becomes NOT NULL."""
+    return f"nn_{column.table}_{column.column}"

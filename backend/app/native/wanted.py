@@ -155,23 +155,25 @@ DUPLICATES: Final = (
 )
 
 # A text as a document, NULL where it is none. Unlike a plain cast it fails for no row, so it can stand in an index.
-# jsonb holds no NUL; a text with an escaped one is a document all the same, without it.
+# jsonb holds no NUL; a text with an escaped one is a document all the same, without it. One that is nested deeper than
+# the server's stack allows is none.
 DOCUMENT: Final = r"""
 CREATE OR REPLACE FUNCTION native_document(given text) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
   RETURN given::jsonb;
-EXCEPTION WHEN data_exception THEN
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
   BEGIN
     RETURN regexp_replace(given, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::jsonb;
-  EXCEPTION WHEN data_exception THEN
+  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     RETURN NULL;
   END;
 END
 $$
 """
+# Cut beyond the digits of an id: an index refuses a row with a text of some thousand characters.
 EVENTS_OF_ORDER: Final = Index(
-    "ix_system_events_order_id", "system_events", ("(native_document(details) ->> 'order_id')",)
+    "ix_system_events_order_id", "system_events", ("left(native_document(details) ->> 'order_id', 20)",)
 )
 # Columns that the code reads as documents and never shows as they are. What an answer repeats has no check.
 DOCUMENTS: Final = (

@@ -24,10 +24,10 @@ def upgrade() -> None:
         online.set_not_null(connection, column)
     for only in ONLY_ONES:
         online.create_index(connection, only)
-    for key in REFERENCES:
-        online.add_reference(connection, key)
-    for name, table, _ in not_valid_keys(connection):
-        online.validate(connection, table, name)
+    for reference in REFERENCES:
+        online.add_reference(connection, reference)
+    for key in not_valid_keys(connection):
+        online.validate(connection, key.table, key.name)
 
 
 def downgrade() -> None:

@@ -23,6 +23,5 @@ def number_in(db: Session, column: Any, name: str) -> ColumnElement[str | None]:
     if db.scalar(select(func.to_regprocedure("native_document(text)"))) is not None:
         # As the index of the native branch spells it.
         document: Any = func.native_document(column).op("->>", return_type=String())
-        found: ColumnElement[str | None] = document(literal_column(f"'{name}'"))
-        return found
+        return func.left(document(literal_column(f"'{name}'")), literal_column("20"), type_=String())
     return func.substring(column, f'"{name}": ?([0-9]+)[,}}]', type_=String())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,51 +20,10 @@ from app.db.session.runtime import Runtime, make_runtime
 from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent
 from app.native import __main__ as native_command
 from app.native import branch, online, wanted
-from app.native.report import stand_against
 from app.services.shared.documents import number_in
 from loadtests.stage.embedded import EmbeddedPostgres
+from tests.backend.living.native.native_schema import REVISIONS, schema
 from tests.support.pairs import TestPair
-
-REVISIONS = ["n001", "n002", "n003", "n004"]
-
-
-@pytest.fixture(scope="module")
-def template(postgres_server: EmbeddedPostgres) -> Iterator[str]:
-    """A database at the chain's head."""
-    upgrade_head(postgres_server.create_database("native_template"))
-    yield "native_template"
-    postgres_server.drop_database("native_template")
-
-
-@pytest.fixture
-def runtime(postgres_server: EmbeddedPostgres, template: str) -> Iterator[Runtime]:
-    """PostgreSQL alone, at the chain's head."""
-    made = make_runtime(postgres_server.create_database("native", template=template), ShimSettings())
-    yield made
-    made.stop()
-    postgres_server.drop_database("native")
-
-
-@pytest.fixture
-def engine(runtime: Runtime) -> Engine:
-    return runtime.engine(runtime.desired)
-
-
-def schema(engine: Engine) -> dict[str, set[Any]]:
-    """Constraints with their state, valid indexes, nullability, functions."""
-    queries = {
-        "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version_native'",
-        "indexes": "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid FROM pg_index i"
-        " JOIN pg_class c ON c.oid = indrelid WHERE relnamespace = 'public'::regnamespace"
-        " AND relname <> 'alembic_version_native'",
-        "columns": "SELECT attrelid::regclass::text, attname, attnotnull, atttypid::regtype::text FROM pg_attribute"
-        " JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
-        " AND attnum > 0 AND relname <> 'alembic_version_native'",
-        "functions": "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
-    }
-    with engine.connect() as connection:
-        return {name: {tuple(row) for row in connection.execute(sa.text(q))} for name, q in queries.items()}
 
 
 def test_up_and_down_again_leaves_the_schema_as_it_was(runtime: Runtime, engine: Engine) -> None:
@@ -134,7 +92,7 @@ def test_the_command_answers_in_json_with_its_exit_code(
 
     assert asked("report", runtime) == (0, [])
     assert asked("upgrade", runtime) == (0, {"run": REVISIONS})
-    assert asked("status", runtime) == (0, {"revision": "n004", "newest": "n004"})
+    assert asked("status", runtime) == (0, {"revision": "n004", "newest": "n004", "for_new_rows_only": []})
     sqlite = make_runtime(f"sqlite:///{tmp_path / 'a.db'}", ShimSettings())
     code, answer = asked("upgrade", sqlite)
     assert (code, set(answer)) == (1, {"refused", "hint"})
@@ -152,38 +110,6 @@ def test_it_is_refused_on_a_prepared_pair_whatever_the_settings_say(copying: Tes
         branch.upgrade(alone)
 
 
-def test_what_stands_against_it_is_named_and_nothing_is_changed(runtime: Runtime, engine: Engine) -> None:
-    before = schema(engine)
-    with engine.begin() as connection:
-        strategy = connection.execute(
-            insert(Strategy).values(name="s", execution_target="MOON").returning(Strategy.id)
-        ).scalar_one()
-        secrets = [
-            connection.execute(
-                insert(BrokerSecret)
-                .values(broker_name="b", key="k", value_encrypted="x")
-                .returning(BrokerSecret.id)
-            ).scalar_one()
-            for _ in "ab"
-        ]
-        found = {one.constraint: (one.rows, one.ids, one.can_wait) for one in stand_against(connection)}
-    assert found == {
-        "ck_strategies_execution_target": (1, (strategy,), True),
-        "ux_broker_secrets_global": (1, (secrets[1],), False),
-    }
-    for keep in (False, True):
-        with pytest.raises(Refused, match="ux_broker_secrets_global: 1 rows of broker_secrets"):
-            branch.upgrade(runtime, keep=keep)
-    assert schema(engine) == before
-    with engine.begin() as connection:
-        connection.execute(sa.delete(BrokerSecret).where(BrokerSecret.id == secrets[1]))
-    with pytest.raises(Refused, match="ck_strategies_execution_target"):
-        branch.upgrade(runtime)
-    assert branch.upgrade(runtime, keep=True) == REVISIONS
-    with engine.connect() as connection, pytest.raises(IntegrityError):
-        connection.execute(insert(Strategy).values(name="t", execution_target="MOON"))
-
-
 def test_bad_states_are_stopped(runtime: Runtime, engine: Engine) -> None:
     branch.upgrade(runtime)
     bad = [
@@ -195,63 +121,6 @@ def test_bad_states_are_stopped(runtime: Runtime, engine: Engine) -> None:
     for statement in bad:
         with engine.connect() as connection, pytest.raises(IntegrityError):
             connection.execute(statement)
-
-
-def test_orphans_of_a_key_that_was_never_checked_are_named(runtime: Runtime, engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-        order = connection.execute(
-            insert(Order).values(symbol="X", side="BUY", qty=1, alert_id=4_000_000).returning(Order.id)
-        ).scalar_one()
-        name = connection.exec_driver_sql(
-            "SELECT conname FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype = 'f'"
-            " AND confrelid = 'alerts'::regclass"
-        ).scalar_one()
-        connection.exec_driver_sql(f"ALTER TABLE orders DROP CONSTRAINT {name}")
-        connection.exec_driver_sql(
-            f"ALTER TABLE orders ADD CONSTRAINT {name} FOREIGN KEY (alert_id) REFERENCES alerts (id) NOT VALID"
-        )
-    with engine.connect() as connection:
-        assert [(one.constraint, one.ids) for one in stand_against(connection)] == [(name, (order,))]
-    branch.upgrade(runtime, keep=True)
-    with engine.begin() as connection:
-        connection.execute(sa.update(Order).values(alert_id=None))
-    branch.downgrade(runtime)
-    branch.upgrade(runtime)
-    with engine.connect() as connection:
-        query = sa.text("SELECT convalidated FROM pg_constraint WHERE conname = :name")
-        assert connection.scalar(query, {"name": name}) is True
-
-
-def test_a_killed_run_is_finished_by_the_next(
-    runtime: Runtime, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An error after any statement stands for a kill: each statement commits by itself."""
-    before, execute = schema(engine), online._done
-    for allowed in range(0, 60, 4):
-        left = allowed
-
-        def dying(connection: sa.Connection, statement: str) -> bool:
-            nonlocal left
-            if left == 0:
-                raise RuntimeError("killed")
-            left -= 1
-            return execute(connection, statement)
-
-        monkeypatch.setattr(online, "_done", dying)
-        try:
-            branch.upgrade(runtime)
-            break
-        except RuntimeError:
-            continue
-    else:
-        pytest.fail("the run never came to its end")
-    assert allowed > 20
-    with engine.connect() as connection:
-        assert branch.current(connection) == "n004"
-    monkeypatch.setattr(online, "_done", execute)
-    branch.downgrade(runtime)
-    assert schema(engine) == before
 
 
 def test_an_index_that_waited_in_vain_is_built_anew(
