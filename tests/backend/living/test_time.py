@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
 
+from app.api import paper
 from app.api.system_events import SystemEventRead
 from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import get_settings
@@ -167,6 +169,39 @@ def test_bars_are_closed_by_indian_time(abroad: Store, day: datetime) -> None:
         assert db.scalars(select(StrategyDeploymentJob.scheduled_for)).all() == [ist_naive_to_utc(first)]
 
 
+class _Prices:
+    def last_price(self, _exchange: str, _symbol: str) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("day", [datetime(2026, 3, 9), datetime(2026, 11, 2)], ids=["spring", "autumn"])
+def test_paper_orders_are_filled_in_the_hours_of_the_market(
+    abroad: Store, day: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and the last moment of the session in India, and the one before and behind."""
+    monkeypatch.setattr(paper, "price_client", lambda *_: _Prices())
+    tick = timedelta(microseconds=1)
+    opens, closes = (
+        ist_naive_to_utc(day.replace(hour=at, minute=minute)) for at, minute in ((9, 15), (15, 31))
+    )
+    moments = {opens - tick: 0, opens: 1, closes - tick: 1, closes: 0}
+    with served(abroad, monkeypatch) as (client, clock), abroad.sessions() as db:
+        for at, filled in moments.items():
+            order = Order(
+                symbol="X", side="BUY", qty=1, price=2, order_type="LIMIT", status="SENT", simulated=True
+            )
+            db.add(order)
+            db.commit()
+            clock.now = at.replace(tzinfo=None)
+            assert client.post("/api/paper/poll").json() == {"filled_orders": filled}
+            db.refresh(order)
+            assert (order.status, order.updated_at == at) == (("SENT", "EXECUTED")[filled], bool(filled))
+            db.delete(order)
+            db.commit()
+        told = db.scalars(select(SystemEvent.created_at).where(SystemEvent.category == "paper"))
+        assert sorted(told) == [opens, closes - tick]
+
+
 def test_a_candle_keeps_the_digits_of_the_exchange(abroad: Store) -> None:
     at = to_ist_naive(BORDERS[3])
     with abroad.sessions() as db:
@@ -180,32 +215,16 @@ def test_a_candle_keeps_the_digits_of_the_exchange(abroad: Store) -> None:
 def test_a_delivery_is_the_same_instant_from_the_door_to_the_archive(
     abroad: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process lives in the zone of New York, and moments come in the market's."""
-    settings = get_settings()
-    monkeypatch.setattr(settings, "tradingview_webhook_secret", WEBHOOK_SECRET)
-    monkeypatch.setattr(settings, "crypto_key", CRYPTO_KEY)
-    monkeypatch.setitem(app.dependency_overrides, get_db, lambda: (yield from _session(abroad)))
-    clock, india = Clock(), timezone(timedelta(hours=5, minutes=30))
-    here, there = clock.patched()
-    with abroad.sessions() as db:
-        token = create_session_token(settings, add_user(db))
-        db.commit()
-    client = TestClient(app)
-    client.cookies.set(SESSION_COOKIE_NAME, token)
-    monkeypatch.setenv("TZ", "America/New_York")
-    time.tzset()
-    try:
-        with here, there:
-            for number, at in enumerate(BORDERS):
-                clock.now = at.replace(tzinfo=None)
-                body = BUY | {"st_user_id": "keeper", "order_id": str(number)}
-                body |= {"bar_time": at.astimezone(india).isoformat()}
-                assert client.post("/webhook/tradingview", json=body).status_code == 201
+    """Moments come in the market's zone."""
+    india = timezone(timedelta(hours=5, minutes=30))
+    with served(abroad, monkeypatch) as (client, clock):
+        for number, at in enumerate(BORDERS):
+            clock.now = at.replace(tzinfo=None)
+            body = BUY | {"st_user_id": "keeper", "order_id": str(number)}
+            body |= {"bar_time": at.astimezone(india).isoformat()}
+            assert client.post("/webhook/tradingview", json=body).status_code == 201
         listed = client.get("/api/tv-alerts").raise_for_status().json()
         orders = client.get("/api/orders/").raise_for_status().json()
-    finally:
-        monkeypatch.undo()
-        time.tzset()
     newest = sorted(BORDERS, reverse=True)
     assert [_instant(row["received_at"]) for row in listed] == newest
     assert sorted(_instant(row["created_at"]) for row in orders) == newest[::-1]
@@ -222,6 +241,29 @@ def test_a_delivery_is_the_same_instant_from_the_door_to_the_archive(
     rows = {line.row["received_at"]: line.row["bar_time"] for one in found for line in one.lines}
     newest_row = BORDERS[-1]  # it stays, as the row with the highest id
     assert rows == {at: bar for at, bar in zip(newest, wall, strict=True) if at != newest_row}
+
+
+@contextmanager
+def served(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, Clock]]:
+    """A logged-in client of a process that lives in New York's zone, and the clock of that process."""
+    settings, clock = get_settings(), Clock()
+    monkeypatch.setattr(settings, "tradingview_webhook_secret", WEBHOOK_SECRET)
+    monkeypatch.setattr(settings, "crypto_key", CRYPTO_KEY)
+    monkeypatch.setitem(app.dependency_overrides, get_db, lambda: (yield from _session(store)))
+    with store.sessions() as db:
+        user = add_user(db)
+        db.commit()
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    here, there = clock.patched()
+    try:
+        with here, there:
+            client = TestClient(app)
+            client.cookies.set(SESSION_COOKIE_NAME, create_session_token(settings, user))
+            yield client, clock
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def _session(store: Store) -> Iterator[Session]:
