@@ -16,6 +16,7 @@ from app.core.auth import SESSION_COOKIE_NAME, create_session_token
 from app.core.config import get_settings
 from app.native.indexes import unneeded
 from app.native.wanted import DUPLICATES
+from loadtests.bench.native.__main__ import PAGES as TRIAL_PAGES
 from loadtests.judge.plans import Sent, findings
 from tests.backend.api.hot.hot_paths import (
     HotPath,
@@ -86,6 +87,13 @@ def test_a_claim_sorts_no_backlog(
         ]
     assert not [plan for plan in plans if "Sort" in plan or "TEMP B-TREE" in plan]
     assert [plan for plan in plans if "ix_strategy_deployment_jobs_windows" in plan]
+
+
+def test_the_trial_on_large_tables_asks_for_every_list() -> None:
+    def shape(page: str) -> str:
+        return re.sub(r"=[^&]*", "", page)
+
+    assert {shape(page) for page in (*NATIVE_PAGES, *ORDERS)} <= {shape(page) for page in TRIAL_PAGES}
 
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
