@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -235,6 +235,18 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def fits(row: Mapping[str, Any], table: Table) -> bool:
+    """Whether an archive could bring the row back: SQLite keeps values of any kind in any column."""
+    return all(
+        row[column.name] is None or isinstance(row[column.name], _kinds(column.type)) for column in table.c
+    )
+
+
+def _kinds(kind: Any) -> tuple[type, ...]:
+    found: type = getattr(kind, "impl", kind).python_type
+    return (float, int) if found is float else (found,)
 
 
 def _plain(value: Any) -> Any:

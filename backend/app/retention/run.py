@@ -44,11 +44,15 @@ class TooFarBehind(RuntimeError):
 
 @dataclass
 class RuleResult:
-    """What a run did for one rule; `changed` batches were left because their rows had just changed."""
+    """What a run did for one rule; `changed` batches were left because their rows had just changed.
+
+    `unfit` rows stay because a value in them does not fit its column, as SQLite allows: no archive could bring them back.
+    """
 
     rows: int = 0
     archives: int = 0
     changed: int = 0
+    unfit: int = 0
 
 
 @dataclass
@@ -121,7 +125,9 @@ class Retention:
                 result.settled, result.damaged = settled.finished + settled.forgotten, settled.damaged
                 for rule in wanted:
                     self._apply(rule, now, result)
-            except (SQLAlchemyError, SwitchError, TooFarBehind, OSError) as error:
+            except BadRule:
+                raise
+            except (SQLAlchemyError, SwitchError, TooFarBehind, OSError, ValueError, TypeError) as error:
                 result.error = first_line(error)
                 metrics.FAILED.inc()
             else:
@@ -141,7 +147,8 @@ class Retention:
             self._take_out_all(part, stay, now, done)
 
     def _take_out_all(self, part: Part, stay: frozenset[int], now: datetime, done: RuleResult) -> None:
-        for found in batches(self._sessions, part, self._settings.retention_batch_rows, stay):
+        unfit: set[int] = set()
+        for found in batches(self._sessions, part, self._settings.retention_batch_rows, stay, unfit):
             if self._stop.is_set():
                 return
             self._wait_for_shadow()
@@ -153,6 +160,7 @@ class Retention:
                 done.changed += 1
             taken = time.monotonic() - started
             self._pause(max(PAUSE_AT_LEAST, taken * (1 / SHARE - 1)))
+        done.unfit += len(unfit)
 
     def _wait_for_shadow(self) -> None:
         until = time.monotonic() + LAG_PATIENCE_SECONDS

@@ -35,7 +35,7 @@ WHOLE_GROUPS = {
     "copy": "core/copy/test_backfill_kill.py",
     "switch": "core/switch/test_switch_kill.py",
     "schema": "data/schema/agree/test_revisions_that_commit.py",
-    "retention": "backend/living/test_retention_crash.py",
+    "retention": "backend/living/retention/test_retention_crash.py",
 }
 
 

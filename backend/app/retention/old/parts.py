@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Column, and_, case, false, func, inspect, select
+from sqlalchemy import Column, Select, Table, and_, case, false, func, inspect, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db import Base
-from app.retention.archive import Line
+from app.retention.archive import Line, fits
 from app.retention.old.candles import Series, every_series, floor
 from app.retention.old.needs import Condition, unneeded
 from app.retention.old.rules import BadRule, Rule
 
 Sessions = Callable[[], Session]
 STRETCH: Final = 2_000  # ids that are looked at in one statement
+# What a value that does not fit its column's type raises, and on SQLite a text that is no UTF-8.
+_UNREADABLE: Final = (ValueError, TypeError, OperationalError)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,17 @@ def parts(db: Session, rule: Rule, cutoff: datetime) -> Iterator[Part]:
 
 
 def batches(
-    sessions: Sessions, part: Part, size: int, held: frozenset[int] = frozenset()
+    sessions: Sessions,
+    part: Part,
+    size: int,
+    held: frozenset[int] = frozenset(),
+    unfit: set[int] | None = None,
 ) -> Iterator[list[Line]]:
     """What may go, `size` rows at most at a time; each read in a transaction of its own that has ended.
 
     Args:
         held: ids of rows that stay for now.
+        unfit: takes the ids of rows that stay because no archive could bring them back.
     """
     after: Any = None
     while True:
@@ -81,7 +89,9 @@ def batches(
                 query = query.where(key > after)
             if upto is not None:
                 query = query.where(key <= upto)
-            rows = db.execute(query.order_by(key)).all()
+            rows, bad = _readable(db, part.rule.table, query.order_by(key))
+            if unfit is not None:
+                unfit |= bad
             found = lines(db, part.rule, [row for row in rows if row.id not in held])
         full = len(rows) == size
         after = rows[-1]._mapping[key.name] if full else upto
@@ -89,6 +99,31 @@ def batches(
             yield found
         if upto is None and not full:
             return
+
+
+def _readable(db: Session, table: Table, query: Select[Any]) -> tuple[Sequence[Any], set[int]]:
+    """The rows of a query without those that no archive could bring back, whose ids stand beside them."""
+    unfit: set[int] = set()
+    while True:
+        wanted = query.where(table.c.id.not_in(unfit)) if unfit else query
+        try:
+            rows = db.execute(wanted).all()
+            found = {row.id for row in rows if not fits(row._mapping, table)}
+        except _UNREADABLE:
+            ids = db.scalars(wanted.with_only_columns(table.c.id)).all()
+            found = {row_id for row_id in ids if not _can_be_read(db, table, row_id)}
+            if not found:
+                raise
+        if not found:
+            return rows, unfit
+        unfit |= found
+
+
+def _can_be_read(db: Session, table: Table, row_id: int) -> bool:
+    try:
+        return db.execute(select(table).where(table.c.id == row_id)).first() is not None
+    except _UNREADABLE:
+        return False
 
 
 def lines(db: Session, rule: Rule, rows: Sequence[Any]) -> list[Line]:

@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, inspect, select, update
+from sqlalchemy import insert, inspect, select, text, update
 
 from app.core.time_utils import to_ist_naive
 from app.models import (
@@ -34,6 +34,11 @@ from tests.backend.living.rows import NOW, add_alert, add_bars, add_definition, 
 
 OPEN = ("WAITING", "VALIDATED", "SENDING", "SENT", "PARTIALLY_EXECUTED", "OPEN", "ASKED", "A_STATE_TO_COME")
 UNFINISHED_JOBS = ("PENDING", "RUNNING", "FAILED")
+# Values of alerts that SQLite takes, and that do not fit their columns.
+UNFIT = (
+    ("bar_time", "''"), ("bar_time", "17"), ("received_at", "''"), ("qty", "'many'"),
+    ("raw_payload", "x'ff00'"), ("reason", "CAST(x'80ff' AS text)"),
+)  # fmt: skip
 
 
 def test_alerts_of_closed_orders_go_and_their_orders_stay(store: Store) -> None:
@@ -283,6 +288,23 @@ def test_a_dry_run_does_not_count_restored_rows_among_those_that_go(store: Store
     assert {name: rule.rows for name, rule in run.rules.items()} == {
         name: n for name, (n, _) in found.items()
     }
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_row_that_no_archive_could_bring_back_stays_and_stops_nothing(store: Store) -> None:
+    with store.sessions() as db:
+        made = [add_alert(db, 400)[0] for _ in range(9)]
+        young, _ = add_alert(db, 1)
+        for alert, (column, value) in zip(made[1:], UNFIT, strict=False):
+            db.execute(text(f"UPDATE alerts SET {column} = {value} WHERE id = {alert}"))
+        db.commit()
+    run = store.retention(retention_batch_rows=2).run(NOW)
+    alerts = run.rules["alerts"]
+    assert (run.error, alerts.rows, alerts.unfit) == (None, len(made) - len(UNFIT), len(UNFIT))
+    with store.sessions() as db:
+        assert ids(db, Alert) == {*made[1 : 1 + len(UNFIT)], young}
+    restored = [restore(store.sessions, path, store.folder, NOW) for path in archive.listed(store.folder)]
+    assert sum(one.restored for one in restored) == alerts.rows
 
 
 def test_a_run_of_many_batches_reaches_every_row(store: Store) -> None:

@@ -22,7 +22,7 @@ from app.retention.restore import restore
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import NOW, add_alert, ids
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 POINTS = [point for point in Failpoint if point.startswith("retention.")]
 OLD = 120
 
