@@ -62,12 +62,14 @@ def _set_aside(chosen: argparse.Namespace) -> tuple[int, Any]:
     require_alone(runtime())
     with branch.connect(runtime()) as connection:
         require_ready(connection)
+        branch.require_only_run(connection)
         return DONE, {"set_aside": set_aside(connection, chosen.constraint)}
 
 
 def _bring_back(chosen: argparse.Namespace) -> tuple[int, Any]:
     require_alone(runtime())
     with branch.connect(runtime()) as connection:
+        branch.require_only_run(connection)
         return DONE, {"brought_back": bring_back(connection, chosen.constraint)}
 
 

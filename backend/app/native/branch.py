@@ -50,7 +50,7 @@ def upgrade(runtime: Runtime, revision: str = f"{LABEL}@head", *, keep: bool = F
     require_alone(runtime)
     with connect(runtime) as connection:
         require_ready(connection)
-        _require_alone_here(connection)
+        require_only_run(connection)
         _require_clean(connection, keep)
         return _run(connection, "upgrade", revision)
 
@@ -63,7 +63,7 @@ def downgrade(runtime: Runtime, revision: str = "base") -> list[str]:
     """
     require_alone(runtime)
     with connect(runtime) as connection:
-        _require_alone_here(connection)
+        require_only_run(connection)
         if not sa.inspect(connection).has_table(VERSION_TABLE):
             return []
         return _run(connection, "downgrade", revision)
@@ -115,7 +115,12 @@ def connect(runtime: Runtime) -> sa.Connection:
     return connection
 
 
-def _require_alone_here(connection: sa.Connection) -> None:
+def require_only_run(connection: sa.Connection) -> None:
+    """Be the only run in the database, for as long as the connection lasts.
+
+    Raises:
+        Refused: there is another one.
+    """
     for _ in range(_TRIES):
         if connection.exec_driver_sql(_ONE_AT_A_TIME).scalar():
             return

@@ -104,6 +104,16 @@ def _busy() -> None:
     raise online.NeverFree("others kept a lock for too long")
 
 
+def test_two_operators_do_not_run_it_at_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branch, "_PAUSE_S", 0.01)
+    with branch.connect(runtime) as other:
+        branch.require_only_run(other)
+        for command in (branch.upgrade, branch.downgrade):
+            with pytest.raises(Refused, match="somebody else"):
+                command(runtime)
+    assert branch.upgrade(runtime) == REVISIONS
+
+
 def test_it_is_refused_on_a_prepared_pair_whatever_the_settings_say(copying: TestPair) -> None:
     alone = make_runtime(copying.url, ShimSettings())
     with pytest.raises(Refused, match="prepared pair"):

@@ -9,10 +9,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -165,24 +164,26 @@ def test_a_build_whose_process_is_killed_ends_and_is_built_anew(runtime: Runtime
 
 
 @pytest.mark.long
-def test_the_command_killed_within_any_statement_is_taken_up(runtime: Runtime, engine: Engine) -> None:
-    before = schema(engine)
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("command", ["upgrade", "downgrade"])
+def test_the_command_killed_within_any_statement_is_taken_up(
+    command: str, runtime: Runtime, engine: Engine
+) -> None:
+    states = {"downgrade": schema(engine)}
     branch.upgrade(runtime)
-    after: dict[str, set[Any]] = schema(engine)
-    wanted = {"upgrade": after, "downgrade": before}
+    states["upgrade"] = schema(engine)
+    directions: list[tuple[str, Callable[[Runtime], object]]]
+    directions = [("upgrade", branch.upgrade), ("downgrade", branch.downgrade)]
+    (_, forth), (other, back) = directions if command == "upgrade" else directions[::-1]
+    statements = 0
     with _deliveries(engine):
-        for command, forth, back in (
-            ("downgrade", branch.downgrade, branch.upgrade),
-            ("upgrade", branch.upgrade, branch.downgrade),
-        ):
-            other = "upgrade" if command == "downgrade" else "downgrade"
-            statements = 0
-            while _kill_within(runtime, engine, command, statements):
-                forth(runtime)
-                assert schema(engine) == wanted[command], statements
-                back(runtime)
-                assert _kill_within(runtime, engine, command, statements)
-                back(runtime)
-                assert schema(engine) == wanted[other], statements
-                statements += 1
-            assert statements > 20
+        back(runtime)
+        while _kill_within(runtime, engine, command, statements):
+            forth(runtime)
+            assert schema(engine) == states[command], statements
+            back(runtime)
+            assert _kill_within(runtime, engine, command, statements)
+            back(runtime)
+            assert schema(engine) == states[other], statements
+            statements += 1
+    assert statements > 20
