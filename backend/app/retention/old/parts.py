@@ -25,6 +25,7 @@ Sessions = Callable[[], Session]
 STRETCH: Final = 2_000  # ids that are looked at in one statement
 # What a value that does not fit its column's type raises, and on SQLite a text that is no UTF-8.
 _UNREADABLE: Final = (ValueError, TypeError, OperationalError)
+_NO_UTF8: Final = "Could not decode to UTF-8"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def _readable(db: Session, table: Table, query: Select[Any]) -> tuple[Sequence[A
         try:
             rows = db.execute(wanted).all()
             found = {row.id for row in rows if not fits(row._mapping, table)}
-        except _UNREADABLE:
+        except _UNREADABLE as error:
+            if isinstance(error, OperationalError) and _NO_UTF8 not in str(error):
+                raise
             ids = db.scalars(wanted.with_only_columns(table.c.id)).all()
             found = {row_id for row_id in ids if not _can_be_read(db, table, row_id)}
             if not found:
