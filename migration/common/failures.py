@@ -61,7 +61,13 @@ _POSTGRES: tuple[tuple[type[psycopg.Error], str, str, Exit], ...] = (
         Exit.USAGE,
     ),
     (pg_errors.DiskFull, "the disk of PostgreSQL is full", f"make room; {_AGAIN}", Exit.FAILED),
-    (pg_errors.ReadOnlySqlTransaction, "PostgreSQL is read-only", "name the primary server", Exit.USAGE),
+    (
+        pg_errors.ReadOnlySqlTransaction,
+        "PostgreSQL is read-only",
+        "name the primary server, or ALTER DATABASE ... RESET default_transaction_read_only "
+        "(st-migrate status says where it is stored)",
+        Exit.USAGE,
+    ),
     (
         pg_errors.LockNotAvailable,
         "PostgreSQL did not grant a lock in time",

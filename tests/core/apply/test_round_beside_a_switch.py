@@ -29,6 +29,7 @@ def test_round_between_the_record_and_the_following_then_news(pair: TestPair, pr
     between = []
 
     def meet() -> None:
+        applier.forget_resume_point()  # a small round with nothing to carry asks nobody
         try:
             between.append(applier.round())
         except NotPrepared as disagreement:  # SQLite is the shadow and does not follow yet

@@ -21,7 +21,14 @@ from sqlalchemy import Connection
 from app.db.apply.carry import same_epoch
 from app.db.apply.round import Applier
 from app.db.common.deadline import at_most
-from app.db.common.errors import NotPrepared, SchemaDrift, ShadowUnavailable, SwitchError, first_line
+from app.db.common.errors import (
+    ConfigurationError,
+    NotPrepared,
+    SchemaDrift,
+    ShadowUnavailable,
+    SwitchError,
+    first_line,
+)
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, Table
@@ -66,8 +73,8 @@ class StrictWriter:
         try:
             try:
                 self._announce(raw, until)
-            except NotPrepared as error:
-                # The other side is not this one's shadow, or an older copy stands there.
+            except (NotPrepared, ConfigurationError) as error:
+                # The other side is not this one's shadow, an older copy stands there, or it refuses connections.
                 raise ShadowUnavailable(
                     f"strict mode: {error.message}", hint=error.hint or "run st-migrate status"
                 ) from error

@@ -18,7 +18,13 @@ from app.db.common.deadline import left
 from app.db.common.errors import ConfigurationError, ShadowUnavailable, first_line
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import connect_arguments, shown
-from app.db.sides.postgres.forms import connect_with_forms, is_pooled, settle_session
+from app.db.sides.postgres.forms import (
+    TRANSACTION_TIMEOUT,
+    connect_with_forms,
+    is_pooled,
+    require_home,
+    settle_session,
+)
 
 Connection = psycopg.Connection[Any]
 
@@ -30,7 +36,6 @@ KEEPALIVE = {
     "tcp_user_timeout": 25_000,
 }
 
-_TRANSACTION_TIMEOUT = 17_00_00  # the version that brought it
 SILENCE_S = 0.15  # how long after a request's limit the server may keep its refusal to itself
 
 _RETRYABLE = (
@@ -150,7 +155,7 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
 
     Raises:
         ShadowUnavailable: the server cannot be reached now.
-        ConfigurationError: it can, and says no (user, password, database).
+        ConfigurationError: it can, and says no (user, password, database), or its search_path leads elsewhere.
     """
     arguments = {**KEEPALIVE, **connect_arguments(url)}
     arguments.setdefault("connect_timeout", settings.pg_connect_timeout_s)
@@ -158,15 +163,19 @@ def open_postgres(url: URL, settings: ShimSettings, *, application_name: str) ->
     # A role or a database may store limits that suit requests. A copy takes longer, and a look-out rests.
     limits = (
         f"-c lock_timeout={settings.pg_lock_timeout_ms} -c idle_in_transaction_session_timeout=60000 "
-        "-c statement_timeout=0 -c idle_session_timeout=0"
+        "-c statement_timeout=0 -c idle_session_timeout=0 "
+        # What is read behind a lock has to be of the moment in which the lock was granted.
+        r"-c default_transaction_isolation=read\ committed"
     )
     arguments = connect_with_forms(arguments, settings, limits)
     try:
         connection = BoundedConnection.connect(autocommit=True, **arguments)
         try:
             settle_session(connection, settings)
-            if connection.info.server_version >= _TRANSACTION_TIMEOUT and not is_pooled(settings):
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # behind a pooler, too
+            if connection.info.server_version >= TRANSACTION_TIMEOUT and not is_pooled(settings):
                 connection.execute("SET transaction_timeout = 0")  # older servers do not know the name
+            require_home(connection)
         except BaseException:
             connection.close()
             raise

@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import sql
 
+from app.db.common.errors import ConfigurationError
 from app.db.common.settings import Pooler, ShimSettings
 
 # Setting to value. `array_nulls`: without it a NULL in an array parameter is read as the text "NULL".
@@ -38,6 +39,7 @@ SET_LOCAL: bytes = (
         for name, value in FORMS.items()
     )
 ).encode()
+TRANSACTION_TIMEOUT = 17_00_00  # the version that brought the setting of this name
 _SET_SESSION = SET_LOCAL.replace(b", true)", b", false)")
 
 
@@ -84,3 +86,85 @@ def begin_with_forms(connection: Any, settings: ShimSettings) -> None:
     """Set what a connection's transaction has to begin with. Nothing is set where the session is its own."""
     if is_pooled(settings):
         connection.execute(SET_LOCAL)
+
+
+def begin_patiently(connection: Any, settings: ShimSettings) -> None:
+    """The same for work of ours, and its own limits instead of those that a role or a database stores for requests."""
+    if not is_pooled(settings):
+        return
+    limits = (
+        "set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true), "
+        "set_config('idle_in_transaction_session_timeout', '60000', true)"
+    )
+    if connection.info.server_version >= TRANSACTION_TIMEOUT:
+        limits += ", set_config('transaction_timeout', '0', true)"
+    connection.execute(f"SELECT {limits}", (str(settings.pg_lock_timeout_ms),))
+    begin_with_forms(connection, settings)
+
+
+_STORED = {
+    "database": "ALTER DATABASE {database} RESET {name}",
+    "user": "ALTER ROLE {role} RESET {name}",
+    "database user": "ALTER ROLE {role} IN DATABASE {database} RESET {name}",
+}
+
+
+def stored_where(connection: Any, name: str) -> tuple[str, str]:
+    """Where the value comes from that a setting has in this session, and the statement that takes it back."""
+    source, database, role = connection.execute(
+        "SELECT source, quote_ident(current_database()), quote_ident(session_user) FROM pg_settings WHERE name = %s",
+        (name,),
+    ).fetchone()
+    named = {"database": database, "role": role, "name": name}
+    if source not in _STORED:
+        return f"comes from the server or the URL ({source})", f"remove {name} there"
+    place = {"database": f"database {database}", "user": f"role {role}"}
+    where = place.get(source, f"role {role} in database {database}")
+    return f"is stored for {where}", _STORED[source].format(**named)
+
+
+# In which schema the bookkeeping of a move is that this role may read: the present one first.
+_HOME = """
+SELECT n.nspname, n.nspname = current_schema(), pg_table_is_visible(c.oid), current_schema() IS NULL,
+       current_setting('search_path')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'primary_side'
+WHERE c.relname = 'st_control' AND c.relkind = 'r' AND has_table_privilege(c.oid, 'SELECT')
+ORDER BY 2 DESC NULLS LAST, 3 DESC, 1 LIMIT 1
+"""
+
+
+def require_home(connection: Any) -> None:
+    """Refuse a session whose search_path leads elsewhere than to the tables of the move.
+
+    A path of the URL's own may lead to a schema that has no move yet.
+
+    Raises:
+        ConfigurationError: says what search_path is, where it is stored, and how that is taken back.
+    """
+    row = connection.execute(_HOME).fetchone()
+    if row is None or row[1]:
+        return
+    home, _, visible, nowhere, path = row
+    stored, remedy = stored_where(connection, "search_path")
+    if visible or nowhere or stored.startswith("is stored"):
+        raise ConfigurationError(
+            f"search_path = {path} leads elsewhere than to schema {home}, which holds the tables of this move; it {stored}",
+            hint=f"{remedy}, or set one that begins with {home}",
+        )
+
+
+def why_read_only(connection: Any) -> tuple[str, str] | None:
+    """Why a server takes no writes of sessions like this one, and what mends that. None if it takes them."""
+    standby, by_default = connection.execute(
+        "SELECT pg_is_in_recovery(), reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'"
+    ).fetchone()
+    if standby:
+        return "the server is a standby, which takes no writes", "name the primary server in the URL"
+    if not by_default:
+        return None
+    stored, remedy = stored_where(connection, "default_transaction_read_only")
+    return (
+        f"transactions on PostgreSQL are read-only: default_transaction_read_only = on {stored}",
+        f"{remedy}, then restart what is connected; a provider may have set it because the disk is full",
+    )

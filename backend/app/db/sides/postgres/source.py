@@ -24,7 +24,7 @@ from app.db.rows.kinds import Kind, printed
 from app.db.sides.contract import FETCH, START, Backlog, mark_of, number_of
 from app.db.sides.control import Control, ask_postgres_control, or_not_prepared, postgres_control
 from app.db.sides.postgres.connection import Connection
-from app.db.sides.postgres.forms import begin_with_forms
+from app.db.sides.postgres.forms import begin_patiently
 from app.db.sides.postgres.target import COPY_FROM
 
 # Rows that the driver takes from the socket at once. Before version 17 libpq hands out one at a time.
@@ -107,7 +107,7 @@ class PostgresSource:
         cursor = asked = None
         with or_not_prepared(), connection.pipeline():
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            begin_with_forms(connection, settings)
+            begin_patiently(connection, settings)
             control = ask_postgres_control(connection)
             if after is not None:
                 asked = connection.execute(

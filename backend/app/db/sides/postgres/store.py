@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from psycopg import errors as pg_errors
 from sqlalchemy import URL
 
-from app.db.common.errors import NotPrepared
+from app.db.common.errors import NotPrepared, ShadowUnavailable
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.sides.contract import START, InFlight
 from app.db.sides.control import Control, control_from_row, postgres_control
 from app.db.sides.postgres.connection import BoundedConnection, Connection, give_up, open_postgres
-from app.db.sides.postgres.forms import begin_with_forms
+from app.db.sides.postgres.forms import begin_patiently, why_read_only
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.postgres.target import PostgresTarget
 
@@ -96,18 +96,23 @@ class PostgresStore:
 
     def begin(self) -> None:
         """What a transaction that was opened on the connection otherwise has to begin with."""
-        begin_with_forms(self.connection, self._settings)
+        begin_patiently(self.connection, self._settings)
 
     def _locked(self, connection: Connection, durable: bool, careful: bool) -> PostgresTarget:
         try:
             with connection.pipeline():
-                connection.execute("BEGIN")
-                begin_with_forms(connection, self._settings)
+                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                begin_patiently(connection, self._settings)
                 cursor = connection.execute("SELECT * FROM st_open_round(%s)", (durable,))
                 marked = connection.execute(_MARK)
             row, mark = cursor.fetchone(), marked.fetchone()
         except pg_errors.UndefinedFunction:
             row = mark = None
+        except pg_errors.ReadOnlySqlTransaction:
+            give_up(connection)
+            if (why := why_read_only(connection)) is None:
+                raise
+            raise ShadowUnavailable(why[0], hint=why[1]) from None
         if row is None or mark is None:
             raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
         position, quarantined, announced, *control = row
@@ -163,7 +168,7 @@ class PostgresStore:
     def write(self) -> Iterator[Connection]:
         """One transaction: committed on a normal exit, else rolled back."""
         with self.connection.transaction():
-            begin_with_forms(self.connection, self._settings)
+            begin_patiently(self.connection, self._settings)
             yield self.connection
 
     def read_control(self) -> Control:

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import psycopg
 
-from app.db.common.errors import Refused, SwitchError, counted, first_line
+from app.db.common.errors import ConfigurationError, Refused, SwitchError, counted, first_line
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import SchemaSource
@@ -27,6 +27,7 @@ from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
+from app.db.sides.postgres.forms import why_read_only
 from app.db.sides.stores import Stores
 from app.db.switch.state.newest import require_newest
 from app.db.switch.state.readiness import last_verify, quarantined, verify_mark, verify_objection
@@ -169,6 +170,8 @@ class Checks:
         return True, "each side is the newest that the other knows"
 
     def _writable(self) -> Verdict:
+        if why := why_read_only(self._postgres.connection):
+            raise ConfigurationError(why[0], hint=why[1])
         sides = writable_sides(self._stores)
         found = strangers(self._stores)
         if len(sides) > 1:
@@ -291,6 +294,8 @@ def make(name: str, verdict: Callable[[], Verdict], remedy: str, command: str | 
     """Evaluate one condition; what keeps it from being evaluated means that it does not hold."""
     try:
         ok, detail = verdict()
+    except ConfigurationError as error:
+        return Check(name, False, error.message, error.hint or remedy)  # no command of ours settles it
     except SwitchError as error:
         return Check(name, False, error.message, error.hint or remedy, command)
     except (psycopg.Error, sqlite3.Error, TimeoutError) as error:
