@@ -132,7 +132,7 @@ def _index_findings(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -
             yield _blocks(
                 "schema.key_collation",
                 f"the primary key collates {index.collation}: it is cut into ranges in byte order",
-                "let the key collate BINARY",
+                "let the key and its columns collate BINARY",
                 name,
                 columns,
             )

@@ -24,6 +24,7 @@ from app.db.rows.catalog import (
     Column,
     Table,
     affinity,
+    folds,
     limit_of,
     normal_declared,
     parts_and_condition,
@@ -262,13 +263,16 @@ def _indexes(sqlite: sqlite3.Connection, table: str, key: tuple[str, ...]) -> It
         yield Index("primary key", key, unique=True)  # the rowid itself, or WITHOUT ROWID
     for _, name, unique, origin, partial in sorted(listed, key=lambda row: row[3] != "pk"):
         parts = parts_of[name]
+        collations = [row[4] for row in parts if row[4].upper() != "BINARY"]
+        if origin == "pk":  # its index may compare by bytes where a look-up does not
+            collations += filter(None, [folds(sqlite, table, row[2]) for row in parts])
         yield Index(
             "primary key" if origin == "pk" else name,
             tuple(row[2] for row in parts if row[2] is not None),
             unique=bool(unique),
             partial=bool(partial),
             expression=any(row[1] == -2 for row in parts),
-            collation=next((row[4] for row in parts if row[4].upper() != "BINARY"), ""),
+            collation=next(iter(collations), ""),
             predicate=parts_and_condition(made_by(sqlite, name))[1] if partial else "",
             sql=made_by(sqlite, name),
         )

@@ -174,3 +174,13 @@ def test_a_trigger_of_the_application_s_with_the_name_of_ours_is_named(replicati
     replicating.applier.mend()
     replicating.drain()
     replicating.assert_same()
+
+
+@pytest.mark.parametrize("collation", ["NOCASE", "RTRIM"])
+def test_a_key_that_compares_bytes_over_a_column_that_does_not_is_refused(collation: str) -> None:
+    """A look-up compares as the column does: it would take both rows for one."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute(f"CREATE TABLE t (a TEXT COLLATE {collation}, v TEXT, PRIMARY KEY (a COLLATE BINARY))")
+    with pytest.raises(SchemaDrift, match="key column a of t overlooks case or blanks"):
+        sqlite_keys(connection)
+    connection.close()

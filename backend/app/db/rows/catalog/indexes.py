@@ -10,6 +10,7 @@ import re
 import sqlite3
 
 from app.db.common.errors import SchemaDrift
+from app.db.rows.catalog.keys import folds
 from app.db.rows.catalog.tables import Unique, quote
 
 BUILT_IN_COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
@@ -44,7 +45,7 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[Unique, 
 
     Raises:
         SchemaDrift: a unique index has a function or a collation of the application's own. Only the
-            application's own connections can write such a table.
+            application's own connections can write such a table. Or a key's look-up finds more rows than one.
     """
     listed = connection.execute(f"PRAGMA index_list({quote(table)})").fetchall()
     columns = [
@@ -64,6 +65,12 @@ def sqlite_uniques(connection: sqlite3.Connection, table: str) -> tuple[Unique, 
                 hint="make it a unique index that collates BINARY, NOCASE or RTRIM",
             )
         if origin == "pk":
+            # The index may collate BINARY all the same: a look-up compares as the column does.
+            if folding := [column for column, _ in shown if folds(connection, table, column)]:
+                raise SchemaDrift(
+                    f"key column {folding[0]} of {table} overlooks case or blanks, although its primary key does not",
+                    hint=f"make {table} anew on SQLite, with {folding[0]} collating BINARY",
+                )
             continue
         watched = tuple(column for column, _ in shown)
         if not partial and ordinary.issuperset(watched):

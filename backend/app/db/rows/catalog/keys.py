@@ -26,15 +26,17 @@ KEY_INDEX = """(
 )"""
 
 
-def folds(connection: sqlite3.Connection, table: str, column: str) -> bool:
-    """Whether a comparison with a column overlooks case or blanks: it then finds more rows than the key means.
+def folds(connection: sqlite3.Connection, table: str, column: str) -> str:
+    """The collation by which a comparison with a column overlooks case or blanks, '' if it overlooks nothing.
 
-    No pragma tells how a column collates. The compiled comparison does. Nothing is read.
+    Such a comparison finds more rows than a key means. No pragma tells how a column collates. The compiled
+    comparison does. Nothing is read.
     """
     compared = connection.execute(
         f"EXPLAIN SELECT 1 FROM {quote(table)} WHERE +{quote(column)} = +'x'"
     ).fetchall()
-    return any(str(row[5]).startswith(("NOCASE", "RTRIM")) for row in compared if row[1] in ("Eq", "Ne"))
+    told = [str(row[5]) for row in compared if row[1] in ("Eq", "Ne")]
+    return next((name for name in ("NOCASE", "RTRIM") if any(text.startswith(name) for text in told)), "")
 
 
 def stand_in(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
