@@ -17,7 +17,15 @@ from pydantic import ValidationError
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from app.db.common.errors import ConfigurationError, NotPrepared, Refused, SchemaDrift, SwitchError
+from app.db.common.errors import (
+    PUT_RIGHT,
+    ConfigurationError,
+    NotPrepared,
+    Refused,
+    SchemaDrift,
+    SwitchError,
+    is_missing,
+)
 from migration.common.outcome import Exit, Outcome
 
 _AGAIN = "the same command goes on from there"
@@ -111,6 +119,8 @@ def _describe(error: BaseException) -> tuple[str, str | None, Exit, tuple[str, .
         return error.message, error.hint, exit_code, getattr(error, "reasons", ())
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", _AGAIN, Exit.FAILED, ()
+    if is_missing(error):
+        return f"something of this move is missing: {_first_line(error)}", PUT_RIGHT, Exit.FAILED, ()
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what, hint, exit_code = _SQLITE.get(code, ("SQLite refused a statement", _AGAIN, Exit.FAILED))
@@ -119,10 +129,28 @@ def _describe(error: BaseException) -> tuple[str, str | None, Exit, tuple[str, .
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         return f"ST_{name}: {first['msg']}", "see .env.example for what it may be", Exit.USAGE, ()
+    if isinstance(error, pg_errors.UniqueViolation) and (table := error.diag.table_name or "").startswith(
+        "st_"
+    ):
+        return (
+            f"a number in {table} was given out twice: {_first_line(error)}",
+            _numbers(table),
+            Exit.FAILED,
+            (),
+        )
     for kind, what, hint, exit_code in _POSTGRES:
         if isinstance(error, kind):
             return f"{what}: {_first_line(error)}", hint, exit_code, ()
     return f"{type(error).__name__}: {_first_line(error)}", "--debug shows where", Exit.FAILED, ()
+
+
+def _numbers(table: str) -> str:
+    """What puts a sequence of ours right that was set back, as a restore of data alone does."""
+    column = "seq" if table == "st_change_log" else "id"
+    return (
+        f"if rows were restored into a live database: SELECT setval(pg_get_serial_sequence('{table}', '{column}'), "
+        f"(SELECT max({column}) FROM {table})) (on PostgreSQL), then st-migrate verify"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -218,9 +218,7 @@ def _claim(
         if source.installed:
             origin.remember_rows(connection, postgres_columns(connection), MOST_ROWS)
         claim_postgres(connection, uuid.uuid4().hex)
-        connection.execute(
-            "INSERT INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
-        )
+        connection.execute(tables.BEGIN_WATERMARK.encode())
         record(connection, "phase preparing", 1, _evidence(source, discard, without))
 
 
@@ -285,9 +283,7 @@ def _capture_sqlite(sqlite: SqliteStore, schema: Schema, pair: str, mode: str, w
             "INSERT OR IGNORE INTO st_excluded_column (tbl, col) VALUES (?, ?)", sorted(without.columns)
         )
         claim_sqlite(connection, pair, f"journal_mode={mode}")
-        connection.execute(
-            "INSERT OR IGNORE INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0)"
-        )
+        connection.execute(tables.BEGIN_WATERMARK)
         capture.install_sqlite(connection, schema, capture.fence_message(Side.SQLITE, 1))
         _same_schema(connection, schema)
 

@@ -168,7 +168,7 @@ def confirm_discard(
 def _prepared(done: Prepared) -> Outcome:
     data = {"tables": done.tables, "steps": done.steps}
     if done.repaired:
-        return Outcome("repaired", "lost capture triggers were put back; verify again", data=data)
+        return Outcome("repaired", "what was lost of capture was put back; verify again", data=data)
     message = f"{counted(done.tables, 'table is', 'tables are')} prepared"
     if done.already:
         return Outcome("already_prepared", message, data=data)

@@ -7,13 +7,14 @@ there is little else to say.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psycopg
 
-from app.db.common.errors import NotPrepared, SwitchError, first_line
+from app.db.common.errors import PUT_RIGHT, NotPrepared, SwitchError, first_line, is_missing
 from app.db.common.urls import Pair, Side, shown
 from app.db.revisions.source import SchemaSource, source_of
 from app.db.rows.catalog import names_left_out
@@ -215,8 +216,8 @@ def gather(
                     status.readers = readers_of_keys(connection)
             if count_orphans:
                 status.foreign_keys = unvalidated_keys(stores)
-    except (SwitchError, psycopg.Error) as error:
-        status.problem = first_line(error)
+    except (SwitchError, psycopg.Error, sqlite3.Error) as error:
+        status.problem = f"{first_line(error)} ({PUT_RIGHT})" if is_missing(error) else first_line(error)
     return status
 
 

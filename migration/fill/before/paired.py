@@ -81,27 +81,31 @@ def require_as_prepared(postgres: PostgresStore, source: SchemaSource, exclude: 
 
 
 def repair(stores: Stores, report: Report) -> tuple[int, bool, bool]:
-    """Both sides are prepared: put back any trigger that got lost.
+    """Both sides are prepared: put back any trigger or watermark that got lost.
 
     Returns:
-        How many tables there are, True, and whether a trigger was lost.
+        How many tables there are, True, and whether one was lost.
     """
     schema = read_schema(stores.sqlite.connection, stores.postgres.connection)
     control = stores.postgres.read_control()
     whole = _whole(stores.postgres.connection, schema)
     with stores.sqlite.write() as connection:
-        tables.add_marks_sqlite(connection)
-        changed = capture.install_sqlite(
+        changed = tables.complete_watermark_sqlite(connection)
+        changed |= capture.install_sqlite(
             connection, schema, capture.fence_message(control.primary, control.epoch)
         )
     with stores.postgres.write() as postgres:
         capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
-        changed = changed or not whole
+        postgres.execute(tables.CREATE_WATERMARK.encode())
+        begun = postgres.execute(tables.BEGIN_WATERMARK.encode()).rowcount
+        changed = changed or not whole or bool(begun)
         if changed:
             postgres.execute("DELETE FROM st_verify")
             record(postgres, "capture repaired", control.epoch, {})
     if changed:
-        report("capture triggers were put back; verify again, changes may have been missed")
+        report(
+            "what was lost of capture or a watermark was put back; verify again, changes may have been missed"
+        )
     return len(schema), True, changed
 
 

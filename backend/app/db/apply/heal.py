@@ -95,6 +95,7 @@ def _heal(stores: Stores, lost: Lost) -> None:
     with stores.postgres.write() as theirs:
         theirs.execute("DELETE FROM st_verify")
     failpoint(Failpoint.CAPTURE_HEALING)
+    stores.sqlite.renew()
     schema, whole = _schema(stores)
     with stores.sqlite.write() as ours:
         _restore_sqlite(ours, schema, stores.sqlite.read_control(), entirely=not whole)

@@ -42,7 +42,7 @@ from app.db.common.errors import CaptureLost, NotPrepared, SchemaDrift
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows.catalog import Schema, read_schema
-from app.db.sides.capture.inventory import check_postgres_inventory, postgres_stamp
+from app.db.sides.capture.inventory import check_postgres_inventory, stamp_of
 from app.db.sides.capture.triggers import check_inventory
 from app.db.sides.contract import Backlog, Source, Target
 from app.db.sides.control import Control
@@ -293,7 +293,7 @@ class Applier:
         """
         version = int(self.stores.sqlite.connection.execute("PRAGMA schema_version").fetchone()[0])
         if version != self._schema_version or time.monotonic() > self._schema_until:
-            stamp = (version, postgres_stamp(self.stores.postgres.connection))
+            stamp = (version, stamp_of(self.stores.sqlite.connection, self.stores.postgres.connection))
             if stamp != self._schema_stamp:
                 self._read_schema()
             self._schema_stamp, self._schema_version = stamp, version

@@ -31,6 +31,24 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+# What a database says of a table, a column or a function that is not there: SQLSTATE, and SQLite's words.
+_MISSING = ("42P01", "42703", "42883")
+PUT_RIGHT = (
+    "run st-migrate prepare, then st-migrate verify; if the same is missing still, its table was changed or dropped "
+    "by hand: st-migrate abort, then prepare and backfill anew"
+)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether a statement named a table, a column or a function that its database does not have."""
+    words = str(error).startswith(
+        ("no such table", "no such column")
+    )  # SQLite has no code of its own for them
+    return getattr(error, "sqlstate", None) in _MISSING or (
+        getattr(error, "sqlite_errorname", None) == "SQLITE_ERROR" and words
+    )
+
+
 class SwitchError(Exception):
     """Base of all errors of the session layer.
 

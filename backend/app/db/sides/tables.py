@@ -231,15 +231,34 @@ _DIALECTS: dict[Side, Dialect] = {
     Side.SQLITE: URL.create("sqlite").get_dialect()(),
     Side.POSTGRES: URL.create("postgresql+psycopg").get_dialect()(),
 }
-CREATE_THROTTLE = str(CreateTable(throttle, if_not_exists=True).compile(dialect=_DIALECTS[Side.POSTGRES]))
 
 
-def add_marks_sqlite(connection: sqlite3.Connection) -> None:
-    """Give a pair of an earlier version the columns that tell older copies, in the caller's write transaction."""
+def _create(table: Table, side: Side) -> str:
+    return str(CreateTable(table, if_not_exists=True).compile(dialect=_DIALECTS[side]))
+
+
+CREATE_THROTTLE = _create(throttle, Side.POSTGRES)
+CREATE_WATERMARK = _create(watermark, Side.POSTGRES)
+# On either side; a row that is there stays as it is.
+BEGIN_WATERMARK = "INSERT INTO st_watermark (id, position, changes, applied_at) VALUES (1, '0', 0, 0) ON CONFLICT DO NOTHING"
+
+
+def complete_watermark_sqlite(connection: sqlite3.Connection) -> bool:
+    """Give SQLite's watermark what a pair of an earlier version lacks, or what somebody dropped.
+
+    A watermark that is gone begins anew: what the log holds is applied once more, which is harmless. In the
+    caller's write transaction.
+
+    Returns:
+        Whether it was gone.
+    """
+    connection.execute(_create(pending, Side.SQLITE))
+    connection.execute(_create(watermark, Side.SQLITE))
     present = {name for _, name, *_ in connection.execute("PRAGMA table_info(st_watermark)")}
     for column in (watermark.c.mark, watermark.c.trimmed):
         if column.name not in present:
             connection.execute(f"ALTER TABLE st_watermark ADD COLUMN {column.name} {column.type}")
+    return bool(connection.execute(BEGIN_WATERMARK).rowcount)
 
 
 def create_statements(side: Side) -> list[str]:
@@ -248,7 +267,7 @@ def create_statements(side: Side) -> list[str]:
     statements = list(_LOG[side])
     for metadata in metadatas:
         for table in metadata.sorted_tables:
-            statements.append(str(CreateTable(table, if_not_exists=True).compile(dialect=_DIALECTS[side])))
+            statements.append(_create(table, side))
             statements += [
                 str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECTS[side]))
                 for index in table.indexes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import psycopg
@@ -24,8 +25,8 @@ AND t.tgname LIKE 'st\\_capture\\_%' AND NOT t.tgisinternal
 """
 
 
-# What the triggers call; the first of them that is missing.
-_CALLED = ("st_admit", "st_fence")
+# What triggers, sessions and rounds call; the first of them that is missing.
+_CALLED = ("st_admit", "st_fence", "st_may_write", "st_open_round")
 _FUNCTIONS = b"""
 SELECT min(name) FROM unnest(%s::text[]) AS wanted(name) WHERE NOT EXISTS (
   SELECT FROM pg_proc p WHERE p.proname = name AND p.pronamespace = current_schema()::regnamespace)
@@ -42,11 +43,16 @@ SELECT md5(concat(
 """
 
 
-def postgres_stamp(connection: psycopg.Connection[Any]) -> str:
-    """A text that changes whenever PostgreSQL's tables, keys, capture or known spellings change; in some ms."""
-    row = connection.execute(_STAMP.encode()).fetchone()
+# `schema_version` counts SQLite's changes, unless somebody sets it back or writes to `sqlite_master`.
+_TRIGGERS_OF_SQLITE = "SELECT count(*), total(length(sql)) FROM sqlite_master WHERE type = 'trigger'"
+
+
+def stamp_of(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any]) -> str:
+    """A text that changes with PostgreSQL's tables, keys, capture or known spellings, and with SQLite's triggers; in some ms."""
+    row = postgres.execute(_STAMP.encode()).fetchone()
     assert row is not None
-    return f"{row[0]} {hash(frozenset(spellings(connection).items()))}"
+    triggers = sqlite.execute(_TRIGGERS_OF_SQLITE).fetchone()
+    return f"{row[0]} {hash(frozenset(spellings(postgres).items()))} {triggers}"
 
 
 def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema) -> None:
@@ -62,7 +68,7 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
     present = connection.execute(_FUNCTIONS, (list(_CALLED),)).fetchone()
     if present is not None and present[0]:
         raise CaptureLost(
-            f"function {present[0]}() is missing on PostgreSQL, so nothing can be written there",
+            f"function {present[0]}() is missing on PostgreSQL, so nothing can be written or applied there",
             hint="run st-migrate schema upgrade, which puts it back, then st-migrate verify",
         )
     being_filled = any(row[2] for row in rows)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.db.common.errors import NotPrepared
 from app.db.common.urls import Side
 from app.db.sides.contract import InFlight
 from app.db.sides.control import Control, sqlite_control
@@ -35,6 +36,14 @@ class SqliteStore:
         self._turn = turn_at(path)
         self._deadline: float | None = None
         self.mends = True  # whether `mend_log` may take the write lock
+
+    def renew(self) -> None:
+        """Open the file anew. After a `schema_version` that was set back a connection believes in objects that are gone."""
+        former, self.connection = (
+            self.connection,
+            open_sqlite(self.path, busy_timeout_ms=self._busy_timeout_ms),
+        )
+        former.close()
 
     def finish_by(self, until: float | None) -> None:
         """Wait for the write lock no longer than to this moment of `time.monotonic`; None: as usual."""
@@ -106,6 +115,8 @@ class SqliteStore:
 
     def read_watermark(self) -> tuple[str, float]:
         row = self.connection.execute("SELECT position, applied_at FROM st_watermark WHERE id = 1").fetchone()
+        if row is None:
+            raise NotPrepared("the SQLite file carries no watermark", hint="run st-migrate prepare")
         return str(row[0]), row[1] or 0.0
 
     def read_mark(self) -> str | None:

@@ -15,7 +15,16 @@ from functools import cached_property
 
 import psycopg
 
-from app.db.common.errors import ConfigurationError, Refused, SwitchError, counted, first_line
+from app.db.common.errors import (
+    PUT_RIGHT,
+    ConfigurationError,
+    NotPrepared,
+    Refused,
+    SwitchError,
+    counted,
+    first_line,
+    is_missing,
+)
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
 from app.db.revisions.source import SchemaSource
@@ -297,8 +306,12 @@ def make(name: str, verdict: Callable[[], Verdict], remedy: str, command: str | 
     except ConfigurationError as error:
         return Check(name, False, error.message, error.hint or remedy)  # no command of ours settles it
     except SwitchError as error:
+        if isinstance(error, NotPrepared) and (error.hint or "").startswith("run st-migrate prepare"):
+            command = "prepare"
         return Check(name, False, error.message, error.hint or remedy, command)
     except (psycopg.Error, sqlite3.Error, TimeoutError) as error:
+        if is_missing(error):
+            return Check(name, False, f"could not be evaluated: {first_line(error)}", PUT_RIGHT, "prepare")
         return Check(name, False, f"could not be evaluated: {first_line(error)}", remedy, command)
     return Check(name, ok, detail, "" if ok else remedy, None if ok else command)
 
