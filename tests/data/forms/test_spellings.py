@@ -25,12 +25,21 @@ SQLITE = """
 CREATE TABLE docs (id CHAR(36) PRIMARY KEY, at TIME, seen DATETIME, v INTEGER);
 CREATE TABLE notes (id INTEGER PRIMARY KEY, doc CHAR(36), tag VARCHAR);
 CREATE TABLE mixed (id VARCHAR PRIMARY KEY, at TIME);
+CREATE TABLE odd (id INTEGER PRIMARY KEY, seen DATETIME, done BOOLEAN, at TIME, gone DATE, v INTEGER);
 """
 POSTGRES = """
 CREATE TABLE docs (id uuid PRIMARY KEY, at time, seen timestamp, v bigint);
 CREATE TABLE notes (id bigint PRIMARY KEY, doc uuid, tag text);
 CREATE TABLE mixed (id uuid PRIMARY KEY, at time);
+CREATE TABLE odd (id bigint PRIMARY KEY, seen timestamp, done boolean, at time, gone date, v bigint);
 """
+POLICY = """[tables.odd]
+seen = "cut_fraction"
+done = "true_false_text"
+at = "moment_is_clock"
+gone = "empty_is_null"
+"""
+ODD = (1, "2026-01-05 07:00:00.123456789", "f", "2000-01-01 07:00:00", "", 1)
 DOCS = [str(uuid.UUID(int=n * 0x1234567890ABCDEF1234567)) for n in range(1, 41)]
 MIXED = [
     "0" * 31 + "a",
@@ -46,6 +55,7 @@ def fill(connection: sqlite3.Connection) -> None:
         "INSERT INTO docs VALUES (?, '07:00:00', '2026-01-05T07:00:00', 1)", [(k,) for k in DOCS]
     )
     connection.executemany("INSERT INTO mixed VALUES (?, '07:00')", [(k,) for k in MIXED])
+    connection.execute("INSERT INTO odd VALUES (?, ?, ?, ?, ?, ?)", ODD)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +64,15 @@ def module_pair(
 ) -> Iterator[SmallPair]:
     name = f"v_{uuid.uuid4().hex[:12]}"
     url = postgres_server.create_database(name)
-    pair = make_pair_of(tmp_path_factory.mktemp("spelt"), url, SQLITE, POSTGRES, fill)
-    yield pair
-    pair.applier.stores.close()
+    folder = tmp_path_factory.mktemp("spelt")
+    (folder / "migration.toml").write_text(POLICY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ST_MIGRATION_CONFIG", str(folder / "migration.toml"))
+        active_policy.cache_clear()
+        pair = make_pair_of(folder, url, SQLITE, POSTGRES, fill)
+        yield pair
+        pair.applier.stores.close()
+    active_policy.cache_clear()
     postgres_server.drop_database(name)
 
 
@@ -64,7 +80,7 @@ def module_pair(
 def spelt(module_pair: SmallPair) -> Iterator[SmallPair]:
     module_pair.move(Side.SQLITE)
     yield module_pair
-    repair_all(module_pair.applier, ["docs", "mixed", "notes"])
+    repair_all(module_pair.applier, ["docs", "mixed", "notes", "odd"])
 
 
 def all_of(pair: SmallPair, query: str) -> list[tuple[object, ...]]:
@@ -86,7 +102,7 @@ def test_a_damaged_a_lost_and_an_added_row_are_named_and_repaired(spelt: SmallPa
     done = repair_all(spelt.applier, found.tables)
     assert (done.keys, done.left) == (3, {})
     again = Verify(spelt.applier).run()
-    assert again.clean and again.rows == len(DOCS) + len(MIXED)
+    assert again.clean and again.rows == len(DOCS) + len(MIXED) + 1
     assert all_of(spelt, "SELECT * FROM docs ORDER BY 1") == before
 
 
@@ -117,6 +133,18 @@ def test_in_a_mixed_column_each_value_keeps_its_own_spelling(spelt: SmallPair) -
     assert len(all_of(spelt, "SELECT id FROM mixed")) == len(MIXED) - 1
     spelt.write("INSERT INTO mixed VALUES (%s, '08:00')", MIXED[4])
     spelt.settle()
+
+
+def test_values_that_a_policy_reads_stay_until_they_change_themselves(spelt: SmallPair) -> None:
+    spelt.move(Side.POSTGRES)
+    spelt.write("UPDATE odd SET v = 2")
+    spelt.write("INSERT INTO odd VALUES (2, '2026-02-03 04:05:06', true, '08:00', NULL, 3)")
+    spelt.settle()
+    assert all_of(spelt, "SELECT * FROM odd ORDER BY id") == [
+        (*ODD[:5], 2),
+        (2, "2026-02-03 04:05:06.000000", "t", "2000-01-01 08:00:00", None, 3),
+    ]
+    assert Verify(spelt.applier).run().clean
 
 
 def test_a_key_spelt_as_never_before_is_noted_when_its_table_is_carried(spelt: SmallPair) -> None:
@@ -206,17 +234,23 @@ def test_a_spelling_is_learnt_from_what_a_column_holds(
         assert [to_sqlite(kind, value, learnt) for value in printed] == values
 
 
-COUNTED = [
+_COUNTS = ("epoch_millis", "epoch_seconds")
+DAY = Spelling("2000-01-01 0", mixed=True)
+BY_POLICY = [
     ("epoch_millis", Kind.INSTANT, [1767596400123, 1767596400000], Spelling("millis")),
     ("epoch_millis", Kind.TIMESTAMP, [1767596400123.25, "2026-01-05 07:00:00"], Spelling("millis", True)),
     ("epoch_seconds", Kind.INSTANT, [1767596400, -1], Spelling("seconds")),
     ("epoch_seconds", Kind.TIMESTAMP, [], Spelling("seconds")),
     ("epoch_seconds", Kind.TIMESTAMP, ["2026-01-05 07:00:00"], Spelling(" 0")),
+    ("true_false_text", Kind.BOOLEAN, ["f", "f"], Spelling("t|f")),
+    ("true_false_text", Kind.BOOLEAN, ["True", "False"], Spelling("True|False")),
+    ("true_false_text", Kind.BOOLEAN, [0, 1, 1], Spelling("")),
+    ("moment_is_clock", Kind.TIME, ["2000-01-01 07:00:00", "2000-01-01 07:00:00.250000"], DAY),
 ]
 
 
-@pytest.mark.parametrize(("policy", "kind", "values", "expected"), COUNTED)
-def test_numbers_since_1970_come_back_as_numbers(
+@pytest.mark.parametrize(("policy", "kind", "values", "expected"), BY_POLICY)
+def test_what_a_policy_reads_comes_back_as_the_application_writes_it(
     policy: str,
     kind: Kind,
     values: list[object],
@@ -235,9 +269,10 @@ def test_numbers_since_1970_come_back_as_numbers(
         key, column = Column("id", Kind.INTEGER, "", False), Column("c", kind, "", True)
         table = Table("t", (key, column), (key,))
         assert of_column(connection, table, column) == expected
-        for number in (value for value in values if type(value) is not str):
+        for number in (value for value in values if type(value) is not str or policy not in _COUNTS):
             canonical = encode_cell(table, column, number)
-            assert to_sqlite(kind, canonical, expected) == number
+            read = canonical == encode(kind, 1) if kind is Kind.BOOLEAN else canonical
+            assert to_sqlite(kind, read, expected) == number
         connection.close()
     finally:
         active_policy.cache_clear()

@@ -17,8 +17,9 @@ from app.db.rows.canonical.reals import narrowed, shortest
 from app.db.rows.kinds import Kind
 
 _EPOCH = datetime(1970, 1, 1)
-_TRUE = frozenset(("true", "t", "yes", "y", "on", "1"))
-_FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
+# Words for true and false, as applications write them.
+WORDS = (("t", "f"), ("true", "false"), ("yes", "no"), ("y", "n"), ("on", "off"), ("1", "0"))
+_TRUE, _FALSE = map(frozenset, zip(*WORDS, strict=True))
 # Go's `Time.String` writes the zone's name behind the offset, and perhaps its own clock.
 _OFFSET = re.compile(
     r" ?(?:(Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?)|([+-]\d{4}) (?:[A-Z]{3,5}|[+-]\d\d(?:\d\d)?)(?: m=[+-][\d.]+)?)$"

@@ -38,7 +38,8 @@ class Spelling:
     - uuid: `hex`, `hyphens` or `braces`, in capitals for capital letters, or `blob` for 16 bytes;
     - timestamp: the separator, then the digits of a second's fraction: `6` always, `3` or `0` where no more
       are needed, `m` without seconds where none;
-    - time: the digits alone;
+    - time: the digits alone, behind a day and a blank where a policy reads moments;
+    - boolean, where a policy reads words: that for true, a bar and that for false;
     - instant: as a timestamp, then the offset as it is written, if there is one;
     - timestamp and instant, where a policy says that numbers count from 1970: `seconds` or `millis`;
     - interval: `micros` for a number, else `@` and the form of the timestamp that lies so far from 1970;
@@ -112,13 +113,8 @@ _NUMERIC_AFFINITIES = ("numeric", "real", "integer")
 def usual(kind: Kind, declared: str) -> Spelling | None:
     """The spelling of a column that holds nothing yet, by its declared type on SQLite."""
     if kind is Kind.UUID:
-        return (
-            Spelling("hyphens")
-            if "36" in declared
-            else Spelling("blob")
-            if "BLOB" in declared.upper()
-            else None
-        )
+        shape = "hyphens" if "36" in declared else "blob" if "BLOB" in declared.upper() else ""
+        return Spelling(shape) if shape else None
     if kind in (Kind.JSONB, Kind.ADDRESS):  # PostgreSQL prints every value in a form of its own
         return Spelling(USUAL[kind] or "", mixed=True)
     if kind is Kind.INTERVAL and "INT" in declared.upper() and declared.upper() != "INTERVAL":
@@ -200,24 +196,26 @@ def spell_uuid(canonical: str, form: str) -> str | bytes:
 
 
 def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[Any], Any]:
-    form = spelling.form if spelling else USUAL[kind]
+    form = spelling.form if spelling else USUAL[kind] or ""
     match kind:
-        case Kind.FLOAT:
+        case Kind.REAL if form != "wide":
+            return lambda value: shortest(value) + 0.0
+        case Kind.FLOAT | Kind.REAL:
             return lambda value: value + 0.0
-        case Kind.REAL:
-            return (lambda value: value + 0.0) if form == "wide" else lambda value: shortest(value) + 0.0
+        case Kind.BOOLEAN if form:
+            return lambda value: form.split("|")[0 if int(value) else 1]
         case Kind.BOOLEAN:
             return int
         case Kind.UUID:
-            return lambda value: spell_uuid(str(value), form or "hex")
+            return lambda value: spell_uuid(str(value), form)
         case Kind.TIMESTAMP | Kind.INSTANT if form in COUNTS:
             return since_epoch(form)
         case Kind.TIMESTAMP | Kind.INSTANT:
-            return _stamp(form or " 6")
+            return _stamp(form)
         case Kind.TIME:
-            return lambda value: _clock(value, form or "6")
+            return lambda value: form[:-1] + _clock(value, form[-1])
         case Kind.INTERVAL:
-            return _length(form or "@ 6")
+            return _length(form)
         case Kind.NUMERIC if affinity in _NUMERIC_AFFINITIES:
             return _as_number
         case Kind.NUMERIC if form:
@@ -225,7 +223,7 @@ def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[An
         case Kind.JSON if affinity in _NUMERIC_AFFINITIES:
             return _not_as_other_number
         case Kind.JSONB:
-            return lambda value: _document(value, form or "spaced-ascii", affinity)
+            return lambda value: _document(value, form, affinity)
         case Kind.ADDRESS if form == "whole":
             return lambda value: value if "/" in value else ip_interface(value).with_prefixlen
         case Kind.ADDRESS:

@@ -11,7 +11,7 @@ from typing import Any
 from app.db.common.errors import UnsupportedValue
 from app.db.rows.canonical.reals import spelling_of
 from app.db.rows.catalog import Column, Schema, Table, quote
-from app.db.rows.conversions import COUNTED
+from app.db.rows.conversions import COUNTED, WORDS
 from app.db.rows.keys import RawKey, split
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import active_policy, encode_in
@@ -73,26 +73,42 @@ def of_key(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling
 
 def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
     """The spelling of a column's values. None if there are none, or only one form."""
-    if (counted := _counted(sqlite, table, column)) is not None:
-        return counted
+    if (chosen := _by_policy(sqlite, table, column)) is not None:
+        return chosen
     look = _LOOKS[column.kind]
     if column.kind is Kind.NUMERIC and column.affinity != "text":
         return None
     return None if look is None else look(sqlite, quote(table.name), quote(column.name))
 
 
-def _counted(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
-    """Numbers that count from 1970, where a policy says so and no more of the values are texts."""
-    conversions = active_policy().conversions(table, column)
-    unit = next((COUNTED[item.name] for item in conversions if item.name in COUNTED), None)
-    if unit is None:
-        return None
-    name = quote(column.name)
+def _by_policy(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
+    """The spelling of values that only a policy reads: numbers that count from 1970, words for true, moments for times."""
+    chosen = {conversion.name for conversion in active_policy().conversions(table, column)}
+    name, rows = quote(column.name), quote(table.name)
+    if units := [unit for policy, unit in COUNTED.items() if policy in chosen]:
+        return _counted(sqlite, rows, name, units[0])
+    if "true_false_text" in chosen:
+        return _by_value(_word_form, _most_frequent)(sqlite, rows, name)
+    return _moments(sqlite, rows, name) if "moment_is_clock" in chosen else None
+
+
+def _counted(sqlite: sqlite3.Connection, table: str, name: str, unit: str) -> Spelling | None:
+    """Numbers, where no more of the values are texts."""
     texts, numbers = sqlite.execute(
         f"SELECT count(*) FILTER (WHERE typeof({name}) = 'text'), "
-        f"count(*) FILTER (WHERE typeof({name}) IN ('integer', 'real')) FROM {quote(table.name)}"
+        f"count(*) FILTER (WHERE typeof({name}) IN ('integer', 'real')) FROM {table}"
     ).fetchone()
     return Spelling(unit, texts > 0) if numbers >= texts else None
+
+
+def _moments(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
+    """The day that stands before most times of day, and how these are spelt, where most have one."""
+    day, n, total = sqlite.execute(
+        f"SELECT substr({name}, 1, 11), count(*), sum(count(*)) OVER () FROM {table} "
+        f"WHERE typeof({name}) = 'text' GROUP BY 1 ORDER BY 2 DESC"
+    ).fetchone() or ("", 0, 0)
+    clock = _time(sqlite, table, f"substr({name}, 12)")
+    return Spelling(day + clock.form, mixed=True) if clock is not None and 2 * n > total else None
 
 
 def _uuid(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
@@ -272,6 +288,13 @@ def _numeric_form(value: Any) -> str | None:
 
 
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+
+
+def _word_form(value: Any) -> str | None:
+    """The words for true and false of which this is one. Empty for a number."""
+    pair = next((pair for pair in WORDS if value.lower() in pair), None) if type(value) is str else ("",)
+    change = str.upper if str(value).isupper() else str.title if str(value).istitle() else str
+    return None if pair is None else "|".join(map(change, pair))
 
 
 def _document_form(value: Any) -> str | None:

@@ -14,10 +14,10 @@ from typing import Any
 from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
-from app.db.rows.canonical import encode
 from app.db.rows.catalog import Column, Row, Table, quote
 from app.db.rows.keys import Key, RawKey
 from app.db.rows.kinds import SPELLINGS
+from app.db.rows.policy import active_policy, encode_cell, encode_in
 from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
 from app.db.rows.spelling import to_sqlite, to_sqlite_column
 from app.db.sides.contract import number_of
@@ -146,8 +146,8 @@ class SqliteTarget:
         )
 
     def _keep_spellings(self, table: Table, raws: Sequence[RawKey]) -> None:
-        """Remember how the rows are spelt that are about to be replaced, where their columns are mixed."""
-        if not any(map(_is_mixed, table.columns)):
+        """Remember how the rows are spelt that are about to be replaced, where values may keep their own form."""
+        if not any(_keeps(table, column) for column in table.columns):
             return
         thorough = any(map(_is_mixed, table.key))
         for row in self._reader(self._connection).rows_of(table, raws, thorough=thorough):
@@ -208,7 +208,11 @@ class SqliteTarget:
             return
         for row in rows:
             old = self._old.get((table.name, keys.of_row(table, row)))
-            yield row if old is None else tuple(map(_kept, table.columns, old, row))
+            yield (
+                row
+                if old is None
+                else tuple(_kept(table, *cell) for cell in zip(table.columns, old, row, strict=True))
+            )
 
     def forget_announced(self, texts: dict[str, list[str]]) -> None:
         for table, of_table in texts.items():
@@ -251,12 +255,17 @@ def _is_mixed(column: Column) -> bool:
     return SPELLINGS[column.kind] and column.spelling is not None and column.spelling.mixed
 
 
-def _kept(column: Column, old: Any, new: Any) -> Any:
-    """The old spelling if both mean the same."""
-    if old == new or not _is_mixed(column) or old is None or new is None:
+def _keeps(table: Table, column: Column) -> bool:
+    """Whether an unchanged value may have another form than the one that is written: spelt so, or read by a policy."""
+    return _is_mixed(column) or bool(active_policy().conversions(table, column))
+
+
+def _kept(table: Table, column: Column, old: Any, new: Any) -> Any:
+    """The old value if both mean the same."""
+    if old == new or old is None or not _keeps(table, column):
         return new
     try:
-        return old if encode(column.kind, old) == encode(column.kind, new) else new
+        return old if encode_cell(table, column, old) == encode_in(column, new) else new
     except UnsupportedValue:
         return new
 
