@@ -163,13 +163,20 @@ def read_shapes(
         limits: what PostgreSQL's columns do not take stays so, because nobody widens them.
     """
     theirs = postgres_columns(postgres) if postgres is not None else {}
+    ours = sqlite_columns(sqlite)
+    spelt = {name: name if name in theirs else _respelt(name, theirs.keys() - ours.keys()) for name in ours}
     return {
         name: replace(
-            _shape(sqlite, name, columns, _types(name, theirs, metadata), limits),
-            key_there=key_of(theirs.get(name, [])),
+            _shape(sqlite, name, columns, _types(name, spelt[name], theirs, metadata), limits),
+            key_there=key_of(theirs.get(spelt[name], [])),
         )
-        for name, columns in sqlite_columns(sqlite).items()
+        for name, columns in ours.items()
     }
+
+
+def _respelt(name: str, theirs: Collection[str]) -> str:
+    """How PostgreSQL spells a name that has other capitals there; the name itself if it is not there."""
+    return next((other for other in sorted(theirs) if other.lower() == name.lower()), name)
 
 
 def key_of(columns: list[tuple[str, str, str, bool, bool, int]]) -> tuple[str, ...]:
@@ -181,11 +188,14 @@ _Types = tuple[str, dict[str, tuple[str, bool | None]]]  # source, and per colum
 
 
 def _types(
-    table: str, theirs: dict[str, list[tuple[str, str, str, bool, bool, int]]], metadata: sa.MetaData
+    table: str,
+    spelt: str,
+    theirs: dict[str, list[tuple[str, str, str, bool, bool, int]]],
+    metadata: sa.MetaData,
 ) -> _Types:
-    if table in theirs:
+    if spelt in theirs:
         return "postgres", {
-            name: ("text" if enum else full, nullable) for name, _, full, nullable, enum, _ in theirs[table]
+            name: ("text" if enum else full, nullable) for name, _, full, nullable, enum, _ in theirs[spelt]
         }
     if table in metadata.tables:
         return "models", {
@@ -205,7 +215,9 @@ def _shape(
     types: _Types,
     limits: bool,
 ) -> Shape:
-    source, known = types
+    source, there = types
+    others = there.keys() - columns.keys()
+    known = there | {c: there[o] for c in columns if c not in there and (o := _respelt(c, others)) in there}
     limits = limits and source == "postgres"
     lengths = (
         {c: text for c, (text, _) in known.items()} if limits else {c: d for c, (d, _, _) in columns.items()}
@@ -239,7 +251,7 @@ def _shape(
         indexes=tuple(_indexes(sqlite, name, tuple(key_names))),
         unsupported=unsupported,
         source=source,
-        known=frozenset(known),
+        known=frozenset(there),
         limits=limits,
     )
 
