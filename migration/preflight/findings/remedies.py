@@ -10,7 +10,6 @@ that can be taken back, a file `undo-SIDE.sql` has its inverse. A file that exis
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import DEFAULT_FILE, ORPHANS_TO_NULL, REFUSE, Policy
 from migration.common.plain import plain
 from migration.preflight.findings.report import Finding, Report, Severity
+from migration.preflight.findings.wording import as_key
 
 STATEMENTS = {side: f"{side}.sql" for side in Side}
 UNDO = {side: f"undo-{side}.sql" for side in Side}
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def refuse_existing(folder: Path) -> None:
@@ -76,7 +75,7 @@ def policy_text(report: Report, policy: Policy) -> str:
         column = (item.table, item.column)
         if ORPHANS_TO_NULL in item.policies:
             if ORPHANS_TO_NULL not in item.chosen:
-                clearing = f'{_key(item.column)} = "{ORPHANS_TO_NULL}"'
+                clearing = f'{as_key(item.column)} = "{ORPHANS_TO_NULL}"'
                 notes.setdefault(column, []).append(f"{_told(item)}; to clear them: {clearing}")
         elif item.severity is Severity.BLOCKS and item.policies:
             needed = True
@@ -90,10 +89,10 @@ def policy_text(report: Report, policy: Policy) -> str:
     for column in sorted({*names, *notes}):
         if column[0] != table:
             table = column[0]
-            lines += ["", f"[tables.{_key(table)}]"]
+            lines += ["", f"[tables.{as_key(table)}]"]
         lines += [f"# {note}" for note in notes.get(column, ())]
         if column in names:
-            lines.append(f"{_key(column[1])} = {json.dumps(list(dict.fromkeys(names[column])))}")
+            lines.append(f"{as_key(column[1])} = {json.dumps(list(dict.fromkeys(names[column])))}")
     return "\n".join(lines) + "\n"
 
 
@@ -141,10 +140,3 @@ def _part(item: Finding, statement: str, *, active: bool) -> str:
 
 def _told(item: Finding) -> str:
     return plain(f"{item.code} {item.place}: {item.reason}" if item.place else f"{item.code}: {item.reason}")
-
-
-def _key(name: str) -> str:
-    """A name as a key of TOML."""
-    if _BARE.fullmatch(name):
-        return name
-    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")

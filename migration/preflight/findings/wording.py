@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.db.rows.catalog import Row
 from app.db.rows.kinds import Kind
+from app.db.rows.policy import DEFAULT_FILE
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import as_other_type
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 # What is said of values that PostgreSQL takes as they are.
 _NOTES: dict[str, tuple[str, str]] = {
     "value.long_text": ("text longer than declared", "nothing: texts have no length limit on PostgreSQL"),
@@ -148,7 +152,13 @@ def _remedy(table: str, column: str, fits: tuple[str, ...], *, every: bool) -> s
         )
     if not fits:
         return "change the value on SQLite, or accept the row in quarantine by name"
-    return (
-        f"change the value on SQLite, or choose a policy: [tables.{table}] {column} = "
-        f"{' or '.join(repr(name) for name in fits)}"
-    )
+    line = f"tables.{as_key(table)}.{as_key(column)} = {fits[0]!r}"
+    others = f" (or {' or '.join(repr(name) for name in fits[1:])})" if fits[1:] else ""
+    return f"change the value on SQLite, or choose a policy by this line in {DEFAULT_FILE}: {line}{others}"
+
+
+def as_key(name: str) -> str:
+    """A name as a key of TOML."""
+    if _BARE.fullmatch(name):
+        return name
+    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")

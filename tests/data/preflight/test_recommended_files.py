@@ -16,6 +16,7 @@ from app.db.common.urls import Side, connect_arguments, parse_url
 from app.db.rows.policy import VARIABLE, Policy, active_policy, load_policy
 from migration.preflight.findings import remedies
 from migration.preflight.findings.report import Finding, Report, Severity
+from migration.preflight.findings.wording import Group, finding
 from migration.verbs.cli import main
 from tests.data.preflight.preflight_files import sqlite_file
 
@@ -113,3 +114,12 @@ def test_choices_in_force_are_kept_and_several_that_fit_are_left_to_people() -> 
     assert written("strip_nul") == {'a "b': {"c.d": ["number_as_text", "strip_nul"]}, **kept}
     assert written("strip_nul", "blob_as_text") == {'a "b': {"c.d": ["number_as_text"]}, **kept}
     assert remedies.policy_text(Report((), 1, 1, 0.0), policy) == ""
+
+
+def test_a_finding_names_a_policy_as_the_line_of_its_file(tmp_path: Path) -> None:
+    group = Group(count=1, left=1, fits={"strip_nul", "replace_invalid_utf8"})
+    remedy = finding("Order lines", "due-at", "value.nul", group, ()).remedy
+    (tmp_path / "migration.toml").write_text(remedy.partition("migration.toml: ")[2].partition(" (or")[0])
+    assert load_policy(tmp_path / "migration.toml").columns == {
+        ("Order lines", "due-at"): ("replace_invalid_utf8",)
+    }
