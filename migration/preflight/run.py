@@ -48,14 +48,18 @@ def about_rows(path: Path) -> int | None:
                 for name, text in sqlite.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
                 if not name.startswith(("sqlite_", "st_")) and "without rowid" not in (text or "").lower()
             ]
-            largest = [
+            size = path.stat().st_size  # more rows than bytes: its ids are no numbers that count
+            numbers = [
                 sqlite.execute(
-                    f"SELECT CAST(coalesce(max(rowid), 0) AS INTEGER) FROM {quote(name)}"
+                    "SELECT CAST(CASE WHEN largest <= ? THEN largest ELSE "
+                    f"(SELECT count(*) FROM {quote(name)}) END AS INTEGER) "
+                    f"FROM (SELECT coalesce(max(rowid), 0) AS largest FROM {quote(name)})",
+                    (size,),
                 ).fetchone()
                 for name in tables
             ]
-            return sum(int(number) for (number,) in largest)
-    except (sqlite3.Error, SwitchError):
+            return sum(int(number) for (number,) in numbers)
+    except (sqlite3.Error, OSError, SwitchError):
         return None  # the check itself says what is wrong
 
 

@@ -14,7 +14,7 @@ from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.policy import VARIABLE, Policy, active_policy, load_policy
 from migration.preflight.findings.report import Finding, Report, Severity, in_order
 from migration.preflight.rows import check_expressions
-from migration.preflight.run import run
+from migration.preflight.run import about_rows, run
 from tests.data.preflight.preflight_files import about_tables, codes, sqlite_file
 
 TABLE = "CREATE TABLE t (id INTEGER PRIMARY KEY, flag BOOLEAN, at DATETIME, note TEXT)"
@@ -238,3 +238,14 @@ def test_the_worst_comes_first() -> None:
     report = Report(in_order([mild, bad]), 0, 0, 0.0)
     assert report.findings == (bad, mild)
     assert report.blocking == (bad,)
+
+
+def test_how_many_rows_a_file_has_is_no_sum_of_ids_that_jump(tmp_path: Path) -> None:
+    path = sqlite_file(
+        tmp_path / "a.db",
+        "CREATE TABLE jumps (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE counts (id INTEGER PRIMARY KEY)",
+        "INSERT INTO jumps VALUES (3), (1234567890123456789)",
+        "INSERT INTO counts VALUES (1), (2), (3)",
+    )
+    assert about_rows(path) == 5
