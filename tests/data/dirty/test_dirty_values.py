@@ -279,23 +279,26 @@ def test_comparison_finds_converted_rows_equal(converted: tuple[Stage, Report]) 
         assert stage.mismatches(table_for(policy)) == []
 
 
-def test_sqlite_keeps_the_original_until_postgres_changes_the_row(
+def test_sqlite_keeps_the_original_until_postgres_changes_the_value(
     postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     choices = '[tables.things]\nc_boolean = "true_false_text"\nc_timestamp = "iso_with_offset"\n'
     with database(postgres_server, tmp_path, ["things"], choices) as stage:
         stage.write(
             "INSERT INTO things (id, c_boolean, c_timestamp) "
-            "VALUES (1, 'true', '2026-01-02T09:15:00Z'), (2, 'true', '2026-01-02T09:15:00Z')"
+            "VALUES (1, 'true', '2026-01-02T09:15:00Z'), (2, 'true', '2026-01-02T09:15:00Z'), "
+            "(3, 'true', '2026-01-02T09:15:00Z')"
         )
         stage.fill()
         move(stage, Side.POSTGRES)
         stage.postgres.execute("UPDATE things SET c_text = 'changed' WHERE id = 2")
+        stage.postgres.execute("UPDATE things SET c_boolean = false, c_timestamp = '2026-02-03' WHERE id = 3")
         stage.round()
         move(stage, Side.SQLITE)
         assert stage.sqlite.execute("SELECT c_boolean, c_timestamp FROM things ORDER BY id").fetchall() == [
             ("true", "2026-01-02T09:15:00Z"),
-            (1, "2026-01-02 09:15:00.000000"),
+            ("true", "2026-01-02T09:15:00Z"),
+            ("false", "2026-02-03 00:00:00.000000"),
         ]
         assert stage.mismatches("things") == []
 
