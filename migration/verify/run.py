@@ -31,7 +31,7 @@ from app.db.rows.catalog import Schema, Table, keep_spellings, spellings
 from app.db.rows.keys import Key
 from app.db.sides.control import Control
 from app.db.sides.phase import Phase
-from app.db.sides.sqlite.spellings import learn_keys
+from app.db.sides.sqlite.spellings import learn_since
 from app.db.switch.state.readiness import verify_mark
 from app.db.switch.state.writable import forget, strangers
 from migration.common.pace import keep_within, stored_limits
@@ -163,7 +163,7 @@ class Verify:
         record.finish(tally.rows, tally.mismatches)
         listed, per_table = verify_state.found(self._applier.stores, schema, names)
         if record.full and control.primary is Side.SQLITE:
-            self._learn_keys(schema)
+            self._learn(schema)
         if record.full and not record.resumed and not per_table:
             forget(self._applier.stores, found_before, "every row is equal on both sides")
         return VerifyResult(
@@ -178,12 +178,12 @@ class Verify:
             set_aside=verify_state.set_aside(self._applier.stores, names),
         )
 
-    def _learn_keys(self, schema: Schema) -> None:
-        """How keys are spelt by now: what comes back after a switch has to find its rows."""
+    def _learn(self, schema: Schema) -> None:
+        """How values are spelt by now: what comes back after a switch has to be found, and to be read."""
         stores = self._applier.stores
-        learnt = learn_keys(stores.sqlite.connection, schema)
         with suppress(pg_errors.InsufficientPrivilege), stores.postgres.write() as connection:
             known = spellings(connection)
+            learnt = learn_since(stores.sqlite.connection, schema, known)
             if any(known.get(column) != spelling for column, spelling in learnt.items()):
                 keep_spellings(connection, learnt, and_others=True)
 

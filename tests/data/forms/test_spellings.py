@@ -26,12 +26,14 @@ CREATE TABLE docs (id CHAR(36) PRIMARY KEY, at TIME, seen DATETIME, v INTEGER);
 CREATE TABLE notes (id INTEGER PRIMARY KEY, doc CHAR(36), tag VARCHAR);
 CREATE TABLE mixed (id VARCHAR PRIMARY KEY, at TIME);
 CREATE TABLE odd (id INTEGER PRIMARY KEY, seen DATETIME, done BOOLEAN, at TIME, gone DATE, v INTEGER);
+CREATE TABLE late (id INTEGER PRIMARY KEY, doc VARCHAR, bytes NUMERIC(16), at TIME);
 """
 POSTGRES = """
 CREATE TABLE docs (id uuid PRIMARY KEY, at time, seen timestamp, v bigint);
 CREATE TABLE notes (id bigint PRIMARY KEY, doc uuid, tag text);
 CREATE TABLE mixed (id uuid PRIMARY KEY, at time);
 CREATE TABLE odd (id bigint PRIMARY KEY, seen timestamp, done boolean, at time, gone date, v bigint);
+CREATE TABLE late (id bigint PRIMARY KEY, doc uuid, bytes uuid, at time);
 """
 POLICY = """[tables.odd]
 seen = "cut_fraction"
@@ -80,7 +82,7 @@ def module_pair(
 def spelt(module_pair: SmallPair) -> Iterator[SmallPair]:
     module_pair.move(Side.SQLITE)
     yield module_pair
-    repair_all(module_pair.applier, ["docs", "mixed", "notes", "odd"])
+    repair_all(module_pair.applier, ["docs", "mixed", "notes", "odd", "late"])
 
 
 def all_of(pair: SmallPair, query: str) -> list[tuple[object, ...]]:
@@ -145,6 +147,19 @@ def test_values_that_a_policy_reads_stay_until_they_change_themselves(spelt: Sma
         (2, "2026-02-03 04:05:06.000000", "t", "2000-01-01 08:00:00", None, 3),
     ]
     assert Verify(spelt.applier).run().clean
+
+
+def test_a_table_that_was_empty_at_the_copy_is_learnt_by_the_next_verify(spelt: SmallPair) -> None:
+    spelt.move(Side.SQLITE)
+    spelt.write("INSERT INTO late VALUES (1, ?, NULL, '07:00')", DOCS[0].upper())
+    spelt.settle()
+    assert Verify(spelt.applier).run().clean
+    spelt.move(Side.POSTGRES)
+    spelt.write("INSERT INTO late VALUES (2, %s, %s, '08:00')", DOCS[1], DOCS[2])
+    spelt.settle()
+    assert all_of(spelt, "SELECT doc, bytes, at FROM late WHERE id = 2") == [
+        (DOCS[1].upper(), uuid.UUID(DOCS[2]).bytes, "08:00")
+    ]
 
 
 def test_a_key_spelt_as_never_before_is_noted_when_its_table_is_carried(spelt: SmallPair) -> None:

@@ -113,7 +113,9 @@ _NUMERIC_AFFINITIES = ("numeric", "real", "integer")
 def usual(kind: Kind, declared: str) -> Spelling | None:
     """The spelling of a column that holds nothing yet, by its declared type on SQLite."""
     if kind is Kind.UUID:
-        shape = "hyphens" if "36" in declared else "blob" if "BLOB" in declared.upper() else ""
+        shape = "hyphens" if "36" in declared else ""
+        if re.search(r"BLOB|BINARY|\(16\)", declared, re.I):  # SQLAlchemy makes a BINARY(16) a NUMERIC(16)
+            shape = "blob"
         return Spelling(shape) if shape else None
     if kind in (Kind.JSONB, Kind.ADDRESS):  # PostgreSQL prints every value in a form of its own
         return Spelling(USUAL[kind] or "", mixed=True)

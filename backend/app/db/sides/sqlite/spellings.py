@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
@@ -19,9 +19,7 @@ from app.db.rows.spelling import USUAL, Spelling, looked_for
 
 
 def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str], Spelling]:
-    """Look at every value of the columns that can be spelt in several ways.
-
-    The answer is by table and column.
+    """Look at every value of the columns that can be spelt in several ways. The answer is by table and column.
 
     A column that holds nothing is left out: what its declared type tells counts.
     """
@@ -33,13 +31,16 @@ def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str
     }
 
 
-def learn_keys(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str], Spelling]:
-    """The same for the columns of keys alone: a row that is spelt as nobody expects is not found by its key."""
+def learn_since(
+    connection: sqlite3.Connection, schema: Schema, known: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], Spelling]:
+    """The same for the columns of keys, by which rows are found, and for those that held nothing at the copy."""
     return {
         (table.name, column.name): spelling
         for table in schema.values()
-        for column in table.key
-        if (spelling := of_column(connection, table, column)) is not None
+        for column in table.columns
+        if (column in table.key or (table.name, column.name) not in known)
+        and (spelling := of_column(connection, table, column)) is not None
     }
 
 
