@@ -11,7 +11,8 @@ export PYTHONDONTWRITEBYTECODE :=
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX
 # What this shell is set to for other databases, applications and packages is not meant for this checkout.
-unexport PYTHONPATH PYTHONHOME $(filter-out ST_TEST_%,$(filter PG% ST_%,$(.VARIABLES)))
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONINSPECT PYTHONWARNINGS
+unexport $(filter-out ST_TEST_%,$(filter PG% ST_%,$(.VARIABLES)))
 
 .DEFAULT_GOAL := help
 

@@ -26,6 +26,8 @@ NASTY = "₹12 :smile: [bold]x[/bold] \x1b[31m\x07\u202e"
 SHOWN = "₹12 :smile: [bold]x[/bold] \\x1b[31m\\x07\\u202e"
 IN_ASCII = SHOWN.replace("₹", "\\u20b9")
 IN_JSON = IN_ASCII.replace("\\x", "\\u00")
+# A folder's name is no concern here: an editable install finds its own only where the locale has its letters.
+ON_ITS_PATH = {"PYTHONPATH": os.pathsep.join([str(ROOT / "backend"), str(ROOT)])}
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "TERM": "dumb"}
 
 
@@ -171,7 +173,7 @@ def test_words_of_the_command_line_are_read_as_utf8(at_stage: AtStage) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "migration", *words, *sides_of_it],
         cwd=ROOT,
-        env={**os.environ, **ASCII},
+        env={**os.environ, **ON_ITS_PATH, **ASCII},
         capture_output=True,
         check=False,
     )
@@ -184,12 +186,7 @@ def _on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "backend"), str(ROOT)]),
-            "COLUMNS": "200",
-            **environment,
-        },
+        env={**os.environ, **ON_ITS_PATH, "COLUMNS": "200", **environment},
         stdout=theirs,
         stderr=theirs,
         stdin=subprocess.DEVNULL,

@@ -26,7 +26,8 @@ def test_a_running_copy_goes_faster_and_its_verify_slower(at_stage: AtStage) -> 
         assert status["throttle"] == {"copy_rate": 1_000_000, "verify_rate": 1}
         assert (status["moving"]["stage"], process.poll()) == ("verify", None)
         assert sides.run("throttle", "--off").outcome == "lifted"
-        assert finished(process).outcome == "ready"
+        ended = finished(process)
+        assert ended.outcome == "ready", ended.data
 
 
 def test_limits_are_shown_recorded_and_kept_to_sense(
