@@ -96,14 +96,16 @@ def play(
 
     `patient`: whether AUTO orders that a fault has left behind are waited for until a backend has settled each.
     """
-    run, kills = f"bc{time.time_ns():x}", situation in KILLS
+    run = f"bc{time.time_ns():x}"
     with ExitStack() as stack:
         late = stack.enter_context(LateAnswers(world.server.port)) if situation == SHADOW_LATE else None
         door = stack.enter_context(world.backend(late.port if late else None))
         rehearsed = rehearse(world) if situation == CUTOVER else 0.0
         began = time.time() + max(prepare_s(burst.count), AHEAD_S + rehearsed)
         with (
-            senders(world.base, door.port, burst, run, began, resend_delay_s, resend_cut=kills) as sending,
+            senders(
+                world.base, door.port, burst, run, began, resend_delay_s, resend_cut=situation in KILLS
+            ) as sending,
             Fault(Scene(world, door, late), situation, began)
             if situation in FAULTS
             else Command(world, situation, began, rehearsed) as meanwhile,
@@ -123,13 +125,7 @@ def play(
                 problems.append(
                     f"rows still changed, or the sides differed, {SETTLE_S:.0f} s after the burst"
                 )
-            entries = read_ledgers(sending.ledgers)
-            deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
-            primary = sides[-1] if situation == CUTOVER else sides[0]
-            verdict = judge(run, entries, sides)
-            counted = tally(deliveries, _markers(primary, run), kills=kills)
-            may_be_open = situation in FAULTS and not patient
-            broker = at_broker(_auto_orders(primary, run), read_calls(world.calls), may_be_open=may_be_open)
+            deliveries, counted, verdict, broker = _compared(world, sides, run, sending, situation, patient)
         problems += _strange(deliveries, burst, verdict, broker, meanwhile, began)
         if failed:
             problems.append((world.base / "sender.log").read_text(encoding="utf-8", errors="replace")[-800:])
@@ -151,6 +147,19 @@ def play(
             during=meanwhile.told,
             problems=problems,
         )
+
+
+def _compared(
+    world: World, sides: Sequence[Database], run: str, sending: Senders, situation: str, patient: bool
+) -> tuple[list[Delivery], Tally, Verdict, AtBroker]:
+    """What was sent, and what both databases and the broker have of it."""
+    entries = read_ledgers(sending.ledgers)
+    deliveries = [entry for entry in entries if isinstance(entry, Delivery)]
+    primary = sides[-1] if situation == CUTOVER else sides[0]
+    counted = tally(deliveries, _markers(primary, run), kills=situation in KILLS)
+    may_be_open = situation in FAULTS and not patient
+    broker = at_broker(_auto_orders(primary, run), read_calls(world.calls), may_be_open=may_be_open)
+    return deliveries, counted, judge(run, entries, sides), broker
 
 
 def _watched(

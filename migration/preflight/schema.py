@@ -19,7 +19,7 @@ from app.db.sides.control import is_prepared_sqlite
 from app.db.sides.postgres.folds import FOLDS
 from migration.preflight.findings.compared import keyless, respelt
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
-from migration.preflight.findings.shapes import Shape, as_other_type
+from migration.preflight.findings.shapes import Index, Shape, as_other_type
 
 NAME_BYTES = 63
 _SAME_REVISION = "run st-migrate schema upgrade, which brings both sides to the same revision"
@@ -29,6 +29,10 @@ _SAME_INSTALLER = "have the application's own installer or migration of one vers
 
 def _blocks(code: str, reason: str, remedy: str, table: str = "", column: str = "") -> Finding:
     return Finding(code, Severity.BLOCKS, reason, remedy, table=table, column=column)
+
+
+def _warns(code: str, reason: str, remedy: str, table: str, column: str = "") -> Finding:
+    return Finding(code, Severity.WARNS, reason, remedy, table=table, column=column)
 
 
 def _same(installed: bool) -> str:
@@ -65,12 +69,11 @@ def table_findings(sqlite: sqlite3.Connection, shape: Shape, *, installed: bool 
             column_name,
         )
     if shape.source == "declared" and not installed:
-        yield Finding(
+        yield _warns(
             "schema.unknown_table",
-            Severity.WARNS,
             "no model declares this table; prepare refuses it unless the Alembic chain makes it",
             f"drop it if it is a leftover, add it to the chain, or leave it out: --leave-out {table.name}",
-            table=table.name,
+            table.name,
         )
     yield from _unknown_columns(shape, _same(installed))
     yield from _index_findings(sqlite, shape, installed)
@@ -102,13 +105,12 @@ def _unknown_columns(shape: Shape, remedy: str) -> Iterator[Finding]:
             )
     elif shape.source == "models":
         for name in sorted(ours - shape.known):
-            yield Finding(
+            yield _warns(
                 "schema.unknown_column",
-                Severity.WARNS,
                 "no model declares this column; prepare refuses it unless the Alembic chain makes it",
                 "drop it if it is a leftover, or add it to the chain",
-                table=shape.table.name,
-                column=name,
+                shape.table.name,
+                name,
             )
 
 
@@ -128,56 +130,54 @@ def _index_findings(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -
                 on_sqlite=f"DROP INDEX {quote(index.name)}",
                 undo=index.sql,
             )
-        if index.collation and index.name == "primary key":
-            yield _blocks(
-                "schema.key_collation",
-                f"the primary key collates {index.collation}: it is cut into ranges in byte order",
-                "let the key and its columns collate BINARY",
-                name,
-                columns,
-            )
-        elif (
-            index.collation
-            and index.unique
-            and (index.collation.upper() not in FOLDS or (index.partial and not installed))
-        ):
-            yield _blocks(
-                "schema.collation",
-                f"unique index {index.name} collates {index.collation}"
-                f"{' and is partial' if index.partial else ''}: nothing on PostgreSQL is known to mean the same",
-                "make it a whole unique index that collates BINARY, NOCASE or RTRIM",
-                name,
-                columns,
-            )
-        elif index.collation and index.unique and not installed:
-            yield Finding(
-                "schema.collation",
-                Severity.WARNS,
-                f"unique index {index.name} collates {index.collation}: prepare makes one of the same meaning on "
-                "PostgreSQL, whose = tells apart what SQLite's does not",
-                "nothing for the key; make the application's queries fold what they look for",
-                table=name,
-                column=columns,
-            )
-        elif index.collation:
-            yield Finding(
-                "schema.collation",
-                Severity.WARNS,
-                f"index {index.name} collates {index.collation}; PostgreSQL compares by bytes, "
-                "so values that differ in case become different there",
-                "make the application write one spelling",
-                table=name,
-                column=columns,
-            )
+        if index.collation:
+            yield _collated(name, index, columns, installed)
         if index.partial and index.unique and not installed:  # compared with those of PostgreSQL elsewhere
-            yield Finding(
+            yield _warns(
                 "schema.partial_index",
-                Severity.WARNS,
                 f"unique index {index.name} is partial on SQLite; the chain must make it so on both sides",
                 "give the index both sqlite_where and postgresql_where",
-                table=name,
-                column=columns,
+                name,
+                columns,
             )
+
+
+def _collated(table: str, index: Index, columns: str, installed: bool) -> Finding:
+    """What a collation of SQLite's means for an index: `=` on PostgreSQL goes by bytes."""
+    if index.name == "primary key":
+        return _blocks(
+            "schema.key_collation",
+            f"the primary key collates {index.collation}: it is cut into ranges in byte order",
+            "let the key and its columns collate BINARY",
+            table,
+            columns,
+        )
+    if index.unique and (index.collation.upper() not in FOLDS or (index.partial and not installed)):
+        return _blocks(
+            "schema.collation",
+            f"unique index {index.name} collates {index.collation}"
+            f"{' and is partial' if index.partial else ''}: nothing on PostgreSQL is known to mean the same",
+            "make it a whole unique index that collates BINARY, NOCASE or RTRIM",
+            table,
+            columns,
+        )
+    if index.unique and not installed:
+        return _warns(
+            "schema.collation",
+            f"unique index {index.name} collates {index.collation}: prepare makes one of the same meaning on "
+            "PostgreSQL, whose = tells apart what SQLite's does not",
+            "nothing for the key; make the application's queries fold what they look for",
+            table,
+            columns,
+        )
+    return _warns(
+        "schema.collation",
+        f"index {index.name} collates {index.collation}; PostgreSQL compares by bytes, "
+        "so values that differ in case become different there",
+        "make the application write one spelling",
+        table,
+        columns,
+    )
 
 
 def _generated(sqlite: sqlite3.Connection, table: str) -> Iterator[Finding]:
