@@ -145,6 +145,11 @@ class Dual:
     runtime: Runtime
     backend: Backend
 
+    @property
+    def at_once(self) -> bool:
+        """Whether the shadow has a commit when its caller knows of it."""
+        return self.runtime.settings.dual_write in (DualWrite.SYNC, DualWrite.STRICT)
+
     def engine(self, side: Side) -> Engine:
         return self.runtime.engine(side)
 

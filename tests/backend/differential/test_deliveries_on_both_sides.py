@@ -1,4 +1,7 @@
-"""In dual write a delivery is on both databases when it is answered, whichever is primary, and stays one."""
+"""In dual write a delivery is on both databases when it is answered, whichever is primary, and stays one.
+
+With `async` and `off` the shadow has it once apply has caught up.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,8 @@ def _check_case(case: dict[str, Any], dual: Dual, settings: Settings) -> None:
             config = TradingViewWebhookConfig.from_dict(case["setup"]["webhook_config"])
             set_tradingview_webhook_config(db, settings, config)
     answers = [recorded._send(dual.backend.client, request) for request in case["requests"]]
+    if not dual.at_once:
+        dual.pair.drain()
     sides = [dual.engine(side) for side in Side]
     assert stored(sides[0], WRITTEN) == stored(sides[1], WRITTEN), case["id"]
     for engine in sides:
