@@ -153,6 +153,13 @@ class Dual:
     def engine(self, side: Side) -> Engine:
         return self.runtime.engine(side)
 
+    def catch_up(self) -> None:
+        """Have the shadow told what is logged by now; with `off` no thread of the backend's does it."""
+        if self.runtime.settings.dual_write is DualWrite.OFF:
+            self.pair.drain()
+        else:
+            self.runtime.replicator.catch_up()
+
 
 @pytest.fixture(params=list(DualWrite) if ALL else [DualWrite.SYNC, DualWrite.STRICT])
 def on_both(made: Made, tmp_path: Path, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Dual]:

@@ -60,7 +60,7 @@ def _ours(dual: Dual, side: Side) -> tuple[int, int]:
 
 
 def _assert_same(dual: Dual, count: int) -> None:
-    dual.runtime.replicator.catch_up()
+    dual.catch_up()
     sides = [dual.engine(side) for side in Side]
     wait_until(lambda: stored(sides[0], WRITTEN) == stored(sides[1], WRITTEN))
     assert [_ours(dual, side) for side in Side] == [(count, count)] * 2
@@ -84,6 +84,7 @@ def test_in_every_mode(
     _assert_same(on_both, 60)
 
 
+@pytest.mark.parametrize("on_both", [DualWrite.SYNC, DualWrite.STRICT], indirect=True)
 def test_a_full_group_is_one_round(
     on_both: Dual, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

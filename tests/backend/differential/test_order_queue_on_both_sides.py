@@ -83,7 +83,7 @@ def test_every_order_is_sent_once_across_a_switch(
         for crew in crews:
             crew.stop()
     assert broker.calls == Counter(ids)
-    on_both.runtime.replicator.catch_up()
+    on_both.catch_up()
     sides = [on_both.engine(side) for side in Side]
     wait_until(
         lambda: stored(sides[0], ("orders", "order_jobs")) == stored(sides[1], ("orders", "order_jobs"))
@@ -108,7 +108,7 @@ def test_a_worker_that_never_heard_of_the_switch_claims_and_asks_nothing(
     with old_sessions() as db:
         (job_id,) = claim(db, ORDERS, "stale", 1)
         db.commit()
-    on_both.runtime.replicator.catch_up()
+    on_both.catch_up()
     assert isinstance(on_both.pair.move(primary.other), Moved)
     with pytest.raises(Fenced):  # not even its failure can be stored
         OrderWork(old_sessions, settings)(job_id, "stale")
