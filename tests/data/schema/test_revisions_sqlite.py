@@ -14,17 +14,11 @@ from alembic.script import ScriptDirectory
 
 from app.db.revisions.chain import alembic_config
 from app.db.revisions.runner import Hooks, Run
-from tests.data.schema.conftest import Ladder
+from tests.data.schema.conftest import OURS, Ladder
 from tests.data.schema.schema_reflection import Schema, reflect, replay
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config("sqlite:////unused"))
 CHAIN = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
-OURS = [
-    "0065",
-    "0066",
-    "0067",
-    "0068",
-]  # beyond the recorded chain; `agree` holds these to the models, on both sides
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,12 @@ from tests.data.schema.conftest import HEAD, Ladder, Start
 from tests.data.schema.schema_reflection import reflect
 
 BACKEND = ALEMBIC_INI.parent
-FAILING = """
+FAILING = f"""
 import sqlalchemy as sa
 from alembic import op
 
 revision = "failing"
-down_revision = "0068"
+down_revision = "{HEAD}"
 
 
 def upgrade():
