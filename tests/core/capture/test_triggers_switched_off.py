@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -13,7 +13,6 @@ from app.db.switch.gates import Gate, evaluate
 from migration.fill.prepare import prepare
 from tests.support.pairs import PAUSE_MS, PlainTables, TestPair
 
-Clone = Callable[[str], TestPair]
 IN_REPLICA = {"options": "-c session_replication_role=replica"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,9 @@ class Stage:
 
     def write(self, *statements: str) -> None:
         """Write as another program would, in one transaction: through a connection without our settings."""
-        with sqlite3.connect(self.path) as shell:
+        with closing(sqlite3.connect(self.path)) as shell, shell:  # also where the statement is refused
             for statement in statements:
                 shell.execute(statement)
-        shell.close()
 
     def round(self) -> Round:
         outcome = self.applier.round()

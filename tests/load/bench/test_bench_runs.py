@@ -19,8 +19,6 @@ from loadtests.show.headline import PARTS
 from loadtests.show.tables import number
 from loadtests.stage import sample
 
-SIDES_OF_COPY = {"this tool", "COPY of a text file"}
-
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
