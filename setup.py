@@ -8,6 +8,7 @@ renamed while they are copied. An editable install, for those who work on this, 
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -72,6 +73,9 @@ if "editable_wheel" in sys.argv:
     }
 else:
     layout = {"packages": ["st_migrate"]}
+
+# Two wheels of one checkout are the same file: members carry this moment, not that of the build.
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1577836800")  # 2020-01-01
 
 setup(
     cmdclass={"build_py": OnePackage},

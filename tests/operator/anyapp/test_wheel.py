@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -54,7 +55,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     options = ["--no-deps", "--no-build-isolation"]
     subprocess.run(
-        [*pip, "wheel", *options, "-w", str(folder), str(ROOT)], check=True, capture_output=True, timeout=100
+        [*pip, "wheel", *options, "-w", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
+        timeout=100,
+        env={name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"},
     )
     (wheel,) = folder.glob("*.whl")
     place = folder / "env"
@@ -87,6 +92,13 @@ def _run(program: Path, folder: Path, *arguments: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
+
+
+def test_no_member_of_the_wheel_tells_when_it_was_built(installed: Path) -> None:
+    """Two builds of one checkout are the same file."""
+    (wheel,) = installed.parents[2].glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert {member.date_time for member in archive.infolist()} == {(2020, 1, 1, 0, 0, 0)}
 
 
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
