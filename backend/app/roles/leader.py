@@ -97,10 +97,13 @@ class AdvisoryLock:
     def _begin(self) -> bool:
         connection = open_postgres(self._url, self._settings, application_name="sigmatrader-scheduler")
         connection.patience = BELIEF_S / 2
+        # A statement with parameters, or a prepared one, keeps its snapshot while the transaction rests. A build of an
+        # index waits for every transaction that has one, and this transaction does not end.
+        connection.prepare_threshold = None
         self._connection = connection
         connection.execute("BEGIN")
         connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_S}s'".encode())
-        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", ADVISORY_LOCK).fetchone()
+        row = connection.execute(f"SELECT pg_try_advisory_xact_lock{ADVISORY_LOCK}".encode()).fetchone()
         if row != (True,):
             self.let_go()
             return False

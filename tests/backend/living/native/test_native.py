@@ -20,6 +20,7 @@ from app.db.session.runtime import Runtime, make_runtime
 from app.models import Alert, BrokerSecret, Order, Strategy, SystemEvent
 from app.native import __main__ as native_command
 from app.native import branch, online, wanted
+from app.roles.leader import AdvisoryLock
 from app.services.shared.documents import number_in
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.backend.living.native.native_schema import REVISIONS, schema
@@ -184,6 +185,19 @@ def test_writers_go_on_while_a_lock_is_waited_for(
         reader.rollback()
     thread.join(60)
     assert done == [REVISIONS]
+
+
+def test_a_scheduler_that_leads_holds_up_no_build(runtime: Runtime, engine: Engine) -> None:
+    """The build of an index waits for every older transaction that has a snapshot, and the scheduler's does not end."""
+    lock = AdvisoryLock(runtime.url, ShimSettings())
+    query = "SELECT backend_xmin FROM pg_stat_activity WHERE application_name = 'sigmatrader-scheduler'"
+    try:
+        for _ in range(8):  # a session prepares what it repeats
+            assert lock.take()
+            with engine.connect() as connection:
+                assert connection.scalars(sa.text(query)).all() == [None]
+    finally:
+        lock.let_go()
 
 
 def _events(connection: sa.Connection) -> None:
