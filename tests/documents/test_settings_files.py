@@ -156,6 +156,7 @@ def test_a_service_is_closed_limited_and_watched(name: str) -> None:
         and service["pids_limit"]
         and service["restart"] in ("unless-stopped", "on-failure")
     )
+    assert service["logging"] == {"driver": "local"}  # it keeps 100 MB, where the default keeps everything
     assert service["healthcheck"].get("test") or name == "worker"
     ours = str(service.get("image", "")).startswith("sigmatrader-")
     assert service.get("user") == (

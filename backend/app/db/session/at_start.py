@@ -33,13 +33,28 @@ from app.db.switch.moments import Moments
 
 log = logger("sigma.db")
 ATTEMPTS = 10
+_ANY_TABLE = "SELECT 1 FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace LIMIT 1"
 
 
 def begin(current: Runtime) -> None:
     """Switch if that is asked for, then start what runs in the background; once for each runtime."""
     if current.begun.acquire(blocking=False):
+        make_first_file(current)
         switch_at_start(current)
         current.start()
+
+
+def make_first_file(current: Runtime) -> None:
+    """Make an empty SQLite file for a deployment that begins with none, as SQLite does without a shadow.
+
+    A file that is missing beside a PostgreSQL that holds anything was lost, or its name is wrong: nothing is made.
+    """
+    if current.pair is None or current.desired is not Side.SQLITE or current.pair.path.exists():
+        return
+    with suppress(SwitchError, psycopg.Error, OSError), current.arbiter() as store:
+        if store.connection.execute(_ANY_TABLE).fetchone() is None:
+            current.pair.path.touch(mode=0o644)
+            log.warning("%s is new: neither side held anything", current.pair.path)
 
 
 def begin_with_first_session(current: Runtime) -> None:

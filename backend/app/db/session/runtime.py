@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from weakref import WeakSet
@@ -138,13 +138,19 @@ class Runtime:
         assert self.pair is not None
         return Stores.open(self.pair, self.settings, application_name=name)
 
-    def _ask_arbiter(self) -> Control:
+    @contextmanager
+    def arbiter(self) -> Iterator[PostgresStore]:
+        """PostgreSQL alone through a new connection, which is closed at the end of the block."""
         assert self.pair is not None
         store = PostgresStore(self.pair.postgres, self.settings)
         try:
-            return store.read_control()
+            yield store
         finally:
             store.close()
+
+    def _ask_arbiter(self) -> Control:
+        with self.arbiter() as store:
+            return store.read_control()
 
     def primary(self) -> Side:
         """The side that serves now."""
