@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from app.db.common import deadline
-from app.db.common.settings import DualWrite
+from app.db.common.errors import ConfigurationError
+from app.db.common.settings import DualWrite, ShimSettings
 from app.db.common.urls import Side
 from app.db.session import SessionLocal, at_start
 from app.db.session import runtime as runtimes
@@ -98,3 +101,23 @@ def test_within_a_request_nobody_waits_for_the_switch_to_begin(
     finally:
         release.set()
         current.stop()
+
+
+def test_a_deployment_may_begin_without_a_file_and_a_lost_file_is_not_made_anew(
+    replicating: TestPair, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.db"
+    settings = ShimSettings(shadow_database_url=replicating.url, dual_write=DualWrite.OFF)
+    for holds_nothing in (False, True):
+        if holds_nothing:
+            replicating.pg.execute("DROP SCHEMA public CASCADE")
+            replicating.pg.execute("CREATE SCHEMA public")
+        current = runtimes.make_runtime(f"sqlite:///{path}", settings)
+        try:
+            with (
+                nullcontext() if holds_nothing else pytest.raises(ConfigurationError, match="no SQLite file")
+            ):
+                at_start.begin(current)
+        finally:
+            current.stop()
+        assert path.exists() is holds_nothing
