@@ -30,6 +30,7 @@ from app.db.rows.catalog import postgres_keys, sqlite_keys
 from app.db.rows.key_sql import announced_on_sqlite
 from app.db.sides import control
 from app.db.sides.capture.recapture import PostgresCapture, SqliteCapture, keep, require_keys
+from app.db.sides.capture.renamed import follow_renames
 from app.db.sides.capture.triggers import fence_message, install_postgres, set_fence_message
 from app.db.sides.control import Control, postgres_control, sqlite_control
 from app.db.sides.locks import hold_rounds, mark_migrating_postgres
@@ -278,6 +279,7 @@ def forget_dropped(raw: psycopg.Connection[Any], bookkeeping: str) -> int:
     """Delete what is kept about tables that no longer exist. Returns how much it was."""
     if raw.execute("SELECT to_regclass(%s) IS NULL", (bookkeeping,)).fetchone() == (True,):
         return 0  # an earlier version prepared the pair
+    follow_renames(raw)
     return raw.execute(
         f"DELETE FROM {bookkeeping} AS b WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relname = b.tbl "
         "AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p'))".encode()

@@ -151,6 +151,7 @@ quarantine = Table(
 )
 # A pair of an earlier version has no marks, and goes without until `prepare` is repeated.
 ADD_MARK = "ALTER TABLE st_watermark ADD COLUMN IF NOT EXISTS mark text"
+ADD_NUMBER = "ALTER TABLE st_spelling ADD COLUMN IF NOT EXISTS number integer"
 ADD_SIDE = "ALTER TABLE st_quarantine ADD COLUMN IF NOT EXISTS side text NOT NULL DEFAULT 'sqlite'"
 
 # How the application spells the values of a column on SQLite, see rows.spelling.
@@ -161,6 +162,7 @@ spelling = Table(
     Column("col", Text, primary_key=True),
     Column("form", Text, nullable=False),
     Column("mixed", Boolean, nullable=False),
+    Column("number", Integer),  # of the column in PostgreSQL's catalog, which no other name changes
 )
 
 # How fast copies and verifies may go that run: one row, which `st-migrate throttle` writes. A pair of an earlier
@@ -273,7 +275,7 @@ def create_statements(side: Side) -> list[str]:
                 for index in table.indexes
             ]
     if side is Side.POSTGRES:
-        statements += [ADD_SIDE, ADD_MARK, *_LONG_KEYS]
+        statements += [ADD_SIDE, ADD_MARK, ADD_NUMBER, *_LONG_KEYS]
     return statements
 
 

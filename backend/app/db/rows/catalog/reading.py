@@ -200,11 +200,28 @@ def read_schema(
     return schema
 
 
+_NUMBER = """
+SELECT a.attnum FROM pg_attribute a
+WHERE a.attrelid = to_regclass(quote_ident(s.tbl)) AND a.attname = s.col AND NOT a.attisdropped
+"""
+# What was learnt under a column's present name comes last, and counts. A pair of an earlier version has no numbers.
+_SPELLINGS = f"""
+SELECT s.tbl, coalesce(a.attname, s.col), s.form, s.mixed FROM st_spelling s LEFT JOIN pg_attribute a
+ON a.attrelid = to_regclass(quote_ident(s.tbl)) AND a.attnum = (to_jsonb(s) ->> 'number')::int
+AND NOT a.attisdropped AND NOT EXISTS ({_NUMBER})
+ORDER BY a.attname IS NULL
+"""
+_HAS_NUMBER = (
+    "SELECT 1 FROM pg_attribute WHERE attrelid = 'st_spelling'::regclass AND attname = 'number' "
+    "AND NOT attisdropped"
+)
+
+
 def spellings(postgres: psycopg.Connection[Any]) -> dict[tuple[str, str], Spelling]:
-    """What was learnt of the spelling of SQLite's values, by table and column."""
+    """What was learnt of the spelling of SQLite's values, by table and column. A column may have another name by now."""
     if postgres.execute("SELECT to_regclass('st_spelling') IS NULL").fetchone() == (True,):
         return {}
-    rows = postgres.execute("SELECT tbl, col, form, mixed FROM st_spelling").fetchall()
+    rows = postgres.execute(_SPELLINGS.encode()).fetchall()
     return {(table, column): Spelling(form, mixed) for table, column, form, mixed in rows}
 
 
@@ -231,6 +248,8 @@ def keep_spellings(
             "ON CONFLICT (tbl, col) DO UPDATE SET form = excluded.form, mixed = excluded.mixed",
             [(*column, spelling.form, spelling.mixed) for column, spelling in learnt.items()],
         )
+    if postgres.execute(_HAS_NUMBER).fetchone():
+        postgres.execute(f"UPDATE st_spelling s SET number = coalesce(({_NUMBER}), number)".encode())
 
 
 def _columns(

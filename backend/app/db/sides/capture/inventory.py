@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from app.db.common.errors import CaptureLost, counted
-from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, UNFIT, Schema, literal, spellings
+from app.db.rows.catalog import ENUM_LABELS, POSTGRES_COLUMNS, UNFIT, Schema, literal, quote, spellings
 from app.db.sides.capture.triggers import postgres_function
 
 _INSERT = "st_capture_insert"
@@ -79,6 +79,7 @@ def check_postgres_inventory(connection: psycopg.Connection[Any], schema: Schema
                 continue
             kind, enabled, function, body = found.get((table.name, trigger), (0, False, "", ""))
             captures = "st_admit()" in body and f"SELECT {literal(table.name)}, " in body
+            captures = captures and all(quote(name) in body for name in table.key_names)
             if not (kind == event and enabled and function == postgres_function(table) and captures):
                 wrong.append(f"{trigger} on {table.name}")
     if wrong:

@@ -7,7 +7,6 @@ Installing replaces what is there, so it is also the repair for triggers that a 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ from app.db.rows.catalog import Schema, Table, Unique, bracketed, literal, quote
 from app.db.sides import tables
 from app.db.sides.capture.blocks import blocks
 from app.db.sides.capture.foreign import OURS_ON_SQLITE, release_sqlite
+from app.db.sides.capture.renamed import follow_renames, function_name
 from app.db.sides.locks import WRITER_LOCK
 
 # Class 55, "not in the state that this takes": every driver makes an operational error of it.
@@ -223,10 +223,7 @@ def check_inventory(connection: sqlite3.Connection, schema: Schema) -> None:
 
 def postgres_function(table: Table) -> str:
     """Name of a table's capture function, within PostgreSQL's 63 bytes."""
-    name = f"st_capture_{table.name}"
-    if len(name.encode()) <= 63:
-        return name
-    return f"st_capture_{hashlib.sha256(table.name.encode()).hexdigest()[:40]}"
+    return function_name(table.name)
 
 
 def install_postgres(connection: psycopg.Connection[Any], schema: Schema, *, inserts: bool = True) -> None:
@@ -236,6 +233,7 @@ def install_postgres(connection: psycopg.Connection[Any], schema: Schema, *, ins
         inserts: whether inserts are captured, too. Nobody but copy and apply may insert while PostgreSQL is
             being filled. Handing every row to a trigger takes a third of the server's time.
     """
+    follow_renames(connection)
     values = _postgres_values(connection)
     sql = blocks("postgres.sql")
     for block in ("admit", "may_write", "fence_function", "open_round", "resume_round"):
