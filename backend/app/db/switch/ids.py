@@ -22,7 +22,7 @@ from app.db.rows.catalog import Schema, Table, quote
 from app.db.sides.contract import START
 from app.db.sides.postgres.aside import SIDE
 from app.db.sides.postgres.connection import Connection
-from app.db.sides.postgres.sequences import Drawn, drawn_columns, largest, set_sequences
+from app.db.sides.postgres.sequences import Drawn, drawn_columns, largest, set_sequences, unfit_sequences
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.stores import Stores
 
@@ -88,10 +88,14 @@ class Ids:
         return max(found)
 
     def _in_quarantine(self, table: str, column: str, side: Side | None = None) -> int:
+        # A key is known by itself: the content has the name that the column had when the row was set aside.
+        known = self._schema.get(table)
+        is_key = known is not None and known.key_names == (column,)
+        value = "q.k" if is_key else "(q.content::json ->> %(column)s)"
         row = self._postgres.execute(
             (
-                "SELECT max((q.content::json ->> %(column)s)::numeric)::bigint FROM st_quarantine q "
-                "WHERE q.tbl = %(table)s AND q.content::json ->> %(column)s ~ %(integer)s "
+                f"SELECT max({value}::numeric)::bigint FROM st_quarantine q "
+                f"WHERE q.tbl = %(table)s AND {value} ~ %(integer)s "
                 f"AND (%(side)s::text IS NULL OR {SIDE} = %(side)s)"
             ).encode(),
             {"table": table, "column": column, "integer": _INTEGER, "side": side and str(side)},
@@ -109,6 +113,8 @@ class Ids:
 
     def advance_postgres(self) -> list[str]:
         """Set PostgreSQL's sequences, within the caller's transaction. Returns the objections instead, if any."""
+        if unfit := unfit_sequences(self._postgres):
+            return unfit
         full = set_sequences(
             self._postgres,
             drawn_columns(self._postgres),
@@ -167,7 +173,7 @@ class Ids:
         """Why ids would be given out twice, or not at all, with `to` as the primary."""
         self.read_logs()
         if to is Side.POSTGRES:
-            return [
+            return unfit_sequences(self._postgres) + [
                 _full(item)
                 for item in drawn_columns(self._postgres)
                 if max(self.used(item.table, item.column, item.most), item.last) >= item.most

@@ -2,6 +2,8 @@
 
 A sequence that no column names is drawn from by the application itself, as with a `Sequence` of SQLAlchemy. Its name
 tells the column (`person_id_seq`). One whose name tells none may serve every key that has no sequence of its own.
+
+Only sequences that go up, and end at their end, can be set beyond what was used. `unfit_sequences` names the others.
 """
 
 from __future__ import annotations
@@ -14,8 +16,12 @@ from app.db.sides.postgres.connection import Connection
 
 # Sequences that belong to a column (serial, identity), and those that only a default names.
 _SEQUENCES = """
+WITH RECURSIVE plain(type, base) AS (
+  SELECT oid, oid FROM pg_type WHERE oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+  UNION ALL SELECT d.oid, p.base FROM pg_type d JOIN plain p ON d.typbasetype = p.type AND d.typtype = 'd'
+)
 SELECT t.relname, a.attname, s.oid::regclass::text, coalesce(pg_sequence_last_value(s.oid), q.seqstart),
-       least(q.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+       least(q.seqmax, CASE plain.base WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
                        ELSE q.seqmax END)
 FROM (
   SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS attribute
@@ -30,9 +36,33 @@ JOIN pg_class s ON s.oid = drawn.sequence AND s.relkind = 'S'
 JOIN pg_sequence q ON q.seqrelid = s.oid AND q.seqincrement > 0
 JOIN pg_class t ON t.oid = drawn.relation AND t.relnamespace = current_schema()::regnamespace
 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = drawn.attribute
-  AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+JOIN plain ON plain.type = a.atttypid
 ORDER BY 1, 2
 """
+
+# Sequences that give numbers out twice, or of which nobody knows what they gave out, where that must not happen.
+_UNFIT = """
+WITH RECURSIVE plain(type, base) AS (
+  SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
+  UNION ALL SELECT d.oid, p.base FROM pg_type d JOIN plain p ON d.typbasetype = p.type AND d.typtype = 'd'
+)
+SELECT DISTINCT t.relname, a.attname, s.oid::regclass::text, q.seqincrement < 0, q.seqcycle
+FROM pg_depend d
+LEFT JOIN pg_attrdef f ON f.oid = d.objid AND d.classid = 'pg_attrdef'::regclass
+JOIN pg_class s ON s.relkind = 'S' AND s.oid = CASE WHEN f.oid IS NULL THEN d.objid ELSE d.refobjid END
+  AND (f.oid IS NOT NULL AND d.refclassid = 'pg_class'::regclass
+       OR d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0)
+JOIN pg_sequence q ON q.seqrelid = s.oid
+JOIN pg_attribute a ON a.attrelid = coalesce(f.adrelid, d.refobjid) AND a.attnum = coalesce(f.adnum, d.refobjsubid)
+JOIN plain ON plain.type = a.atttypid
+JOIN pg_class t ON t.oid = a.attrelid AND t.relnamespace = current_schema()::regnamespace
+WHERE EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.oid AND i.indisunique AND a.attnum = ANY (i.indkey))
+AND (q.seqincrement < 0 OR q.seqcycle
+     OR f.oid IS NOT NULL AND plain.base NOT IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
+ORDER BY 1, 2
+"""
+
+_CACHING = "SELECT seqrelid::regclass::text FROM pg_sequence WHERE seqcache > 1"
 
 _Column = tuple[str, str, bool, int]  # table, column, whether it alone is the primary key, its largest number
 # Sequences that nothing in the catalog ties to a column.
@@ -79,6 +109,31 @@ def drawn_columns(connection: Connection) -> list[Drawn]:
     rows = connection.execute(_SEQUENCES).fetchall()
     tied = [Drawn(*row) for row in rows if takes_part(row[0]) and row[0] not in left_out]
     return tied + [item for columns in free_sequences(connection).values() for item in columns]
+
+
+def unfit_sequences(connection: Connection) -> list[str]:
+    """Why sequences of unique columns cannot be set beyond what was used, with the statement that mends each."""
+    left_out = postgres_left_out(connection)
+    rows = connection.execute(_UNFIT).fetchall()
+    return [
+        f"table {table}, column {column}: sequence {sequence} {_fault(table, column, sequence, down, again)}"
+        for table, column, sequence, down, again in rows
+        if takes_part(table) and table not in left_out
+    ]
+
+
+def _fault(table: str, column: str, sequence: str, down: bool, again: bool) -> str:
+    if again:
+        return f"starts again at its end and gives numbers out twice: ALTER SEQUENCE {sequence} NO CYCLE"
+    if down:
+        return (
+            f"counts down, and only one that counts up is set beyond what was used: ALTER SEQUENCE {sequence} "
+            "INCREMENT 1 NO MINVALUE NO MAXVALUE START 1 RESTART"
+        )
+    return (
+        "fills a column that is no integer, so nobody knows what was used: "
+        f"ALTER TABLE {quote(table)} ALTER {quote(column)} DROP DEFAULT"
+    )
 
 
 def free_sequences(connection: Connection) -> dict[str, list[Drawn]]:
@@ -146,10 +201,16 @@ def set_sequences(
     full = [item for item in drawn if wanted[item.sequence] >= most[item.sequence]]
     if full:
         return full
+    caching = {name for (name,) in connection.execute(_CACHING).fetchall()}
     with connection.pipeline():
         for sequence, value in wanted.items():
-            place = min(value + gap, most[sequence] - 1)
-            connection.execute(f"SELECT setval({literal(sequence)}, {max(value, place)})".encode())
+            place = max(value, min(value + gap, most[sequence] - 1))
+            # Sessions that still hold numbers of their own (CACHE) throw them away at a restart, at setval they do not.
+            connection.execute(
+                f"ALTER SEQUENCE {sequence} RESTART WITH {place + 1}".encode()
+                if sequence in caching
+                else f"SELECT setval({literal(sequence)}, {place})".encode()
+            )
     return []
 
 
