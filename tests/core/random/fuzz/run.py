@@ -53,14 +53,15 @@ def play(seed: int, folder: Path, server: EmbeddedPostgres, *, writes: int = 40)
         Fault: the reader or a step found something.
     """
     rng = Random(seed)
-    tables = SchemaMaker(rng).tables()
+    maker = SchemaMaker(rng)
+    tables = maker.tables()
     database = f"fuzz_{seed}"
     url = server.create_database(database)
     try:
         with staged(folder, url, sqlite_ddl(tables), postgres_ddl(tables)) as stage:
             world = World(stage.path, server.dsn(database), tables, rng)
             try:
-                _move(stage, world, tables, rng, writes)
+                _move(stage, world, maker, tables, rng, writes)
             finally:
                 world.close()
             return Played(len(tables), world.written, world.refused)
@@ -68,17 +69,23 @@ def play(seed: int, folder: Path, server: EmbeddedPostgres, *, writes: int = 40)
         server.drop_database(database)
 
 
-def _move(stage: Stage, world: World, tables: list[FuzzTable], rng: Random, writes: int) -> None:
+def _move(
+    stage: Stage, world: World, maker: SchemaMaker, tables: list[FuzzTable], rng: Random, writes: int
+) -> None:
     world.write(Side.SQLITE, writes)
     stage.prepare()
     world.write(Side.SQLITE, 5)
-    if rng.random() < 0.5:
+    if (
+        named := rng.random() < 0.5
+    ):  # a trigger's function on PostgreSQL keeps the names that it was written with
         _own_triggers(stage, tables, rng)
     chunk = rng.choice((1, 3, 17, 20_000))
     Backfill(stage.applier, chunk_rows=chunk).run(lambda _: world.write(Side.SQLITE, rng.randrange(4)))
     _compare(stage, world, "the copy")
     for leg, to in enumerate(LEGS):
         _live(stage, world, to.other, rng, writes // 4)
+        if not named and rng.random() < 0.6:
+            _rename(stage, world, rng, rng.choice(tables), maker.name(), to.other)
         before = {table.name: world.bytes_of(table) for table in tables}
         outcome = Coordinator(stage.applier, max_pause_ms=60_000).move(to)
         if not isinstance(outcome, Moved):
@@ -86,6 +93,8 @@ def _move(stage: Stage, world: World, tables: list[FuzzTable], rng: Random, writ
         _compare(stage, world, f"switch {leg + 1}")
         if before != {table.name: world.bytes_of(table) for table in tables}:
             raise Fault(f"switch {leg + 1} changed bytes on SQLite that nobody wrote")
+        if to is Side.POSTGRES and (twice := world.given_twice()):
+            raise Fault("; ".join(twice))
     _live(stage, world, Side.POSTGRES, rng, writes // 4)
 
 
@@ -109,6 +118,27 @@ def _compare(stage: Stage, world: World, after: str) -> None:
         raise Fault(f"set aside after {after}: {list(held.items())[:3]}")
     if found := world.differences():
         raise Fault(f"{len(found)} rows differ after {after}: " + "\n".join(found[:3]))
+
+
+def _rename(stage: Stage, world: World, rng: Random, table: FuzzTable, name: str, primary: Side) -> None:
+    """A table or one of its columns gets another name by hand, on one side and then on the other."""
+    column = rng.choice([None, *table.all_columns])
+    statement = world.renaming(table, column, name)
+    before = world.bytes_of(table)
+    sides = list(Side)
+    rng.shuffle(sides)
+    for side in sides:
+        if side is Side.SQLITE:
+            stage.sqlite.execute(statement)
+        else:
+            stage.postgres.execute(statement.encode())
+    world.renamed(table, column, name)
+    stage.applier.forget_schema()
+    _compare(stage, world, statement)
+    if primary is Side.SQLITE and before != world.bytes_of(table):
+        raise Fault(f"{statement} changed bytes on SQLite that nobody wrote")
+    if not (found := Verify(stage.applier).run()).clean:
+        raise Fault(f"verify found {found.mismatches[:5]} after {statement}")
 
 
 def _own_triggers(stage: Stage, tables: list[FuzzTable], rng: Random) -> None:

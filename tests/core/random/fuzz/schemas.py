@@ -20,6 +20,10 @@ MADE_AS = {
 }
 
 
+# Settings of sequences that can be set beyond what was used.
+SEQUENCES = ("", "INCREMENT 7", "CACHE 20", "START -50 MINVALUE -50", "CACHE 3 INCREMENT 2 START 5")
+
+
 @dataclass(frozen=True)
 class FuzzColumn:
     """A column: its kind, its style on SQLite, and the table whose key it holds, if it does."""
@@ -44,6 +48,8 @@ class FuzzTable:
     uniques: list[FuzzColumn] = field(default_factory=list)
     deferrable: bool = False
     generated: str | None = None
+    sequence: str | None = None  # the settings of the one that fills its key on PostgreSQL
+    highest: int = 0  # the largest id that both sides ever had
     extra: list[str] = field(default_factory=list)  # statements for both sides
     extra_on_sqlite: list[str] = field(default_factory=list)
 
@@ -133,6 +139,8 @@ class SchemaMaker:
         columns.append(self._column(BY_NAME["text"]))
         table = FuzzTable(self.name(), key, columns, rng.random() < 0.3, rng.random() < 0.3)
         table.deferrable = rng.random() < 0.3
+        if len(key) == 1 and key[0].kind.name == "integer" and rng.random() < 0.5:
+            table.sequence = rng.choice(SEQUENCES)
         table.generated = self.name() if rng.random() < 0.3 else None
         table.uniques = [
             c for c in columns if c.kind.name in ("integer", "text", "date") and rng.random() < 0.3
@@ -177,6 +185,15 @@ def postgres_ddl(tables: list[FuzzTable]) -> list[str]:
         "CREATE DOMAIN fuzz_number AS bigint",
         "CREATE TYPE fuzz_level AS ENUM ('LOW', 'high', 'Mid %', ' q ')",
         *(table.on_postgres() for table in tables),
+        *(one for n, table in enumerate(tables) for one in _numbered(table, f"fuzz_numbers_{n}")),
         *(f"ALTER TABLE {quote(t.name)} ADD {reference}" for t in tables for reference in t.references()),
         *(one for table in tables for one in table.extra),
     ]
+
+
+def _numbered(table: FuzzTable, sequence: str) -> list[str]:
+    """What has a sequence fill a table's key, where it has one."""
+    if table.sequence is None:
+        return []
+    default = f"ALTER {quote(table.key[0].name)} SET DEFAULT nextval('{sequence}')"
+    return [f"CREATE SEQUENCE {sequence} {table.sequence}", f"ALTER TABLE {quote(table.name)} {default}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -110,6 +111,8 @@ class World:
             return self._rng.choice(others)[0] if others and self._rng.random() < 0.7 else None
         if not column.required and self._rng.random() < 0.15:
             return None
+        if table.sequence is not None and column is table.key[0]:
+            return self._rng.randrange(-1000, 1000)  # such that numbers are left
         return column.kind.make(self._rng)
 
     @staticmethod
@@ -126,6 +129,43 @@ class World:
         if value is None:
             return None
         return column.style.spell(value) if side is Side.SQLITE else column.kind.bound(value)
+
+    def given_twice(self) -> list[str]:
+        """What PostgreSQL gives out next and either side has had before, drawn by a session that has drawn before."""
+        found = []
+        for table in self.tables:
+            if table.sequence is None:
+                continue
+            ((default,),) = self._reading.execute(
+                "SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid "
+                "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.adnum "
+                "WHERE c.relname = %s AND a.attname = %s",
+                (table.name, table.key[0].name),
+            ).fetchall()
+            ((number,),) = self._postgres.execute(f"SELECT {default}".encode()).fetchall()
+            if number <= table.highest:
+                found.append(f"{table.name!r} gives out {number} after {table.highest} ({table.sequence})")
+        return found
+
+    # Other names.
+
+    @staticmethod
+    def renaming(table: FuzzTable, column: FuzzColumn | None, name: str) -> str:
+        """The statement that renames a column, or the table, on either side."""
+        what = f"COLUMN {quote(column.name)} TO" if column else "TO"
+        return f"ALTER TABLE {quote(table.name)} RENAME {what} {quote(name)}"
+
+    def renamed(self, table: FuzzTable, column: FuzzColumn | None, name: str) -> None:
+        """Both sides have carried that statement out: use the new name from here on."""
+        if column is not None:
+            for columns in (table.key, table.columns, table.uniques):
+                columns[:] = [replace(c, name=name) if c.name == column.name else c for c in columns]
+            return
+        self._known[name] = self._known.pop(table.name)
+        for other in self.tables:
+            for columns in (other.key, other.columns, other.uniques):
+                columns[:] = [replace(c, refers_to=name) if c.refers_to == table.name else c for c in columns]
+        table.name = name
 
     # The reader.
 
@@ -169,6 +209,8 @@ class World:
         found = []
         for table in self.tables:
             ours, theirs = self.on_sqlite(table), self.on_postgres(table)
+            if table.sequence is not None:
+                table.highest = max([table.highest, *(key[0] for key in ours)])
             for key in ours.keys() | theirs.keys():
                 if ours.get(key) != theirs.get(key):
                     found.append(
