@@ -121,3 +121,25 @@ def test_a_row_that_only_postgresql_holds_outlives_another_name(stage: Stage) ->
     move(stage, Side.POSTGRES)
     (new,) = stage.postgres.execute("INSERT INTO w (v) VALUES ('n') RETURNING nr").fetchone() or (0,)
     assert new > 900
+
+
+def test_foreign_keys_come_back_under_other_names(tmp_path: Path, pg_url: str) -> None:
+    key = "REFERENCES {} (id)"
+    ours = [
+        "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+        f"CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER {key.format('p')})",
+    ]
+    with staged(tmp_path, pg_url, ours, [line.replace("INTEGER", "bigint") for line in ours]) as stage:
+        stage.write("INSERT INTO p VALUES (1)", "INSERT INTO c VALUES (1, 1)")
+        stage.fill()
+        change(
+            stage, ["ALTER TABLE p RENAME TO \"a 'parent'\"", "ALTER TABLE c RENAME TO child"], by_hand=True
+        )
+        stage.applier.forget_schema()
+        stage.round()
+        assert Verify(stage.applier).run().clean
+        move(stage, Side.POSTGRES)
+        made = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'child'::regclass"
+        assert stage.postgres.execute(made.encode()).fetchall() == [
+            ("FOREIGN KEY (p) REFERENCES \"a 'parent'\"(id) NOT VALID",)
+        ]

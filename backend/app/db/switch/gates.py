@@ -115,7 +115,9 @@ class _Gates(Checks):
             yield _gate(check)
         lagging = "run st-migrate worker --until-drained"
         yield _gate(make("lag", self._lag, lagging))
-        wider = "give what is named another id, or its column a wider type"
+        wider = (
+            "run the statement that is named, or give what is named another id, or its column a wider type"
+        )
         yield _gate(make("sequences", self._sequences, wider))
         repair = "run st-migrate verify --repair, then st-migrate verify"
         yield _gate(make("changes", self._changes, repair))

@@ -1,8 +1,9 @@
 """A table has another name now: what is kept under the old one goes with it.
 
-Rows that were set aside and spellings that were learnt stand on PostgreSQL under the name of their table. If they
-were left there, the next round would delete the rows that only one side holds. A renamed table keeps its triggers.
-They call the function of the old name until capture is put back, so that function tells where a table came from.
+Rows that were set aside, spellings that were learnt, and foreign keys that do not stand now are kept on PostgreSQL
+under the name of their table. If they were left there, the next round would delete the rows that only one side holds,
+and the switch could not make the keys. A renamed table keeps its triggers. They call the function of the old name
+until capture is put back, so that function tells where a table came from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from typing import Any
 
 import psycopg
 
-_KEPT = ("st_quarantine", "st_spelling")
+_DEFERRED = "st_deferred_ddl"
+_KEPT = ("st_quarantine", "st_spelling", "st_copy_range", _DEFERRED)  # the copy's ranges name every table
+# As PostgreSQL prints a foreign key and an index.
+_NAMES_A_TABLE = """
+UPDATE st_deferred_ddl SET definition = replace(replace(
+  definition, ' REFERENCES ' || quote_ident(%(before)s) || '(', ' REFERENCES ' || quote_ident(%(after)s) || '('),
+  format(' ON %%I.%%I ', current_schema(), %(before)s), format(' ON %%I.%%I ', current_schema(), %(after)s))
+"""
 _CALLED_BY = b"""
 SELECT DISTINCT p.proname, c.relname
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
@@ -42,16 +50,20 @@ def follow_renames(connection: psycopg.Connection[Any]) -> None:
     moved = {before: after for before, after in now.items() if before != after}
     if not moved:
         return
+    for before, after in moved.items():
+        _rename(connection, kept, before, _ON_THE_WAY + after)
+    for name in kept:  # what was kept about tables that are gone
+        connection.execute(f"DELETE FROM {name} WHERE tbl = ANY(%s)".encode(), (list(moved.values()),))
+    for after in moved.values():
+        _rename(connection, kept, _ON_THE_WAY + after, after)
+
+
+def _rename(connection: psycopg.Connection[Any], kept: list[str], before: str, after: str) -> None:
+    names = {"before": before, "after": after}
     for name in kept:
-        for before, after in moved.items():
-            connection.execute(
-                f"UPDATE {name} SET tbl = %s WHERE tbl = %s".encode(), (_ON_THE_WAY + after, before)
-            )
-        for after in moved.values():
-            connection.execute(f"DELETE FROM {name} WHERE tbl = %s".encode(), (after,))  # of one that is gone
-            connection.execute(
-                f"UPDATE {name} SET tbl = %s WHERE tbl = %s".encode(), (after, _ON_THE_WAY + after)
-            )
+        connection.execute(f"UPDATE {name} SET tbl = %(after)s WHERE tbl = %(before)s".encode(), names)
+    if _DEFERRED in kept:
+        connection.execute(_NAMES_A_TABLE.encode(), names)
 
 
 def _exists(connection: psycopg.Connection[Any], table: str) -> bool:
