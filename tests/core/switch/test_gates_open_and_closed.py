@@ -243,7 +243,8 @@ def test_the_way_back_does_not_log(ready: SmallPair, to: Side) -> None:
         query = b"SELECT pg_get_functiondef('st_capture_bars'::regproc)"
         ((loud,),) = ready.applier.stores.postgres.connection.execute(query).fetchall()
         silent = (
-            loud[: loud.index("BEGIN")] + "BEGIN RETURN NULL; /* st_admit() SELECT 'bars', */ END $function$"
+            loud[: loud.index("BEGIN")]
+            + "BEGIN RETURN NULL; /* st_admit() SELECT 'bars', \"id\" */ END $function$"
         )
         with broken(ready, silent, loud):
             found = closed(ready)

@@ -76,7 +76,8 @@ def capture_that_does_nothing(sides: Sides) -> None:
     ].split()[0]
     ((loud,),) = sides.postgres(f"SELECT pg_get_functiondef('st_capture_{table}'::regproc)")
     sides.postgres(
-        loud[: loud.index("BEGIN")] + f"BEGIN RETURN NULL; /* st_admit() SELECT '{table}', */ END $function$"
+        loud[: loud.index("BEGIN")]
+        + f"BEGIN RETURN NULL; /* st_admit() SELECT '{table}', \"id\" */ END $function$"
     )
 
 
