@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migration.lint.columns import Columns
+from migration.lint.columns import Column, Columns
 from migration.lint.sql.tokens import Hit, Parts, Token, arguments, at, closing, opening, shown
 
 # Functions of SQLite that PostgreSQL lacks, or that take other arguments there.
@@ -16,6 +16,8 @@ FUNCTIONS = frozenset(
         *("json_insert", "json_patch", "json_remove", "json_replace", "json_set", "json_type"),
         *("json_valid", "json_quote", "json_array_length", "typeof", "hex", "unhex", "char", "unicode"),
         *("likely", "unlikely", "total", "sqlite_version", "quote", "soundex", "load_extension"),
+        *("likelihood", "log2", "sqlite_source_id", "sqlite_compileoption_used", "sqlite_compileoption_get"),
+        *("json", "json_array", "json_object", "jsonb", "glob", "sqlite_offset", "subtype", "median"),
     )
 )
 # min and max of several values are aggregates on PostgreSQL; date and time take no modifiers there.
@@ -23,7 +25,8 @@ ONE_ARGUMENT = frozenset(("min", "max", "date", "time"))
 _OF_TEXTS = frozenset(
     ("length", "upper", "lower", "trim", "ltrim", "rtrim", "replace", "substr", "substring")
 )
-_NUMBERS = frozenset(("int", "float", "numeric", "bool"))
+_NO_TEXTS = frozenset(("int", "float", "numeric", "bool", "time", "date"))
+_NAMED_TYPES = frozenset(("string", "unsigned", "signed", "nvarchar", "nchar", "clob", "none", "any"))
 _NOW = frozenset(("current_timestamp", "current_date", "current_time"))
 _OTHER_TYPES = {
     "real": "4 bytes on PostgreSQL",
@@ -56,12 +59,18 @@ def _call(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         yield Hit("sqlite-function", offset, f"{word}() with several arguments")
     elif word == "format" and at(given[0], 0).text.replace("%s", "").count("%"):
         yield Hit("sqlite-function", offset, shown(parts[n : n + 3]))
+    elif word == "count" and not given[0]:
+        yield Hit("sqlite-function", offset, "count() without *")
+    elif word.startswith("pragma_"):
+        yield Hit("pragma", offset, f"{word}()")
+    elif word == "mod" and "float" in [_kind(item, columns) for item in given]:
+        yield Hit("float-remainder", offset, shown(parts[n : closing(parts, n + 1) + 1]))
     elif word == "round":
         yield from _round(parts, n, given, columns)
     elif word == "cast":
         yield from _cast(parts, n, columns)
     elif word in ("substr", "substring"):
-        if any(at(item, 0).text == "-" for item in given[1:]):
+        if any(at(item, 0).text == "-" or _by_column(item, columns) for item in given[1:]):
             yield Hit("substr-negative", offset, shown(parts[n : closing(parts, n + 1) + 1]))
     elif word in ("date", "time") and _is_selected(parts, n, closing(parts, n + 1)):
         yield Hit("date-value", offset, shown(parts[n : closing(parts, n + 1) + 1]))
@@ -69,7 +78,7 @@ def _call(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         yield Hit("random", offset, "random()")
     elif word == "avg" and _kind(given[0], columns) == "int":
         yield Hit("integer-average", offset, shown(parts[n : closing(parts, n + 1) + 1]))
-    if word in _OF_TEXTS and _kind(given[0], columns) in _NUMBERS:
+    if word in _OF_TEXTS and _kind(given[0], columns) in _NO_TEXTS:
         yield Hit("number-as-text", offset, shown(parts[n : closing(parts, n + 1) + 1]))
 
 
@@ -78,6 +87,14 @@ def _kind(item: Parts, columns: Columns) -> str:
     if len(item) in (1, 3) and item[-1].is_name and (column := columns.get(item[-1].name)):
         return column.kind
     return ""
+
+
+def _by_column(item: Parts, columns: Columns) -> bool:
+    """Whether a place in a text is counted by a column: PostgreSQL takes no bigint there."""
+    return any(
+        token.is_name and columns.get(token.name, Column()).kind == "int" and at(item, n - 1).text != "("
+        for n, token in enumerate(item)
+    )
 
 
 def _round(parts: Parts, n: int, given: list[list[Token]], columns: Columns) -> Iterator[Hit]:
@@ -93,13 +110,21 @@ def _cast(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         return
     kind, target = _kind(inner[:split], columns), at(inner, split + 1).low
     about = shown(parts[n : closing(parts, n + 1) + 1])
-    limited = target in ("varchar", "char", "character") and at(inner, split + 2).text == "("
+    sized = at(inner, split + 2).text == "("
+    limited = target in ("varchar", "char", "character", "decimal", "numeric") and sized
+    literal = at(inner, 0) if split == 1 else at((), 0)
+    if kind == "text" and target in ("numeric", "decimal", "double", "float", "real"):
+        yield Hit("cast-integer", parts[n].offset, about)
+        return
     if target in ("integer", "int", "bigint", "smallint") and kind not in ("int", "bool"):
         yield Hit("cast-integer", parts[n].offset, about)
-    elif target == "text" and kind in ("float", "bool", "time"):
+    elif target == "text" and (
+        kind in ("float", "bool", "time") or "e" in literal.low[1:] * (literal.kind == "number")
+    ):
         yield Hit("cast-text", parts[n].offset, about)
-    elif target in _OTHER_TYPES or limited:
-        why = _OTHER_TYPES.get(target, "SQLite ignores the length")
+    elif target in _OTHER_TYPES or target in _NAMED_TYPES or limited:
+        unknown = "unknown to PostgreSQL" if target in _NAMED_TYPES else "SQLite ignores the length"
+        why = _OTHER_TYPES.get(target, unknown)
         yield Hit("cast-type", parts[n].offset, f"{about}: {why}")
 
 

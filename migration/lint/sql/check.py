@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migration.lint.columns import Names
-from migration.lint.sql import calls, inserted, order, queries, syntax, values
+from migration.lint.sql import calls, inserted, queries, syntax, values
 from migration.lint.sql.tokens import Hit, tokens
 
 
@@ -18,7 +18,7 @@ def check(sql: str, names: Names) -> Iterator[Hit]:
     parts = tokens(sql)
     columns = names.among(token.name for token in parts if token.is_name)
     seen: set[tuple[str, int]] = set()
-    for kind in (syntax, calls, values, inserted, queries, order):
+    for kind in (syntax, calls, values, inserted, queries):
         for hit in kind.check(parts, columns):
             if (hit.rule, hit.offset) not in seen:
                 seen.add((hit.rule, hit.offset))

@@ -140,8 +140,8 @@ SQL_RULES = (
     Rule(
         "substr-negative",
         "warning",
-        "a negative place counts from the end on SQLite only",
-        "write substr(x, length(x) - n)",
+        "a negative place counts from the end on SQLite only, and PostgreSQL takes no column for a place",
+        "write substr(x, length(x) - n), or CAST(n AS INTEGER)",
     ),
     Rule(
         "like-escape",
@@ -152,13 +152,13 @@ SQL_RULES = (
     Rule(
         "number-as-text",
         "error",
-        "PostgreSQL's text functions take no number",
+        "PostgreSQL's text functions take no number and no time",
         "cast, or format in Python",
     ),
     Rule(
         "joined-number",
         "warning",
-        "|| spells fractions, Booleans and times in another way on PostgreSQL, and joins no two numbers",
+        "|| spells fractions, Booleans and times in another way on PostgreSQL, joins no two numbers, and binds less than +",
         "join the texts in Python",
     ),
     Rule(
@@ -181,6 +181,12 @@ SQL_RULES = (
         "write the result, or bind it as a parameter",
     ),
     Rule(
+        "decimal-fraction",
+        "warning",
+        "a number that is written with a fraction is a Decimal on PostgreSQL, so that 0.1 + 0.2 = 0.3 there",
+        "write CAST(x AS DOUBLE PRECISION), or calculate in Python",
+    ),
+    Rule(
         "inexact-integer",
         "warning",
         "SQLite keeps the fraction in a column of whole numbers, PostgreSQL rounds it",
@@ -193,11 +199,11 @@ SQL_RULES = (
         "PostgreSQL does not calculate with Booleans and conditions",
         "write CASE WHEN x THEN 1 ELSE 0 END",
     ),
-    Rule("number-as-condition", "error", "a number is no condition on PostgreSQL", "write x <> 0"),
+    Rule("number-as-condition", "error", "a number or a text is no condition on PostgreSQL", "write x <> 0"),
     Rule(
         "text-number",
         "error",
-        "PostgreSQL does not compare or calculate a text with a number",
+        "PostgreSQL does not compare, calculate or mix a text with a number",
         "write the number as a text, or bind a value of the column's type",
     ),
     Rule(
@@ -235,6 +241,12 @@ SQL_RULES = (
         "warning",
         "rows that sort alike, or are not sorted, come in any order on PostgreSQL, so a limit cuts others off",
         "add a unique column, such as the id, to ORDER BY",
+    ),
+    Rule(
+        "union-order",
+        "warning",
+        "UNION, EXCEPT and INTERSECT sort their rows on SQLite, and not on PostgreSQL",
+        "add ORDER BY",
     ),
     Rule(
         "subquery-rows",

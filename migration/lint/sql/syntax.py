@@ -6,12 +6,38 @@ import re
 from collections.abc import Iterator
 
 from migration.lint.columns import Columns
-from migration.lint.sql.tokens import COMPARISONS, Hit, Parts, Token, at, closing, opening, shown
+from migration.lint.sql.tokens import (
+    COMPARISONS,
+    Hit,
+    Parts,
+    Token,
+    arguments,
+    at,
+    closing,
+    opening,
+    outside,
+    shown,
+)
 
 _TYPES = frozenset(
-    ("datetime", "blob", "double", "tinyint", "mediumint", "nvarchar", "nchar", "clob", "unsigned", "number")
+    (
+        *(
+            "datetime",
+            "blob",
+            "double",
+            "tinyint",
+            "mediumint",
+            "nvarchar",
+            "nchar",
+            "clob",
+            "unsigned",
+            "number",
+        ),
+        *("string", "longtext", "mediumtext", "tinytext", "long", "currency", "object", "any"),
+    )
 )
 _CATALOGS = frozenset(("sqlite_master", "sqlite_schema", "sqlite_sequence", "sqlite_temp_master"))
+_BEFORE_TABLE = frozenset(("from", "join", "into", "update", "table", ",", "on"))
 _BEFORE_NAME = frozenset(
     (
         *("select", "from", "join", "into", "update", "table", "where", "and", "or", "on", "by", "set"),
@@ -23,8 +49,11 @@ _BEFORE_NAME = frozenset(
 def check(parts: Parts, columns: Columns) -> Iterator[Hit]:
     """Every hazard of this kind."""
     for n, token in enumerate(parts):
-        if token.kind == "word" and at(parts, n - 1).text != ".":
-            yield from _word(parts, n)
+        qualified = at(parts, n - 1).text == "."
+        if token.kind == "word" and not qualified:
+            yield from _word(parts, n, columns)
+        elif token.low in ("rowid", "_rowid_") and qualified and token.name not in columns:
+            yield Hit("rowid", token.offset, token.text)
         elif token.text == "==":
             yield Hit("double-equals", token.offset, "==", 2, "=")
         elif token.kind == "blob":
@@ -36,7 +65,7 @@ def check(parts: Parts, columns: Columns) -> Iterator[Hit]:
     yield from _types(parts)
 
 
-def _word(parts: Parts, n: int) -> Iterator[Hit]:
+def _word(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
     token, before, after = parts[n], at(parts, n - 1), at(parts, n + 1)
     word = token.low
     if word in ("insert", "update") and after.low == "or":
@@ -49,6 +78,12 @@ def _word(parts: Parts, n: int) -> Iterator[Hit]:
         yield Hit("glob", token.offset, "GLOB")
     elif word == "like" and before.low not in ("create", "("):
         yield from _like(parts, n)
+    elif word in ("main", "temp") and after.text == "." and before.low in _BEFORE_TABLE:
+        yield Hit("sqlite-syntax", token.offset, f"{token.text} as a schema")
+    elif word == "in" and after.is_name and at(parts, n + 2).text != "(":
+        yield Hit("sqlite-syntax", token.offset, f"IN {after.text} without a subquery")
+    elif word == "in" and after.text == "(" and at(parts, n + 2).text == ")":
+        yield Hit("sqlite-syntax", token.offset, "IN ()")
     elif word in ("rowid", "_rowid_", "oid") and after.text != "(" and before.low != "without":
         yield Hit("rowid", token.offset, token.text)
     elif word in _CATALOGS:
@@ -58,7 +93,7 @@ def _word(parts: Parts, n: int) -> Iterator[Hit]:
     elif word == "limit":
         yield from _limit(parts, n)
     elif word == "is":
-        yield from _is(parts, n)
+        yield from _is(parts, n, columns)
     elif word == "not" and after.low == "null" and _ends_operand(before) and not _declares(parts):
         yield Hit("is-values", token.offset, f"{before.text} NOT NULL")
     elif word == "conflict" and at(parts, n + 1).low == "do" and at(parts, n + 2).low == "update":
@@ -101,13 +136,14 @@ def _limit(parts: Parts, n: int) -> Iterator[Hit]:
         yield Hit("limit-form", parts[n].offset, shown(parts[n : n + 3]))
 
 
-def _is(parts: Parts, n: int) -> Iterator[Hit]:
+def _is(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
     """IS between values: PostgreSQL has IS only before NULL, TRUE, FALSE, UNKNOWN and DISTINCT FROM."""
     m = n + 2 if at(parts, n + 1).low == "not" else n + 1
     right = at(parts, m)
     if right.low in ("null", "true", "false", "unknown", "distinct", "json", "document", "normalized"):
         return
-    if right.kind == "number" and right.text in ("0", "1"):
+    left = columns.get(at(parts, n - 1).name)
+    if right.text in ("0", "1") and (left is None or left.kind in ("", "bool")):
         return  # named as a number that is compared with a Boolean, where the column is one
     yield Hit("is-values", parts[n].offset, shown(parts[n : m + 1]))
 
@@ -127,10 +163,66 @@ def _statement(parts: Parts) -> Iterator[Hit]:
         yield Hit("sqlite-syntax", first.offset, shown(parts[:2]))
     elif first.low == "explain" and second.low == "query":
         yield Hit("sqlite-syntax", first.offset, shown(parts[:3]))
+    elif first.low == "reindex" and second.low not in ("table", "index", "schema", "database", "system", "("):
+        yield Hit("sqlite-syntax", first.offset, shown(parts[:2]))
+    elif first.low in ("update", "delete"):
+        yield from _cut_write(parts)
+    elif first.low == "create":
+        yield from _create(parts)
     elif first.low in ("attach", "detach") or (first.low == "vacuum" and second.low == "into"):
         yield Hit("sqlite-syntax", first.offset, shown(parts[:2]))
     elif first.low == "with" and second.low != "recursive":
         yield from _recursion(parts)
+
+
+def _cut_write(parts: Parts) -> Iterator[Hit]:
+    """UPDATE and DELETE with LIMIT."""
+    for _, token in outside(parts):
+        if token.low in ("limit", "order"):
+            yield Hit("sqlite-syntax", token.offset, f"{parts[0].text} with {token.text}")
+            return
+
+
+def _create(parts: Parts) -> Iterator[Hit]:
+    """Forms of CREATE that SQLite alone has."""
+    said = [token.low for token in parts]
+    kind = next((n for n, word in enumerate(said) if word in ("table", "view", "trigger", "index")), 0)
+    body = opening(parts, len(parts)) if ")" not in said else said.index("(") if "(" in said else 0
+    if said[1:2] == ["virtual"]:
+        yield Hit("sqlite-syntax", parts[1].offset, "CREATE VIRTUAL TABLE")
+    elif said[kind] == "trigger" and "begin" in said:
+        yield Hit("sqlite-syntax", parts[said.index("begin")].offset, "CREATE TRIGGER ... BEGIN")
+    elif said[kind] == "view" and said[kind + 1 : kind + 3] == ["if", "not"]:
+        yield Hit("sqlite-syntax", parts[kind].offset, "CREATE VIEW IF NOT EXISTS")
+    elif said[kind] == "table" and at(parts, body).text == "(" and said[body - 1] != "as":
+        if "strict" in said[closing(parts, body) :]:
+            yield Hit("sqlite-syntax", parts[closing(parts, body) + 1].offset, "STRICT")
+        for item in arguments(parts, body):
+            yield from _declared(item)
+
+
+def _declared(item: Parts) -> Iterator[Hit]:
+    """One column of CREATE TABLE."""
+    words = [token.low for token in item]
+    if not item or words[0] in ("primary", "unique", "check", "foreign", "constraint"):
+        return
+    if len(item) == 1 or words[1] in ("primary", "not", "unique", "default", "check", "references"):
+        yield Hit("sqlite-type", item[0].offset, f"{item[0].text} has no type")
+        return
+    sized = at(item, 2).text == "(" and (
+        words[1] in ("integer", "int", "bigint", "text", "boolean", "datetime")
+    )
+    if sized or (
+        words[1] == "float" and "," in words[2 : closing(item, 2) if at(item, 2).text == "(" else 2]
+    ):
+        yield Hit("sqlite-type", item[1].offset, shown(item[1:4]))
+    for n, token in enumerate(item):
+        if token.low == "conflict" and at(item, n - 1).low == "on":
+            yield Hit("sqlite-syntax", token.offset, "ON CONFLICT of a constraint")
+        elif token.low == "as" and at(item, n + 1).text == "(" and at(item, n - 1).low != "always":
+            yield Hit("sqlite-syntax", token.offset, "AS (...) without GENERATED ALWAYS")
+        elif token.kind == "quoted" and at(item, n - 1).low == "default":
+            yield Hit("double-quoted-text", token.offset, token.text)
 
 
 def _recursion(parts: Parts) -> Iterator[Hit]:
@@ -159,8 +251,24 @@ def _quoting(parts: Parts, columns: frozenset[str]) -> Iterator[Hit]:
             yield Hit("quoted-name", token.offset, token.text)
         elif token.kind == "quoted" and n and token.name not in columns and after.text != ".":
             operand = before.text in COMPARISONS or before.low in ("like", "||", "select", "then", "else")
-            if operand or _in_values(parts, n):
+            if operand or _in_values(parts, n) or _argument(parts, n, columns):
                 yield Hit("double-quoted-text", token.offset, token.text)
+
+
+def _argument(parts: Parts, n: int, columns: frozenset[str]) -> bool:
+    """Whether a quoted name that no table has is the whole argument of a function, beside others."""
+    before, after = at(parts, n - 1), at(parts, n + 1)
+    named = sum(token.name == parts[n].name for token in parts) > 1 or not columns
+    called = at(parts, opening(parts, n) - 1)
+    function = called.kind == "word" and called.low in (
+        "coalesce",
+        "nullif",
+        "ifnull",
+        "replace",
+        "trim",
+        "instr",
+    )
+    return function and not named and before.text in ("(", ",") and after.text in (")", ",")
 
 
 def _body(parts: Parts, n: int) -> bool:

@@ -21,11 +21,57 @@ AGGREGATES = frozenset(
     )
 )
 COMPARISONS = frozenset(("=", "==", "<>", "!=", "<", ">", "<=", ">="))
+# Words that stand in expressions and name no column.
+WORDS = frozenset(
+    (
+        *(
+            "null",
+            "true",
+            "false",
+            "default",
+            "case",
+            "when",
+            "then",
+            "else",
+            "end",
+            "and",
+            "or",
+            "not",
+            "is",
+        ),
+        *("as", "text", "integer", "double", "precision", "current_timestamp", "select", "from", "in"),
+    )
+)
 # Words that end a list of expressions.
 _ENDS = frozenset(
     (
         *("from", "where", "having", "order", "limit", "group", "offset"),
         *("union", "except", "intersect", "returning", "window", "on", ";"),
+    )
+)
+
+
+# Words that name no column beside the expression before them, and words that an expression goes on after.
+_NO_ALIAS = frozenset(("null", "true", "false", "end", "isnull", "notnull", "precision", "current_timestamp"))
+_NEEDS = frozenset(
+    (
+        *(
+            "not",
+            "and",
+            "or",
+            "is",
+            "in",
+            "like",
+            "glob",
+            "between",
+            "case",
+            "when",
+            "then",
+            "else",
+            "collate",
+            "over",
+        ),
+        *("distinct", "all", "from", "interval", "escape", "select", "as", "exists"),
     )
 )
 
@@ -155,6 +201,10 @@ def without_alias(item: Parts) -> tuple[list[Token], str]:
         item, words = item[1:], words[1:]
     if len(item) > 2 and words[-2] == "as":
         return list(item[:-2]), item[-1].name
+    if len(item) > 1 and item[-1].is_name and not {words[-1], words[-2]} & _NO_ALIAS | _NEEDS & {words[-2]}:
+        before = item[-2]
+        if before.is_name or before.kind in ("number", "text") or before.text == ")":
+            return list(item[:-1]), item[-1].name
     return list(item), ""
 
 
@@ -169,15 +219,22 @@ def without_direction(item: Parts) -> list[Token]:
 
 
 def aggregates(expression: Parts) -> bool:
-    """Whether an expression calls an aggregate, in a window not counted."""
-    return any(
-        token.low in AGGREGATES
-        and at(expression, n + 1).text == "("
-        and len(arguments(expression, n + 1)) == 1
-        and at(expression, closing(expression, n + 1) + 1).low != "over"
-        for n, token in enumerate(expression)
-        if token.kind == "word"
-    )
+    """Whether an expression calls an aggregate. Those in a window or in a subquery do not count."""
+    n = 0
+    while n < len(expression):
+        token = expression[n]
+        if token.text == "(" and at(expression, n + 1).low == "select":
+            n = closing(expression, n)
+        elif (
+            token.kind == "word"
+            and token.low in AGGREGATES
+            and at(expression, n + 1).text == "("
+            and len(arguments(expression, n + 1)) == 1
+            and at(expression, closing(expression, n + 1) + 1).low != "over"
+        ):
+            return True
+        n += 1
+    return False
 
 
 @dataclass

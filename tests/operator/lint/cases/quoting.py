@@ -12,6 +12,6 @@ def run(db: Session) -> None:
     db.execute(text('INSERT INTO known (name) VALUES ("x")'))  # expect: double-quoted-text
     db.execute(text("SELECT `name` FROM known"))  # expect: quoted-name
     db.execute(text("SELECT [name] FROM [known]"))  # expect: quoted-name, quoted-name
-    db.execute(text('SELECT "name" FROM known WHERE "order" = "name"'))
+    db.execute(text('SELECT "name" FROM known WHERE "order" = "name"'))  # expect: text-number
     db.execute(text("SELECT a[1], ARRAY[b, c] FROM known"))
     db.execute(text("SELECT '`x` [y] \"z\"' FROM known"))
