@@ -84,6 +84,8 @@ def _word(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         yield Hit("sqlite-syntax", token.offset, f"IN {after.text} without a subquery")
     elif word == "in" and after.text == "(" and at(parts, n + 2).text == ")":
         yield Hit("sqlite-syntax", token.offset, "IN ()")
+    elif word == "oid" and any(token.low.startswith("pg_") for token in parts):
+        return  # PostgreSQL's own catalog
     elif word in ("rowid", "_rowid_", "oid") and after.text != "(" and before.low != "without":
         yield Hit("rowid", token.offset, token.text)
     elif word in _CATALOGS:
