@@ -15,7 +15,8 @@ from app.core.time_utils import utc_now
 from app.models import Order
 from app.services.brokers.clients import BrokerClient, BrokerError, NotConnected, connected_client
 from app.services.orders.sending.asked import NOT_WAITING, move
-from app.services.shared.system_events import add_system_event
+from app.services.orders.sending.closing import closing_rows
+from app.services.shared.system_events import add_system_event, insert_events
 from app.services.shared.turns import DISPATCHES
 
 MARKET_CLOSED: Final = "Paper order rejected: market is closed. Please place during trading hours or use GTT."
@@ -60,6 +61,8 @@ def submit_paper_order(
     _end(db, order, "SENT" if fill is None else "EXECUTED", error_message=None, **price)
     message = "Paper order submitted" if fill is None else "Paper order executed (market)"
     _add_event(db, order, "INFO", message, correlation_id)
+    db.flush()
+    insert_events(db, closing_rows(db, order, correlation_id))
     db.commit()
     return order
 

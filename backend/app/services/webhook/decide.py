@@ -18,6 +18,7 @@ from app.core.config import Settings
 from app.schemas.webhook import TradingViewWebhookPayload
 from app.schemas.webhook_shapes import PAYLOAD_FORMAT_V1
 from app.services.orders.rows import DEFAULT_BROKER
+from app.services.orders.sending.closing import CLOSING, closing_details
 from app.services.positions.sell_qty import TradingViewSellQtyResolution
 from app.services.webhook.lookup import Duplicate, Found, NamedStrategy, OlderOrder, Recipient
 from app.services.webhook.normalize import (
@@ -44,7 +45,6 @@ from app.services.webhook.receive import (
 from app.services.webhook.settings.routing import TradingViewWebhookConfig
 
 SOURCE: Final = "TRADINGVIEW"
-CLOSING: Final = ("Alert ingested and order created", "INFO", "alert")
 NOTHING_HELD: Final = "ST: SELL could not be matched to holdings/positions; created as WAITING for review."
 
 
@@ -202,14 +202,14 @@ def copy_event(signal: Signal, found: Duplicate) -> Event:
 
 def closing_event(signal: Signal, alert_id: int, order_id: int) -> Event:
     """The event that ends a signal whose order was made."""
-    details = {
-        "alert_id": alert_id,
-        "order_id": order_id,
-        "symbol": signal.normalized.symbol_display,
-        "action": signal.normalized.side,
-        "strategy": signal.payload.strategy_key,
-        "mode": signal.mode,
-    }
+    details = closing_details(
+        alert_id=alert_id,
+        order_id=order_id,
+        symbol=signal.normalized.symbol_display,
+        action=signal.normalized.side,
+        strategy=signal.payload.strategy_key,
+        mode=signal.mode,
+    )
     message, _level, _category = CLOSING
     return _info(message, details)
 

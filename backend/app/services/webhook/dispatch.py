@@ -21,9 +21,10 @@ from app.services.brokers.clients import BrokerError, shown_name
 from app.services.orders.execution import Execution, execute_stored_order
 from app.services.orders.rows import copy_to_waiting_queue
 from app.services.orders.sending.asked import NOT_WAITING, AskedInVain, always, move
+from app.services.orders.sending.closing import closing_row
 from app.services.shared.bulk import Row, changed_rows
-from app.services.shared.system_events import add_system_event, event_row, insert_events
-from app.services.webhook.decide import CLOSING, Signal, closing_event
+from app.services.shared.system_events import add_system_event, insert_events
+from app.services.webhook.decide import Signal, closing_event
 from app.services.webhook.store import Stored
 
 MARKET_CLOSED: Final = "AUTO(PAPER) dispatch skipped: market is closed. Moved to Waiting Queue."
@@ -89,8 +90,7 @@ class Dispatch:
     @property
     def closing_row(self) -> Row:
         """The row of the event that ends the signal."""
-        message, level, category = CLOSING
-        return event_row(level, category, message, self.correlation_id, self.closing)
+        return closing_row(self.closing, self.correlation_id)
 
 
 def dispatch_auto(
@@ -117,7 +117,12 @@ def dispatch_auto(
             return accepted(what.stored) | PENDING
         except HTTPException as failure:
             return _after_failure(db, what, order, failure, claim)
-    end(db, what, claim)
+        claim.end(db)
+        db.commit()
+        return accepted(what.stored)
+    insert_events(db, [what.closing_row])
+    claim.end(db)
+    db.commit()
     return accepted(what.stored)
 
 
@@ -132,13 +137,6 @@ def after_refusal(
         Execution(db, settings, what.correlation_id).refused(order, asked_at, error)
     except HTTPException as failure:
         return _after_failure(db, what, order, failure, UNCLAIMED)
-
-
-def end(db: Session, what: Dispatch, claim: Claim = UNCLAIMED) -> None:
-    """Store the event that ends a signal; commits."""
-    insert_events(db, [what.closing_row])
-    claim.end(db)
-    db.commit()
 
 
 def _after_failure(

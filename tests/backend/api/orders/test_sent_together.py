@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -211,10 +212,14 @@ def test_a_commit_that_may_have_taken_place_sends_nothing(
     assert broker.placed == []
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["together", "alone"])
 @pytest.mark.parametrize("point", [Failpoint.ORDER_ASKED, Failpoint.ORDER_PLACED, Failpoint.ORDER_STORED])
-def test_a_fault_at_any_point_sends_no_order_twice(
-    send: Send, db: Session, settings: Settings, broker: FakeBroker, point: Failpoint
-) -> None:
+def test_a_fault_at_any_point_sends_no_order_twice_and_ends_each_signal_once(
+    send: Send, db: Session, settings: Settings, broker: FakeBroker, point: Failpoint,
+    monkeypatch: pytest.MonkeyPatch, alone: bool,
+) -> None:  # fmt: skip
+    if alone:
+        monkeypatch.setattr(dispatcher, "begin_asking_all", lambda *_arguments: {})
     with arm(point, "raise"):
         send("A", "B", "C")
     earlier = utc_now() - UNKNOWN_AFTER - timedelta(minutes=1)
@@ -225,6 +230,25 @@ def test_a_fault_at_any_point_sends_no_order_twice(
     assert len(placed) == len(set(placed)) == (0 if point is Failpoint.ORDER_ASKED else 3)
     in_vain = point is Failpoint.ORDER_ASKED
     assert set(_orders(db).values()) == {("WAITING", "MANUAL") if in_vain else ("SENT", "AUTO")}
+    assert sorted(message for message in _messages(db) if message in (SENT, ENDED)) == sorted(
+        [SENT, ENDED] * len(placed)
+    )
+    assert _ended(db) == sorted(placed)
+
+
+def _ended(db: Session) -> list[int]:
+    """The orders of the signals that have ended; the event says the same, whoever has stored it."""
+    details = [
+        json.loads(text)
+        for text in db.scalars(select(SystemEvent.details).where(SystemEvent.message == ENDED))
+    ]
+    for one in details:
+        order = db.get_one(Order, one["order_id"])
+        assert one == {
+            "alert_id": order.alert_id, "order_id": order.id, "symbol": order.symbol, "action": "BUY",
+            "strategy": "s", "mode": "AUTO",
+        }  # fmt: skip
+    return sorted(one["order_id"] for one in details)
 
 
 def test_a_note_that_took_too_long_is_taken_back_from_all(
@@ -283,7 +307,7 @@ def test_a_broker_that_does_not_answer_keeps_no_call_of_another_waiting(
 def test_an_answer_that_somebody_else_has_stored_has_one_event(
     send: Send, db: Session, session_factory: Callable[[], Session], settings: Settings, broker: FakeBroker
 ) -> None:
-    """Stopped after the broker's answer, and settled by another process, which closes no signal."""
+    """Stopped after the broker's answer, and settled by another process, which ends the signal as well."""
 
     def settled_by_another() -> None:
         with session_factory() as other:

@@ -29,6 +29,7 @@ from app.core.time_utils import utc_now
 from app.db.session.engines import is_unavailable
 from app.models import Order
 from app.services.brokers.clients import CALL_AT_MOST_S, idempotency_key
+from app.services.orders.sending.closing import closing_rows
 from app.services.shared.bulk import Row, changed_rows
 from app.services.shared.system_events import event_row, insert_events
 
@@ -109,9 +110,9 @@ def move(
 def store_placed(
     db: Session, order: Order, broker_order_id: str, account_id: str | None, correlation_id: str | None
 ) -> bool:
-    """Write what the broker has answered, whatever the order says by now; commits.
+    """Write what the broker has answered, whatever the order says by now, with the event that ends its signal; commits.
 
-    False, and nothing is written, if the order has this id already: somebody else has stored it, with its event.
+    False, and nothing is written, if the order has this id already: somebody else has stored it, with its events.
     """
     values = placed_values(order, broker_order_id, account_id, utc_now())
     if not _write(db, order, values, is_new(broker_order_id)):
@@ -119,7 +120,8 @@ def store_placed(
         db.refresh(order)
         db.commit()
         return False
-    insert_events(db, [sent_event(order, broker_order_id, correlation_id)])
+    sent = sent_event(order, broker_order_id, correlation_id)
+    insert_events(db, [sent, *closing_rows(db, order, correlation_id)])
     db.commit()
     return True
 

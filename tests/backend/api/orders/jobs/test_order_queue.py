@@ -245,6 +245,7 @@ def test_an_order_that_a_person_executes_first_is_sent_once(
     assert logged_in.post(f"/api/orders/{order_id}/execute").status_code == 200
     _turn(session_factory, work)
     assert (jobs_of(db), len(broker.placed)) == (["DONE"], 1)
+    assert _closings(db) == 1
 
 
 def test_a_failing_database_is_tried_again_and_then_left_to_a_person(

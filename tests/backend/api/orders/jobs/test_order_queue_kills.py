@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.db.common.failpoints import Failpoint
-from app.models import BrokerConnection, Order, OrderJob, SystemEvent, User
+from app.models import Alert, BrokerConnection, Order, OrderJob, SystemEvent, User
 from app.services.brokers.clients import CLIENT_FACTORIES
 from app.services.orders.sending.asked import UNKNOWN_AFTER
 from app.services.orders.sending.jobs import ORDERS
@@ -62,6 +62,11 @@ def test_killed_at(
     db.add(BrokerConnection(user_id=user.id, broker_name="zerodha", access_token_encrypted="x"))
     db.commit()
     ids = add_jobs(db, ORDERS_IN_ALL, user_id=user.id)
+    alert = Alert(user_id=user.id, symbol="NSE:TCS", exchange="NSE", action="BUY", qty=1.0, raw_payload="{}")
+    db.add(alert)
+    db.flush()
+    db.execute(update(Order).values(alert_id=alert.id))
+    db.commit()
     broker = FileBroker(tmp_path / "calls")
     url = engine.url.render_as_string(hide_password=False)
     assert _killed(url, tmp_path / "calls", point) == -signal.SIGKILL

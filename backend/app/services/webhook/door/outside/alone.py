@@ -17,7 +17,6 @@ from app.services.webhook.dispatch import (
     accepted,
     after_refusal,
     dispatch_auto,
-    end,
     put_aside,
     take_back,
 )
@@ -54,16 +53,10 @@ def taken_back(one: Waiting, auto: Auto, asked: Asked) -> dict[str, Any]:
     return accepted(auto.stored) | ({"dispatch": "WAITING"} if moved else PENDING)
 
 
-def placed(one: Waiting, auto: Auto, asked: Asked, broker_order_id: str, *, in_doubt: bool) -> dict[str, Any]:
-    """Store what the broker has said, unless it is stored already.
-
-    Args:
-        in_doubt: nobody knows how the group's commit ended. If it took place, the signal has its closing event.
-    """
+def placed(one: Waiting, auto: Auto, asked: Asked, broker_order_id: str) -> dict[str, Any]:
+    """Store what the broker has said, unless it is stored already."""
     what = Dispatch.of(auto.signal, auto.stored)
     with opened(one.call.sessions) as db:
         order = db.get_one(Order, what.order_id)
-        is_new = keep_placed(db, order, broker_order_id, asked.client.account_id, what.correlation_id)
-        if is_new or not in_doubt:
-            end(db, what)
+        keep_placed(db, order, broker_order_id, asked.client.account_id, what.correlation_id)
     return accepted(auto.stored)

@@ -162,13 +162,11 @@ class Dispatcher:
             with opened(group[0].one.call.sessions) as db:
                 store_placed_all(db, [_placed(sent) for sent in group])
         except Exception as error:  # whatever it was, each answer of a broker is tried once more by itself
-            in_doubt = not isinstance(error, OneByOne)
             logger.warning("what brokers said of %s orders is stored one by one: %s", len(group), error)
             for sent in group:
                 asked, said = sent.asked, sent.said
                 assert asked is not None and said is not None
-                work = partial(alone.placed, sent.one, sent.auto, asked, said, in_doubt=in_doubt)
-                self._alone("", sent, work)
+                self._alone("", sent, partial(alone.placed, sent.one, sent.auto, asked, said))
             return
         _tell(*((sent, Answer(201, accepted(sent.auto.stored))) for sent in group))
 

@@ -1,7 +1,7 @@
 """With ST_WEBHOOK_DISPATCH=queue: what a worker does with the job of one order.
 
-The job's claim is looked at in the transaction that notes that a broker is asked, and the job is done in the
-transaction that ends the dispatch. So a worker that was killed leaves one of these, and the next one goes on from it:
+The job's claim is looked at in the transaction that notes that a broker is asked, and the job is done after the
+transaction that stores how the dispatch has ended. So a worker that was killed leaves one of these, and the next one goes on from it:
 
 | the order says | so |
 |---|---|
@@ -35,7 +35,6 @@ from app.services.webhook.dispatch import (
     Claim,
     Dispatch,
     dispatch_auto,
-    end,
     may_move_to_waiting,
     move_to_waiting,
     put_aside,
@@ -99,12 +98,12 @@ class _Job:
         order = self._db.get_one(Order, job.order_id)
         what = Dispatch(**json.loads(job.payload_json))
         if order.status == "SENDING" and not order.broker_order_id:
-            return self._settle(order, what)
+            return self._settle(order)
         if order.status == "FAILED" and may_move_to_waiting(what, order):
             move_to_waiting(self._db, what, order, order.error_message or "", self._claim)
             return "done"
         if order.status != "WAITING" or order.mode != "AUTO":
-            return self._end_of(order, what)
+            return self._end_of(order)
         if job.expires_at is not None and utc_now() > job.expires_at:
             return self.fail(TOO_OLD, for_good=True)
         return self._send(order, what)
@@ -120,23 +119,19 @@ class _Job:
             return self._put_back(order)
         return "done"
 
-    def _settle(self, order: Order, what: Dispatch) -> str:
+    def _settle(self, order: Order) -> str:
         """The broker was asked: find out what it said."""
         if utc_now() - order.updated_at < UNKNOWN_AFTER:
             return self._put_back(order)
         found = settle(self._db, self._settings, order)
-        if found is Found.PLACED:
-            end(self._db, what, self._claim)
-            return "done"
         if found is Found.SILENT and order.status == "SENDING":
             return self.fail(SILENT)
         return self._finish(order.error_message)
 
-    def _end_of(self, order: Order, what: Dispatch) -> str:
+    def _end_of(self, order: Order) -> str:
         """Somebody has dispatched the order: this worker's predecessor, or a person."""
         if order.mode == "AUTO" and order.status not in ("FAILED", "REJECTED_RISK", "CANCELLED"):
-            end(self._db, what, self._claim)
-            return "done"
+            return self._finish(None)
         return self._finish(f"The order is {order.status}, {order.mode}.")
 
     def _finish(self, note: str | None) -> str:
