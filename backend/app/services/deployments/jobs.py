@@ -151,9 +151,12 @@ def mark_job_error(
 def requeue_stale_running_jobs(
     db: Session, *, now: datetime | None = None, running_ttl_seconds: float = 60
 ) -> int:
-    """Return jobs to the queue whose worker has not finished in time; returns how many."""
+    """Return jobs to the queue whose worker has not finished in time; returns how many.
+
+    That counts as a failed attempt: after the last one the job is FAILED, because it may kill whoever takes it.
+    """
     queue = replace(DEPLOYMENTS, lease=timedelta(seconds=running_ttl_seconds))
-    return take_over(db, queue, now, counted=False)
+    return take_over(db, queue, now)
 
 
 def record_action(

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
-from app.core.time_utils import to_ist_naive, utc_now
+from app.core.time_utils import to_ist_naive
 from app.db.common.errors import SwitchError
 from app.models import Alert, AlertEvent, Candle, ManagedRiskPosition, Order, OrderJob, Position, SystemEvent
 from app.retention import archive
@@ -27,7 +27,7 @@ from app.retention.restore import restore
 from app.services.orders.queue import requeue_with_event
 from app.services.orders.rows import copy_to_waiting_queue
 from app.services.orders.sending.jobs import ORDERS as JOBS
-from app.services.shared.jobs.claim import claim, finish, take_over
+from app.services.shared.jobs.claim import claim, finish
 from tests.backend.living.conftest import Store
 from tests.backend.living.rows import NOW, add_alert, add_definition, add_user, count, days_ago, ids
 
@@ -191,7 +191,8 @@ def test_workers_and_retention_do_not_get_into_each_others_way(store: Store) -> 
                         done.append(order.id)
             except (OperationalError, SwitchError):  # SQLite's lock, under load
                 with store.sessions() as db:  # what this worker still held comes back to the queue
-                    take_over(db, JOBS, utc_now() + 2 * JOBS.lease, counted=False)
+                    held = update(OrderJob).where(OrderJob.status == "RUNNING")
+                    db.execute(held.values(status="PENDING", locked_by=None, locked_at=None))
                     db.commit()
 
     with ThreadPoolExecutor(2) as pool:

@@ -194,10 +194,10 @@ def pause_after(
     return timedelta(seconds=min(first_s * 2 ** min(attempts - 1, 30), longest_s))
 
 
-def take_over(db: Session, queue: Queue, now: datetime | None = None, *, counted: bool = True) -> int:
+def take_over(db: Session, queue: Queue, now: datetime | None = None) -> int:
     """Put back the jobs whose lease is over, as the worker is dead or stands still; returns how many.
 
-    A `counted` one has failed once more, so that a job that kills its workers ends as a dead letter.
+    Each has failed once more, so that a job that kills its workers ends as a dead letter.
     """
     now = now or utc_now()
     job = queue.columns
@@ -205,8 +205,6 @@ def take_over(db: Session, queue: Queue, now: datetime | None = None, *, counted
     if db.scalar(select(job.id).where(*over).limit(1)) is None:
         return 0
     again = {"status": PENDING, "run_after": now, "updated_at": now, **_FREE}
-    if not counted:
-        return _change(db, queue, *over, **again)
     attempts = job.attempts + 1
     dead = {
         "status": DEAD,

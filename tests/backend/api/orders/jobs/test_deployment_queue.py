@@ -35,6 +35,7 @@ from app.services.deployments.jobs import (
 )
 from app.services.deployments.scheduler import enqueue_due_jobs_once, latest_closed_bar_end_ist
 from app.services.deployments.worker import DeploymentWorker
+from app.services.shared.jobs.claim import WORKER_DIED
 from tests.support.pairs import wait_until
 
 NOW = datetime(2026, 1, 5, 5, 0, 30, tzinfo=UTC)  # a Monday, 10:30:30 IST
@@ -206,6 +207,17 @@ def test_stale_jobs_return_to_the_queue(db: Session, enqueue: Callable[..., Any]
     db.expire_all()
     job = db.scalars(select(StrategyDeploymentJob)).one()
     assert (job.status, job.locked_by, job.run_after) == ("PENDING", None, NOW + timedelta(seconds=61))
+
+
+def test_a_job_that_kills_its_workers_ends_as_a_dead_letter(db: Session, enqueue: Callable[..., Any]) -> None:
+    """Otherwise one worker after the other takes it and dies, for ever."""
+    enqueue("k")
+    for lives in range(1, 6):
+        assert claim_next_job(db, worker_id="w", now=NOW + timedelta(hours=lives)) is not None
+        assert requeue_stale_running_jobs(db, now=NOW + timedelta(hours=lives, minutes=2)) == 1
+    assert claim_next_job(db, worker_id="w", now=NOW + timedelta(days=1)) is None
+    job = db.scalars(select(StrategyDeploymentJob).execution_options(populate_existing=True)).one()
+    assert (job.status, job.attempts, job.last_error) == ("FAILED", 5, WORKER_DIED)
 
 
 def test_locks(db: Session, deployment: StrategyDeployment) -> None:
