@@ -6,6 +6,9 @@ For every delivery, on each side:
 - refused or failed: nothing;
 - unknown or cut off (no answer arrived): nothing, or one complete copy with the right contents.
 
+A stored signal has the event that ends it as often as its order asks for: once when that waits for a person or is with
+its broker, and not while it is on its way there.
+
 For every other write the row must hold the last acknowledged values, or those of a later write of
 which nobody knows. It reads with plain drivers (`loadtests.judge.sides`) and knows nothing of the session layer.
 """
@@ -14,13 +17,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from loadtests.judge.sides import Database, Row
 from loadtests.traffic.ledger import Delivery, Fact, Outcome
+
+ENDING = "Alert ingested and order created"  # the event that ends a signal
+ENDINGS = {
+    **dict.fromkeys((("AUTO", status) for status in ("SENT", "OPEN", "EXECUTED")), (1, 1)),
+    **dict.fromkeys((("AUTO", status) for status in ("WAITING", "SENDING", "FAILED")), (0, 0)),
+    ("MANUAL", "WAITING"): (1, 1),
+}
+PUT_ASIDE = (0, 1)  # a message on the order may tell of a signal that did not come to its end
 
 Edited = Mapping[int, Set[str]]  # by order: the columns that later writes have changed
 
@@ -64,6 +75,7 @@ class _Stored:
 
     alerts: Mapping[str, list[Row]]
     orders: Mapping[str, list[Row]]
+    endings: Mapping[int, int]  # by order: events that end its signal
 
 
 def judge(run: str, entries: Iterable[Delivery | Fact], sides: Sequence[Database]) -> Verdict:
@@ -140,7 +152,8 @@ def _read(side: Database, run: str) -> _Stored:
     ):
         marker = row["client_order_id"].split(":")[3]
         orders[marker].append(row)
-    return _Stored(alerts, orders)
+    told = side.select("SELECT details FROM system_events WHERE message = ?", (ENDING,))
+    return _Stored(alerts, orders, Counter(json.loads(row["details"])["order_id"] for row in told))
 
 
 def _check(side: str, delivery: Delivery, stored: _Stored, edited: Edited) -> list[Finding]:
@@ -168,7 +181,19 @@ def _check(side: str, delivery: Delivery, stored: _Stored, edited: Edited) -> li
     wrong = _differences(
         delivery.expected or {}, alerts[0], orders[0], edited.get(orders[0]["id"], frozenset())
     )
-    return finding("different", "; ".join(wrong)) if wrong else []
+    if wrong:
+        return finding("different", "; ".join(wrong))
+    return _check_ending(finding, orders[0], stored.endings.get(orders[0]["id"], 0))
+
+
+def _check_ending(finding: Callable[[str, str], list[Finding]], order: Row, endings: int) -> list[Finding]:
+    least, most = ENDINGS.get((order["mode"], order["status"]), PUT_ASIDE)
+    if order["mode"] == "MANUAL" and order["error_message"]:
+        least, most = PUT_ASIDE
+    if least <= endings <= most:
+        return []
+    told = f"{order['mode']}, {order['status']}: {endings} events end the signal"
+    return finding("lost" if endings < least else "doubled", told)
 
 
 def _differences(

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from loadtests.judge.oracle import ENDING
 from loadtests.judge.sides import SqliteSide
 from loadtests.traffic.ledger import Attempt, Delivery, Outcome
 from loadtests.traffic.signals import Signals
@@ -15,7 +16,8 @@ RUN = "t1"
 DDL = """
 CREATE TABLE alerts (id INTEGER PRIMARY KEY, symbol, exchange, action, qty, price, reason, source, interval, raw_payload);
 CREATE TABLE orders (id INTEGER PRIMARY KEY, alert_id, client_order_id, symbol, exchange, side, qty, price, order_type,
-  product, status, mode);
+  product, status, mode, error_message);
+CREATE TABLE system_events (id INTEGER PRIMARY KEY, message, details);
 CREATE TABLE candles (id INTEGER PRIMARY KEY, symbol, ts, close);
 """
 
@@ -52,6 +54,8 @@ class World:
                     {"id": number, "raw_payload": raw(signal.marker)} | expected["alert"],
                 )
                 insert(database, "orders", {"id": number + 1000, "alert_id": number} | expected["order"])
+                details = json.dumps({"order_id": number + 1000})
+                insert(database, "system_events", {"message": ENDING, "details": details})
         ids = (number, number + 1000) if outcome is Outcome.ACKNOWLEDGED else (None, None)
         return Delivery(
             signal.marker, shape.name, outcome, (Attempt(1.0, 5.0, 201),), 5.0, *ids, expected=expected

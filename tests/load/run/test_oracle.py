@@ -42,7 +42,7 @@ def test_a_doubled_order_is_found(world: World) -> None:
     delivery = world.deliver()
     world.databases[0].execute(
         "INSERT INTO orders SELECT 9999, alert_id, client_order_id, symbol, exchange, side, qty, price, order_type, "
-        "product, status, mode FROM orders"
+        "product, status, mode, error_message FROM orders"
     )
     assert kinds(verdict_of(world, delivery)) == [("doubled", "sqlite", delivery.marker)]
 
@@ -95,6 +95,36 @@ def test_a_delivery_of_which_nobody_knows_may_be_there_or_not_but_not_by_half(
     assert kinds(verdict_of(world, there, absent, half)) == [("different", "sqlite", half.marker)]
 
 
+@pytest.mark.parametrize(
+    ("order", "endings", "kind"),
+    [
+        ({"mode": "MANUAL"}, 1, None),
+        ({"mode": "MANUAL"}, 0, "lost"),
+        ({"mode": "MANUAL"}, 2, "doubled"),
+        ({"mode": "MANUAL", "error_message": "put aside"}, 0, None),
+        ({"mode": "AUTO", "status": "SENT"}, 1, None),
+        ({"mode": "AUTO", "status": "SENT"}, 0, "lost"),
+        ({"mode": "AUTO", "status": "SENT"}, 2, "doubled"),
+        ({"mode": "AUTO", "status": "SENDING"}, 1, "doubled"),
+        ({"mode": "AUTO", "status": "FAILED"}, 0, None),
+    ],
+)
+def test_the_event_that_ends_a_signal_is_counted(
+    world: World, order: dict[str, str], endings: int, kind: str | None
+) -> None:
+    delivery = world.deliver()
+    expected = {"alert": (delivery.expected or {})["alert"]}
+    values = ", ".join(f"{name} = ?" for name in order)
+    world.databases[1].execute(f"UPDATE orders SET {values}", tuple(order.values()))
+    world.databases[1].execute("DELETE FROM system_events WHERE ? = 0", (endings,))
+    if endings == 2:
+        world.databases[1].execute(
+            "INSERT INTO system_events (message, details) SELECT message, details FROM system_events"
+        )
+    found = kinds(verdict_of(world, replace(delivery, expected=expected)))
+    assert found == ([(kind, "sqlite", delivery.marker)] if kind else [])
+
+
 def test_rows_that_nobody_sent_are_found(world: World) -> None:
     first, second = world.deliver(), world.deliver()
     assert kinds(verdict_of(world, first)) == [("different", "sqlite", second.marker)] * 2
@@ -130,7 +160,7 @@ def test_the_same_rows_are_read_from_postgresql(world: World, pg_url: str) -> No
         host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database
     )
     with psycopg.connect(conninfo) as connection:
-        for table in ("alerts", "orders"):
+        for table in ("alerts", "orders", "system_events"):
             cursor = world.databases[0].execute(f"SELECT * FROM {table}")
             names = [column[0] for column in cursor.description]
             kinds_ = {"id": "bigint", "alert_id": "bigint", "qty": "float8", "price": "float8"}
