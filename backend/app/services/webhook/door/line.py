@@ -19,6 +19,7 @@ GROUP: Final = 500  # deliveries in one transaction, at most
 _FADING: Final = 0.8  # what a group counts in the next group's prediction
 _AT_FIRST_S: Final = 0.0005  # what a delivery takes, as long as nothing was measured
 _AT_LEAST: Final = 200  # a small group costs a transaction, and says nothing about what one delivery costs
+_ANOTHER_PACE: Final = 4  # a group that is so many times as fast as predicted says that a stall is over
 TOO_MANY: Final = "Too many deliveries at once; send it again."
 
 
@@ -74,8 +75,11 @@ class Line:
     def done(self, deliveries: int, seconds: float) -> None:
         """A group was served in so many seconds."""
         self._in_hand = 0
+        counted = max(deliveries, _AT_LEAST)
+        if _ANOTHER_PACE * seconds < self.predicted_wait_s(counted):
+            self._seconds = self._deliveries = 0.0
         self._seconds = self._seconds * _FADING + seconds
-        self._deliveries = self._deliveries * _FADING + max(deliveries, _AT_LEAST)
+        self._deliveries = self._deliveries * _FADING + counted
         metrics.QUEUE.set(len(self._waiting))
 
     def close(self) -> None:

@@ -255,6 +255,16 @@ def test_slow_single_deliveries_do_not_refuse_a_burst() -> None:
     line.check(2_000, 2.0)
 
 
+def test_a_stall_that_is_over_refuses_nobody() -> None:
+    """Behind a lock of 20 s, each group took as long as a delivery may wait."""
+    line = Line()
+    for _number in range(10):
+        line.done(1, 2.0)
+    line.done(1, 0.01)
+    line._waiting.extend([object()] * 1_000)  # type: ignore[list-item]
+    line.check(2_000, 2.0)
+
+
 def test_what_a_late_loop_reads_has_waited_already() -> None:
     with pytest.raises(Busy):
         Line().check(1_000, 2.0, 2.1)
