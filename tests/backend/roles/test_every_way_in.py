@@ -94,6 +94,10 @@ BODIES: dict[str, bytes] = {
     "largest": BODY + b" " * (MAX_BODY_BYTES - len(BODY)), "too large": BODY + b" " * (MAX_BODY_BYTES - len(BODY) + 1),
     "compressed": b"\x1f\x8b\x08\x00" + BODY, "true": _details(quantity=True), "whitespace": b"\n\t " + BODY + b"\r\n", "control": _details().replace(b"ITC", b"I\x01C"),
     "other platform": json.dumps(ALERT | {"platform": "other"}).encode(), "commas": b"," * 100_000 + b"}", "quotes": b'"' + b'\\"' * 100_000 + b"[" * 65,
+    "key order": json.dumps(dict(reversed(ALERT.items()))).encode(), "exponent": BODY.replace(b"2.5", b"25E-1"), "null price": _details(price=None),
+    "composed": json.dumps(ALERT | {"strategy_name": "caf\u00e9"}, ensure_ascii=False).encode(), "decomposed": json.dumps(ALERT | {"strategy_name": "cafe\u0301"}).encode(),
+    "null id": json.dumps(ALERT | {"order_id": None}).encode(), "id is a number": json.dumps(ALERT | {"order_id": 7}).encode(), "id is a text": json.dumps(ALERT | {"order_id": "7"}).encode(),
+    "id is a float": json.dumps(ALERT | {"order_id": 7.0}).encode(), "id is true": json.dumps(ALERT | {"order_id": True}).encode(), "id is blank": json.dumps(ALERT | {"order_id": " "}).encode(),
     "extra": json.dumps(ALERT | {"x" * 300: [1, {"y": None}]}).encode(),
 }  # fmt: skip
 KINDS = (
