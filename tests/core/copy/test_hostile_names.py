@@ -48,7 +48,7 @@ def names(n: int) -> dict[str, str]:
     turned = ["".join(parts[i:] + parts[:i]) for i in range(len(parts))]
     a, b, c = (turned * 3)[:3]
     return {
-        "table": f"{a}{n}{a}",
+        "table": f"{a}{n}{a}" if n else "excluded",  # the name that ON CONFLICT gives to the new row
         "key": f"{b}k",
         "other_key": f"k{c}",
         "value": f"{c}v{a}",

@@ -318,7 +318,7 @@ class Statements:
 
 @cache
 def statements(table: Table) -> Statements:
-    """The statements of a table, made once."""
+    """The statements of a table, made once. Its rows are `t`, as a table may be called "excluded"."""
     name = quote_with_parameters(table.name)
     match = " AND ".join(
         f"t.{quote_with_parameters(c.name)} = u.c{n}::{c.cast_with_parameters}"
@@ -326,7 +326,7 @@ def statements(table: Table) -> Statements:
     )
     names = [quote_with_parameters(column.name) for column in table.columns]
     fields = ", ".join(f"u.c{n}::{column.cast_with_parameters}" for n, column in enumerate(table.columns))
-    into = f"INSERT INTO {name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
+    into = f"INSERT INTO {name} AS t ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
     insert = f"{into} SELECT {fields} FROM {_unnested(len(names))}"
     one = ", ".join(f"%s::text::{column.cast_with_parameters}" for column in table.columns)
     others = ", ".join(
