@@ -24,8 +24,9 @@ from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
+from app.db.switch.gates import until_cutover
 from app.db.switch.state import readiness
-from app.db.switch.state.checks import Check, Checks
+from app.db.switch.state.checks import Check
 from migration.common.pace import Limits, stored_limits
 from migration.fill.run import CopyProgress, progress
 from migration.switch import retired
@@ -203,7 +204,7 @@ def gather(
         status.quarantine = readiness.quarantined(connection)
         if status.state in (Phase.COPYING, Phase.REPLICATING):
             if known is None:
-                known = list(Checks(stores, source or source_of(connection)).all())
+                known = until_cutover(stores, source or source_of(connection))
             status.gates = known
             status.checks = [check for check in status.gates if not check.ok]
             closed = {check.name for check in status.checks}
@@ -340,7 +341,7 @@ def _while_applying(status: Status) -> str | None:
         return "worker"
     if status.state == Phase.COPYING:
         return "backfill"
-    for name in ("quarantine", "verify", "indexes"):
+    for name in ("quarantine", "verify", "indexes", "sequences"):
         if name in failing:
             return failing[name].command
     if status.problem:

@@ -17,6 +17,8 @@ from app.db.apply.round import Applier
 from app.db.common.errors import Refused, counted
 from app.db.common.urls import Side
 from app.db.revisions.source import SchemaSource, source_of
+from app.db.rows.catalog import Schema
+from app.db.sides.stores import Stores
 from app.db.switch.ids import Ids
 from app.db.switch.rehearsal import key_seconds, rehearse
 from app.db.switch.state.checks import SHOWN, Check, Checks, Verdict, make, some
@@ -115,10 +117,7 @@ class _Gates(Checks):
             yield _gate(check)
         lagging = "run st-migrate worker --until-drained"
         yield _gate(make("lag", self._lag, lagging))
-        wider = (
-            "run the statement that is named, or give what is named another id, or its column a wider type"
-        )
-        yield _gate(make("sequences", self._sequences, wider))
+        yield _gate(sequences(self._stores, lambda: self.tables, self._to))
         repair = "run st-migrate verify --repair, then st-migrate verify"
         yield _gate(make("changes", self._changes, repair))
         quieter = "repeat at a quieter moment, or allow more with --max-pause-ms"
@@ -126,7 +125,7 @@ class _Gates(Checks):
         yield _gate(make("reverse", self._reverse, "run st-migrate prepare, which installs capture again"))
 
     def _direction(self) -> Verdict:
-        primary, epoch = self._arbiter.primary, self._arbiter.epoch
+        primary, epoch = self.arbiter.primary, self.arbiter.epoch
         return primary is not self._to, f"{primary} is primary at epoch {epoch}"
 
     def _lag(self) -> Verdict:
@@ -137,13 +136,9 @@ class _Gates(Checks):
             behind = source.backlog(position).entries
         standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Skipped) else ""
         told = f"{counted(behind, 'change')} behind, {self._max_lag} allowed{standing}"
-        if behind > self._max_lag and self._arbiter.paused:
+        if behind > self._max_lag and self.arbiter.paused:
             raise Refused(told, hint="run st-migrate resume, then st-migrate worker --until-drained")
         return behind <= self._max_lag, told
-
-    def _sequences(self) -> Verdict:
-        found = Ids(self._stores, self.tables).objections(self._to)
-        return (False, "; ".join(found[:SHOWN])) if found else (True, "no id is given out twice")
 
     def _changes(self) -> Verdict:
         """What the switch will compare again must be equal already; it would abort otherwise."""
@@ -170,9 +165,34 @@ class _Gates(Checks):
         )
 
     def _reverse(self) -> Verdict:
-        if self._arbiter.primary is self._to:
+        if self.arbiter.primary is self._to:
             return False, f"{self._to} already is primary"
         return rehearse(self._stores, self.tables, self._to)
+
+
+def until_cutover(stores: Stores, source: SchemaSource) -> list[Check]:
+    """All checks of a pair. Before a cutover also the gate that none of them shows, once the others hold.
+
+    Raises:
+        NotPrepared: a side carries no control row.
+        ShadowUnavailable: PostgreSQL cannot be reached.
+    """
+    checks = Checks(stores, source)
+    found = list(checks.all())
+    if checks.arbiter.primary is Side.SQLITE and all(check.ok for check in found):
+        found.append(sequences(stores, lambda: checks.tables, Side.POSTGRES))
+    return found
+
+
+def sequences(stores: Stores, tables: Callable[[], Schema], to: Side) -> Check:
+    """Whether `to` as the primary would give out no id twice."""
+
+    def verdict() -> Verdict:
+        found = Ids(stores, tables()).objections(to)
+        return (False, "; ".join(found[:SHOWN])) if found else (True, "no id is given out twice")
+
+    wider = "run the statement that is named, or give what is named another id, or its column a wider type"
+    return make("sequences", verdict, wider)
 
 
 def _gate(check: Check) -> Gate:

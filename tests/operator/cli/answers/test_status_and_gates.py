@@ -87,3 +87,33 @@ def test_a_pause_is_named_before_it_shows_as_lag(at_stage: AtStage) -> None:
     text, following = look(sides)
     assert "paused" in text and following == "st-migrate resume"
     assert sides.run("status").data["apply"] == "paused"
+
+
+TRIGGER = "CREATE TRIGGER mine AFTER INSERT ON alerts BEGIN UPDATE alerts SET qty = 1 WHERE id = NEW.id; END"
+LAST_ID = "INSERT INTO alerts (id, symbol, action, qty, raw_payload) VALUES (9223372036854775807, 'T', 'BUY', 1, 'x')"
+READ_ONLY = "ALTER DATABASE {database} SET default_transaction_read_only = on"
+
+
+@pytest.mark.parametrize(
+    ("side", "statement", "gate", "named"),
+    [
+        ("sqlite", TRIGGER, "capture", "mine on alerts (SQLite)"),
+        ("postgres", "CREATE RULE r AS ON UPDATE TO alerts DO ALSO NOTHING", "capture", 'DROP RULE "r"'),
+        (
+            "postgres",
+            "DELETE FROM alembic_version",
+            "schema",
+            "write the revision that the tables of postgres have",
+        ),
+        ("postgres", READ_ONLY, "writable", "default_transaction_read_only"),
+        ("sqlite", LAST_ID, "sequences", "no id is left below 9223372036854775807"),
+    ],
+)
+def test_what_no_command_mends_is_named_and_has_no_next_command(
+    at_stage: AtStage, side: str, statement: str, gate: str, named: str
+) -> None:
+    sides = at_stage("verified")
+    (sides.sqlite if side == "sqlite" else sides.postgres)(statement.format(database=sides.database))
+    text, following = look(sides)
+    assert named in text and following is None, (text, following)
+    assert gate in closed(sides.run("cutover", "--dry-run"))

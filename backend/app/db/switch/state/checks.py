@@ -44,6 +44,7 @@ from app.db.switch.state.space import rooms
 from app.db.switch.state.writable import strangers, writable_sides
 
 SHOWN = 5
+_NO_REVISION = "none"
 BY_HAND = "make both sides the same again by hand; nothing is lost meanwhile, changes wait in the log"
 OWN_MIGRATION = (
     "run the application's own migration by st-migrate schema -- COMMAND, which changes both sides"
@@ -84,7 +85,7 @@ class Checks:
         self._stores = stores
         self._source = source
         self._sqlite, self._postgres = stores.sqlite, stores.postgres
-        self._arbiter = stores.postgres.read_control()
+        self.arbiter = stores.postgres.read_control()
         self._ours = stores.sqlite.read_control()
 
     def all(self) -> Iterator[Check]:
@@ -110,7 +111,7 @@ class Checks:
         return [check for check in (self.file(), self.schema(), self.capture()) if not check.ok]
 
     def phase(self) -> Check:
-        phase = self._arbiter.phase
+        phase = self.arbiter.phase
         return Check(
             "phase", phase == Phase.REPLICATING, f"phase {phase}", "run st-migrate backfill", "backfill"
         )
@@ -128,6 +129,8 @@ class Checks:
         by_hand = self._same_revision and isinstance(self._tables_or_error, SwitchError)
         if self._source.installed:
             return make("schema", self._schema, self._by_hand if by_hand else OWN_MIGRATION)
+        if lost := self._lost_revision:
+            return make("schema", self._schema, lost)
         remedy = self._by_hand if by_hand else "run st-migrate schema upgrade"
         return make("schema", self._schema, remedy, None if by_hand else "schema upgrade")
 
@@ -138,7 +141,8 @@ class Checks:
         if isinstance(self._tables_or_error, SwitchError):
             return make("capture", self._capture, self._by_hand, self.schema().command)
         remedy = "run st-migrate schema upgrade, then st-migrate verify"
-        return make("capture", self._capture, remedy, "schema upgrade")
+        inventory = make("capture", self._inventory, remedy, "schema upgrade")
+        return make("capture", self._undisturbed, remedy) if inventory.ok else inventory
 
     def indexes(self) -> Check:
         return make("indexes", self._indexes, "create what is named, as st_deferred_ddl has it", None)
@@ -160,17 +164,17 @@ class Checks:
         )
 
     def _attempt(self) -> Verdict:
-        if attempt := self._arbiter.attempt or self._ours.attempt:
+        if attempt := self.arbiter.attempt or self._ours.attempt:
             return (
                 False,
-                f"attempt {attempt} by {self._arbiter.note or 'a process that is gone'} is on record",
+                f"attempt {attempt} by {self.arbiter.note or 'a process that is gone'} is on record",
             )
-        if _roles(self._arbiter) != _roles(self._ours):
-            return False, f"the control rows disagree (epochs {self._ours.epoch} and {self._arbiter.epoch})"
-        if not self._stores.store(self._arbiter.primary).read_control().writable:
+        if _roles(self.arbiter) != _roles(self._ours):
+            return False, f"the control rows disagree (epochs {self._ours.epoch} and {self.arbiter.epoch})"
+        if not self._stores.store(self.arbiter.primary).read_control().writable:
             return (
                 False,
-                f"{self._arbiter.primary} is primary and takes no writes: {self._arbiter.note or 'fenced'}",
+                f"{self.arbiter.primary} is primary and takes no writes: {self.arbiter.note or 'fenced'}",
             )
         return True, "none in progress"
 
@@ -214,6 +218,18 @@ class Checks:
             return False
         return ours == theirs
 
+    @property
+    def _lost_revision(self) -> str:
+        """What to do about a side whose tables stand and whose revision is gone: no upgrade can go on from there."""
+        try:
+            found = self._source.versions(self._sqlite.connection, self._postgres.connection)
+        except (psycopg.Error, sqlite3.Error, SwitchError):
+            return ""
+        if found.count(_NO_REVISION) != 1:
+            return ""
+        side, known = (Side.SQLITE, found[1]) if found[0] == _NO_REVISION else (Side.POSTGRES, found[0])
+        return f"write the revision that the tables of {side} have into alembic_version there, {known} if both are alike"
+
     def _schema(self) -> Verdict:
         ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
         if ours != theirs:
@@ -256,9 +272,17 @@ class Checks:
         return self._tables_or_error
 
     def _capture(self) -> Verdict:
+        self._inventory()
+        return self._undisturbed()
+
+    def _inventory(self) -> Verdict:
+        check_inventory(self._sqlite.connection, self.tables)
+        check_postgres_inventory(self._postgres.connection, self.tables)
+        return True, "complete"
+
+    def _undisturbed(self) -> Verdict:
+        """No setting switches the triggers off, and none of the application's fires with them; mended by hand."""
         schema = self.tables
-        check_inventory(self._sqlite.connection, schema)
-        check_postgres_inventory(self._postgres.connection, schema)
         check_silence(self._postgres.connection)
         if foreign := foreign_triggers(self._sqlite.connection, self._postgres.connection, schema):
             named = some([trigger.place for trigger in foreign])
@@ -277,7 +301,7 @@ class Checks:
         )
 
     def _space(self) -> Verdict:
-        on_sqlite = self._arbiter.primary is Side.SQLITE
+        on_sqlite = self.arbiter.primary is Side.SQLITE
         cursor = (self._sqlite if on_sqlite else self._postgres).connection.execute(_LOG_ENTRIES)
         (entries,) = cursor.fetchone() or (0,)
         found = rooms(self._sqlite.path, self._postgres.connection, entries)
@@ -293,7 +317,7 @@ class Checks:
     def _verify(self) -> Verdict:
         verify = last_verify(self._postgres.connection)
         mark = verify_mark(self._stores, self.tables)
-        if objection := verify_objection(verify, self._arbiter.epoch, self.tables, mark):
+        if objection := verify_objection(verify, self.arbiter.epoch, self.tables, mark):
             return False, objection.text
         assert verify is not None and verify.finished_at is not None
         return True, f"clean, {max(0, round(time.time() - verify.finished_at))} s ago"
