@@ -130,13 +130,19 @@ def _existing(connection: sqlite3.Connection) -> dict[str, str]:
     )
 
 
+def _standing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Every trigger and the table that it stands on."""
+    return connection.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+
+
 def install_sqlite(
     connection: sqlite3.Connection, schema: Schema, message: str, *, only_these: bool = False
 ) -> bool:
     """Put every capture trigger and the fence in place, in the caller's write transaction.
 
     Args:
-        only_these: leave triggers of other tables alone, instead of removing them.
+        only_these: leave triggers that stand on other tables alone, instead of removing them. A renamed table
+            keeps those of its former name, which would go on logging that name: they go.
 
     Returns:
         Whether anything had to be changed.
@@ -147,12 +153,18 @@ def install_sqlite(
     wanted = sqlite_triggers(schema)
     existing = _existing(connection)
     wanted["st_fence"] = _fence(message)
-    stale = [name for name, sql in existing.items() if wanted.get(name, sql if only_these else None) != sql]
+    kept = existing if only_these else {}
+    on_these = {name for name, table in _standing(connection) if table in schema}
+    stale = [
+        name
+        for name, sql in existing.items()
+        if wanted.get(name, None if name in on_these else kept.get(name)) != sql
+    ]
     for name in stale:
         connection.execute(f"DROP TRIGGER {quote(name)}")
         existing.pop(name)
     missing = [name for name in wanted if name not in existing]
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+    for name, _ in _standing(connection):
         if name in missing:
             raise SchemaDrift(
                 f"trigger {name} on SQLite has the name of a capture trigger, and is none",
