@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from loadtests.bench.against import beside
 from loadtests.bench.lab.lab import FULL, QUICK, TINY, Lab, Sizes
 from loadtests.bench.lab.samples import Part
 from loadtests.bench.parts import changes, copy, jobs, sessions, switching, verify, webhook, worth
@@ -36,15 +37,18 @@ PARTS: dict[str, Callable[[Lab], Part]] = {
     "switch": switching.run,
     "worth": worth.run,
     "jobs": jobs.run,
+    "beside": beside.run,
 }
-COMPARED = ("webhook",)  # the parts in which the code of --before takes part
+COMPARED = ("webhook", "beside")  # the parts in which the code of --before takes part
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for; returns the exit code."""
     options = _parser().parse_args(arguments)
-    names = options.only.split(",") if options.only else list(PARTS)
+    names = options.only.split(",") if options.only else [*PARTS]
+    if not options.only and options.before is None:
+        names.remove("beside")
     if unknown := sorted(set(names) - set(PARTS)):
         print(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2

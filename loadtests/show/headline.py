@@ -20,6 +20,7 @@ ASYNC, SYNC, POSTGRES_ALONE = "SQLite, async", "SQLite, sync", "PostgreSQL alone
 OURS, LIMIT, PGLOADER = "this tool", "COPY of a text file", "pgloader"
 VERIFY, SCAN = "verify, both sides", "bare scan of SQLite"
 WITH, WITHOUT = "with", "without"
+BEFORE, NOW = "before", "now"
 QUEUE, PROCRASTINATE = "this queue", "procrastinate"
 
 
@@ -141,6 +142,17 @@ def _jobs(values: Values) -> Iterator[str]:
         yield f"| jobs of orders, {group} | {shown} |"
 
 
+def _beside(values: Values) -> Iterator[str]:
+    told: dict[tuple[str, str], list[str]] = {}
+    for group in _groups(values, NOW):
+        quantity = next(iter(values[group, NOW]))
+        what, _, who = group.partition(": ")
+        times = _times(values, group, NOW, BEFORE, quantity)
+        told.setdefault((what, quantity), []).append(f"{who} {times:.2f}")
+    for (what, quantity), ratios in told.items():
+        yield f"| now, as a share of before: {what} | {quantity}: {'; '.join(ratios)} |"
+
+
 PARTS = {
     "copy": _copy,
     "verify": _verify,
@@ -150,4 +162,5 @@ PARTS = {
     "switch": _switch,
     "worth": _worth,
     "jobs": _jobs,
+    "beside": _beside,
 }

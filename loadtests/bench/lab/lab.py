@@ -29,6 +29,8 @@ class Sizes:
 
     `carry_s`: seconds of finding out how many deliveries a backend carries.
 
+    `turns`: how often this checkout is measured beside another one, with `beside_rows` in a table.
+
     `long_repeats`: of what takes minutes each. `growth`: row counts whose copy is measured for linearity.
     """
 
@@ -49,6 +51,8 @@ class Sizes:
     jobs: int
     job_workers: tuple[int, ...]
     peers: bool
+    turns: int
+    beside_rows: int
     every_mode: bool = True
     carry_s: float = 2.0
 
@@ -57,16 +61,17 @@ FULL = Sizes(
     repeats=3, long_repeats=2, candles=2_000_000, sample=True, growth=(1_000_000, 5_000_000, 20_000_000),
     commits=400, threads=(1, 8), capture_rows=100_000, backlog=1_000_000, burst=1_000, requests=600,
     clients=(1, 8, 32, 64), workers=(1, 4), switches=30, jobs=10_000, job_workers=(1, 2, 4, 8), peers=True,
+    turns=7, beside_rows=400_000,
 )  # fmt: skip
 QUICK = Sizes(
     repeats=2, long_repeats=1, candles=100_000, sample=True, growth=(), commits=100, threads=(1, 8),
     capture_rows=10_000, backlog=50_000, burst=300, requests=100, clients=(1, 8), workers=(2,), switches=6, jobs=1_000,
-    job_workers=(1, 2, 4, 8), peers=True,
+    job_workers=(1, 2, 4, 8), peers=True, turns=2, beside_rows=100_000,
 )  # fmt: skip
 TINY = Sizes(
     repeats=1, long_repeats=1, candles=2_000, sample=False, growth=(), commits=8, threads=(2,),
     capture_rows=200, backlog=600, burst=20, requests=6, clients=(2,), workers=(1,), switches=2, jobs=40,
-    job_workers=(1,), peers=False, every_mode=False, carry_s=0.3,
+    job_workers=(1,), peers=False, turns=1, beside_rows=600, every_mode=False, carry_s=0.3,
 )  # fmt: skip
 
 
