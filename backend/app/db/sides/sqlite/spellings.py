@@ -16,6 +16,7 @@ from app.db.rows.keys import RawKey, split
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import active_policy, encode_in
 from app.db.rows.spelling import USUAL, Spelling, looked_for
+from app.db.sides.sqlite.clocks import clock_spelling, time_spelling, timestamp_spelling
 
 
 def learn(connection: sqlite3.Connection, schema: Schema) -> dict[tuple[str, str], Spelling]:
@@ -108,7 +109,7 @@ def _moments(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | No
         f"SELECT substr({name}, 1, 11), count(*), sum(count(*)) OVER () FROM {table} "
         f"WHERE typeof({name}) = 'text' GROUP BY 1 ORDER BY 2 DESC"
     ).fetchone() or ("", 0, 0)
-    clock = _time(sqlite, table, f"substr({name}, 12)")
+    clock = time_spelling(sqlite, table, f"substr({name}, 12)")
     return Spelling(day + clock.form, mixed=True) if clock is not None and 2 * n > total else None
 
 
@@ -131,71 +132,6 @@ def _uuid(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
     return Spelling(
         shape.upper() if capitals else shape, len(shapes) > 1 or len(letters) > 1 or letters["both"] > 0
     )
-
-
-def _timestamp(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
-    separators: Counter[str] = Counter()
-    digits: Counter[tuple[str, bool]] = Counter()
-    for separator, rest, n in sqlite.execute(
-        f"SELECT substr({name}, 11, 1), {_fraction(name, 12)}, count(*) FROM {table} "
-        f"WHERE {_is_plain(name, 12)} GROUP BY 1, 2"
-    ):
-        separators[separator] += n
-        digits[rest] += n
-    if not separators:
-        return None
-    clock = _digits(digits)
-    return Spelling(separators.most_common(1)[0][0] + clock.form, clock.mixed or len(separators) > 1)
-
-
-def _time(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
-    digits: Counter[Any] = Counter()
-    for rest, n in sqlite.execute(
-        f"SELECT {_fraction(name, 1)}, count(*) FROM {table} WHERE {_is_plain(name, 1)} GROUP BY 1"
-    ):
-        digits[rest] += n
-    return _digits(digits) if digits else None
-
-
-def _is_plain(name: str, start: int) -> str:
-    """Whether a text may have a canonical form: nothing but a fraction follows the seconds."""
-    after = f"substr({name}, {start + 8})"
-    return (
-        f"typeof({name}) = 'text' AND (length({name}) = {start + 4} OR {after} = '' AND "
-        f"length({name}) = {start + 7} OR {after} GLOB '.[0-9]*' AND {after} NOT GLOB '.*[^0-9]*')"
-    )
-
-
-def _fraction(name: str, start: int) -> str:
-    """What a time's text says of its form: its length from `start`, and whether its fraction is needed.
-
-    `m` has no seconds, `0` no fraction. Otherwise the digits of the fraction are given, with `!` where they
-    are not all zero, and with `=` where three of six are enough.
-    """
-    fraction = f"substr({name}, {start + 9})"
-    return (
-        f"CASE length({name}) WHEN {start + 4} THEN 'm' WHEN {start + 7} THEN "
-        f"CASE WHEN substr({name}, -3) = ':00' THEN '0m' ELSE '0' END "
-        f"ELSE length({fraction}) || CASE WHEN trim({fraction}, '0') = '' THEN '' "
-        f"WHEN substr({fraction}, 4) IN ('', '000') THEN '=' ELSE '!' END END"
-    )
-
-
-def _digits(seen: Counter[Any]) -> Spelling:
-    """The form that explains most values.
-
-    A fraction that is needed in full says nothing: every form writes it. One of zeros, and one that is not
-    there, tell the forms apart.
-    """
-    explained = {
-        "6": ("6", "6=", "6!"),
-        "3": ("3", "3=", "6!"),
-        "0": ("0", "0m", "6=", "6!"),
-        "m": ("m", "0", "6=", "6!"),
-    }
-    counts = {form: sum(seen[mark] for mark in marks) for form, marks in explained.items()}
-    form = max(counts, key=lambda item: counts[item])
-    return Spelling(form, counts[form] < seen.total())
 
 
 def _by_value(
@@ -268,7 +204,7 @@ def _of_stamps(forms: Counter[str]) -> Spelling:
     for form, n in forms.items():
         for counter, part in zip((separators, digits, zones), form.split("|"), strict=True):
             counter[part] += n
-    clock = _digits(digits)
+    clock = clock_spelling(digits)
     mixed = clock.mixed or len(separators) > 1 or len(zones) > 1 or numbers > 0
     return Spelling(separators.most_common(1)[0][0] + clock.form + zones.most_common(1)[0][0], mixed)
 
@@ -334,9 +270,9 @@ _LOOKS: dict[Kind, Callable[[sqlite3.Connection, str, str], Spelling | None] | N
     Kind.REAL: _by_value(spelling_of, _of_reals, USUAL[Kind.REAL]),
     Kind.BOOLEAN: None,
     Kind.TEXT: None,
-    Kind.TIMESTAMP: _timestamp,
+    Kind.TIMESTAMP: timestamp_spelling,
     Kind.DATE: None,
-    Kind.TIME: _time,
+    Kind.TIME: time_spelling,
     Kind.BLOB: None,
     Kind.NUMERIC: _by_value(_numeric_form, _most_frequent, "0"),
     Kind.UUID: _uuid,
