@@ -119,6 +119,7 @@ class Verify:
         self._chunk_rows = chunk_rows
         self._only = tables
         self._rate = rate
+        self._stored_rate: tuple[float, float | None] = (float("-inf"), None)
         self._recheck = Recheck(applier)
 
     def run(self, report: Callable[[VerifyProgress], None] = lambda progress: None) -> VerifyResult:
@@ -234,8 +235,12 @@ class Verify:
                 return
 
     def _limit(self) -> float | None:
-        """Rows per second at this moment, None for no limit."""
-        return stored_limits(self._applier.stores.postgres).verify_rate or self._rate
+        """Rows per second at this moment, None for no limit. PostgreSQL is asked some times a second."""
+        asked_at, stored = self._stored_rate
+        if (now := time.monotonic()) - asked_at >= SAVE_EVERY_S:
+            stored = stored_limits(self._applier.stores.postgres).verify_rate
+            self._stored_rate = now, stored
+        return stored or self._rate
 
     def _count(
         self, table: Table, record: verify_state.Record, differing: bool
