@@ -56,6 +56,7 @@ ELSEWHERE: dict[str, list[str]] = {
     "it is SQLite's, and each path is played there, too": ["services/shared/jobs/claim.py:_is_anything_due"],
     "it asks for rows by their ids or by a unique key": [
         "retention/batch.py:_all_there",
+        "retention/old/parts.py:_can_be_read",
         "services/deployments/worker.py:_fail",
         "services/webhook/dispatch.py:put_aside",
         "services/webhook/dispatch.py:take_back",
