@@ -40,12 +40,12 @@ def run(lab: Lab) -> Part:
 
 
 def _measured(lab: Lab, checkout: Path) -> dict[tuple[str, str, str, str], float]:
-    """The median of each figure: by its group, contender, quantity and unit."""
+    """Each figure of one turn: by its group, contender, quantity and unit."""
     sizes = lab.sizes
     asked = {
         "candles": sizes.beside_rows, "backlog": sizes.beside_rows, "capture_rows": sizes.capture_rows,
-        "commits": sizes.commits, "threads": sizes.threads, "burst": sizes.burst, "repeats": sizes.repeats,
-        "long_repeats": 1, "sample": False, "growth": (),
+        "commits": sizes.commits // 2, "threads": sizes.threads, "burst": 20, "repeats": 1, "long_repeats": 1,
+        "sample": False, "growth": (),
     }  # fmt: skip
     answer = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", str(CHILD), json.dumps(asked), str(lab.seed)],
