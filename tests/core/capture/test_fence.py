@@ -83,6 +83,18 @@ def test_a_refused_statement_leaves_nothing_in_the_transaction_around_it(
 
 
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="there is no sqlite3 shell here")
+def test_a_side_without_its_control_row_takes_no_writes(pair: TestPair, primary: Side) -> None:
+    """Nobody can say then who is primary, nor whether the write would be logged."""
+    before = {side: pair.contents(side) for side in Side}
+    for side in Side:
+        pair.app(side).execute("DELETE FROM st_control")
+        with pytest.raises(
+            (sqlite3.OperationalError, psycopg.OperationalError), match="takes no application writes"
+        ):
+            pair.app(side).execute("UPDATE item SET qty = qty + 1")
+    assert {side: pair.contents(side) for side in Side} == before
+
+
 def test_a_plain_shell_reads_who_is_primary(shared_promoted: TestPair) -> None:
     command = ["sqlite3", str(shared_promoted.path), "UPDATE item SET qty = 0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

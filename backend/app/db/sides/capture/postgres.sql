@@ -23,11 +23,11 @@ BEGIN
   ELSE
     SELECT c.writable, c.primary_side, c.epoch INTO control FROM st_control c WHERE c.id = 1 FOR SHARE;
   END IF;
-  IF NOT control.writable THEN
+  IF control.writable IS NOT TRUE THEN  -- raised, or the row is gone
     RAISE EXCEPTION USING
       ERRCODE = '{fenced}',
       MESSAGE = format('postgres takes no application writes: the primary is %s (epoch %s)',
-                       control.primary_side, control.epoch),
+                       coalesce(control.primary_side, 'not on record'), control.epoch),
       HINT = 'Restart this process, or point it at the primary.';
   END IF;
   RETURN true;
