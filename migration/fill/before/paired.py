@@ -26,6 +26,7 @@ from app.db.sides.phase import Phase, record
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
 from app.db.sides.stores import Stores
+from app.db.switch.state.stamp import own_change_on_postgres
 from migration.preflight.findings.left_out import LeftOut
 
 Report = Callable[[str], None]
@@ -95,7 +96,8 @@ def repair(stores: Stores, report: Report) -> tuple[int, bool, bool]:
             connection, schema, capture.fence_message(control.primary, control.epoch)
         )
     with stores.postgres.write() as postgres:
-        capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
+        with own_change_on_postgres(stores, schema):
+            capture.install_postgres(postgres, schema, inserts=control.phase != Phase.COPYING)
         postgres.execute(tables.CREATE_WATERMARK.encode())
         begun = postgres.execute(tables.BEGIN_WATERMARK.encode()).rowcount
         changed = changed or not whole or bool(begun)

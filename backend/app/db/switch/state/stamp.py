@@ -69,3 +69,15 @@ def own_change(stores: Stores) -> Iterator[None]:
             "UPDATE st_verify SET run = regexp_replace(run, '[0-9]+$', %s) WHERE id = 1 AND run LIKE %s",
             (str(after), f"%.{before}"),
         )
+
+
+@contextmanager
+def own_change_on_postgres(stores: Stores, schema: Schema) -> Iterator[None]:
+    """The same for PostgreSQL's capture that is made anew, all in one transaction there."""
+    before = schema_stamp(stores, schema)
+    yield
+    stores.postgres.connection.execute(
+        "UPDATE st_verify SET run = left(run, -length(%(before)s)) || %(after)s "
+        "WHERE id = 1 AND right(run, length(%(before)s)) = %(before)s",
+        {"before": before, "after": schema_stamp(stores, schema)},
+    )
