@@ -16,19 +16,14 @@ from app.db.common.settings import ShimSettings
 from app.db.revisions.chain import upgrade_head
 from app.db.session.engines import make_engine
 from loadtests.stage.embedded import EmbeddedPostgres
+from tests.backend.living import test_time as times
 from tests.backend.living.conftest import Store
-from tests.backend.living.test_time import (
-    test_a_delivery_is_the_same_instant_from_the_door_to_the_archive as test_a_delivery_and_its_archive,
-)
-from tests.backend.living.test_time import test_the_servers_own_now_is_utc as test_the_own_now
-from tests.backend.living.test_time import test_what_is_stored_comes_back_and_is_found_by_time as test_filters
 from tests.operator.deploy.conftest import make_roles
 from tests.operator.deploy.servers import execute, pgbouncer
 from tests.support.pairs import connect
 from tests.support.programs import find
 
 pytestmark = pytest.mark.needs_program("pgbouncer")
-__all__ = ["test_a_delivery_and_its_archive", "test_filters", "test_the_own_now"]
 _TABLES = "strategy_deployments", "orders", "alerts", "strategies", "candles", "system_events", "users"
 
 
@@ -59,8 +54,18 @@ def _pooled(cluster: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 def abroad(through_pooler: str, tmp_path: Path) -> Iterator[Store]:
     engine = make_engine(make_url(through_pooler), ShimSettings(pg_pooler="transaction"))
-    with engine.begin() as connection:
-        for table in _TABLES:
-            connection.exec_driver_sql(f"DELETE FROM {table}")
     yield Store(through_pooler, engine, lambda: Session(engine), tmp_path / "archive", lambda: None)
     engine.dispose()
+
+
+def _emptied(store: Store) -> Store:
+    with store.engine.begin() as connection:
+        for table in _TABLES:
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    return store
+
+
+def test_times_read_the_same_through_a_pooler(abroad: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    times.test_what_is_stored_comes_back_and_is_found_by_time(_emptied(abroad))
+    times.test_the_servers_own_now_is_utc(_emptied(abroad))
+    times.test_a_delivery_is_the_same_instant_from_the_door_to_the_archive(_emptied(abroad), monkeypatch)
