@@ -61,7 +61,7 @@ FULL = Sizes(
     repeats=3, long_repeats=2, candles=2_000_000, sample=True, growth=(1_000_000, 5_000_000, 20_000_000),
     commits=400, threads=(1, 8), capture_rows=100_000, backlog=1_000_000, burst=1_000, requests=600,
     clients=(1, 8, 32, 64), workers=(1, 4), switches=30, jobs=10_000, job_workers=(1, 2, 4, 8), peers=True,
-    turns=7, beside_rows=300_000,
+    turns=3, beside_rows=300_000,
 )  # fmt: skip
 QUICK = Sizes(
     repeats=2, long_repeats=1, candles=100_000, sample=True, growth=(), commits=100, threads=(1, 8),

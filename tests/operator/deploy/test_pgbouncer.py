@@ -175,13 +175,23 @@ def deployment(roles: EmbeddedPostgres) -> Iterator[Callable[[], Session]]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("holder_is_pooled", [True, False])
 def test_one_worker_at_a_time_is_with_a_deployment(
-    pooled: tuple[str, Path], deployment: Callable[[], Session], holder_is_pooled: bool
+    pooled: tuple[str, Path], deployment: Callable[[], Session]
 ) -> None:
     """One worker through the pooler, one without: the section is an advisory lock of a transaction."""
     through = make_engine(make_url(pooled[0]), ShimSettings(pg_pooler="transaction"))
-    sessions: list[Callable[[], Session]] = [deployment, sessionmaker(through, expire_on_commit=False)]
+    pooling = sessionmaker(through, expire_on_commit=False)
+    _hold_and_try(deployment, pooling, deployment)
+    with deployment() as db:
+        db.execute(update(StrategyDeploymentJob).values(status="PENDING", run_after=None))
+        db.commit()
+    _hold_and_try(pooling, deployment, deployment)
+    through.dispose()
+
+
+def _hold_and_try(
+    holding: Callable[[], Session], trying: Callable[[], Session], deployment: Callable[[], Session]
+) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def stay(db: Session, job: StrategyDeploymentJob) -> None:
@@ -193,8 +203,7 @@ def test_one_worker_at_a_time_is_with_a_deployment(
         with deployment() as db:
             return [tuple(row) for row in db.execute(select(job.status, job.attempts).order_by(job.id))]
 
-    holder = DeploymentWorker(sessions[holder_is_pooled], "holder", stay)
-    other = DeploymentWorker(sessions[not holder_is_pooled], "other")
+    holder, other = DeploymentWorker(holding, "holder", stay), DeploymentWorker(trying, "other")
     thread = threading.Thread(target=holder.run_once)
     thread.start()
     try:
@@ -212,7 +221,6 @@ def test_one_worker_at_a_time_is_with_a_deployment(
     assert jobs() == [("DONE", 0), ("DONE", 0)]
     with deployment() as db:
         assert db.scalars(select(StrategyDeploymentLock)).all() == []
-    through.dispose()
 
 
 def test_flipping_the_url_switches_through_the_pooler(
