@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migration.lint.columns import Column, Columns
+from migration.lint.columns import Columns
+from migration.lint.sql.kinds import NOW, NUMBERS, TIMES, column_kind
 from migration.lint.sql.tokens import Hit, Parts, Token, arguments, at, closing, opening, shown
 
 # Functions of SQLite that PostgreSQL lacks, or that take other arguments there.
@@ -25,9 +26,8 @@ ONE_ARGUMENT = frozenset(("min", "max", "date", "time"))
 _OF_TEXTS = frozenset(
     ("length", "upper", "lower", "trim", "ltrim", "rtrim", "replace", "substr", "substring")
 )
-_NO_TEXTS = frozenset(("int", "float", "numeric", "bool", "time", "date"))
+_NO_TEXTS = NUMBERS | TIMES | {"bool"}
 _NAMED_TYPES = frozenset(("string", "unsigned", "signed", "nvarchar", "nchar", "clob", "none", "any"))
-_NOW = frozenset(("current_timestamp", "current_date", "current_time"))
 _OTHER_TYPES = {
     "real": "4 bytes on PostgreSQL",
     "date": "a number on SQLite",
@@ -45,7 +45,7 @@ def check(parts: Parts, columns: Columns) -> Iterator[Hit]:
             continue
         if at(parts, n + 1).text == "(":
             yield from _call(parts, n, columns)
-        elif token.low in _NOW and _is_selected(parts, n, n):
+        elif token.low in NOW and _is_selected(parts, n, n):
             yield Hit("date-value", token.offset, token.text)
 
 
@@ -84,16 +84,13 @@ def _call(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
 
 def _kind(item: Parts, columns: Columns) -> str:
     """The kind of an expression that is one column. Empty for anything else."""
-    if len(item) in (1, 3) and item[-1].is_name and (column := columns.get(item[-1].name)):
-        return column.kind
-    return ""
+    return column_kind(item[-1], columns) if len(item) in (1, 3) else ""
 
 
 def _by_column(item: Parts, columns: Columns) -> bool:
     """Whether a place in a text is counted by a column: PostgreSQL takes no bigint there."""
     return any(
-        token.is_name and columns.get(token.name, Column()).kind == "int" and at(item, n - 1).text != "("
-        for n, token in enumerate(item)
+        column_kind(token, columns) == "int" and at(item, n - 1).text != "(" for n, token in enumerate(item)
     )
 
 

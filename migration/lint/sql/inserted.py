@@ -55,7 +55,7 @@ def _stored(name: str, columns: Columns, item: Parts) -> Iterator[Hit]:
     elif column.kind == "int" and value.kind == "number" and not has_fraction(value):
         return
     elif value.kind == "text":
-        yield from against_text((), 0, column.kind if column.kind != "time" else "", value, about)
+        yield from against_text(column.kind if column.kind != "time" else "", value, about)
     else:
         yield from stored(column.kind, kind_of(item, columns), item, about)
 

@@ -13,8 +13,8 @@ TIMES = frozenset(("time", "date"))
 ARITHMETIC = frozenset(("+", "-", "*", "/", "%", "&", "|"))
 _TIME = re.compile(r"'\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{6})?)?'")
 _WHOLE = re.compile(r"\s*[-+]?\d+\s*")
-_FRACTION = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
-_NOW = frozenset(("current_timestamp", "current_date", "current_time"))
+FRACTION = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
+NOW = frozenset(("current_timestamp", "current_date", "current_time"))
 _TESTS = frozenset(("in", "like", "between", "is", "glob", "exists", "isnull", "notnull", "not"))
 _BY_FUNCTION = {
     **dict.fromkeys(("count", "length", "instr"), "int"),
@@ -31,38 +31,11 @@ _BY_TYPE = {
 # Words and marks that end the operand on either side of an operator that compares or calculates.
 _EDGES = frozenset(
     (
-        *(
-            "select",
-            "from",
-            "where",
-            "and",
-            "or",
-            "not",
-            "on",
-            "having",
-            "when",
-            "then",
-            "else",
-            "case",
-            "end",
-        ),
-        *("set", "values", "by", "group", "order", "limit", "offset", "union", "except", "intersect", "all"),
-        *(
-            "returning",
-            "as",
-            "is",
-            "in",
-            "like",
-            "glob",
-            "escape",
-            "asc",
-            "desc",
-            "nulls",
-            "distinct",
-            "join",
-        ),
-        *("left", "inner", "cross", "using", "between", "default", "over", "filter", "conflict", ",", ";"),
-        *("collate", "window", "into", "update", "do"),
+        *("select", "from", "where", "and", "or", "not", "on", "having", "when", "then", "else", "case"),
+        *("end", "set", "values", "by", "group", "order", "limit", "offset", "union", "except", "intersect"),
+        *("all", "returning", "as", "is", "in", "like", "glob", "escape", "asc", "desc", "nulls", "distinct"),
+        *("join", "left", "inner", "cross", "using", "between", "default", "over", "filter", "conflict"),
+        *("collate", "window", "into", "update", "do", ",", ";"),
     )
 )
 
@@ -97,7 +70,7 @@ def _single(parts: list[Token], columns: Columns) -> str:
     if len(parts) == 1:
         return _token(first, columns)
     if len(parts) == 3 and parts[1].text == "." and parts[2].is_name:
-        return columns.get(parts[2].name, Column()).kind
+        return column_kind(parts[2], columns)
     if first.kind == "word" and parts[1].text == "(" and closing(parts, 1) == len(parts) - 1:
         return _called(first.low, parts, columns)
     return ""
@@ -105,13 +78,18 @@ def _single(parts: list[Token], columns: Columns) -> str:
 
 def _token(token: Token, columns: Columns) -> str:
     if token.kind == "number":
-        return "int" if token.text.isdigit() or token.low.startswith("0x") else "numeric"
+        return "int" if token.text.isdecimal() or token.low.startswith("0x") else "numeric"
     if token.kind == "text":
         return "literal"
     if token.low in ("true", "false"):
         return "bool"
     if token.low == "null":
         return "null"
+    return column_kind(token, columns)
+
+
+def column_kind(token: Token, columns: Columns) -> str:
+    """The kind of the column that a token names. Empty if it names none."""
     return columns.get(token.name, Column()).kind if token.is_name else ""
 
 
@@ -237,19 +215,26 @@ def has_fraction(number: Token) -> bool:
     return "." in number.text and float(number.text) % 1 != 0
 
 
-def against_text(parts: Parts, n: int, kind: str, right: Token, about: str) -> Iterator[Hit]:
+def against_text(kind: str, right: Token, about: str, *, by_day: bool = True) -> Iterator[Hit]:
+    """A text in the place of a value of another kind.
+
+    Args:
+        by_day: a text that names a day alone means something else than that day's first moment.
+    """
     value = right.text[1:-1]
     if kind == "bool" and value not in ("0", "1"):
         yield Hit("boolean-text", right.offset, about)
-    elif kind in NUMBERS and not (_WHOLE if kind == "int" else _FRACTION).fullmatch(value):
+    elif kind in NUMBERS and not (_WHOLE if kind == "int" else FRACTION).fullmatch(value):
         yield Hit("text-number", right.offset, about)
     elif kind == "time":
         found = _TIME.fullmatch(right.text)
-        by_day = found and not found[1]
-        if not found or (
-            by_day and (assigns(parts, n) or parts[n].low in ("=", "==", "<=", ">", "<>", "!=", "in", "and"))
-        ):
+        if not found or (by_day and not found[1]):
             yield Hit("time-literal", right.offset, about)
+
+
+def tells_days_apart(parts: Parts, n: int) -> bool:
+    """Whether the operator at `n` tells the text of a day from the time at which that day begins."""
+    return assigns(parts, n) or parts[n].low in ("=", "==", "<=", ">", "<>", "!=", "in", "and")
 
 
 def assigns(parts: Parts, n: int) -> bool:
@@ -288,7 +273,7 @@ def stored(kind: str, given: str, value: Parts, about: str) -> Iterator[Hit]:
         yield Hit("inexact-integer", offset, about)
     elif kind in TIMES and given in NUMBERS:
         yield Hit("date-arithmetic", offset, about)
-    elif kind in TIMES and (value[0].low in _NOW or value[0].low in ("date", "time", "datetime")):
+    elif kind in TIMES and (value[0].low in NOW or value[0].low in ("date", "time", "datetime")):
         yield Hit("date-value", offset, about)
 
 
@@ -299,6 +284,6 @@ def together(items: Sequence[Parts], columns: Columns, about: str) -> Iterator[H
     known = next((kind for kind in kinds if kind not in ("", "null", "literal")), "")
     for item, kind in zip(given, kinds, strict=True):
         if kind == "literal" and len(item) == 1 and known in (*NUMBERS, "time"):
-            yield from against_text((), 0, known, item[0], about)
+            yield from against_text(known, item[0], about)
         elif known and kind not in ("", "null", "literal"):
             yield from mixed((known, kind), item[0], about)

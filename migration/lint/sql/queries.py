@@ -25,6 +25,14 @@ from migration.lint.sql.tokens import (
     without_direction,
 )
 
+_TESTS = ("isnull", "isnotnull")  # as `shape` writes them
+_BEFORE_TEXTS = frozenset(
+    (
+        *("distinct", "interval", "date", "time", "timestamp", "like", "escape", "glob", "between"),
+        *("collate", "e", "all"),
+    )
+)
+
 
 def check(parts: Parts, columns: Columns) -> Iterator[Hit]:
     """Every hazard of this kind."""
@@ -58,7 +66,7 @@ def _grouping(select: Select, columns: Columns) -> Iterator[Hit]:
         if any(_reads_column(expression, n) for n in range(len(expression))):
             yield Hit("group-by", expression[0].offset, shown(expression))
     known = set(grouped) | {without_alias(item)[1] for item in items}
-    known |= {shape(items[int(g) - 1]) for g in grouped if g.isdigit() and int(g) <= len(items)}
+    known |= {shape(items[int(g) - 1]) for g in grouped if g.isdecimal() and int(g) <= len(items)}
     for item in [*map(without_direction, select.sorted_by()), select.clauses.get("having", [])]:
         for n, token in enumerate(item):
             free = token.is_name and token.name in columns and at(item, n + 1).text not in ("(", ".")
@@ -244,9 +252,8 @@ def _ties(parts: Parts, select: Select, columns: Columns) -> Iterator[Hit]:
         return
     if any(f"{name}=" in where for name in unique) or any(item[0].low == "random" for item in items if item):
         return
-    yield Hit(
-        "tie-break", items[0][0].offset, f"ORDER BY {', '.join(map(shown, items))} LIMIT {shown(limit[:1])}"
-    )
+    first = next((token for item in items for token in item), limit[0])
+    yield Hit("tie-break", first.offset, f"ORDER BY {', '.join(map(shown, items))} LIMIT {shown(limit[:1])}")
 
 
 def _nulls(parts: Parts, columns: Columns) -> Iterator[Hit]:
@@ -255,16 +262,9 @@ def _nulls(parts: Parts, columns: Columns) -> Iterator[Hit]:
     for n, token in enumerate(parts):
         if token.low != "order" or at(parts, n + 1).low != "by":
             continue
-        end = _end_of_order(parts, n + 2)
-        items = split(parts[n + 2 : end])
-        tested = {
-            shape(i)[: -len("isnull")] for i in map(without_direction, items) if shape(i).endswith("isnull")
-        }
-        tested |= {
-            shape(i)[: -len("isnotnull")]
-            for i in map(without_direction, items)
-            if shape(i).endswith("isnotnull")
-        }
+        items = split(parts[n + 2 : _end_of_order(parts, n + 2)])
+        shapes = [shape(without_direction(item)) for item in items]
+        tested = {form.removesuffix(end) for form in shapes for end in _TESTS if form.endswith(end)}
         for item in items:
             bare = without_direction(item)
             if any(t.low == "nulls" for t in item) or {"coalesce", "case", "count"} & {t.low for t in bare}:
@@ -284,13 +284,12 @@ def _nulls_by_number(parts: Parts, columns: Columns) -> Iterator[Hit]:
     for select in found:
         for item in select.sorted_by():
             bare = without_direction(item)
-            if len(bare) != 1 or not bare[0].text.isdigit() or any(t.low == "nulls" for t in item):
+            if len(bare) != 1 or not bare[0].text.isdecimal() or any(t.low == "nulls" for t in item):
                 continue
             level = opening(parts, select.start)
             for other in (s for s in found if opening(parts, s.start) == level):
-                chosen = without_alias(
-                    (other.items() + [[]] * 99)[int(bare[0].text) - 1 if bare[0].text != "0" else 98]
-                )[0]
+                selected = dict(enumerate(other.items(), start=1)).get(int(bare[0].text), [])
+                chosen, _ = without_alias(selected)
                 if len(chosen) == 1 and columns.get(chosen[0].name, Column()).nullable:
                     yield Hit("nulls-order", bare[0].offset, f"ORDER BY {shown(item)}")
 
@@ -304,21 +303,3 @@ def _end_of_order(parts: Parts, n: int) -> int:
             return m
         depth += {"(": 1, ")": -1}.get(parts[m].text, 0)
     return len(parts)
-
-
-_BEFORE_TEXTS = frozenset(
-    (
-        "distinct",
-        "interval",
-        "date",
-        "time",
-        "timestamp",
-        "like",
-        "escape",
-        "glob",
-        "between",
-        "collate",
-        "e",
-        "all",
-    )
-)

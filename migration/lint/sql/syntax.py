@@ -14,6 +14,7 @@ from migration.lint.sql.tokens import (
     arguments,
     at,
     closing,
+    declares,
     opening,
     outside,
     shown,
@@ -21,21 +22,11 @@ from migration.lint.sql.tokens import (
 
 _TYPES = frozenset(
     (
-        *(
-            "datetime",
-            "blob",
-            "double",
-            "tinyint",
-            "mediumint",
-            "nvarchar",
-            "nchar",
-            "clob",
-            "unsigned",
-            "number",
-        ),
-        *("string", "longtext", "mediumtext", "tinytext", "long", "currency", "object", "any"),
+        *("datetime", "blob", "double", "tinyint", "mediumint", "nvarchar", "nchar", "clob", "unsigned"),
+        *("number", "string", "longtext", "mediumtext", "tinytext", "long", "currency", "object", "any"),
     )
 )
+_TAKES_TEXTS = frozenset(("coalesce", "nullif", "ifnull", "replace", "trim", "instr"))
 _CATALOGS = frozenset(("sqlite_master", "sqlite_schema", "sqlite_sequence", "sqlite_temp_master"))
 _BEFORE_TABLE = frozenset(("from", "join", "into", "update", "table", ",", "on"))
 _BEFORE_NAME = frozenset(
@@ -96,16 +87,12 @@ def _word(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         yield from _limit(parts, n)
     elif word == "is":
         yield from _is(parts, n, columns)
-    elif word == "not" and after.low == "null" and _ends_operand(before) and not _declares(parts):
+    elif word == "not" and after.low == "null" and _ends_operand(before) and not declares(parts):
         yield Hit("is-values", token.offset, f"{before.text} NOT NULL")
     elif word == "conflict" and at(parts, n + 1).low == "do" and at(parts, n + 2).low == "update":
         yield Hit("upsert", token.offset, "ON CONFLICT DO UPDATE without a target")
     elif (word, after.low) in (("indexed", "by"), ("without", "rowid")):
         yield Hit("sqlite-syntax", token.offset, shown(parts[n : n + 2]))
-
-
-def _declares(parts: Parts) -> bool:
-    return at(parts, 0).low in ("create", "alter")
 
 
 def _ends_operand(token: Token) -> bool:
@@ -214,9 +201,7 @@ def _declared(item: Parts) -> Iterator[Hit]:
     sized = at(item, 2).text == "(" and (
         words[1] in ("integer", "int", "bigint", "text", "boolean", "datetime")
     )
-    if sized or (
-        words[1] == "float" and "," in words[2 : closing(item, 2) if at(item, 2).text == "(" else 2]
-    ):
+    if sized or (words[1] == "float" and at(item, 2).text == "(" and "," in words[2 : closing(item, 2)]):
         yield Hit("sqlite-type", item[1].offset, shown(item[1:4]))
     for n, token in enumerate(item):
         if token.low == "conflict" and at(item, n - 1).low == "on":
@@ -262,14 +247,7 @@ def _argument(parts: Parts, n: int, columns: frozenset[str]) -> bool:
     before, after = at(parts, n - 1), at(parts, n + 1)
     named = sum(token.name == parts[n].name for token in parts) > 1 or not columns
     called = at(parts, opening(parts, n) - 1)
-    function = called.kind == "word" and called.low in (
-        "coalesce",
-        "nullif",
-        "ifnull",
-        "replace",
-        "trim",
-        "instr",
-    )
+    function = called.kind == "word" and called.low in _TAKES_TEXTS
     return function and not named and before.text in ("(", ",") and after.text in (")", ",")
 
 
@@ -292,7 +270,7 @@ def _in_values(parts: Parts, n: int) -> bool:
 
 def _types(parts: Parts) -> Iterator[Hit]:
     """Types and defaults in CREATE TABLE and ALTER TABLE."""
-    if not _declares(parts) or not {t.low for t in parts[:4]} & {"table", "column"}:
+    if not declares(parts) or not {t.low for t in parts[:4]} & {"table", "column"}:
         return
     kind = ""
     for n, token in enumerate(parts[:-1]):

@@ -49,8 +49,6 @@ _ENDS = frozenset(
         *("union", "except", "intersect", "returning", "window", "on", ";"),
     )
 )
-
-
 # Words that name no column beside the expression before them, and words that an expression goes on after.
 _NO_ALIAS = frozenset(("null", "true", "false", "end", "isnull", "notnull", "precision", "current_timestamp"))
 _NEEDS = frozenset(
@@ -69,9 +67,8 @@ _NEEDS = frozenset(
             "then",
             "else",
             "collate",
-            "over",
         ),
-        *("distinct", "all", "from", "interval", "escape", "select", "as", "exists"),
+        *("over", "distinct", "all", "from", "interval", "escape", "select", "as", "exists"),
     )
 )
 
@@ -132,6 +129,11 @@ def shown(parts: Parts) -> str:
 def shape(item: Parts) -> str:
     """An expression without regard to spaces, case and quotes."""
     return "".join(token.name for token in item)
+
+
+def declares(parts: Parts) -> bool:
+    """Whether a statement makes or changes a table."""
+    return at(parts, 0).low in ("create", "alter")
 
 
 def closing(parts: Parts, opening: int) -> int:

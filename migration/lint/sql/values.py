@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from migration.lint.columns import Column, Columns
+from migration.lint.columns import Columns
 from migration.lint.sql.kinds import (
     ARITHMETIC,
+    FRACTION,
     NUMBERS,
     TIMES,
     against_text,
     as_boolean,
     assigns,
+    column_kind,
     has_fraction,
     kind_of,
     left_of,
@@ -20,22 +21,23 @@ from migration.lint.sql.kinds import (
     results,
     right_of,
     stored,
+    tells_days_apart,
     together,
 )
 from migration.lint.sql.tokens import (
     COMPARISONS,
     Hit,
     Parts,
-    Token,
     arguments,
     at,
     closing,
+    declares,
     shown,
 )
 
 _LIMIT = 2**31 - 1
-_FRACTION = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
 _BEFORE_CONDITION = frozenset(("where", "and", "or", "not", "on", "having", "when"))
+_AFTER_OPERAND = frozenset(("in", "is", "like", "between", "glob", "not", "collate", "over"))
 
 
 def check(parts: Parts, columns: Columns) -> Iterator[Hit]:
@@ -55,17 +57,9 @@ def check(parts: Parts, columns: Columns) -> Iterator[Hit]:
             yield from _called(parts, n, columns)
         elif token.low == "case":
             yield from _case(parts, n, columns)
-        if token.low in _BEFORE_CONDITION and not _declares(parts):
+        if token.low in _BEFORE_CONDITION and not declares(parts):
             yield from _condition(parts, n, columns)
     yield from _large(parts)
-
-
-def _declares(parts: Parts) -> bool:
-    return at(parts, 0).low in ("create", "alter")
-
-
-def _kind(token: Token, columns: Columns) -> str:
-    return columns.get(token.name, Column()).kind if token.is_name else ""
 
 
 def _compared(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
@@ -77,7 +71,7 @@ def _compared(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         left, right = right, left
     if at(parts, n + 2).text == "." and at(parts, n + 3).is_name and left.kind in ("number", "text"):
         left, right = parts[n + 3], left
-    kind = _kind(left, columns)
+    kind = column_kind(left, columns)
     if right.kind == "number":
         if kind == "bool":
             yield as_boolean(right, about)
@@ -88,7 +82,7 @@ def _compared(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         elif left.is_name and has_fraction(right) and operator.text[0] not in "<>" and not assigns(parts, n):
             yield Hit("float-equality", right.offset, about)
     elif right.kind == "text":
-        yield from against_text(parts, n, kind, right, about)
+        yield from against_text(kind, right, about, by_day=tells_days_apart(parts, n))
     if operator.low == "is":
         if right.low in ("true", "false") and kind_of(left_of(parts, n), columns) in NUMBERS:
             yield Hit("number-as-condition", parts[n - 1].offset, about)
@@ -114,7 +108,7 @@ def _plain(operand: Parts) -> bool:
 
 def _listed(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
     left = at(parts, n - 2) if at(parts, n - 1).low == "not" else at(parts, n - 1)
-    kind = _kind(left, columns)
+    kind = column_kind(left, columns)
     given = arguments(parts, n + 1)
     if given and given[0] and given[0][0].low == "select":
         end = next((m for m, t in enumerate(given[0]) if t.low == "from"), len(given[0]))
@@ -129,19 +123,19 @@ def _listed(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         elif item[0].kind == "number" and kind == "text":
             yield Hit("text-number", item[0].offset, about)
         elif item[0].kind == "text" and kind in (*NUMBERS, "time", "bool"):
-            yield from against_text(parts, n, kind, item[0], about)
+            yield from against_text(kind, item[0], about)
 
 
 def _bounded(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
     """x BETWEEN a AND b."""
     left = at(parts, n - 2) if at(parts, n - 1).low == "not" else at(parts, n - 1)
-    kind = _kind(left, columns)
+    kind = column_kind(left, columns)
     low = right_of(parts, n)
     upper = n + len(low) + 1
     for bound, place in ((low, n), (right_of(parts, upper), upper)):
         about = f"{left.text} BETWEEN {shown(bound)}"
         if len(bound) == 1 and bound[0].kind == "text":
-            yield from against_text(parts, place, kind, bound[0], about)
+            yield from against_text(kind, bound[0], about, by_day=tells_days_apart(parts, place))
         elif bound:
             yield from mixed((kind, kind_of(bound, columns)), bound[0], about)
 
@@ -170,7 +164,7 @@ def _calculated(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         elif (kind == "text" and len(term) == 1 and at(parts, n - 1).text != "(") or (
             kind == "literal"
             and other not in ("", *TIMES)
-            and not (other in NUMBERS and _FRACTION.fullmatch(term[0].text[1:-1]))
+            and not (other in NUMBERS and FRACTION.fullmatch(term[0].text[1:-1]))
         ):
             yield Hit("text-number", side.offset, about)
     if not terms[0]:
@@ -196,7 +190,7 @@ def _written(term: Parts) -> bool:
 def _average(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
     """sum(whole numbers) / ...: cut off on SQLite, with fractions on PostgreSQL."""
     inner, function = at(parts, n - 2), at(parts, n - 4)
-    if function.low == "sum" and _kind(inner, columns) == "int":
+    if function.low == "sum" and column_kind(inner, columns) == "int":
         yield Hit("integer-average", function.offset, shown(parts[n - 4 : n + 2]))
 
 
@@ -207,13 +201,13 @@ def _called(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
     if word in ("sum", "avg", "total", "abs") and kind_of(inner, columns) in ("text", "time"):
         yield Hit("text-number", parts[n].offset, about)
     elif word in ("sum", "avg", "min", "max", "total", "abs"):
-        lone = _kind(inner[-1], columns) if len(inner) in (1, 3) else ""
+        lone = column_kind(inner[-1], columns) if len(inner) in (1, 3) else ""
         compared = word == "sum" and any(t.text in COMPARISONS for t in inner)
         if lone == "bool" or (compared and not any(t.low in ("case", "select") for t in inner)):
             yield Hit("boolean-arithmetic", parts[n].offset, about)
     elif word in ("coalesce", "nullif", "ifnull"):
         given = arguments(parts, n + 1)
-        if any(_kind(item[-1], columns) == "bool" for item in given if item):
+        if any(column_kind(item[-1], columns) == "bool" for item in given if item):
             for item in given:
                 if len(item) == 1 and item[0].kind == "number":
                     yield as_boolean(item[0], about)
@@ -226,7 +220,7 @@ def _called(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
 def _case(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
     """CASE flag WHEN 1 THEN, and what CASE gives."""
     yield from together(results(parts[n:]), columns, "CASE of a text and a number")
-    if _kind(at(parts, n + 1), columns) != "bool":
+    if column_kind(at(parts, n + 1), columns) != "bool":
         return
     for m in range(n, len(parts)):
         if parts[m].low == "end":
@@ -246,16 +240,7 @@ def _condition(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         return
     operand = right_of(parts, n)
     after = at(parts, n + 1 + len(operand))
-    if after.text in COMPARISONS or after.low in (
-        "in",
-        "is",
-        "like",
-        "between",
-        "glob",
-        "not",
-        "collate",
-        "over",
-    ):
+    if after.text in COMPARISONS or after.low in _AFTER_OPERAND:
         return
     if operand and kind_of(operand, columns) in (*NUMBERS, "text", "literal"):
         yield Hit("number-as-condition", operand[0].offset, shown([word, *operand]))
@@ -283,9 +268,9 @@ def _large(parts: Parts) -> Iterator[Hit]:
     n = 0
     while n < len(parts):
         end = n + 1
-        while at(parts, end).text in ("+", "-", "*") and at(parts, end + 1).text.isdigit():
+        while at(parts, end).text in ("+", "-", "*") and at(parts, end + 1).text.isdecimal():
             end += 2
-        if parts[n].text.isdigit() and end > n + 1:
+        if parts[n].text.isdecimal() and end > n + 1:
             numbers = [int(token.text) for token in parts[n:end:2]]
             total = numbers[0]
             for operator, number in zip(parts[n + 1 : end : 2], numbers[1:], strict=True):
