@@ -25,6 +25,7 @@ from app.models import Alert
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verbs.cli import main
 from tests.operator.deploy.servers import execute, set_password, sql_blocks
+from tests.support.fixtures import clone, copying, replicating, templates, zygote  # noqa: F401 - fixtures
 
 ROLES = ("sigma_owner", "sigma_app", "sigma_verify")
 ALERTS = 40

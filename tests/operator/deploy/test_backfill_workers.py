@@ -6,7 +6,6 @@ from pathlib import Path
 
 from app.db.common.failpoints import Failpoint
 from tests.support.dying.zygote import Zygote
-from tests.support.fixtures import clone, copying, templates, zygote  # noqa: F401
 from tests.support.pairs import TestPair, wait_until
 
 
@@ -16,8 +15,8 @@ def ranges(pair: TestPair) -> dict[str, bool]:
 
 
 def test_two_processes_share_the_ranges(
-    copying: TestPair,  # noqa: F811
-    zygote: Zygote,  # noqa: F811
+    copying: TestPair,
+    zygote: Zygote,
     tmp_path: Path,
 ) -> None:
     go_on = tmp_path / "go_on.now"

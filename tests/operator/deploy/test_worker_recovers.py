@@ -19,7 +19,6 @@ from app.db.switch.state.untold import take_over
 from migration.fill.worker import Worker
 from migration.verbs.cli import main
 from tests.support.dying.zygote import Zygote
-from tests.support.fixtures import clone, replicating, templates, zygote  # noqa: F401
 from tests.support.pairs import TestPair, wait_until
 
 KILLED = "before-fence postgres"
@@ -41,7 +40,7 @@ def working(pair: TestPair, moments: Moments) -> Iterator[None]:
             thread.join()
 
 
-def test_a_worker_ends_what_a_dead_coordinator_left(replicating: TestPair, zygote: Zygote) -> None:  # noqa: F811
+def test_a_worker_ends_what_a_dead_coordinator_left(replicating: TestPair, zygote: Zygote) -> None:
     killed = zygote.run("move", replicating, Side.POSTGRES, failpoints=f"{Failpoint.SWITCH_FENCED}=kill")
     assert killed < 0
     assert replicating.writable_sides() == set()
@@ -59,8 +58,8 @@ def test_a_worker_ends_what_a_dead_coordinator_left(replicating: TestPair, zygot
     ],
 )
 def test_a_worker_tells_once_of_a_switch_whose_process_died(
-    replicating: TestPair,  # noqa: F811
-    zygote: Zygote,  # noqa: F811
+    replicating: TestPair,
+    zygote: Zygote,
     tmp_path: Path,
     point: Failpoint,
     end: str,
@@ -78,8 +77,8 @@ def test_a_worker_tells_once_of_a_switch_whose_process_died(
 
 
 def test_a_backend_tells_of_a_switch_whose_process_died(
-    replicating: TestPair,  # noqa: F811
-    zygote: Zygote,  # noqa: F811
+    replicating: TestPair,
+    zygote: Zygote,
     tmp_path: Path,
 ) -> None:
     zygote.run("told_move", replicating, Side.POSTGRES, "true", failpoints=f"{Failpoint.SWITCH_DONE}=kill")
@@ -94,8 +93,8 @@ def test_a_backend_tells_of_a_switch_whose_process_died(
 
 @pytest.mark.parametrize("verb", ["recover", "cutover"])
 def test_the_next_command_tells_once_of_a_switch_whose_process_died(
-    replicating: TestPair,  # noqa: F811
-    zygote: Zygote,  # noqa: F811
+    replicating: TestPair,
+    zygote: Zygote,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
@@ -110,12 +109,12 @@ def test_the_next_command_tells_once_of_a_switch_whose_process_died(
     assert told.read_text(encoding="utf-8") == "postgres 2\n"
 
 
-def test_a_switch_that_told_of_its_end_is_nobody_elses(replicating: TestPair, zygote: Zygote) -> None:  # noqa: F811
+def test_a_switch_that_told_of_its_end_is_nobody_elses(replicating: TestPair, zygote: Zygote) -> None:
     assert zygote.run("told_move", replicating, Side.POSTGRES, "true") == 0
     assert take_over(replicating.new_stores()) is None
 
 
-def test_a_process_elsewhere_has_time_to_tell(replicating: TestPair, zygote: Zygote) -> None:  # noqa: F811
+def test_a_process_elsewhere_has_time_to_tell(replicating: TestPair, zygote: Zygote) -> None:
     zygote.run("told_move", replicating, Side.POSTGRES, "true", failpoints=f"{Failpoint.SWITCH_DONE}=kill")
     replicating.pg.execute("UPDATE st_history SET evidence = replace(evidence, 'pid:[', 'pid:[elsewhere ')")
     assert take_over(replicating.new_stores()) is None

@@ -237,9 +237,9 @@ def test_a_full_line_refuses_at_once(
 def test_the_predicted_wait_decides_beyond_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
     line = Line()
     line.done(500, 5.0)  # 10 ms each
-    line._waiting.extend([object()] * 499)  # type: ignore[list-item]
+    line._waiting.extend([object()] * 499)  # type: ignore[list-item]  # they are only counted
     line.check(1_000, 2.0)
-    line._waiting.append(object())  # type: ignore[arg-type]
+    line._waiting.append(object())  # type: ignore[arg-type]  # likewise
     line.check(1_000, 6.0)
     for waited in (0.0, 0.9):
         with pytest.raises(Busy, match=TOO_MANY):
@@ -251,7 +251,7 @@ def test_slow_single_deliveries_do_not_refuse_a_burst() -> None:
     line = Line()
     for _number in range(50):
         line.done(1, 0.02)
-    line._waiting.extend([object()] * 1_000)  # type: ignore[list-item]
+    line._waiting.extend([object()] * 1_000)  # type: ignore[list-item]  # they are only counted
     line.check(2_000, 2.0)
 
 
@@ -261,7 +261,7 @@ def test_a_stall_that_is_over_refuses_nobody() -> None:
     for _number in range(10):
         line.done(1, 2.0)
     line.done(1, 0.01)
-    line._waiting.extend([object()] * 1_000)  # type: ignore[list-item]
+    line._waiting.extend([object()] * 1_000)  # type: ignore[list-item]  # they are only counted
     line.check(2_000, 2.0)
 
 
