@@ -9,7 +9,6 @@ with the revision behind the noted one, which a killed `upgrade` may have begun.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, Literal
@@ -19,6 +18,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy.exc import DBAPIError
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from app.db.common.errors import Refused
 from app.db.common.urls import connect_arguments
@@ -121,11 +121,14 @@ def require_only_run(connection: sa.Connection) -> None:
     Raises:
         Refused: there is another one.
     """
-    for _ in range(_TRIES):
-        if connection.exec_driver_sql(_ONE_AT_A_TIME).scalar():
-            return
-        time.sleep(_PAUSE_S)
-    raise Refused("somebody else runs the native branch", hint="wait for that run")
+    attempts = Retrying(
+        retry=retry_if_result(lambda alone: not alone),
+        wait=wait_fixed(_PAUSE_S),
+        stop=stop_after_attempt(_TRIES),
+        retry_error_callback=lambda _: False,
+    )
+    if not attempts(lambda: bool(connection.exec_driver_sql(_ONE_AT_A_TIME).scalar())):
+        raise Refused("somebody else runs the native branch", hint="wait for that run")
 
 
 def _run(connection: sa.Connection, direction: Literal["upgrade", "downgrade"], revision: str) -> list[str]:
