@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from app.db.common.failpoints import Failpoint, arm
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Aborted, Coordinator
 from app.db.switch.gates import Gate, evaluate
@@ -82,6 +83,19 @@ def test_postgresql_gives_out_no_id_of_a_row_that_is_gone(stage_of: Staged, pg_u
             0,
         )
         assert new > 5000
+
+
+def test_an_id_that_came_and_went_just_before_the_fence_counts(stage_of: Staged, pg_url: str) -> None:
+    with stage_of() as stage, connect(pg_url) as pg:
+
+        def write() -> None:
+            stage.write("INSERT INTO alert VALUES (6000, NULL)", "DELETE FROM alert")
+
+        stage.fill()
+        with arm(Failpoint.SWITCH_BEGUN, write):
+            move(stage, Side.POSTGRES)
+        (new,) = pg.execute("INSERT INTO alert (at) VALUES (now()) RETURNING id").fetchone() or (0,)
+        assert new > 6000
 
 
 def test_what_sqlite_has_counted_before_the_move_counts(stage_of: Staged, pg_url: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -139,7 +140,7 @@ class Checks:
 
     def capture(self) -> Check:
         if isinstance(self._tables_or_error, SwitchError):
-            return make("capture", self._capture, self._by_hand, self.schema().command)
+            return make("capture", self._inventory, self._by_hand, self.schema().command)
         remedy = "run st-migrate schema upgrade, then st-migrate verify"
         inventory = make("capture", self._inventory, remedy, "schema upgrade")
         return make("capture", self._undisturbed, remedy) if inventory.ok else inventory
@@ -211,27 +212,30 @@ class Checks:
         return True, "all accept what SQLite accepts"
 
     @cached_property
+    def _versions(self) -> tuple[str, str]:
+        return self._source.versions(self._sqlite.connection, self._postgres.connection)
+
+    @property
+    def _versions_or_none(self) -> tuple[str, ...]:
+        with suppress(psycopg.Error, sqlite3.Error, SwitchError):
+            return self._versions
+        return ()
+
+    @property
     def _same_revision(self) -> bool:
-        try:
-            ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
-        except (psycopg.Error, sqlite3.Error, SwitchError):
-            return False
-        return ours == theirs
+        return len(set(self._versions_or_none)) == 1
 
     @property
     def _lost_revision(self) -> str:
         """What to do about a side whose tables stand and whose revision is gone: no upgrade can go on from there."""
-        try:
-            found = self._source.versions(self._sqlite.connection, self._postgres.connection)
-        except (psycopg.Error, sqlite3.Error, SwitchError):
-            return ""
+        found = self._versions_or_none
         if found.count(_NO_REVISION) != 1:
             return ""
         side, known = (Side.SQLITE, found[1]) if found[0] == _NO_REVISION else (Side.POSTGRES, found[0])
         return f"write the revision that the tables of {side} have into alembic_version there, {known} if both are alike"
 
     def _schema(self) -> Verdict:
-        ours, theirs = self._source.versions(self._sqlite.connection, self._postgres.connection)
+        ours, theirs = self._versions
         if ours != theirs:
             if self._source.installed:
                 return False, self._drift or f"schema {ours} on SQLite, {theirs} on PostgreSQL"
@@ -270,10 +274,6 @@ class Checks:
         if isinstance(self._tables_or_error, SwitchError):
             raise self._tables_or_error
         return self._tables_or_error
-
-    def _capture(self) -> Verdict:
-        self._inventory()
-        return self._undisturbed()
 
     def _inventory(self) -> Verdict:
         check_inventory(self._sqlite.connection, self.tables)
