@@ -17,6 +17,7 @@ from app.db.apply.compare import Mismatch
 from app.db.common.errors import SchemaDrift, StaleAttempt
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side
+from migration.common.pace import Limits, store_limits
 from migration.verify import run as verify
 from migration.verify.run import Verify
 from tests.data.verify.small_pair import BARS, SmallPair
@@ -159,3 +160,15 @@ def test_a_table_changes_meanwhile(pair: SmallPair) -> None:
     shell.execute("ALTER TABLE empty DROP COLUMN more")
     postgres.execute("ALTER TABLE empty DROP COLUMN more")
     shell.close()
+
+
+def test_a_stored_rate_takes_the_place_of_the_one_given(
+    pair: SmallPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[float | None] = set()
+    monkeypatch.setattr(verify, "keep_within", lambda limit, rows, began: seen.add(limit()))
+    for stored, expected in ((70, 70), (None, 5.0)):
+        store_limits(pair.applier.stores.postgres, Limits(None, stored))
+        Verify(pair.applier, rate=5.0).run()
+        assert seen == {expected}
+        seen.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from app.db.common.failpoints import Failpoint
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
 from app.db.session.replicator.follower import Follower
+from app.db.sides.control import postgres_control
+from app.db.sides.phase import record
 from app.db.switch.moments import Moments
-from app.db.switch.state.untold import take_over
+from app.db.switch.state.untold import GRACE_S, note_begun, take_over
 from migration.fill.worker import Worker
 from migration.verbs.cli import main
 from tests.support.dying.zygote import Zygote
@@ -122,3 +125,16 @@ def test_a_process_elsewhere_has_time_to_tell(replicating: TestPair, zygote: Zyg
     untold = take_over(replicating.new_stores())
     assert untold is not None and untold.promoted
     assert take_over(replicating.new_stores()) is None
+
+
+def test_of_two_that_look_the_second_waits_for_the_first(replicating: TestPair) -> None:
+    note_begun(replicating.new_stores(), "token", Side.POSTGRES, 1, -2 * GRACE_S)
+    first, second = replicating.new_stores().postgres, replicating.new_stores()
+    with ThreadPoolExecutor(1) as pool:
+        with first.write() as connection:
+            postgres_control(connection, lock=True)
+            looking = pool.submit(take_over, second)
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            wait_until(lambda: looking.done() or replicating.pg.execute(waiting.encode()).fetchone())
+            record(connection, "on-abort told", 1, {"telling": "token"})
+        assert looking.result() is None
