@@ -42,9 +42,10 @@ def run(lab: Lab) -> Part:
 def _measured(lab: Lab, checkout: Path) -> dict[tuple[str, str, str, str], float]:
     """Each figure of one turn: by its group, contender, quantity and unit."""
     sizes = lab.sizes
+    threads = sizes.threads if sizes.turns > 1 else ()  # one turn is only to see that the parts run
     asked = {
         "candles": sizes.beside_rows, "backlog": sizes.beside_rows, "capture_rows": sizes.capture_rows,
-        "commits": sizes.commits // 2, "threads": sizes.threads if sizes.turns > 1 else (), "burst": 20, "repeats": 1, "long_repeats": 1,
+        "commits": sizes.commits // 2, "threads": threads, "burst": 20, "repeats": 1, "long_repeats": 1,
         "sample": False, "growth": (),
     }  # fmt: skip
     answer = subprocess.run(

@@ -51,7 +51,7 @@ _ORDINARY: dict[str, str] = {  # by what `_fraction` says of them
 
 
 def _shaped(name: str, mark: str) -> str:
-    """Whether a text has an ordinary form."""
+    """Whether a value is a text of an ordinary form. Some builds of SQLite match blobs, too."""
     return f"{_ORDINARY[mark].replace('{0}', name)} AND typeof({name}) = 'text'"
 
 
