@@ -167,6 +167,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "figures:flood": ("load.md", partial(burst_table, of="flood")),
     "figures:faults": ("load.md", partial(burst_table, of="faults")),
     "figures:against": ("comparison.md", against_table),
+    "figures:against_brief": ("../README.md", partial(against_table, brief=True)),
     "figures:capacity": ("scaling.md", capacity_table),
     "figures:burst_brief": ("../README.md", partial(burst_table, brief=True)),
     "figures:headline": ("performance.md", headline_table),

@@ -88,16 +88,41 @@ def _repeats(part: Json) -> str:
 Json = dict[str, Any]
 
 
-def against_table(figures: Path) -> str:
-    """Each file: rows, objects, seconds; then what reads or does otherwise than on SQLite, by mover."""
+def against_table(figures: Path, brief: bool = False) -> str:
+    """Each file: rows, objects, seconds; then what reads or does otherwise than on SQLite, by mover.
+
+    The brief form has a line for each file and mover.
+    """
     result = committed(figures, "against")
     if result is None:
         return NOTHING
+    if brief:
+        return _against_brief(result)
     load = ", ".join(str(value) for value in result["load_average"])
     lines = [f"{machine_line(result)}; load average {load}; `{result['command']}`, {result['date']}.", ""]
     for file in result["files"]:
         lines += [*_of_file(file), ""]
     return "\n".join(lines).rstrip()
+
+
+def _against_brief(result: Json) -> str:
+    """Rows right, objects there, acts of an application that end as on SQLite, seconds."""
+    lines = [
+        "| file | mover | rows right | objects there | acts as on SQLite | a new row gets a key | seconds |",
+        "|---|---|---:|---:|---:|---|---:|",
+    ]
+    for file in result["files"]:
+        for name, mover in file["movers"].items():
+            there = sum(min(counts) for counts in mover["objects"].values())
+            declared = sum(count for _, count in mover["objects"].values())
+            count = len(file["truth"])
+            acts = f"{count - len(mover['acts'])} of {count}" if count else ""
+            key = ("no" if KEYLESS in mover["acts"] else "yes") if count else ""
+            lines.append(
+                f"| {file['name']} | {name} | {mover['read']['right']:,} of {mover['read']['rows']:,} "
+                f"| {there} of {declared} | {acts} | {key} | {mover['median']:g} |"
+            )
+    return "\n".join([*lines, "", f"From `{result['command']}`, {result['date']}: {machine_line(result)}."])
 
 
 def _of_file(file: Json) -> list[str]:
@@ -153,6 +178,7 @@ def _details(file: Json) -> list[str]:
 
 
 MOST = 14
+KEYLESS = "insert without a key"  # the act that shows whether a column still gives out keys
 
 
 def _short(text: str) -> str:

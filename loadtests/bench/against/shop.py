@@ -16,6 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from loadtests.show.tables import KEYLESS
+
 metadata = sa.MetaData()
 
 
@@ -158,7 +160,7 @@ def _cascade(connection: sa.Connection) -> object:
 
 # What the application does, each in a transaction of its own that is rolled back.
 ACTS: dict[str, Act] = {
-    "insert without a key": _new_key,
+    KEYLESS: _new_key,
     "insert with defaults": _defaults,
     "generated column after an update": _generated,
     "insert a name twice": _insert(id=10**6, maker_id=6, name="Thing 5 é 🙂"),
