@@ -94,3 +94,16 @@ def test_unique_value_handed_on_by_two_transactions(promoted: TestPair) -> None:
     taker.execute("COMMIT")
     promoted.drain()
     promoted.assert_same()
+
+
+def test_one_that_applied_before_the_clock_was_set_back_is_not_waited_for(
+    pair: TestPair, primary: Side
+) -> None:
+    """It may have ended meanwhile, and nobody would apply until the clock gets there again."""
+    applier, other = pair.new_applier(), pair.new_applier()
+    for one in (applier, other):
+        pair.app(primary).execute("UPDATE item SET qty = qty + 1")
+        one.round()
+    assert applier.is_followed(60.0)
+    pair.app(primary.other).execute("UPDATE st_watermark SET applied_at = applied_at + 3600")
+    assert not applier.is_followed(60.0)

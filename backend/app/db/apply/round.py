@@ -226,7 +226,7 @@ class Applier:
         """Whether another applier has brought changes to the shadow in the last so many seconds."""
         _, shadow = self.stores.directions()
         position, applied_at = shadow.read_watermark()
-        return position != self._position and time.time() - applied_at < within
+        return position != self._position and abs(time.time() - applied_at) < within
 
     def behind(self) -> tuple[int, float]:
         """Entries beyond the last known watermark, and the oldest's age in seconds. Asks the primary only."""

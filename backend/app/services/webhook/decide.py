@@ -83,10 +83,13 @@ class Signal:
         return "MANUAL" if self.review_note else self.routing.mode
 
     def is_copy_at(self, now: datetime) -> bool:
-        """Whether the earlier order was made by the same signal; it was not if it lies too far back."""
+        """Whether the earlier order was made by the same signal; it was not if it lies too far back.
+
+        Nor if it lies too far ahead: the clock was set back meanwhile, and would make copies of all that comes.
+        """
         if self.earlier is None or self.copies_within is None:
             return self.earlier is not None
-        return now - self.earlier.created_at < self.copies_within
+        return abs(now - self.earlier.created_at) < self.copies_within
 
 
 def decide(settings: Settings, delivery: Delivery, found: Found) -> Signal | Ended:

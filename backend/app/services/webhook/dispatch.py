@@ -169,12 +169,12 @@ def may_move_to_waiting(what: Dispatch, order: Order) -> bool:
     return what.fallback_to_waiting and not what.from_strategy and never_left
 
 
-def put_aside(db: Session, what: Dispatch, reason: str) -> None:
+def put_aside(db: Session, order_id: int, reason: str, correlation_id: str | None = None) -> None:
     """Leave an order that nobody has touched to a person, in the caller's transaction."""
-    untouched = (Order.id == what.order_id, Order.status == "WAITING", Order.mode == "AUTO")
+    untouched = (Order.id == order_id, Order.status == "WAITING", Order.mode == "AUTO")
     values = {"mode": "MANUAL", "error_message": reason, "updated_at": utc_now()}
     if changed_rows(db, update(Order).where(*untouched).values(values)):
-        _tell_moved(db, what, {"order_id": what.order_id, "reason": reason})
+        _tell_moved(db, correlation_id, {"order_id": order_id, "reason": reason})
 
 
 def take_back(db: Session, what: Dispatch, asked_at: datetime, reason: str) -> bool:
@@ -186,7 +186,7 @@ def take_back(db: Session, what: Dispatch, asked_at: datetime, reason: str) -> b
     values = {"mode": "MANUAL", "error_message": reason}
     moved = move(db, order, "SENDING", "WAITING", utc_now(), asked_by=asked_at, **values)
     if moved:
-        _tell_moved(db, what, {"order_id": what.order_id, "reason": reason})
+        _tell_moved(db, what.correlation_id, {"order_id": what.order_id, "reason": reason})
     return moved
 
 
@@ -205,19 +205,19 @@ def move_to_waiting(db: Session, what: Dispatch, order: Order, detail: str, clai
         "reason": detail,
         "broker_name": order.broker_name,
     }
-    _tell_moved(db, what, details)
+    _tell_moved(db, what.correlation_id, details)
     claim.end(db)
     db.commit()
     answer = accepted(what.stored)
     return {**answer, "order_id": copy.id, "original_order_id": order.id, "dispatch": "WAITING"}
 
 
-def _tell_moved(db: Session, what: Dispatch, details: dict[str, Any]) -> None:
+def _tell_moved(db: Session, correlation_id: str | None, details: dict[str, Any]) -> None:
     add_system_event(
         db,
         level="WARNING",
         category="order",
         message="AUTO order moved to waiting queue",
-        correlation_id=what.correlation_id,
+        correlation_id=correlation_id,
         details=details,
     )

@@ -73,6 +73,16 @@ def test_known_by_content_alone_it_is_a_copy_within_the_window(
     assert rows[0][1] == changed
 
 
+def test_a_clock_that_was_set_back_makes_no_copies_of_new_signals(
+    client: TestClient, db: Session, user: User
+) -> None:
+    first = _send(client, {})
+    _age(db, -40)
+    assert _send(client, {})["order_id"] == first["order_id"]
+    _age(db, -3600)
+    assert _send(client, {})["status"] == "accepted"
+
+
 @pytest.mark.parametrize("more", BY_BAR.values(), ids=BY_BAR)
 def test_known_by_its_bar_it_is_a_copy_for_ever(
     client: TestClient, db: Session, user: User, more: dict[str, Any]

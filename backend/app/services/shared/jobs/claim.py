@@ -197,11 +197,13 @@ def pause_after(
 def take_over(db: Session, queue: Queue, now: datetime | None = None) -> int:
     """Put back the jobs whose lease is over, as the worker is dead or stands still; returns how many.
 
-    Each has failed once more, so that a job that kills its workers ends as a dead letter.
+    Each has failed once more, so that a job that kills its workers ends as a dead letter. A claim from further ahead
+    than a lease is over too: the clock was set back, and would not reach it for as long as that.
     """
     now = now or utc_now()
     job = queue.columns
-    over = (job.status == literal(RUNNING), job.locked_at < now - queue.lease)
+    ended = or_(job.locked_at < now - queue.lease, job.locked_at > now + queue.lease)
+    over = (job.status == literal(RUNNING), ended)
     if db.scalar(select(job.id).where(*over).limit(1)) is None:
         return 0
     again = {"status": PENDING, "run_after": now, "updated_at": now, **_FREE}

@@ -122,6 +122,15 @@ def test_a_renewed_claim_holds(db: Session) -> None:
     assert take_over(db, ORDERS, later + timedelta(seconds=1)) == 0
 
 
+def test_a_claim_from_a_clock_that_was_set_back_is_not_held_until_then(db: Session) -> None:
+    add_jobs(db, 1)
+    (job,) = claim(db, ORDERS, "w", 1)
+    assert take_over(db, ORDERS, utc_now() - ORDERS.lease / 2) == 0
+    before = utc_now() - timedelta(days=1)
+    assert take_over(db, ORDERS, before) == 1
+    assert claim(db, ORDERS, "next", 1, now=before) == [job]
+
+
 def test_a_job_that_kills_its_workers_ends_as_a_dead_letter(db: Session) -> None:
     add_jobs(db, 1)
     at = utc_now()

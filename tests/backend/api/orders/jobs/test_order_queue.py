@@ -264,6 +264,27 @@ def test_a_failing_database_is_tried_again_and_then_left_to_a_person(
     assert (orders_of(db), jobs_of(db), broker.placed) == ([("WAITING", "MANUAL")], ["FAILED"], [])
 
 
+def test_jobs_that_cannot_be_read_are_left_to_a_person(
+    client: TestClient, db: Session, session_factory: Sessions, broker: FakeBroker, work: OrderWork
+) -> None:
+    """Another release may have written them; the others are done meanwhile."""
+    payloads = ["", "[]", '{"order_id": 1}', None]
+    for number, payload in enumerate(payloads):
+        client.post("/webhook", json=BUY | {"order_id": f"L-{number}"})
+        if payload is not None:
+            last = select(func.max(OrderJob.id)).scalar_subquery()
+            db.execute(update(OrderJob).where(OrderJob.id == last).values(payload_json=payload))
+            db.commit()
+    for _tries in range(5):
+        _turn(session_factory, work)
+        _after(session_factory, timedelta(minutes=2))
+    assert jobs_of(db) == ["FAILED"] * 3 + ["DONE"]
+    assert orders_of(db) == [("WAITING", "MANUAL")] * 3 + [("SENT", "AUTO")]
+    assert all(
+        "was not sent" in note for note in db.scalars(select(Order.error_message).order_by(Order.id).limit(3))
+    )
+
+
 def test_an_order_in_the_queue_is_not_stranded(
     client: TestClient,
     db: Session,

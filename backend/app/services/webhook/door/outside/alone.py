@@ -32,7 +32,7 @@ def dispatched(one: Waiting, auto: Auto) -> dict[str, Any]:
     with DISPATCHES.taken(), opened(call.sessions) as db:
         if time.monotonic() <= one.deadline:
             return dispatch_auto(db, call.settings, what, market_is_open=call.market_is_open)
-        put_aside(db, what, TOO_LATE)
+        put_aside(db, what.order_id, TOO_LATE, what.correlation_id)
         db.commit()
     return accepted(auto.stored) | {"dispatch": "WAITING"}
 

@@ -156,4 +156,12 @@ class _Job:
 
     def _put_aside(self, reason: str) -> None:
         job = self._db.get_one(OrderJob, self._id)
-        put_aside(self._db, Dispatch(**json.loads(job.payload_json)), reason)
+        put_aside(self._db, job.order_id, reason, _correlation_of(job))
+
+
+def _correlation_of(job: OrderJob) -> str | None:
+    """None too where the payload cannot be read, which may be why the job has failed."""
+    try:
+        return Dispatch(**json.loads(job.payload_json)).correlation_id
+    except (TypeError, ValueError):
+        return None
