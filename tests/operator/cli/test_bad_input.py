@@ -219,11 +219,30 @@ def test_a_file_that_cannot_be_written(at_stage: AtStage, monkeypatch: pytest.Mo
     assert sides.traces() == ([], [])
 
 
-def test_a_variable_that_cannot_be_read(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ST_PG_POOL_SIZE", "many")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ST_PG_POOL_SIZE", "many"),
+        ("ST_DUAL_WRITE", "Sync"),
+        ("ST_DUAL_WRITE", ""),
+        ("ST_CUTOVER", "yes"),
+        ("ST_CUTOVER_HOLD_MS", "-1"),
+        ("ST_SHADOW_READS", "on"),
+        ("ST_SHADOW_READ_RATE", "nan"),
+        # What the databases themselves would refuse at each connection, or take for no time at all.
+        ("ST_PG_LOCK_TIMEOUT_MS", "2147483648"),
+        ("ST_PG_STATEMENT_TIMEOUT_MS", "2147483648"),
+        ("ST_PG_IDLE_TRANSACTION_TIMEOUT_MS", "2147483648"),
+        ("ST_SQLITE_BUSY_TIMEOUT_MS", "2147483648"),
+    ],
+)
+def test_a_variable_that_cannot_be_read(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
     answer = cli("status", "--sqlite", "x.db")
     assert (answer.code, answer.data["error"]) == (2, "ConfigurationError")
-    assert "ST_PG_POOL_SIZE" in answer.data["message"]
+    assert name in answer.data["message"]
 
 
 def test_an_unexpected_error_is_one_line_and_shows_where_on_request(

@@ -24,6 +24,9 @@ from app.db.common.errors import ConfigurationError
 # Whether these files are the package `app.db` of a backend. The wheel has them under a name of its own.
 IN_APPLICATION = __name__.partition(".")[0] == "app"
 _BACKEND = Path(__file__).resolve().parents[3]
+_MOST_MS = (
+    2**31 - 1
+)  # what PostgreSQL and SQLite take; beyond it a server refuses, and SQLite waits not at all
 _ENV_FILES = (_BACKEND.parent / ".env", _BACKEND / ".env") if IN_APPLICATION else ()
 
 
@@ -79,10 +82,12 @@ class ShimSettings(BaseSettings):
     pg_pooler: Pooler = Pooler.NONE
     pg_pool_size: Annotated[int, Field(ge=1, le=1000)] = 20
     pg_connect_timeout_s: Annotated[int, Field(ge=1, le=300)] = 5
-    pg_lock_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
-    pg_statement_timeout_ms: Annotated[int, Field(ge=0)] = 30_000
-    pg_idle_transaction_timeout_ms: Annotated[int, Field(ge=0)] = 60_000  # of the application's; 0: none
-    sqlite_busy_timeout_ms: Annotated[int, Field(ge=0)] = 5_000
+    pg_lock_timeout_ms: Annotated[int, Field(ge=0, le=_MOST_MS)] = 5_000
+    pg_statement_timeout_ms: Annotated[int, Field(ge=0, le=_MOST_MS)] = 30_000
+    pg_idle_transaction_timeout_ms: Annotated[int, Field(ge=0, le=_MOST_MS)] = (
+        60_000  # of the application's; 0: none
+    )
+    sqlite_busy_timeout_ms: Annotated[int, Field(ge=0, le=_MOST_MS)] = 5_000
     min_free_mb: Annotated[int, Field(ge=0)] = (
         64  # on each disk that can be seen; below it the gate `space` is closed
     )
