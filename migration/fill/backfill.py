@@ -221,7 +221,7 @@ class Backfill:
                 chunk.write(target)
                 copied, refused = chunk.copied, len(chunk.rejected)
         finally:
-            sqlite.execute("ROLLBACK")
+            sqlite.rollback()
         return copied, refused, last
 
     @staticmethod

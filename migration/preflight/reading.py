@@ -33,7 +33,7 @@ def one_state(sqlite: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        sqlite.execute("ROLLBACK")
+        sqlite.rollback()
 
 
 def batches(sqlite: sqlite3.Connection, table: Table) -> Iterator[list[Row]]:

@@ -152,7 +152,7 @@ def _must_be_writable(connection: sqlite3.Connection) -> None:
     try:
         connection.execute(f"PRAGMA user_version = {version}")
     finally:
-        connection.execute("ROLLBACK")
+        connection.rollback()
 
 
 @dataclass(frozen=True)

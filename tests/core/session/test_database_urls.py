@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import URL
+from pydantic import SecretStr
+from sqlalchemy import URL, make_url
 
+from app.core import config
 from app.db.common.errors import ConfigurationError
+from app.db.common.settings import database_url
 from app.db.common.url_options import bare
 from app.db.common.urls import as_text, connect_arguments, parse_url
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -150,3 +155,19 @@ def test_file_url_opens_the_file(tmp_path: Path) -> None:
     (tmp_path / "p q.db").write_bytes(b"")
     url = parse_url(f"sqlite:///file:{tmp_path}/p%2520q.db?mode=rw&uri=true", name="url")
     assert Path(str(url.database)).is_file()
+
+
+@pytest.mark.parametrize("kind", [str, make_url, SecretStr])
+def test_settings_may_hold_the_url_in_other_types(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    """What `str` makes of the latter two has stars in the password's place."""
+    text = "postgresql://u:p%40%2F%25@h/d"
+    monkeypatch.setattr(config, "get_settings", lambda: SimpleNamespace(database_url=kind(text)))
+    assert database_url() == text
+
+
+def test_settings_without_a_url_are_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "get_settings", lambda: SimpleNamespace(database_url=None))
+    assert database_url() is None
+    monkeypatch.setattr(config, "get_settings", lambda: SimpleNamespace())
+    with pytest.raises(ConfigurationError, match="name no database"):
+        database_url()

@@ -15,11 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
 
 from app.db.common.deadline import at_most, in_request
-from app.db.common.errors import ConfigurationError
+from app.db.common.errors import ConfigurationError, SwitchError, first_line
 
 # Whether these files are the package `app.db` of a backend. The wheel has them under a name of its own.
 IN_APPLICATION = __name__.partition(".")[0] == "app"
@@ -138,10 +139,27 @@ def load_settings() -> ShimSettings:
 
 
 def database_url() -> str | None:
-    """ST_DATABASE_URL as the application's settings have it; without an application the variable itself."""
+    """ST_DATABASE_URL as the application's settings have it; without an application the variable itself.
+
+    The settings may hold it as text, as SQLAlchemy's URL, or as a secret of pydantic.
+
+    Raises:
+        ConfigurationError: they cannot be read.
+    """
     if not IN_APPLICATION:
         return os.environ.get("ST_DATABASE_URL") or None
-    return str(import_module("app.core.config").get_settings().database_url)
+    try:
+        named = import_module("app.core.config").get_settings().database_url
+    except (SwitchError, ValidationError):
+        raise
+    except Exception as error:  # the application's own code
+        raise ConfigurationError(
+            f"the application's settings name no database: {first_line(error)}",
+            hint="app.core.config needs a get_settings() with a database_url",
+        ) from error
+    if isinstance(named, SecretStr):
+        return named.get_secret_value()
+    return named.render_as_string(hide_password=False) if isinstance(named, URL) else named and str(named)
 
 
 def database_echo() -> bool:

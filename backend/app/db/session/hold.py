@@ -65,6 +65,8 @@ class Router:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             self.watch.begin()
+            if problem := self.watch.problem():  # what stands there now may name an earlier primary
+                raise OSError(problem)
             connection = open_sqlite(
                 self._path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms, read_only=True
             )
@@ -104,12 +106,12 @@ class Router:
 
     def _route_with_care(self) -> tuple[Side, bool]:
         """The same where there is no control row, or none that can be read."""
-        control = self._control_of_somebody()
+        control = self.control_of_somebody()
         if control is not None:
             return control.primary, True
         return (Side.POSTGRES if self._retired else self._desired), False
 
-    def _control_of_somebody(self) -> Control | None:
+    def control_of_somebody(self) -> Control | None:
         """SQLite's control row, or the arbiter's if the file cannot be read."""
         try:
             return self.control()
@@ -160,7 +162,7 @@ class Router:
             FENCE_WAIT_SECONDS.observe(time.monotonic() - started)
 
     def _is_over(self, refused_by: Side, may_write: Callable[[], bool]) -> bool:
-        control = self._control_of_somebody()
+        control = self.control_of_somebody()
         if control is None or control.primary is not refused_by:
             return True
         return control.writable if refused_by is Side.SQLITE else may_write()

@@ -91,7 +91,7 @@ def _tried_sqlite(sqlite: SqliteStore) -> Iterator[sqlite3.Connection]:
     try:
         yield sqlite.connection
     finally:
-        sqlite.connection.execute("ROLLBACK")
+        sqlite.connection.rollback()
 
 
 def _probe(stores: Stores, schema: Schema, to: Side) -> _Probe | None:

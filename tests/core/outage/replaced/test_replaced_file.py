@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from app.db.common.errors import FileReplaced, NotPrepared
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.session.application.http import ready
+from app.db.sides.sqlite.files import FileWatch
 from app.db.switch.state.checks import Checks
 from app.db.switch.state.observed import Observer
 from migration.verify.run import Verify
@@ -100,6 +104,73 @@ def test_a_removed_file_is_named(replicating: TestPair, backend: MakeRuntime) ->
     replicating.path.rename(replicating.path.with_suffix(".away"))
     with pytest.raises(FileReplaced, match="was removed"):
         write("lost")
+
+
+def lose(path: Path, what: str) -> None:
+    if what == "cut":
+        os.truncate(path, path.stat().st_size - 4096)
+    else:
+        path.with_name(path.name + what).unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "mode"), [("-wal", "off"), ("-wal", "strict"), ("-shm", "sync"), ("cut", "async")]
+)
+def test_a_file_that_lost_a_part_takes_no_writes(
+    replicating: TestPair, backend: MakeRuntime, what: str, mode: str
+) -> None:
+    """Whoever opens it next has a log or locks of its own: one of the two would overwrite the other's rows."""
+    current = backend(replicating, dual_write=mode)
+    write("before")
+    lose(replicating.path, what)
+    with pytest.raises(FileReplaced, match="cut off" if what == "cut" else f"{what} was removed"):
+        write("lost")
+    answer = ready()
+    assert (answer.status_code == 503 and b"cut off" in answer.body) or b"was removed" in answer.body
+    current.stop()
+
+
+def test_a_part_that_only_the_parent_has_open_is_none_of_a_child(tmp_path: Path) -> None:
+    """SQLite removes its log with the parent's last connection; what a fork left open in the child is no loss."""
+    path = tmp_path / "forked.db"
+    parent = sqlite3.connect(path)
+    parent.executescript("PRAGMA journal_mode = wal; CREATE TABLE t (a)")
+    asked, answered = os.pipe(), os.pipe()
+    if (child := os.fork()) == 0:
+        os.read(asked[0], 1)
+        watch = FileWatch(path)
+        watch.begin()
+        os.write(answered[1], (watch.problem() or "none").encode())
+        os._exit(0)
+    parent.close()
+    os.write(asked[1], b"x")
+    assert os.read(answered[0], 999) == b"none"
+    os.waitpid(child, 0)
+
+
+def test_a_file_that_is_broken_in_its_place_holds_up_no_new_thread(
+    promoted: TestPair, backend: MakeRuntime
+) -> None:
+    backend(promoted, wanted=Side.POSTGRES, dual_write="async")
+    write("before")
+    promoted.path.write_bytes(b"no database" * 999)
+    with ThreadPoolExecutor() as threads:
+        threads.submit(write, "on PostgreSQL").result()
+        assert threads.submit(ready).result().status_code == 200
+
+
+def test_an_older_file_leads_no_thread_back_to_it(promoted: TestPair, backend: MakeRuntime) -> None:
+    """What replaced the shadow names SQLite as primary. A thread that opens it first must not believe that."""
+    backend(promoted, wanted=Side.POSTGRES, dual_write="sync")
+    write("before")
+    kept = replace(promoted.path)
+    with sqlite3.connect(promoted.path) as older:
+        older.execute("UPDATE st_control SET primary_side = 'sqlite', writable = 1, epoch = 1")
+    older.close()
+    with ThreadPoolExecutor() as threads:
+        threads.submit(write, "on PostgreSQL").result()
+    shutil.move(kept, promoted.path)
+    assert promoted.pg.execute("SELECT 1 FROM owner WHERE name = 'on PostgreSQL'").fetchone()
 
 
 def test_the_new_primary_goes_on_without_it(promoted: TestPair, backend: MakeRuntime) -> None:

@@ -120,7 +120,7 @@ def _single(current: Runtime) -> tuple[dict[str, Any], bool]:
 
 
 def _dual(current: Runtime) -> tuple[dict[str, Any], bool]:
-    control = current.router.control()
+    control = current.router.control_of_somebody()
     health = current.replicator.health()
     problem = _answers(current)
     seen = current.observer.look() if control else None

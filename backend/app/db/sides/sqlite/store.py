@@ -56,7 +56,7 @@ class SqliteStore:
         try:
             yield SqliteSource(self.connection)
         finally:
-            self.connection.execute("ROLLBACK")
+            self.connection.rollback()  # nothing where a damaged file or a full disk has ended it
 
     @contextmanager
     def target(self, *, durable: bool = False, careful: bool = False) -> Iterator[SqliteTarget]:
