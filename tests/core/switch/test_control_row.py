@@ -58,6 +58,109 @@ def test_who_is_behind_changes_nothing(call: Call, replicating: TestPair) -> Non
     assert _rows(replicating) == before
 
 
+MINE = "attempt = 'mine', attempt_state = 'draining'"
+NOT_FENCED, FENCED = f"{MINE}, writable = true", f"{MINE}, writable = false"
+# The row is as the caller believes but for one thing, each time another one.
+BUT_FOR_ONE_THING: dict[str, tuple[Side, str, Call]] = {
+    "begin_for_another_primary": (
+        Side.POSTGRES,
+        "primary_side = 'postgres'",
+        lambda pair, epoch: control.begin_attempt(
+            pair.pg, replace(control.postgres_control(pair.pg), primary=Side.SQLITE), "mine",
+            phase=Phase.REPLICATING, seconds=60.0, note="test",
+        ),
+    ),
+    "fence_sqlite_beside_an_attempt": (
+        Side.SQLITE, "attempt = 'other'", lambda pair, epoch: control.fence_sqlite(pair.lite, "mine", epoch, 0.0)
+    ),
+    "fence_sqlite_again": (
+        Side.SQLITE, "writable = false", lambda pair, epoch: control.fence_sqlite(pair.lite, "mine", epoch, 0.0)
+    ),
+    "fence_postgres_at_another_epoch": (
+        Side.POSTGRES, NOT_FENCED, lambda pair, epoch: control.fence_postgres(pair.pg, "mine", epoch - 1)
+    ),
+    "fence_postgres_again": (
+        Side.POSTGRES, FENCED, lambda pair, epoch: control.fence_postgres(pair.pg, "mine", epoch)
+    ),
+    "promote_at_another_epoch": (
+        Side.POSTGRES, FENCED, lambda pair, epoch: control.promote(pair.pg, Side.POSTGRES, "mine", epoch - 1)
+    ),
+    "promote_without_a_fence": (
+        Side.POSTGRES, NOT_FENCED, lambda pair, epoch: control.promote(pair.pg, Side.SQLITE, "mine", epoch)
+    ),
+    "release_once_committing": (
+        Side.SQLITE,
+        "attempt = 'mine', attempt_state = 'committing', writable = false",
+        lambda pair, epoch: control.release_sqlite(pair.lite, "mine"),
+    ),
+    "set_primary_of_another_pair": (
+        Side.SQLITE,
+        "pair = 'another'",
+        lambda pair, epoch: control.set_primary_sqlite(
+            pair.lite, replace(control.sqlite_control(pair.lite), pair="mine"), Side.POSTGRES, epoch + 1
+        ),
+    ),
+    "supersede_another_pair": (
+        Side.POSTGRES, "writable = true", lambda pair, epoch: control.supersede(pair.pg, "another", epoch + 1)
+    ),
+    "supersede_again": (
+        Side.POSTGRES,
+        "writable = false, note = 'superseded'",
+        lambda pair, epoch: control.supersede(pair.pg, control.postgres_control(pair.pg).pair, epoch + 1),
+    ),
+    "second_sqlite_at_another_epoch": (
+        Side.SQLITE, "writable = true", lambda pair, epoch: control.fence_second_sqlite(pair.lite, epoch + 1)
+    ),
+    "second_sqlite_in_an_attempt": (
+        Side.SQLITE, NOT_FENCED, lambda pair, epoch: control.fence_second_sqlite(pair.lite, epoch)
+    ),
+    "second_postgres_at_another_epoch": (
+        Side.POSTGRES, "writable = true", lambda pair, epoch: control.fence_second_postgres(pair.pg, epoch + 1)
+    ),
+    "second_postgres_that_is_primary": (
+        Side.POSTGRES,
+        "writable = true, primary_side = 'postgres'",
+        lambda pair, epoch: control.fence_second_postgres(pair.pg, epoch),
+    ),
+    "second_postgres_in_an_attempt": (
+        Side.POSTGRES, NOT_FENCED, lambda pair, epoch: control.fence_second_postgres(pair.pg, epoch)
+    ),
+    "note_ending_at_another_epoch": (
+        Side.POSTGRES, "phase = 'completing'", lambda pair, epoch: control.note_ending(pair.pg, epoch + 1, "a plan")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BUT_FOR_ONE_THING.values(), ids=BUT_FOR_ONE_THING)
+def test_each_thing_that_a_caller_believes_counts(
+    case: tuple[Side, str, Call], replicating: TestPair
+) -> None:
+    side, assignments, call = case
+    replicating.app(side).execute(f"UPDATE st_control SET {assignments}")
+    before = _rows(replicating)
+    assert not call(replicating, before[1].epoch)
+    assert _rows(replicating) == before
+
+
+def test_a_phase_or_a_mark_of_another_epoch_is_refused(replicating: TestPair) -> None:
+    before = _rows(replicating)
+    moves = [(Phase.COPYING, Phase.COMPLETING, 0), (Phase.REPLICATING, Phase.COMPLETING, 1)]
+    for frm, to, ahead in moves:
+        with pytest.raises(StaleAttempt):
+            control.advance(replicating.pg, frm, to, before[1].epoch + ahead)
+    with pytest.raises(StaleAttempt):
+        control.set_migrating_sqlite(replicating.lite, before[0].epoch + 1, True)
+    assert _rows(replicating) == before
+    assert replicating.lite.execute("SELECT applying FROM st_control").fetchone() == (0,)
+
+
+def test_a_second_side_is_fenced_with_a_mark_that_was_committed(replicating: TestPair) -> None:
+    replicating.lite.execute("UPDATE st_control SET applying = 2")
+    assert control.fence_second_sqlite(replicating.lite, replicating.epochs()[0])
+    assert not control.sqlite_is_open(replicating.lite)
+    assert replicating.lite.execute("SELECT writable, applying FROM st_control").fetchone() == (0, 0)
+
+
 def test_a_transaction_of_our_own_opens_the_fence_of_its_epoch_only(replicating: TestPair) -> None:
     with pytest.raises(StaleAttempt):
         control.open_fence_sqlite(replicating.lite, 7, writable=False)
