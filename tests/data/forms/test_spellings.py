@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,9 @@ SEEN = [
     (Kind.TIMESTAMP, ["2026-01-05 07:00:00.000000"], Spelling(" 6")),
     (Kind.TIMESTAMP, ["2026-01-05 07:00:00"] * 2 + ["2026-01-05T07:00:00"], Spelling(" 0", True)),
     (Kind.TIMESTAMP, ["2026-01-05 07:00:00.120"] * 2 + ["2026-01-05 07:00:00.120000"], Spelling(" 3", True)),
+    (Kind.TIMESTAMP, ["2026-01-05 07:00:00", "2026-01-05 07:00:01.000001"], Spelling(" 0")),
+    (Kind.TIMESTAMP, ["2026-01-05 07:00:00.120000"] * 2 + ["2026-01-05 07:00:00.120"], Spelling(" 6", True)),
+    (Kind.TIMESTAMP, ["2026-01-05 07:00", "2026-01-05 07:00:01"], Spelling(" m")),
     (
         Kind.TIMESTAMP,
         [b"2026-01-05 07:00:00.000000"] * 3 + ["2026-01-05T07:00:00"] * 2 + ["2026-01-05 07:00:00"],
@@ -242,11 +246,11 @@ SEEN = [
 def test_a_spelling_is_learnt_from_what_a_column_holds(
     kind: Kind, values: list[object], expected: Spelling | None
 ) -> None:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE t (c)")
-    connection.executemany("INSERT INTO t VALUES (?)", [(value,) for value in values])
     column = Column("c", kind, "", True, affinity="text")
-    learnt = of_column(connection, Table("t", (column,), (column,)), column)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE t (c)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(value,) for value in values])
+        learnt = of_column(connection, Table("t", (column,), (column,)), column)
     assert learnt == expected
     if learnt is not None and not learnt.mixed:
         canonical = [encode(kind, value) for value in values]

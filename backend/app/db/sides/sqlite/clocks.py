@@ -13,17 +13,17 @@ def timestamp_spelling(sqlite: sqlite3.Connection, table: str, name: str) -> Spe
     """How most texts of a column spell a day and a time. None if none is such a text. Names come quoted."""
     separators: Counter[str] = Counter()
     digits: Counter[str] = Counter()
-    # The two ordinary forms are told by their shape, in a tenth of the time that looking into each text takes.
-    values, *ordinary = sqlite.execute(
-        f"SELECT count({name}), {', '.join(f'count(*) FILTER (WHERE {_shaped(name, m)})' for m in _ORDINARY)} "
-        f"FROM {table}"
+    # The ordinary forms are told by their shape, in a tenth of the time that looking into each text takes.
+    # The LIMIT keeps SQLite from working out the form once for each count.
+    texts, *ordinary = sqlite.execute(
+        f"SELECT count(*), {', '.join(f'count(*) FILTER (WHERE form = {n})' for n in range(len(_ORDINARY)))} "
+        f"FROM (SELECT {_form(name)} AS form FROM {table} WHERE typeof({name}) = 'text' LIMIT -1)"
     ).fetchone()
     counted = [(" ", mark, n) for mark, n in zip(_ORDINARY, ordinary, strict=True) if n]
-    if values > sum(ordinary):
-        others = " AND ".join(f"NOT ({_shaped(name, mark)})" for mark in _ORDINARY)
+    if texts > sum(ordinary):
         counted += sqlite.execute(
             f"SELECT substr({name}, 11, 1), {_fraction(name, 12)}, count(*) FROM {table} "
-            f"WHERE {others} AND {_is_plain(name, 12)} GROUP BY 1, 2"
+            f"WHERE typeof({name}) = 'text' AND {_form(name)} IS NULL AND {_is_plain(name, 12)} GROUP BY 1, 2"
         ).fetchall()
     for separator, mark, n in counted:
         separators[separator] += n
@@ -44,15 +44,17 @@ def time_spelling(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling
     return clock_spelling(digits) if digits else None
 
 
-_ORDINARY: dict[str, str] = {  # by what `_fraction` says of them
-    "6": "{0} GLOB '????-??-?? ??:??:??.000000'",
-    "6!": "{0} GLOB '????-??-?? ??:??:??.[0-9][0-9][0-9][0-9][0-9][0-9]' AND {0} NOT GLOB '*000'",
-}
+_ORDINARY = ("6", "6!", "6=", "0", "0m")  # what `_fraction` says of them
 
 
-def _shaped(name: str, mark: str) -> str:
-    """Whether a value is a text of an ordinary form. Some builds of SQLite match blobs, too."""
-    return f"{_ORDINARY[mark].replace('{0}', name)} AND typeof({name}) = 'text'"
+def _form(name: str) -> str:
+    """Where a text of an ordinary form stands in `_ORDINARY`. NULL for any other."""
+    second = "????-??-?? ??:??:??"
+    return (
+        f"CASE WHEN {name} GLOB '{second}.000000' THEN 0 "
+        f"WHEN {name} GLOB '{second}.{'[0-9]' * 6}' THEN 1 + ({name} GLOB '*000') "
+        f"WHEN {name} GLOB '{second}' THEN 3 + ({name} GLOB '*:00') END"
+    )
 
 
 def _is_plain(name: str, start: int) -> str:
