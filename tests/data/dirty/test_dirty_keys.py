@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -98,15 +99,15 @@ def test_a_range_is_searched_and_not_scanned(kinds: tuple[Kind, ...]) -> None:
     """Else a verify reads a table from its beginning for each range."""
     table = table_with_key(*kinds)
     columns = ", ".join(f"{c.name} {TYPES[c.kind][0]}" for c in table.key)
-    connection = sqlite3.connect(":memory:")
-    connection.execute(
-        f'CREATE TABLE "{table.name}" ({columns}, v TEXT, PRIMARY KEY ({key_sql.names(table)}))'
-    )
     where, parameters = key_sql.range_on_sqlite(table, (1, 1)[: len(kinds)], None)
-    plan = connection.execute(
-        f'EXPLAIN QUERY PLAN SELECT * FROM "{table.name}" {where} ORDER BY {key_sql.order_on_sqlite(table)}',
-        parameters,
-    ).fetchall()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(
+            f'CREATE TABLE "{table.name}" ({columns}, v TEXT, PRIMARY KEY ({key_sql.names(table)}))'
+        )
+        plan = connection.execute(
+            f'EXPLAIN QUERY PLAN SELECT * FROM "{table.name}" {where} ORDER BY {key_sql.order_on_sqlite(table)}',
+            parameters,
+        ).fetchall()
     assert [row[3].split()[0] for row in plan] == ["SEARCH"], plan
 
 
