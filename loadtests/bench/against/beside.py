@@ -45,7 +45,7 @@ def _measured(lab: Lab, checkout: Path) -> dict[tuple[str, str, str, str], float
     threads = sizes.threads if sizes.turns > 1 else ()  # one turn is only to see that the parts run
     asked = {
         "candles": sizes.beside_rows, "backlog": sizes.beside_rows, "capture_rows": sizes.capture_rows,
-        "commits": sizes.commits // 2, "threads": threads, "burst": 20, "repeats": 1, "long_repeats": 1,
+        "commits": sizes.commits // 2, "threads": threads, "burst": 0, "repeats": 1, "long_repeats": 1,
         "sample": False, "growth": (),
     }  # fmt: skip
     answer = subprocess.run(

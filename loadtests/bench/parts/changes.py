@@ -35,7 +35,7 @@ CATCH_UP_S = 60.0
 def run(lab: Lab) -> Part:
     """Capture, backlog, lag."""
     part = Part("changes", "Capture, a backlog, and the lag of a burst")
-    part.figures += _capture(lab) + _backlog(lab) + _lag(lab)
+    part.figures += _capture(lab) + _backlog(lab) + (_lag(lab) if lab.sizes.burst else [])
     return part
 
 

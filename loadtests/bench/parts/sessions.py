@@ -22,6 +22,8 @@ Opener = Callable[[], AbstractContextManager[Factory]]
 def run(lab: Lab) -> Part:
     """Every mode with every number of threads."""
     part = Part("sessions", "Commits in each mode, one alert and one order each, without HTTP")
+    if not lab.sizes.threads:
+        return part
     field = field_of(lab)
     contenders: list[tuple[str, Opener]] = [(ALONE, field.alone), (NAIVE, field.naive)]
     contenders += [(mode.name, _opener(field, mode)) for mode in MODES]
