@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from app.db.apply.outcome import SWITCHED, Round
+from app.db.apply.trim import trim
 from app.db.common.errors import ConfigurationError, ShadowUnavailable
 from app.db.common.settings import Pooler
 from app.db.common.urls import Side
@@ -63,6 +64,50 @@ def test_a_round_that_waited_behind_a_switch_sees_it_in_any_isolation(
             replicating.pg.execute("UPDATE st_control SET primary_side = 'postgres', epoch = epoch + 1")
         waiting.join()
     assert outcome == [SWITCHED]
+
+
+_TELL = """
+CREATE SCHEMA told;
+CREATE TABLE told.commits (setting text);
+CREATE FUNCTION told.tell() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+$$ BEGIN INSERT INTO told.commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER tell AFTER INSERT OR UPDATE ON {} DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION told.tell()
+"""
+
+
+def _trimmed(pair: TestPair) -> None:
+    applier = pair.new_applier()
+    applier.round()
+    trim(applier.stores)
+
+
+# What is done, on which table its commits are seen, and which of them wait for the disk.
+ON_DISK: dict[str, tuple[str, str, str, Callable[[TestPair], object]]] = {
+    "a round": ("replicating", "st_watermark", "off", lambda pair: pair.new_applier().round()),
+    "a durable round": ("replicating", "st_watermark", "on", lambda pair: pair.new_applier().round(durable=True)),
+    "trimming": ("replicating", "st_watermark", "off on", _trimmed),
+    "the record of a switch": ("replicating", "st_control", "on", lambda pair: pair.moved(Side.POSTGRES)),
+    "setting aside": ("promoted", "st_quarantine", "on", lambda pair: pair.new_applier().round()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ON_DISK.values(), ids=ON_DISK)
+def test_what_must_outlive_a_crash_waits_for_the_disk(
+    clone: Callable[[str], TestPair], case: tuple[str, str, str, Callable[[TestPair], object]]
+) -> None:
+    """Also where the database says that commits need not wait."""
+    stage, table, waits, act = case
+    pair = clone(stage)
+    if stage == "promoted":
+        pair.pg.execute("UPDATE kinds SET f = 'NaN' WHERE id = 1")
+    else:
+        pair.lite.execute("UPDATE item SET qty = qty + 1")
+    pair.pg.execute(_TELL.format(table).encode())
+    with stored(pair, "synchronous_commit = off"):
+        act(pair)
+    seen = [setting for (setting,) in pair.pg.execute("SELECT setting FROM told.commits").fetchall()]
+    assert seen[-len(waits.split()) :] == waits.split()
 
 
 def _waits_for_a_lock(pair: TestPair) -> bool:

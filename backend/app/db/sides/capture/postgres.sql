@@ -119,6 +119,8 @@ BEGIN
   PERFORM 1 FROM st_watermark w WHERE w.id = 1 FOR UPDATE;
   IF NOT durable THEN
     PERFORM set_config('synchronous_commit', 'off', true);
+  ELSIF current_setting('synchronous_commit') = 'off' THEN  -- stored for the database or a role
+    PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
   PERFORM set_config('st.applying', c.epoch::text, true) FROM st_control c WHERE c.id = 1;
   RETURN QUERY
