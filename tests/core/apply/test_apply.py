@@ -234,6 +234,10 @@ def test_paused_apply_stands_and_loses_nothing(replicating: TestPair) -> None:
     replicating.pg.execute("UPDATE st_control SET paused = false")
     replicating.drain()
     replicating.assert_same()
+    replicating.pg.execute("UPDATE st_control SET paused = true")
+    replicating.lite.execute("UPDATE item SET qty = 6")
+    replicating.moved(Side.POSTGRES)  # a switch drains it all the same
+    replicating.assert_same()
 
 
 DRIFTS = {

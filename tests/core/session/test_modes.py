@@ -96,6 +96,21 @@ def test_strict_shadow_is_ahead_only_until_the_next_round(
     pair.assert_same()
 
 
+def test_a_round_between_the_announcement_and_the_commit_takes_nothing_back(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    backend(pair, dual_write="strict")
+    other, seen = pair.new_applier(), []
+
+    def look() -> None:
+        other.round()
+        seen.append(has(pair, primary.other, "ahead"))
+
+    with arm(Failpoint.STRICT_ANNOUNCED, look):
+        write("ahead")
+    assert seen == [True]
+
+
 @pytest.mark.parametrize("moment", ["before_commit", "after_flush_postexec"])
 def test_strict_announces_what_a_listener_adds_to_a_commit(
     pair: TestPair, primary: Side, backend: MakeRuntime, moment: str

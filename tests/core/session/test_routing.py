@@ -16,6 +16,7 @@ from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.session.routed import RoutedSession
 from app.db.sides.capture.triggers import remove_postgres, remove_sqlite
+from app.db.sides.locks import writers_in_flight
 from app.db.switch.coordinator import Aborted, Moved
 from migration.switch.retired import retire_sqlite
 from tests.support.backends import MakeRuntime, Owner, Pet
@@ -175,6 +176,18 @@ def test_a_session_that_waits_holds_nothing_that_the_coordinator_needs(
     pair.app(primary).execute("UPDATE st_control SET writable = true")
     writer.join(20)
     assert done.is_set()
+
+
+def test_an_admitted_session_keeps_the_fence_of_postgres_down(
+    promoted: TestPair, backend: MakeRuntime
+) -> None:
+    """Else its first statement would fail at a fence that went up in between."""
+    backend(promoted, wanted=Side.POSTGRES)
+    with SessionLocal() as session:
+        session.begin_nested()
+        assert len(writers_in_flight(promoted.pg)) == 1
+        session.rollback()
+    assert writers_in_flight(promoted.pg) == []
 
 
 def test_reads_follow_the_primary_in_the_running_process(replicating: TestPair, backend: MakeRuntime) -> None:

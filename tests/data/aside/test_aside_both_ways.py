@@ -163,6 +163,10 @@ def test_retry_takes_a_row_up_again(stage: Stage, pg: psycopg.Connection[Any]) -
     assert (
         quarantined(stage.postgres).unaccepted == len(stage.quarantined()) - 1
     )  # the same row stays accepted
+    pg.execute("UPDATE bar SET price = -6000 WHERE id = 2")
+    stage.round()
+    assert quarantined(stage.postgres).unaccepted == len(stage.quarantined())  # another one was never seen
+    assert quarantine.accept(stage.applier.stores.postgres, held, "asha") == 0
     sqlite = sqlite3.connect(stage.path, isolation_level=None)
     sqlite.execute("PRAGMA writable_schema = ON")
     sqlite.execute("UPDATE sqlite_master SET sql = replace(sql, '-1000', '-9000') WHERE name = 'bar'")

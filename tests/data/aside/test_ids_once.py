@@ -137,6 +137,34 @@ def test_an_empty_counter_is_set_too(stage_of: Staged, pg_url: str) -> None:
         assert stage.sqlite.execute("SELECT id FROM counted").fetchall() == [(gone + 1,)]
 
 
+def test_numbers_of_which_only_the_sequence_knows_count(stage_of: Staged, pg_url: str) -> None:
+    """Rows had them and are gone, and so are their entries in the log."""
+    with stage_of() as stage, connect(pg_url) as pg:
+        stage.write("INSERT INTO counted (at) VALUES (NULL)")
+        stage.fill()
+        move(stage, Side.POSTGRES)
+        for table in ("alert", "counted"):
+            pg.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 9000)", (table,))
+        move(stage, Side.SQLITE)
+        stage.write("INSERT INTO counted (at) VALUES (NULL)")
+        assert stage.sqlite.execute("SELECT max(id) FROM counted").fetchone() == (9001,)
+        move(stage, Side.POSTGRES)
+        (new,) = pg.execute("INSERT INTO alert (at) VALUES (now()) RETURNING id").fetchone() or (0,)
+        assert new > 9000
+
+
+def test_two_tables_of_one_sequence(stage_of: Staged, pg_url: str) -> None:
+    ours = ["CREATE TABLE a (id INTEGER PRIMARY KEY)", "CREATE TABLE b (id INTEGER PRIMARY KEY)"]
+    theirs = ["CREATE SEQUENCE numbers"]
+    theirs += [f"CREATE TABLE {table} (id bigint PRIMARY KEY DEFAULT nextval('numbers'))" for table in "ab"]
+    with stage_of(ours, theirs) as stage, connect(pg_url) as pg:
+        stage.write("INSERT INTO a VALUES (7000)", "INSERT INTO b VALUES (10)")
+        stage.fill()
+        move(stage, Side.POSTGRES)
+        (new,) = pg.execute("INSERT INTO b DEFAULT VALUES RETURNING id").fetchone() or (0,)
+        assert new > 7000
+
+
 def test_the_gate_names_an_id_that_sqlite_would_give_out_again(stage_of: Staged, pg_url: str) -> None:
     with stage_of() as stage, connect(pg_url) as pg:
         stage.write("INSERT INTO alert VALUES (1, NULL)")
