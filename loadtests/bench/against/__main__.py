@@ -2,7 +2,7 @@
 
     python -m loadtests.bench.against [--quick] [--out DIR]
 
-A full run writes docs/figures/against.json and renews the tables of docs/comparison.md; a quick one writes to .bench.
+A full run writes docs/figures/against.json and renews the tables of README and docs/comparison.md; a quick one writes to .bench.
 """
 
 from __future__ import annotations
