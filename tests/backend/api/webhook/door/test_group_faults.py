@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from psycopg.errors import ReadOnlySqlTransaction
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import IntegrityError, InternalError
 from sqlalchemy.orm import Session
 
@@ -165,3 +165,53 @@ def test_sells_that_wait_for_a_broker_take_no_thread_each(
     WRITER.stop()
     assert len(counts) == THREADS
     assert max(counts) <= before + THREADS + 2
+
+
+@contextmanager
+def _disk_without_room(engine: Engine) -> Iterator[None]:
+    """A file that may not grow, or a server that says what it says when its disk is full."""
+    if engine.dialect.name == "sqlite":
+
+        def limit(raw: Any, *_: Any) -> None:
+            raw.execute(f"PRAGMA max_page_count = {raw.execute('PRAGMA page_count').fetchone()[0]}")
+
+        event.listen(engine, "checkout", limit)
+        yield
+        event.remove(engine, "checkout", limit)
+        engine.dispose()  # new connections have no limit
+        return
+    full = "BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END"
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $${full}$$")
+        )
+        connection.execute(
+            text("CREATE TRIGGER full_disk BEFORE INSERT ON orders EXECUTE FUNCTION full_disk()")
+        )
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("DROP FUNCTION full_disk CASCADE"))
+
+
+def test_a_full_disk_refuses_the_group_and_takes_the_resend(
+    together: Together, db: Session, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is stored, nobody tries halves, and once there is room everything is stored once."""
+    deliveries = [_delivery(f"D{number}") for number in range(60)]
+    tries: list[int] = []
+    store_group = writer.store_group
+
+    def store(session: Session, members: list[Waiting]) -> Any:
+        tries.append(len(members))
+        return store_group(session, members)
+
+    monkeypatch.setattr(settings, "webhook_max_wait_ms", 30_000)
+    monkeypatch.setattr(writer, "store_group", store)
+    with _disk_without_room(engine):
+        answers = together(deliveries)
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in answers} == {(503, "2")}
+        assert tries == [60]
+        assert db.scalars(select(Order.id)).all() == []
+        db.rollback()
+    assert {answer.json()["status"] for answer in together(deliveries)} == {"accepted"}
+    assert len(db.scalars(select(Order.id)).all()) == 60
