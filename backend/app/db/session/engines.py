@@ -22,7 +22,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from psycopg.errors import ReadOnlySqlTransaction
@@ -219,7 +218,7 @@ def begin_in_turn(connection: Connection, at_most_ms: int | None = None) -> None
 
 
 def _turn_of(url: URL) -> WriteTurn:
-    return turn_at(Path(url.database or ":memory:"))
+    return turn_at(url.database or ":memory:")
 
 
 @contextmanager

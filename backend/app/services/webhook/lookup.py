@@ -8,7 +8,7 @@ to build one costs more than to execute it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -22,8 +22,9 @@ from sqlalchemy import (
     String,
     bindparam,
     cast,
-    literal,
+    literal_column,
     null,
+    or_,
     select,
     union_all,
 )  # fmt: skip
@@ -196,15 +197,16 @@ def look_up_all(db: Session, settings: Settings, group: Sequence[Asked]) -> Grou
         "older_keys": _distinct(asked.older_key for asked in group),
         "sold": _distinct(asked.sold for asked in group),
     }
+    alone = len(group) == 1
     wanted = frozenset(name for name, listed in values.items() if listed)
-    values = {name: listed for name, listed in values.items() if listed}
+    values = {name: listed[0] if alone else listed for name, listed in values.items() if listed}
     if "sold" in wanted:
         values["brokers"] = sorted({*supported_brokers(), DEFAULT_BROKER})
     if any(asked.default_user for asked in group):
         wanted |= {"default_user"}
         values["default_user"] = default_user_name(settings)
     found = GroupFound()
-    for row in connection.execute(_statement(wanted), values).all():
+    for row in connection.execute(_statement(wanted, alone), values).all():
         _READERS[row[0]](found, row)
     found.webhook.order()
     for listed in found.positions.values():
@@ -260,9 +262,10 @@ _READERS: Final = (
 
 
 @lru_cache(maxsize=256)
-def _statement(wanted: frozenset[str]) -> CompoundSelect[Any]:
-    parts = [_PARTS[name] for name in _PARTS if name in wanted]
-    return union_all(_SETTINGS_PART, *parts)
+def _statement(wanted: frozenset[str], alone: bool) -> CompoundSelect[Any]:
+    """The statement of a group, or of a delivery that is alone: it takes single values, no lists to be written out."""
+    parts = _parts(_is if alone else _within)
+    return union_all(_SETTINGS_PART, *(part for name, part in parts.items() if name in wanted))
 
 
 def _part(kind: int, **columns: Any) -> Select[Any]:
@@ -270,7 +273,7 @@ def _part(kind: int, **columns: Any) -> Select[Any]:
     names = ("id", "number", "text1", "text2", "text3", "text4", "qty", "at")
     types = (Integer(), Integer(), *[String()] * 4, Float(), _ORDERS.created_at.type)
     return select(
-        literal(kind, Integer(), literal_execute=True).label("kind"),
+        literal_column(str(kind), Integer()).label("kind"),
         *(
             columns.get(name, cast(null(), kind_)).label(name)
             for name, kind_ in zip(names, types, strict=True)
@@ -282,7 +285,11 @@ def _within(column: Any, name: str) -> Any:
     return column.in_(bindparam(name, expanding=True))
 
 
-def _orders_part(kind: int, keys: str, **more: Any) -> Select[Any]:
+def _is(column: Any, name: str) -> Any:
+    return column == bindparam(name)
+
+
+def _orders_part(kind: int, among: Any, **more: Any) -> Select[Any]:
     return _part(
         kind,
         id=_ORDERS.id,
@@ -290,14 +297,15 @@ def _orders_part(kind: int, keys: str, **more: Any) -> Select[Any]:
         text1=_ORDERS.client_order_id,
         at=_ORDERS.created_at,
         **more,
-    ).where(_within(_ORDERS.client_order_id, keys))
+    ).where(among)
 
 
 _SETTINGS_PART: Final = _part(
     0, id=_SECRETS.id, number=_SECRETS.user_id, text1=_SECRETS.key, text2=_SECRETS.value_encrypted
 ).where(
     _SECRETS.broker_name == WEBHOOK_BROKER_NAME,
-    _SECRETS.key.in_((TRADINGVIEW_WEBHOOK_SECRET_KEY, TRADINGVIEW_WEBHOOK_CONFIG_KEY)),
+    # No list: it would be written out anew at each execution.
+    or_(_SECRETS.key == TRADINGVIEW_WEBHOOK_SECRET_KEY, _SECRETS.key == TRADINGVIEW_WEBHOOK_CONFIG_KEY),
 )
 _FIRST = (
     select(_USERS.id)
@@ -305,21 +313,27 @@ _FIRST = (
     .limit(1)
     .scalar_subquery()
 )
-_PARTS: Final[dict[str, Select[Any]]] = {
-    "usernames": _part(1, id=_USERS.id, text1=_USERS.username).where(_within(_USERS.username, "usernames")),
-    "default_user": _part(2, id=_USERS.id, text1=_USERS.username).where(_USERS.id == _FIRST),
-    "strategies": _part(
-        3, id=_STRATEGIES.id, text1=_STRATEGIES.name, text2=_STRATEGIES.execution_mode,
-        text3=_STRATEGIES.execution_target,
-    ).where(_within(_STRATEGIES.name, "strategies"), _STRATEGIES.enabled.is_(True)),
-    "keys": _orders_part(4, "keys"),
-    "older_keys": _orders_part(5, "older_keys", text2=_ALERTS.raw_payload)
-    .select_from(Order.__table__.outerjoin(Alert.__table__, _ALERTS.id == _ORDERS.alert_id)),
-    "sold": _part(
-        6, id=_POSITIONS.id, text1=_POSITIONS.broker_name, text2=_POSITIONS.symbol, text3=_POSITIONS.exchange,
-        text4=_POSITIONS.product, qty=_POSITIONS.qty,
-    ).where(_within(_POSITIONS.broker_name, "brokers"), _within(_POSITIONS.symbol, "sold"), _POSITIONS.qty > 0),
-}  # fmt: skip
+
+
+def _parts(among: Callable[[Any, str], Any]) -> dict[str, Select[Any]]:
+    """The parts by what they ask for. `among`: the condition that a column has one of the values of a name."""
+    return {
+        "usernames": _part(1, id=_USERS.id, text1=_USERS.username).where(among(_USERS.username, "usernames")),
+        "default_user": _part(2, id=_USERS.id, text1=_USERS.username).where(_USERS.id == _FIRST),
+        "strategies": _part(
+            3, id=_STRATEGIES.id, text1=_STRATEGIES.name, text2=_STRATEGIES.execution_mode,
+            text3=_STRATEGIES.execution_target,
+        ).where(among(_STRATEGIES.name, "strategies"), _STRATEGIES.enabled.is_(True)),
+        "keys": _orders_part(4, among(_ORDERS.client_order_id, "keys")),
+        "older_keys": _orders_part(5, among(_ORDERS.client_order_id, "older_keys"), text2=_ALERTS.raw_payload)
+        .select_from(Order.__table__.outerjoin(Alert.__table__, _ALERTS.id == _ORDERS.alert_id)),
+        "sold": _part(
+            6, id=_POSITIONS.id, text1=_POSITIONS.broker_name, text2=_POSITIONS.symbol,
+            text3=_POSITIONS.exchange, text4=_POSITIONS.product, qty=_POSITIONS.qty,
+        ).where(_within(_POSITIONS.broker_name, "brokers"), among(_POSITIONS.symbol, "sold"), _POSITIONS.qty > 0),
+    }  # fmt: skip
+
+
 _EARLIER: Final = select(_ORDERS.client_order_id, _ORDERS.id, _ORDERS.alert_id, _ORDERS.created_at).where(
     _within(_ORDERS.client_order_id, "keys")
 )

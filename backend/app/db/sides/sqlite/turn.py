@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 _LOOK_S = (0.0005, 0.0015)
-_turns: dict[Path, WriteTurn] = {}
+_turns: dict[str, WriteTurn] = {}
 os.register_at_fork(after_in_child=_turns.clear)  # a line's lock may have been taken at the fork
 
 
@@ -63,6 +63,7 @@ class WriteTurn:
         self._let_go.set()
 
 
-def turn_at(path: Path) -> WriteTurn:
+def turn_at(path: Path | str) -> WriteTurn:
     """The line in front of one file, the same for all of this process."""
-    return _turns.setdefault(path.absolute(), WriteTurn())
+    name = os.path.abspath(path)  # noqa: PTH100 - each transaction asks, and a Path costs more than the rest
+    return _turns.get(name) or _turns.setdefault(name, WriteTurn())
