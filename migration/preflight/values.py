@@ -110,6 +110,12 @@ class TableCheck:
                     lambda value: len(value) > limit,
                     str,
                 )
+            if (column.labels or column.is_limited) and not column.takes(set(present)):
+                note(
+                    "value.outside_type",
+                    lambda value: len(value) <= limit and not column.takes((value,)),
+                    str,
+                )
             return longest * 4 > INDEX_LIMIT and column.name in self._indexed
         if column.kind is Kind.INTEGER:
             low, high = min(present), max(present)
@@ -177,11 +183,12 @@ class TableCheck:
                 ):
                     self._each(column, "value.numeric_digits", [row], [value], lambda _: True)
                 elif (
-                    column.limit
+                    column.is_limited
                     and column.kind not in (Kind.TEXT, Kind.NUMERIC)
                     and not column.takes((text,))
                 ):
-                    self._each(column, "value.time_digits", [row], [value], lambda _: True)
+                    code = "value.outside_type" if column.kind is Kind.ADDRESS else "value.time_digits"
+                    self._each(column, code, [row], [value], lambda _: True)
                 elif column.kind is Kind.TIMESTAMP and " " not in value:
                     self.forms.setdefault(column.name, set()).add(0)
                     self._each(column, "value.other_spelling", [row], [value], lambda _: True)

@@ -24,6 +24,7 @@ from app.db.rows.catalog import (
     Column,
     Table,
     affinity,
+    enum_labels,
     folds,
     limit_of,
     normal_declared,
@@ -163,11 +164,12 @@ def read_shapes(
         limits: what PostgreSQL's columns do not take stays so, because nobody widens them.
     """
     theirs = postgres_columns(postgres) if postgres is not None else {}
+    labels = enum_labels(postgres) if postgres is not None else {}
     ours = sqlite_columns(sqlite)
     spelt = {name: name if name in theirs else _respelt(name, theirs.keys() - ours.keys()) for name in ours}
     return {
         name: replace(
-            _shape(sqlite, name, columns, _types(name, spelt[name], theirs, metadata), limits),
+            _shape(sqlite, name, columns, _types(name, spelt[name], theirs, labels, metadata), limits),
             key_there=key_of(theirs.get(spelt[name], [])),
         )
         for name, columns in ours.items()
@@ -184,22 +186,26 @@ def key_of(columns: list[tuple[str, str, str, bool, bool, int]]) -> tuple[str, .
     return tuple(name for *_, place, name in sorted((c[5], c[0]) for c in columns) if place >= 0)
 
 
-_Types = tuple[str, dict[str, tuple[str, bool | None]]]  # source, and per column: type, nullable if known
+# The source, and of each column: its type, whether it is nullable if that is known, and an enum's labels.
+_Types = tuple[str, dict[str, tuple[str, bool | None, frozenset[str]]]]
 
 
 def _types(
     table: str,
     spelt: str,
     theirs: dict[str, list[tuple[str, str, str, bool, bool, int]]],
+    labels: dict[str, frozenset[str]],
     metadata: sa.MetaData,
 ) -> _Types:
     if spelt in theirs:
         return "postgres", {
-            name: ("text" if enum else full, nullable) for name, _, full, nullable, enum, _ in theirs[spelt]
+            name: ("text" if enum else full, nullable, labels.get(base, frozenset()))
+            for name, base, full, nullable, enum, _ in theirs[spelt]
         }
     if table in metadata.tables:
         return "models", {
-            column.name: (_compiled(column.type), None) for column in metadata.tables[table].columns
+            column.name: (_compiled(column.type), None, frozenset())
+            for column in metadata.tables[table].columns
         }
     return "declared", {}
 
@@ -220,12 +226,12 @@ def _shape(
     known = there | {c: there[o] for c in columns if c not in there and (o := _respelt(c, others)) in there}
     limits = limits and source == "postgres"
     lengths = (
-        {c: text for c, (text, _) in known.items()} if limits else {c: d for c, (d, _, _) in columns.items()}
+        {c: text for c, (text, *_) in known.items()} if limits else {c: d for c, (d, _, _) in columns.items()}
     )
     parts: dict[str, Column] = {}
     unsupported: dict[str, str] = {}
     for column, (declared, nullable, position) in columns.items():
-        text, known_nullable = known.get(column, ("", None))
+        text, known_nullable, labels = known.get(column, ("", None, frozenset()))
         kind = kind_of(text) if text else declared_kind(declared)
         if kind is None:
             unsupported[column] = text
@@ -236,8 +242,9 @@ def _shape(
         parts[column] = Column(
             column,
             kind,
-            text or str(kind),
+            "bpchar" if text.startswith("character(") else text or str(kind),
             allowed and not position,
+            labels,
             limit=limit_of(kind, text) if source == "postgres" else (),
             affinity=affinity(declared),
         )
@@ -245,7 +252,7 @@ def _shape(
     return Shape(
         table=Table(name, tuple(parts.values()), tuple(parts[c] for c in key_names if c in parts)),
         lengths={c: length for c, declared in lengths.items() if (length := _length(declared))},
-        narrow=frozenset(c for c, (text, _) in known.items() if text in NARROW)
+        narrow=frozenset(c for c, (text, *_) in known.items() if text in NARROW)
         if limits
         else frozenset(c for c, (declared, _, _) in columns.items() if normal_declared(declared) != "BIGINT"),
         indexes=tuple(_indexes(sqlite, name, tuple(key_names))),

@@ -37,6 +37,7 @@ _REFUSED: dict[str, str] = {
     "value.null": "set a value, on SQLite",
     "value.too_long": "shorten the text on SQLite, or let the application's own migration widen the column",
     "value.too_large": "correct the number on SQLite, or let the application's own migration widen the column",
+    "value.outside_type": "correct the value on SQLite, or let the application's own migration change the type",
     "value.numeric_scale": "widen the column in a migration: PostgreSQL would round the number",
     "value.time_digits": "widen the column in a migration: PostgreSQL would round the time",
     "value.index_size": "shorten the text on SQLite, or drop the index in a migration",
@@ -111,6 +112,10 @@ def finding(
         group.reason = "text longer than the column of PostgreSQL takes"
     if code == "value.too_large":
         group.reason = "integers that the column of PostgreSQL does not take"
+    if code == "value.outside_type":
+        group.reason = (
+            "no label of the enum, a char with blanks at its end, or a cidr with bits beyond its prefix"
+        )
     if code == "value.numeric_scale":
         group.reason = "more digits than the numeric column keeps"
     if code == "value.real_digits":

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Coordinator, Moved
 from migration.verify.run import Verify
-from tests.data.dirty.dirty_stage import staged
+from tests.data.dirty.dirty_stage import move, staged
 
 # SQLite's column, PostgreSQL's, and keys without a form on SQLite.
 KEYS = [
@@ -44,3 +44,27 @@ def test_rows_under_keys_that_sqlite_cannot_hold(tmp_path: Path, pg_url: str) ->
         assert found.per_table == {f"t{n}": len(keys) for n, (_, _, keys) in enumerate(KEYS)}
         assert {item.kind for item in found.mismatches} == {"missing"}
         assert "form" not in " ".join(item.key_text() for item in found.mismatches)
+
+
+def test_rows_under_such_keys_leave_quarantine_when_they_are_deleted(tmp_path: Path, pg_url: str) -> None:
+    """Alone and beside another column, where the log holds the key in JSON."""
+    keys = [(f"{name}{n}", n, key) for n in range(len(KEYS)) for name, key in (("t", "k"), ("u", "a, k"))]
+    tables = [
+        [
+            f"CREATE TABLE {t} (a bigint NOT NULL, k {KEYS[n][side]} NOT NULL, PRIMARY KEY ({key}))"
+            for t, n, key in keys
+        ]
+        for side in (0, 1)
+    ]
+    with staged(tmp_path, pg_url, *tables) as stage:
+        stage.fill()
+        move(stage, Side.POSTGRES)
+        for table, n, _ in keys:
+            for a, key in enumerate(KEYS[n][2]):
+                stage.postgres.execute(f"INSERT INTO {table} VALUES ({a}, %s::{KEYS[n][1]})".encode(), (key,))
+        stage.round()
+        assert len(stage.quarantined()) == 2 * sum(len(keys) for _, _, keys in KEYS)
+        for table, *_ in keys:
+            stage.postgres.execute(f"DELETE FROM {table}".encode())
+        stage.round()
+        assert stage.quarantined() == {}

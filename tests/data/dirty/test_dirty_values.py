@@ -306,7 +306,7 @@ def test_sqlite_keeps_the_original_until_postgres_changes_the_value(
 def test_every_conversion_has_a_case() -> None:
     untested = CONVERSIONS.keys() - {policy for _, policy in chosen()}
     # SQLite itself turns 5.0 into 5 in an INTEGER column, and 5 into a text in a column that is declared as one.
-    # A real is widened here; test_four_byte_reals has the case of one that stays.
+    # A real is widened here; test_narrow_types has the case of one that stays.
     assert untested == {"integral_real", "number_as_text", "round_real"}
     assert CONVERSIONS["number_as_text"](5) == "5"
 

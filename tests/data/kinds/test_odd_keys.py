@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from app.db.sides.stores import Stores
 from app.db.switch.coordinator import Coordinator, Moved
 from migration.verify.run import Verify
 from tests.data.dirty.dirty_stage import Stage, move, staged
+from tests.data.verify.small_pair import make_pair_of
 
 
 @pytest.fixture
@@ -141,3 +143,27 @@ def in_strict_mode(stage: Stage, statement: str) -> None:
     finally:
         writer.close()
         engine.dispose()
+
+
+def test_a_padded_text_beside_another_key_column_is_found_and_deleted(tmp_path: Path, pg_url: str) -> None:
+    """PostgreSQL fills a `char(n)` up with blanks, also in the JSON of its log."""
+
+    def fill(sqlite: sqlite3.Connection) -> None:
+        sqlite.execute("INSERT INTO t VALUES (1, 'ab', 'x'), (2, '', 'y')")
+
+    pair = make_pair_of(
+        tmp_path,
+        pg_url,
+        "CREATE TABLE t (id INTEGER NOT NULL, k CHAR(5) NOT NULL, v TEXT, PRIMARY KEY (id, k))",
+        'CREATE TABLE t (id bigint, k char(5) COLLATE "C", v text, PRIMARY KEY (id, k))',
+        fill,
+    )
+    try:
+        pair.move(Side.POSTGRES)
+        pair.write("UPDATE t SET v = 'new' WHERE k = 'ab'")
+        pair.write("DELETE FROM t WHERE k = ''")
+        pair.settle()
+        found = pair.applier.stores.sqlite.connection.execute("SELECT * FROM t").fetchall()
+        assert found == [(1, "ab", "new")]
+    finally:
+        pair.applier.stores.close()

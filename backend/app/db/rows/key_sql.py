@@ -90,8 +90,13 @@ def logging_on_postgres(table: Table) -> str:
     """The expression that PostgreSQL logs as the key."""
     if len(table.key) == 1:
         return value_printed(table.key[0].kind, names(table))
-    parts = (quote(c.name) if IN_JSON[c.kind] else value_printed(c.kind, quote(c.name)) for c in table.key)
-    return f"jsonb_build_array({', '.join(parts)})::text"
+    return f"jsonb_build_array({', '.join(map(_json_on_postgres, table.key))})::text"
+
+
+def _json_on_postgres(column: Column) -> str:
+    # JSON would get a `char(n)` with the blanks that fill it up, which its text does not have.
+    as_it_is = IN_JSON[column.kind] and column.cast != "bpchar"
+    return quote(column.name) if as_it_is else value_printed(column.kind, quote(column.name))
 
 
 def needs_settings(table: Table) -> bool:

@@ -19,6 +19,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
@@ -83,6 +84,8 @@ def _typed(column: Column, text: Any) -> Any:
         return int(text[0] == "t")
     if column.kind is Kind.BLOB and type(text) is str and _BYTES.fullmatch(text):
         return bytes.fromhex(text[2:])
+    if column.kind is Kind.FLOAT and text == "NaN":  # of PostgreSQL alone: a text of SQLite stays a text
+        return nan
     return number(column, text)
 
 

@@ -8,6 +8,7 @@ from app.db.rows.catalog.indexes import TOKENS, bracketed, not_computable, parts
 from app.db.rows.catalog.keys import KEY_INDEX, folds, stand_in
 from app.db.rows.catalog.queries import ENUM_LABELS, POSTGRES_COLUMNS
 from app.db.rows.catalog.reading import (
+    enum_labels,
     keep_spellings,
     names_left_out,
     postgres_columns,
@@ -60,6 +61,7 @@ __all__ = [
     "Unique",
     "affinity",
     "bracketed",
+    "enum_labels",
     "folds",
     "keep_spellings",
     "limit_of",

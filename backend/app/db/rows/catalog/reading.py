@@ -175,7 +175,7 @@ def read_schema(
         if name not in left_out
     }
     theirs = {name: columns for name, columns in postgres_columns(postgres).items() if name not in left_out}
-    labels = _enum_labels(postgres)
+    labels = enum_labels(postgres)
     learnt = spellings(postgres)
     problems = [f"table {name} is only on SQLite" for name in sorted(ours.keys() - theirs.keys())]
     problems += [f"table {name} is only on PostgreSQL" for name in sorted(theirs.keys() - ours.keys())]
@@ -284,7 +284,8 @@ def _columns(
     return columns
 
 
-def _enum_labels(connection: psycopg.Connection[Any]) -> dict[str, frozenset[str]]:
+def enum_labels(connection: psycopg.Connection[Any]) -> dict[str, frozenset[str]]:
+    """The labels of every enum, by the name of its type."""
     return {name: frozenset(labels) for name, labels in connection.execute(ENUM_LABELS).fetchall()}
 
 

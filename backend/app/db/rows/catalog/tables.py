@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from ipaddress import ip_interface
 from typing import Any
 
 from app.db.rows.canonical.times import microseconds
@@ -115,8 +116,8 @@ class Column:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the type would cut or round values; a `char` cuts blanks at the end, whatever its length."""
-        return bool(self.limit) or self.cast == "bpchar"
+        """Whether the type would cut, round or refuse values: a `char` cuts blanks, a `cidr` takes networks only."""
+        return bool(self.limit) or self.cast in ("bpchar", "cidr")
 
     @property
     def keeps_documents(self) -> bool:
@@ -146,6 +147,9 @@ class Column:
             return not fraction[self.limit[0] :].strip("0")
         if self.kind is Kind.INTERVAL:
             return not microseconds(text) % int("1".ljust(7 - self.limit[0], "0"))
+        if self.kind is Kind.ADDRESS:
+            found = ip_interface(text)
+            return found.ip == found.network.network_address
         return True
 
 

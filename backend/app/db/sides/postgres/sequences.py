@@ -67,8 +67,9 @@ _CACHING = "SELECT seqrelid::regclass::text FROM pg_sequence WHERE seqcache > 1"
 _Column = tuple[str, str, bool, int]  # table, column, whether it alone is the primary key, its largest number
 # Sequences that nothing in the catalog ties to a column.
 _FREE = """
-SELECT s.relname, s.oid::regclass::text, coalesce(pg_sequence_last_value(s.oid), q.seqstart), q.seqmax
-FROM pg_class s JOIN pg_sequence q ON q.seqrelid = s.oid AND q.seqincrement > 0
+SELECT s.relname, s.oid::regclass::text, coalesce(pg_sequence_last_value(s.oid), q.seqstart), q.seqmax,
+       q.seqincrement < 0, q.seqcycle
+FROM pg_class s JOIN pg_sequence q ON q.seqrelid = s.oid
 WHERE s.relkind = 'S' AND s.relnamespace = current_schema()::regnamespace
 AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = s.oid
                 AND d.deptype IN ('a', 'i', 'e'))
@@ -115,6 +116,12 @@ def unfit_sequences(connection: Connection) -> list[str]:
     """Why sequences of unique columns cannot be set beyond what was used, with the statement that mends each."""
     left_out = postgres_left_out(connection)
     rows = connection.execute(_UNFIT).fetchall()
+    rows += [
+        (item.table, item.column, item.sequence, down, again)
+        for _, columns, down, again in _free(connection)
+        if down or again
+        for item in columns[:1]
+    ]
     return [
         f"table {table}, column {column}: sequence {sequence} {_fault(table, column, sequence, down, again)}"
         for table, column, sequence, down, again in rows
@@ -137,10 +144,15 @@ def _fault(table: str, column: str, sequence: str, down: bool, again: bool) -> s
 
 
 def free_sequences(connection: Connection) -> dict[str, list[Drawn]]:
-    """Sequences that nothing ties to a column, by name, each with the columns that may draw from it."""
+    """Sequences that go up and that nothing ties to a column, by name, each with the columns that may draw from it."""
+    return {name: columns for name, columns, down, _ in _free(connection) if not down}
+
+
+def _free(connection: Connection) -> list[tuple[str, list[Drawn], bool, bool]]:
+    """Every sequence that nothing ties to a column: name, columns, whether it counts down, and starts again."""
     free = [row for row in connection.execute(_FREE).fetchall() if takes_part(row[0])]
     if not free:
-        return {}
+        return []
     left_out = postgres_left_out(connection)
     columns = [
         (table, column, alone, most)
@@ -150,13 +162,18 @@ def free_sequences(connection: Connection) -> dict[str, list[Drawn]]:
     named = {name: _named_by(name, columns) for name, *_ in free}
     taken = {column[:2] for found in named.values() for column in found}
     rest = [column for column in columns if column[2] and column[:2] not in taken]
-    return {
-        name: [
-            Drawn(table, column, sequence, last, min(most, limit))
-            for table, column, _, limit in named[name] or rest
-        ]
-        for name, sequence, last, most in free
-    }
+    return [
+        (
+            name,
+            [
+                Drawn(table, column, sequence, last, min(most, limit))
+                for table, column, _, limit in named[name] or rest
+            ],
+            down,
+            again,
+        )
+        for name, sequence, last, most, down, again in free
+    ]
 
 
 def _named_by(sequence: str, columns: list[_Column]) -> list[_Column]:

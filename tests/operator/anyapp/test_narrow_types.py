@@ -1,4 +1,4 @@
-"""Columns of PostgreSQL's type `real`: what has a place in four bytes comes back as it was, the rest is never rounded unasked."""
+"""Columns whose type on PostgreSQL takes less than SQLite's: what has a place there comes back as it was, the rest is never changed unasked."""
 
 from __future__ import annotations
 
@@ -92,3 +92,31 @@ def test_more_digits_are_named_and_rounded_only_by_a_policy(
         ]
     finally:
         active_policy.cache_clear()
+
+
+def test_values_that_only_the_type_refuses_are_named_and_set_aside_also_as_keys(stranger: Make) -> None:
+    """A label that the enum lacks, blanks that a `char` cuts, and a host where `cidr` takes networks."""
+    names = ("labels", "padded", "networks")
+    good, bad = ("LOW", "ab", "10.0.0.0/8"), ("ODD", "ab ", "10.0.0.1/8")
+    app = stranger(
+        "; ".join(
+            f"CREATE TABLE {name} (k TEXT NOT NULL PRIMARY KEY, v TEXT); INSERT INTO {name} VALUES ('{one}', '{one}'), ('{other}', '{one}')"
+            for name, one, other in zip(names, good, bad, strict=True)
+        ),
+        "CREATE TYPE level AS ENUM ('LOW'); "
+        + "; ".join(
+            f"CREATE TABLE {name} (k {kind} PRIMARY KEY, v {kind})"
+            for name, kind in zip(names, ("level", 'char(5) COLLATE "C"', "cidr"), strict=True)
+        ),
+    )
+    found = app.run("preflight", *EXISTING).blocking()
+    assert found.keys() == {("value.outside_type", f"{name}.k") for name in names}
+    app.done("prepare", *EXISTING)
+    app.done("backfill")
+    app.lite("UPDATE labels SET k = 'ODDER' WHERE k = 'ODD'")
+    app.lite("DELETE FROM padded WHERE k = 'ab '")
+    app.lite("UPDATE networks SET v = k WHERE k = '10.0.0.1/8'")
+    app.done("worker", "--until-drained")
+    held = app.pg("SELECT tbl, col FROM st_quarantine ORDER BY tbl, col")
+    assert held == [("labels", "k"), ("networks", "k")]
+    assert [app.pg(f"SELECT k::text FROM {name}") for name in names] == [[(key,)] for key in good]
