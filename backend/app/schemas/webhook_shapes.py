@@ -12,12 +12,18 @@ from typing import Any, Final
 
 PAYLOAD_FORMAT_V1: Final = "TRADINGVIEW_META_SIGNAL_HINTS_V1"
 
+# Digits that commas group: by thousands, or as in India by hundreds beyond the first thousand. A zero before a comma
+# groups nothing: `0,500` may mean a half.
+BY_THOUSANDS: Final = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+"
+_GROUPED = re.compile(
+    rf"[-+]?(?:{BY_THOUSANDS}|[1-9][0-9]?(?:,[0-9]{{2}})+,[0-9]{{3}})(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
+)
+
 _FLAT_MARKERS: Final = (
     "order_action", "orderAction", "order_id", "quantity", "order_contracts", "price", "order_price",
     "product", "trade_type", "comment", "order_comment", "alert_message", "order_alert_message",
 )  # fmt: skip
 _DELIVERY: Final = frozenset({"cash_and_carry", "cnc", "delivery"})
-_GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d*)?(?:[eE][-+]?\d+)?")
 _INTRADAY: Final = frozenset({"intraday", "mis"})
 
 Json = dict[str, Any]
@@ -57,8 +63,7 @@ def normalise_trade_details(details: Json) -> Json:
 def _plain_number(text: str) -> str | None:
     """A number's text without the commas that group its digits; None when it is blank.
 
-    Digits are grouped by thousands, or as in India by hundreds beyond the first thousand. Any other comma stays,
-    so that the text is refused: `1,5` may mean one and a half.
+    Any other comma stays, so that the text is refused: `1,5` may mean one and a half.
     """
     return (text.replace(",", "") if _GROUPED.fullmatch(text) else text) or None
 

@@ -1,13 +1,15 @@
 """Reads a webhook body that was sent as text: JSON, JSON with the usual slips, or key=value pairs.
 
 Alert texts are templates filled in by TradingView, so trailing commas and thousands separators in
-unquoted numbers are common. A repair is tried only when the text as sent does not parse.
+unquoted numbers are common. A repair is tried only when the text as sent does not parse. It leaves quoted
+texts and lists as they are.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -18,11 +20,14 @@ from app.core.text_rules import (
     escapes_are_storable,
     is_too_deep,
 )
+from app.schemas.webhook_shapes import BY_THOUSANDS
 
 PREVIEW_CHARS: Final = 500
-# A run of commas is taken as a whole, whatever follows: tried from each of its commas, a long one would take for ever.
-_COMMAS = re.compile(r",[,\s]*+([}\]])?")
-_THOUSANDS_COMMA = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?:[^0-9]|$))")
+# Quoted texts, also one that never ends, and a run of commas are taken as a whole, whatever follows: tried from each
+# of their characters, a long one would take for ever.
+_QUOTED = r'(?:"(?:[^"\\]|\\.)*+"?[^",:]*+)++'
+_COMMAS = re.compile(rf"{_QUOTED}|,[,\s]*+(?P<end>[}}\]])?", re.DOTALL)
+_GROUPED_MEMBER = re.compile(rf"{_QUOTED}|(?P<number>:\s*+-?(?>{BY_THOUSANDS})(?!,?[0-9]))", re.DOTALL)
 # The value ends at its closing quote, or with the text when the preview was cut inside of it.
 _SENSITIVE_QUOTED = re.compile(
     r"""(["'](?:secret|st_user_id)["']\s*:\s*)(?:"(?:[^"\\]|\\.)*(?:"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z))""",
@@ -71,13 +76,7 @@ def body_preview(text: str) -> str:
 
 def _parse_json(text: str) -> Any:
     """The parsed value of the first variant that is JSON, None when there is none."""
-    for variant in (
-        text,
-        _drop_trailing_commas(text),
-        _drop_thousands_commas(text),
-        _drop_trailing_commas(_drop_thousands_commas(text)),
-        _drop_thousands_commas(_drop_trailing_commas(text)),
-    ):
+    for variant in _variants(text):
         try:
             value = json.loads(variant)
         except ValueError:
@@ -87,9 +86,19 @@ def _parse_json(text: str) -> Any:
     return None
 
 
+def _variants(text: str) -> Iterator[str]:
+    yield text
+    yield _drop_trailing_commas(text)
+    ungrouped = _drop_thousands_commas(text)
+    if ungrouped != text:
+        yield ungrouped
+        yield _drop_trailing_commas(ungrouped)
+
+
 def _drop_trailing_commas(text: str) -> str:
-    return _COMMAS.sub(lambda run: run[1] or run[0], text)
+    return _COMMAS.sub(lambda found: found["end"] or found[0], text)
 
 
 def _drop_thousands_commas(text: str) -> str:
-    return _THOUSANDS_COMMA.sub("", text)
+    """Only in the value of a member: between the items of a list a comma separates numbers."""
+    return _GROUPED_MEMBER.sub(lambda found: (found["number"] or "").replace(",", "") or found[0], text)

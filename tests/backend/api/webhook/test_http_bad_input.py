@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.request_guard import MAX_BODY_BYTES
 from app.models import Alert, Order, User
+from app.services.webhook.body import InvalidBody, parse_text_body
 from tests.backend.api.api_values import WEBHOOK_SECRET
 
 URL = "/webhook/tradingview"
@@ -164,7 +166,8 @@ def test_a_body_without_declared_length_is_limited_too(client: TestClient) -> No
     [
         ("1,000", 1000.0), ("1,00,000", 100000.0), ("12,34,567.50", 1234567.5), ("1,000,000", 1000000.0),
         ("-1,000", -1000.0), ("1,5", None), ("2673,10", None), ("1,0000", None), (",5", None), ("1,,000", None),
-        ("1000,000", None), ("1.5", 1.5), (" ", 0.0),
+        ("1000,000", None), ("1.5", 1.5), (" ", 0.0), ("0,500", None), ("-0,500", None), ("00,123", None),
+        ("1,23,456,789", None), ("12,345,67,890", None), ("100,00,000", None), ("1,000.5,5", None), ("١,٠٠٠", None),
     ],
 )  # fmt: skip
 def test_commas_count_only_where_they_group_digits(
@@ -173,6 +176,40 @@ def test_commas_count_only_where_they_group_digits(
     answer = client.post(URL, content=_with(quantity=text), headers={"Content-Type": "application/json"})
     assert answer.status_code == (400 if value is None else 201)
     assert db.scalars(select(Alert.qty)).all() == ([] if value is None else [value])
+
+
+TEXT = json.dumps(
+    BASE | {"order_id": "12,345", "hints": {"levels": [100, 200], "note": "1,234, , 5"}},
+    separators=(",", ":"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,234", 1234.0), ("1,234,567.5", 1234567.5), ("-1,000", -1000.0), ("1,234,", 1234.0), ("1234,", 1234.0),
+        ("2673,100", None), ("0,500", None), ("1.5,000", None), ("0.123,456", None), ("1,,000", None), ("1,5", None),
+    ],
+)  # fmt: skip
+def test_a_text_body_is_repaired_where_commas_group_digits_and_nowhere_else(
+    text: str, value: float | None
+) -> None:
+    sent = TEXT.replace('"quantity":1', f'"quantity":{text}')
+    if value is None:
+        with pytest.raises(InvalidBody):
+            parse_text_body(sent)
+        return
+    expected = json.loads(TEXT)
+    expected["trade_details"]["quantity"] = value
+    assert parse_text_body(sent) == expected
+
+
+@pytest.mark.parametrize("piece", ['"', '"\\"', '"",', ":1,234,234", ": 1,234,23", ",", ", ,", "\\"])
+def test_a_text_that_needs_a_repair_takes_no_long_time(piece: str) -> None:
+    started = time.process_time()
+    with pytest.raises(InvalidBody):
+        parse_text_body("{" + piece * (MAX_BODY_BYTES // len(piece) - 1))
+    assert time.process_time() - started < 5  # a second at most; in steps that repeat themselves hours
 
 
 @pytest.mark.parametrize(("length", "status"), [(512, 201), (513, 422), (3000, 422)])
