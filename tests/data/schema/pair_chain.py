@@ -180,6 +180,12 @@ def upgrade():
     op.execute("UPDATE parents SET n = 4711")
     op.execute("".join(["COM", "MIT"]))
 """,
+    "hidden_commit_behind_others": """
+def upgrade():
+    op.add_column("parents", sa.Column("half", sa.Integer()))
+    op.execute("UPDATE parents SET n = 4711")
+    op.execute("".join(["/* done */ SELECT 1; COM", "MIT AND CHAIN"]))
+""",
     "hidden_bind_commit": """
 def upgrade():
     op.add_column("parents", sa.Column("half", sa.Integer()))

@@ -22,17 +22,18 @@ from sqlalchemy import event
 from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.logs import logger
-from app.db.revisions.commits import ENDS_TRANSACTION, WRITES_ROWS
+from app.db.revisions.commits import ends_transaction, statements, writes_rows
 
 log = logger("sigma.db")
 _TRANSACTION = 22  # SQLITE_TRANSACTION, the action that an authorizer is asked about
-_VACUUM = re.compile(r"\s*VACUUM\b", re.I)
-_NEW_LABEL = re.compile(r"\s*ALTER\s+TYPE\b.*\bADD\s+VALUE\b", re.I | re.S)
+_VACUUM = re.compile(r"VACUUM\b", re.I)
+_NEW_LABEL = re.compile(r"ALTER\s+TYPE\b.*\bADD\s+VALUE\b", re.I | re.S)
+_LEAD = r"((?:\s|--[^\n]*\n|/\*.*?\*/)*"
 # What a repeated migration may find done: a statement in a block is durable before its revision is.
 _REPEATABLE = (
-    (re.compile(r"(\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+)(?!IF\b)", re.I), "IF NOT EXISTS "),
-    (re.compile(r"(\s*DROP\s+INDEX\s+CONCURRENTLY\s+)(?!IF\b)", re.I), "IF EXISTS "),
-    (re.compile(r"(\s*ALTER\s+TYPE\s+\S+\s+ADD\s+VALUE\s+)(?!IF\b)", re.I), "IF NOT EXISTS "),
+    (r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+)(?!IF\b)", "IF NOT EXISTS "),
+    (r"DROP\s+INDEX\s+CONCURRENTLY\s+)(?!IF\b)", "IF EXISTS "),
+    (r'ALTER\s+TYPE\s+(?:"(?:[^"]|"")*"|[^\s"])+\s+ADD\s+VALUE\s+)(?!IF\b)', "IF NOT EXISTS "),
 )
 
 
@@ -121,16 +122,18 @@ class Watch:
     def _before(
         self, _: sa.Connection, __: Any, statement: str, parameters: Any, ___: Any, ____: bool
     ) -> tuple[str, Any]:
-        if self._inside and ENDS_TRANSACTION.match(statement):
-            raise _refused(f"a revision executes {statement.strip()}")
+        parts = statements(statement)
+        if self._inside and (ending := next(filter(ends_transaction, parts), None)):
+            raise _refused(f"a revision executes {ending}")
         if self._in_block:
-            if WRITES_ROWS.match(statement):
+            if any(map(writes_rows, parts)):
                 raise _refused("a revision writes rows in an autocommit block")
             for pattern, addition in _REPEATABLE:
-                statement = pattern.sub(rf"\g<1>{addition}", statement, count=1)
-        if _NEW_LABEL.match(statement):
+                whole = re.match(_LEAD + pattern, statement, re.I | re.S)
+                statement = statement if whole is None else f"{whole[1]}{addition}{statement[whole.end() :]}"
+        if any(map(_NEW_LABEL.match, parts)):
             self.new_label = not self._sqlite
-        if self._sqlite and self._inside and _VACUUM.match(statement):
+        if self._sqlite and self._inside and any(map(_VACUUM.match, parts)):
             log.warning("VACUUM is left out: the migration of a pair is one transaction on SQLite")
             statement = "SELECT 1 WHERE 0"
         return statement, parameters

@@ -15,21 +15,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WRITES_ROWS = re.compile(
-    r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(?:INSERT|UPDATE|DELETE|REPLACE|MERGE|WITH|TRUNCATE|COPY)\b",
-    re.I | re.S,
+# What splits no statement: comments, texts, names in quotes, and bodies of functions.
+_WHOLE = re.compile(
+    r"(?P<comment>--[^\n]*|/\*.*?\*/)|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(?P<body>\$\w*\$).*?(?P=body)", re.S
 )
-ENDS_TRANSACTION = re.compile(
-    r"\s*(?:COMMIT|END|ABORT|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)|PREPARE\s+TRANSACTION|BEGIN|START\s+TRANSACTION)"
-    r"(?:\s+(?:WORK|TRANSACTION|IMMEDIATE|EXCLUSIVE|DEFERRED|PREPARED\b.*))?\s*;?\s*$",
+_HAS_BODY = re.compile(r"\bTRIGGER\b|\bBEGIN\s+ATOMIC\b", re.I)
+_WRITES_ROWS = re.compile(r"(?:INSERT|UPDATE|DELETE|REPLACE|MERGE|WITH|TRUNCATE|COPY)\b", re.I)
+_ENDS_TRANSACTION = re.compile(
+    r"(?:COMMIT|END|ABORT|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)|PREPARE\s+TRANSACTION|BEGIN|START\s+TRANSACTION)"
+    r"(?:[\s,]+(?:WORK|TRANSACTION|IMMEDIATE|EXCLUSIVE|DEFERRED|AND|NO|CHAIN|PREPARED\b.*|'.*|ISOLATION|LEVEL"
+    r"|SERIALIZABLE|REPEATABLE|COMMITTED|UNCOMMITTED|READ|ONLY|WRITE|NOT|DEFERRABLE))*$",
     re.I | re.S,
 )
 _ALONE = re.compile(
-    r"\s*(?:VACUUM\b|REINDEX\b.*\bCONCURRENTLY\b|(?:CREATE|DROP)\b.*\bINDEX\s+CONCURRENTLY\b|ALTER\s+SYSTEM\b|CREATE\s+DATABASE\b)",
+    r"(?:VACUUM\b|REINDEX\b.*\bCONCURRENTLY\b|(?:CREATE|DROP)\b.*\bINDEX\s+CONCURRENTLY\b|ALTER\s+SYSTEM\b|CREATE\s+DATABASE\b)",
     re.I | re.S,
 )
 _EXECUTES = frozenset(("execute", "exec_driver_sql", "text", "executescript", "scalar", "scalars"))
 _ASKS = frozenset(("get_context", "get_bind", "f", "inline_literal", "invoke"))
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a text, without comments; one that has a body of statements is one."""
+
+    def plain(found: re.Match[str]) -> str:
+        return " " if found["comment"] else found[0].replace(";", " ")
+
+    bare = _WHOLE.sub(plain, text)
+    parts = [bare] if _HAS_BODY.search(bare) else bare.split(";")
+    return [part.strip() for part in parts if part.strip(" \t\r\n;")]
+
+
+def ends_transaction(statement: str) -> bool:
+    """Whether one of `statements` begins or ends a transaction."""
+    return _ENDS_TRANSACTION.match(statement) is not None
+
+
+def writes_rows(statement: str) -> bool:
+    """Whether one of `statements` writes rows."""
+    return _WRITES_ROWS.match(statement) is not None
 
 
 @dataclass(frozen=True)
@@ -123,19 +147,16 @@ class _Reader:
                 self._text(node, text, in_block)
 
     def _text(self, node: ast.Call, text: str, in_block: bool) -> None:
-        whole = "$" in text or re.search(r"\bTRIGGER\b", text, re.I)
-        for statement in [text] if whole else text.split(";"):
-            if ENDS_TRANSACTION.match(statement):
-                self._note(
-                    node, f"it executes {statement.strip()}", "use op.get_context().autocommit_block()"
-                )
+        for statement in statements(text):
+            if ends_transaction(statement):
+                self._note(node, f"it executes {statement}", "use op.get_context().autocommit_block()")
             elif _ALONE.match(statement) and not in_block:
                 self._note(
                     node,
                     f"{' '.join(statement.split()[:3])} runs outside of transactions only",
                     "put it into op.get_context().autocommit_block()",
                 )
-            elif in_block and WRITES_ROWS.match(statement):
+            elif in_block and writes_rows(statement):
                 self._note(
                     node, "it writes rows in an autocommit block", "write them in a revision without one"
                 )

@@ -154,6 +154,26 @@ SOURCES = {
         "def upgrade():\n    op.execute(sa.text('UPDATE t SET a = 1; COMMIT'))",
         1,
     ),
+    "a text has a COMMIT in it": (
+        "def upgrade():\n    op.execute(\"UPDATE t SET a = 'x; COMMIT; y'; -- ;COMMIT;\\n\")",
+        0,
+    ),
+    "a function's body is one statement": (
+        "def upgrade():\n    op.execute('CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END')",
+        0,
+    ),
+    "a column called begin in an index": (
+        "def upgrade():\n    op.create_index('i', 't', [sa.text('begin DESC')])",
+        0,
+    ),
+    "a commit behind a comment": ("def upgrade():\n    op.execute('/* done */ -- now\\n COMMIT')", 1),
+    "a commit that begins anew": ("def upgrade():\n    op.execute('COMMIT WORK AND CHAIN')", 1),
+    "a transaction of another level": (
+        "def upgrade():\n    op.execute('BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE')",
+        1,
+    ),
+    "a prepared transaction": ("def upgrade():\n    op.execute(\"PREPARE TRANSACTION 'x'\")", 1),
+    "a commit behind a dollar sign": ("def upgrade():\n    op.execute('SELECT $$;$$; COMMIT')", 1),
     "a helper commits": ("def helper():\n    op.execute('commit')\n\ndef upgrade():\n    helper()", 1),
     "rows by bulk_insert": (
         "def upgrade():\n    with op.get_context().autocommit_block():\n        op.bulk_insert(t, [])",
