@@ -101,6 +101,10 @@ def test_the_fence_of_a_retired_postgres_stands_until_all_rules_agree(
 def test_a_retired_file_cannot_be_the_source_of_a_move(at_stage: AtStage) -> None:
     sides = at_stage("moved")
     assert sides.run("complete", "--yes").code == 0
+    for verb in ("cutover", "rollback", "backfill", "verify", "recover", "pause"):
+        answer = sides.run(verb)
+        assert (answer.code, answer.data["error"]) == (2, "NotPrepared")
+        assert "only an archive" in answer.data["message"] and "prepare" not in answer.data["hint"]
     for verb in ("prepare", "run"):
         answer = sides.run(verb, "--discard-target")
         assert (answer.code, answer.data["error"]) == (1, "Refused")

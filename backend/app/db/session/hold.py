@@ -17,7 +17,7 @@ from app.db.common.errors import NotPrepared, PrimaryUnavailable
 from app.db.common.metrics import FENCE_WAIT_SECONDS, FENCE_WAITS
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Pair, Side
-from app.db.sides.control import Control, sqlite_control, sqlite_primary
+from app.db.sides.control import Control, is_retired, sqlite_control, sqlite_primary
 from app.db.sides.sqlite.connection import open_sqlite
 from app.db.sides.sqlite.files import FileWatch
 
@@ -58,7 +58,7 @@ class Router:
             return sqlite_control(self._connection())
         except NotPrepared:
             self._unprepared_until = time.monotonic() + _UNPREPARED_S
-            self._retired = self._sqlite_retired()
+            self._retired = is_retired(self._connection())  # whatever the URL names
             return None
 
     def _connection(self) -> sqlite3.Connection:
@@ -121,13 +121,6 @@ class Router:
     def primary(self) -> Side:
         """The side that reads and writes go to now."""
         return self.route()[0]
-
-    def _sqlite_retired(self) -> bool:
-        """Whether the move was completed and this file is the archive it left, whatever the URL names."""
-        row = self._connection().execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*' LIMIT 1"
-        )
-        return row.fetchone() is not None
 
     @property
     def prepared(self) -> bool:

@@ -93,9 +93,22 @@ def sqlite_control(connection: sqlite3.Connection) -> Control:
         if error.sqlite_errorname != "SQLITE_ERROR" or "no such table" not in str(error):
             raise
         row = None
+    if row is None and is_retired(connection):
+        raise NotPrepared(
+            "this SQLite file was retired when its move was completed: it is only an archive",
+            hint="name PostgreSQL in ST_DATABASE_URL, and leave ST_SHADOW_DATABASE_URL out",
+        )
     if row is None:
         raise NotPrepared("the SQLite file carries no control row", hint="run st-migrate prepare")
     return control_from_row(row)
+
+
+def is_retired(sqlite: sqlite3.Connection) -> bool:
+    """Whether the move was completed and this file is the archive that it left."""
+    row = sqlite.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'st_retired_*' LIMIT 1"
+    ).fetchone()
+    return row is not None
 
 
 def postgres_control(connection: Postgres, *, lock: bool = False, share: bool = False) -> Control:
