@@ -62,6 +62,22 @@ def test_async_looks_more_often_while_changes_come_in_slowly(
     wait_until(lambda: current.replicator._poll == follower.POLL_S)
 
 
+def test_async_leaves_the_time_to_a_process_that_commits_often(
+    pair: TestPair, primary: Side, backend: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "OFTEN", 0.001)
+    current = backend(pair, dual_write="async", wanted=primary)
+    numbers = itertools.count()
+
+    def looks_seldom() -> bool:
+        name = f"one of many {next(numbers)}"
+        write(name)
+        wait_until(lambda: has(pair, primary.other, name))
+        return current.replicator._poll >= follower.POLL_S
+
+    wait_until(lambda: all(looks_seldom() for _ in range(5)))
+
+
 def test_writes_of_a_stranger_are_followed_too(pair: TestPair, primary: Side, backend: MakeRuntime) -> None:
     backend(pair, dual_write="async")
     pair.app(primary).execute("INSERT INTO owner (name) VALUES ('stranger')")

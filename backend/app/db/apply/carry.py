@@ -126,9 +126,12 @@ def announced_keys(source: Source, target: Target, settle: bool) -> dict[str, li
             when others have lowered the fence. There may be a transaction in flight again.
     """
     found: dict[str, list[str]] = {}
-    everything = settle and not source.control.writable
-    for table, text, token in target.announced():
-        if everything or source.has_ended(token):
+    pending = target.announced()
+    tokens = {token for _, _, token in pending}
+    if not (settle and not source.control.writable):
+        tokens = set(filter(source.has_ended, tokens))
+    for table, text, token in pending:
+        if token in tokens:
             found.setdefault(table, []).append(text)
     return found
 

@@ -147,9 +147,9 @@ class Applier:
         started = time.monotonic()
         self._beginning.forget()
         primary, shadow = self.stores.directions()
-        primary.mend_log()
+        tip = primary.mend_log()
         # Behind the lock another process may just have carried what this round was called for.
-        wanted = None if durable or settle else primary.log_tip()
+        wanted = None if durable or settle else tip
         with shadow.target(durable=durable, careful=careful) as target:
             failpoint(Failpoint.APPLY_LOCKED)
             if others := target.position != self._position:

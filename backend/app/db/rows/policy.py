@@ -66,7 +66,7 @@ def encode_in(column: Column, value: Any) -> str | None:
     text = encode(column.kind, value, column.name)
     if column.keeps_documents and isinstance(value, str):
         text = value
-    if not column.takes((text,)):
+    if column.is_narrow and not column.takes((text,)):
         raise UnsupportedValue(column.name, f"{describe(value)} is outside of the type {column.cast}")
     return text
 

@@ -208,13 +208,9 @@ def begin_in_turn(connection: Connection, at_most_ms: int | None = None) -> None
     """
     raw: Any = connection.connection.dbapi_connection
     usual = raw.execute("PRAGMA busy_timeout").fetchone()[0]
-    try:
-        with named_by_sqlalchemy():
-            _turn_of(connection.engine.url).begin(
-                raw, usual if at_most_ms is None else min(usual, at_most_ms)
-            )
-    finally:
-        raw.execute(f"PRAGMA busy_timeout = {usual}")
+    patience = usual if at_most_ms is None else min(usual, at_most_ms)
+    with named_by_sqlalchemy():
+        _turn_of(connection.engine.url).begin(raw, patience, usual)
 
 
 def _turn_of(url: URL) -> WriteTurn:

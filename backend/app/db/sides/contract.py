@@ -131,7 +131,7 @@ class Target(Protocol):
 
     @property
     def is_clean(self) -> bool:
-        """Whether a small round may begin here: nothing stands, or stood, in quarantine or announced."""
+        """Whether a small round may begin here: nothing stands announced, and nothing stood in quarantine."""
 
     @property
     def recalls(self) -> bool:
@@ -215,11 +215,11 @@ class Store(Protocol):
     def log_end(self) -> str:
         """The position that covers all of the log now."""
 
-    def log_tip(self) -> str | None:
-        """The highest position in use, where positions have an order; else None."""
+    def mend_log(self) -> str | None:
+        """Make sure that no position of the log is given out twice.
 
-    def mend_log(self) -> None:
-        """Make sure that no position of the log is given out twice."""
+        Returns the highest position in use, where positions have an order; else None.
+        """
 
     def finish_by(self, until: float | None) -> None:
         """Give up what is not done at this moment of `time.monotonic`; None: be as patient as usual."""

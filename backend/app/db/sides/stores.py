@@ -52,7 +52,7 @@ class Stores:
         Raises:
             NotPrepared: the SQLite file carries no control row.
         """
-        primary = self.sqlite.read_control().primary
+        primary = self.sqlite.read_primary()
         return self.store(primary), self.store(primary.other)
 
     def finish_by(self, until: float | None) -> None:

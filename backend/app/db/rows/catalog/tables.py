@@ -109,7 +109,7 @@ class Column:
         """The cast for a statement with parameters. See `quote_with_parameters`."""
         return self.cast.replace("%", "%%")
 
-    @property
+    @cached_property  # asked for each value
     def is_narrow(self) -> bool:
         """Whether the type takes fewer values than the kind: an enum, a small integer, a limited length."""
         return bool(self.labels) or self.cast in NARROW or self.is_limited
@@ -119,7 +119,7 @@ class Column:
         """Whether the type would cut, round or refuse values: a `char` cuts blanks, a `cidr` takes networks only."""
         return bool(self.limit) or self.cast in ("bpchar", "cidr")
 
-    @property
+    @cached_property
     def keeps_documents(self) -> bool:
         """Whether SQLite keeps a json text byte for byte; a column of numeric affinity makes 1.5 of `1.50`."""
         return self.kind is Kind.JSON and self.affinity in ("text", "blob")

@@ -35,9 +35,9 @@ class Replicator(Follower):
             return False
         self.start()
         if mode is DualWrite.ASYNC:
-            return (
-                False  # the thread looks soon by itself; a round per commit would take its time from commits
-            )
+            # The thread looks soon by itself; a round per commit would take its time from commits.
+            self._next_ticket()
+            return False
         if not (self._worth_waiting() or self._primary_lost):
             self._asked.set()
             return False

@@ -43,6 +43,7 @@ POLL_S = 0.02  # how soon a change is noticed by the process that applies
 # So soon while changes come in slowly: a commit that meets a round waits for its end, and short rounds end soon.
 SOON_S = 0.005
 SLOW = 2_500.0  # log entries per second; above it, few rounds that carry much cost less
+OFTEN = 300.0  # commits of this process per second; above it, short rounds take a fifth of their time
 LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
 REST_S = 0.1  # how long the other processes leave it to that one before they look again
 RECOVER_S = 0.25
@@ -102,6 +103,8 @@ class Follower:
         self._poll = POLL_S
         self._applied_at = 0.0  # when a round of this process last found changes
         self._rate = 0.0  # log entries per second that came between the last two of these
+        self._pace = 0.0  # commits of this process per second in that time
+        self._commits_then = 0
         self._applier: Applier | None = None
         self._shown: object = None
 
@@ -195,7 +198,8 @@ class Follower:
         at_it = self._settings.dual_write is DualWrite.ASYNC and recently
         alone = at_it and not applier.was_disturbed(REST_S)  # of two at it, the last to apply goes on
         busy = not alone and applier.is_followed(REST_S)
-        self._poll = REST_S if busy else SOON_S if at_it and self._rate < SLOW else POLL_S
+        slowly = at_it and self._rate < SLOW and self._pace < OFTEN
+        self._poll = REST_S if busy else SOON_S if slowly else POLL_S
         return not busy
 
     def _open(self) -> Applier:
@@ -230,8 +234,9 @@ class Follower:
             metrics.LAG_CHANGES.set(0)
             if outcome.changes:
                 now = time.monotonic()
-                self._rate = outcome.changes / max(now - self._applied_at, 0.001)
-                self._applied_at = now
+                since = max(now - self._applied_at, 0.001)
+                self._rate, self._pace = outcome.changes / since, (self._commits - self._commits_then) / since
+                self._applied_at, self._commits_then = now, self._commits
                 metrics.ROUND_SECONDS.observe(outcome.seconds)
             # A round takes all there was when it began, so a short one, or no news since, is up to date.
             rested = time.monotonic() - self._degraded_since > DEGRADED_S

@@ -193,11 +193,8 @@ class PostgresStore:
         assert row is not None
         return str(row[0])
 
-    def log_tip(self) -> None:
-        """Snapshots have no order."""
-
     def mend_log(self) -> None:
-        """A sequence gives no number twice."""
+        """A sequence gives no number twice, and snapshots have no order."""
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
         """Delete at most `limit` log entries that all these positions cover. Returns how many went.

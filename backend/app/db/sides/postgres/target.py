@@ -62,7 +62,7 @@ def encode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[str | 
             texts = []
             for n, value in enumerate(values):
                 try:
-                    texts.append(encode_cell(table, column, value))
+                    texts.append(None if value is None else encode_cell(table, column, value))
                 except UnsupportedValue as error:
                     refused.setdefault(n, error)
                     texts.append(None)
@@ -98,7 +98,7 @@ class PostgresTarget:
     ) -> None:
         self.mark: str | None = None
         self.marks = False
-        self._announced = announced
+        self._announced: int = announced  # whether there are such keys; once they were read, how many
         self.connection = connection
         self.control = control
         self.position = position
@@ -110,7 +110,7 @@ class PostgresTarget:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing stood, or stands, in quarantine or announced."""
+        """Whether nothing stands announced or in quarantine, where nothing may have stood either."""
         return not self._quarantined and not self._announced
 
     @property
@@ -148,11 +148,12 @@ class PostgresTarget:
     def announced(self) -> list[tuple[str, str, str]]:
         if not self._announced:
             return []
-        return self.connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
+        pending = self.connection.execute("SELECT tbl, k, token FROM st_pending").fetchall()
+        self._announced = len(pending)
+        return pending
 
     def clear(self, table: Table) -> None:
-        kept = sorted(living_only_on(Side.POSTGRES, table, self._held))
-        if kept:
+        if kept := sorted(living_only_on(Side.POSTGRES, table, self._held)):
             columns = list(zip(*(keys.from_text(table, text) for text in kept), strict=True))
             self.connection.execute(statements(table).keep, list(map(array_text, columns)))
         else:
@@ -245,9 +246,8 @@ class PostgresTarget:
         # Not within a pipeline: one log entry may stand for a whole table, so a small round can be large.
         if len(columns[0]) >= COPY_FROM and self.connection.pgconn.pipeline_status == pq.PipelineStatus.OFF:
             names = ", ".join(quote(column.name) for column in table.columns)
-            with self.connection.cursor().copy(
-                f"COPY {quote(table.name)} ({names}) FROM STDIN".encode()
-            ) as copy:
+            statement = f"COPY {quote(table.name)} ({names}) FROM STDIN".encode()
+            with self.connection.cursor().copy(statement) as copy:
                 copy.write(copy_text(columns))
             return
         self.connection.execute(statements(table).insert, list(map(array_text, columns)))
@@ -263,6 +263,7 @@ class PostgresTarget:
             self.connection.execute(
                 "DELETE FROM st_pending WHERE tbl = %s AND k = ANY(%s::text[])", (table, of_table)
             )
+            self._announced -= len(of_table)
 
     def announce(self, table: Table, raws: Sequence[RawKey], token: str) -> None:
         """Remember keys that strict mode writes here before the primary commits them."""
@@ -346,5 +347,4 @@ def statements(table: Table) -> Statements:
 
 def _unnested(columns: int) -> str:
     """Array parameters as a row source `u` with columns c0, c1, ..."""
-    arrays = ", ".join(["%s::text[]"] * columns)
-    return f"unnest({arrays}) AS u({', '.join(f'c{n}' for n in range(columns))})"
+    return f"unnest({', '.join(['%s::text[]'] * columns)}) AS u({', '.join(f'c{n}' for n in range(columns))})"

@@ -18,6 +18,7 @@ from app.db.sides.sqlite.files import beside, give_as
 
 SUFFIX = ".st-applied"
 _SIZE = 512
+_in_short = json.JSONEncoder(separators=(",", ":")).encode  # made once: each round tells something
 
 
 class Bulletin:
@@ -34,7 +35,7 @@ class Bulletin:
 
     def tell(self, facts: dict[str, object]) -> None:
         """Replace what the bulletin says; the facts are few and short."""
-        text = json.dumps(facts, separators=(",", ":")).encode()
+        text = _in_short(facts).encode()
         whole = b"%08x %s" % (zlib.crc32(text), text)
         if len(whole) > _SIZE or (file := self._open()) is None:
             return

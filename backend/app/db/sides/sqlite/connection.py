@@ -90,9 +90,12 @@ def marks_copies(connection: sqlite3.Connection) -> bool:
 
 def trimmed_to(connection: sqlite3.Connection) -> int:
     """The number up to which the log was trimmed. 0 if that is not known."""
-    if not marks_copies(connection):
+    try:
+        (number,) = connection.execute("SELECT coalesce(max(trimmed), 0) FROM st_watermark").fetchone()
+    except sqlite3.OperationalError:
+        if marks_copies(connection):
+            raise
         return 0
-    (number,) = connection.execute("SELECT coalesce(max(trimmed), 0) FROM st_watermark").fetchone()
     return int(number)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.db.common.errors import NotPrepared
 from app.db.common.urls import Side
 from app.db.sides.contract import InFlight
-from app.db.sides.control import Control, sqlite_control
+from app.db.sides.control import Control, sqlite_control, sqlite_primary
 from app.db.sides.locks import applying_sqlite
 from app.db.sides.sqlite.bulletin import Bulletin
 from app.db.sides.sqlite.connection import log_end, log_numbers, log_tip, marks_copies, open_sqlite
@@ -110,6 +110,14 @@ class SqliteStore:
         self.watch.check()
         return sqlite_control(self.connection)
 
+    def read_primary(self) -> Side:
+        """Who is primary by that row, for a question that comes with every round. Raises the same."""
+        self.watch.check()
+        try:
+            return sqlite_primary(self.connection)
+        except (sqlite3.OperationalError, TypeError):  # the whole row is asked, to say what is wrong
+            return sqlite_control(self.connection).primary
+
     def read_position(self) -> str:
         return self.read_watermark()[0]
 
@@ -132,14 +140,15 @@ class SqliteStore:
         """The highest number in use, see the function."""
         return str(log_tip(self.connection))
 
-    def mend_log(self) -> None:
+    def mend_log(self) -> str:
         """Count entries that a statement left uncounted, so that their numbers are not given out again.
 
         A position beyond the count would cover the entries that get those numbers once these are trimmed.
+        Returns the highest number in use.
         """
         counted, newest = log_numbers(self.connection)
         if newest <= counted or not self.mends:
-            return
+            return str(max(counted, newest))
         with self.write() as connection:
             tip = log_tip(connection)
             if not connection.execute(
@@ -148,6 +157,7 @@ class SqliteStore:
                 connection.execute(
                     "INSERT INTO sqlite_sequence (name, seq) VALUES ('st_change_log', ?)", (tip,)
                 )
+        return str(tip)
 
     def trim(self, covered_by: Sequence[str], limit: int) -> int:
         """Delete at most `limit` log entries that all these positions cover. Returns how many went.

@@ -27,12 +27,14 @@ class WriteTurn:
     def __init__(self) -> None:
         self._line = threading.Lock()
         self._let_go = threading.Event()
+        self._waited_for = False  # whether the first in line found the lock taken
 
-    def begin(self, connection: sqlite3.Connection, timeout_ms: int) -> None:
+    def begin(self, connection: sqlite3.Connection, timeout_ms: int, usual_ms: int | None = None) -> None:
         """Take the write lock (BEGIN IMMEDIATE) when it is this thread's turn.
 
         Args:
             timeout_ms: how long to try.
+            usual_ms: how patient the connection is afterwards; None: as long as this time.
 
         Raises:
             sqlite3.OperationalError: others held the lock for longer than the timeout.
@@ -41,15 +43,26 @@ class WriteTurn:
         in_line = self._line.acquire(timeout=timeout_ms / 1000)
         try:
             connection.execute("PRAGMA busy_timeout = 0")
-            while not self._try(connection, last=not in_line or time.monotonic() >= deadline):
-                self._let_go.wait(random.uniform(*_LOOK_S))
+            if not self._try(connection, last=not in_line):
+                self._wait(connection, deadline)
         finally:
             if in_line:
                 self._line.release()
-            connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+            connection.execute(f"PRAGMA busy_timeout = {timeout_ms if usual_ms is None else usual_ms}")
+
+    def _wait(self, connection: sqlite3.Connection, deadline: float) -> None:
+        """Ask again whenever somebody lets go, and now and then. For the first in line."""
+        self._waited_for = True
+        try:
+            while True:
+                self._let_go.clear()  # before it asks: what is let go from here on wakes it
+                if self._try(connection, last=time.monotonic() >= deadline):
+                    return
+                self._let_go.wait(random.uniform(*_LOOK_S))
+        finally:
+            self._waited_for = False
 
     def _try(self, connection: sqlite3.Connection, *, last: bool) -> bool:
-        self._let_go.clear()
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -60,7 +73,8 @@ class WriteTurn:
 
     def let_go(self) -> None:
         """A transaction of this process has ended; forgetting to say so costs a millisecond, no more."""
-        self._let_go.set()
+        if self._waited_for:
+            self._let_go.set()
 
 
 def turn_at(path: Path | str) -> WriteTurn:
