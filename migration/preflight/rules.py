@@ -76,7 +76,7 @@ def structure(
         found += null_keys(sqlite, shape)
         found += last_ids(sqlite, shape)
     found = [
-        item
+        left_out.in_full(item, ours, theirs)
         for item in found
         if item.table not in without.tables and (item.table, item.column) not in without.columns
     ]

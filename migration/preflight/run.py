@@ -24,6 +24,7 @@ from app.db.rows.catalog import quote
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
 from app.db.sides.sqlite.connection import open_sqlite
+from migration.preflight.findings import left_out
 from migration.preflight.findings.report import Finding, Report, Severity, in_order
 from migration.preflight.findings.shapes import Shape
 from migration.preflight.findings.trial import try_chain
@@ -114,9 +115,12 @@ def _run(
             shapes, found = structure(sqlite, path, postgres, source, policy, excluded)
             if url is not None and postgres is not None and is_worth_trying(postgres, shapes, found, source):
                 found += trial_findings(try_chain(source, sqlite, url, excluded), excluded)
+            of_rows: list[Finding] = []
             for name, shape in shapes.items():
-                read, took = _rows(sqlite, name, shape, policy, progress, found)
+                read, took = _rows(sqlite, name, shape, policy, progress, of_rows)
                 rows, seconds = rows + read, seconds + took
+            needs = left_out.sqlite_needs(sqlite), left_out.postgres_needs(postgres)
+            found += (left_out.in_full(item, *needs) for item in of_rows)
         except sqlite3.DatabaseError as error:
             found.append(_unreadable(error))
     return Report(in_order(found), len(shapes), rows, seconds)

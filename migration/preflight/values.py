@@ -174,6 +174,7 @@ class TableCheck:
                     group.left += 1
                 if group.count <= TRIED_VALUES:
                     fitting = self._fitting(column, value)
+                    group.example = value if group.fits is None else group.example
                     group.fits = fitting if group.fits is None else group.fits & fitting
             else:
                 if column.kind is Kind.NUMERIC and _loses_digits(column.cast, text):

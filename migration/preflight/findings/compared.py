@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 import psycopg
 
 from app.db.rows import key_sql
 from app.db.rows.catalog import folds, postgres_columns, quote, sqlite_columns
+from app.db.rows.kinds import can_be_key
 from app.db.sides.postgres.folds import folded_uniques, has_counterpart, relation_names, texts_of
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape, key_of
@@ -34,6 +36,8 @@ _COMPUTED = """
 SELECT DISTINCT t.relname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
 WHERE i.indisunique AND i.indexprs IS NOT NULL AND t.relnamespace = current_schema()::regnamespace
 """
+# Of a table without a key: among how many rows and columns those are looked for that tell the rows apart.
+_FEW_ROWS, _FEW_COLUMNS = 20_000, 8
 _INSTALL = (
     "run the application's own installer or migration of the same version against PostgreSQL, then repeat"
 )
@@ -83,7 +87,8 @@ def keyless(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -> Findin
             "with columns that collate BINARY",
             table=name,
         )
-    columns = _list(shape.key_there) if shape.key_there else "COLUMN, ..."
+    found = () if shape.key_there else _naming(sqlite, shape)
+    columns = _list(shape.key_there or found) or "COLUMN, ..."
     index = f"CREATE UNIQUE INDEX {quote(_index_of(name))} ON {quote(name)} ({columns})"
     return Finding(
         "schema.no_primary_key",
@@ -93,13 +98,35 @@ def keyless(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -> Findin
         + (
             ", by the columns that name a row on PostgreSQL"
             if shape.key_there
-            else f", and ALTER TABLE {quote(name)} ADD PRIMARY KEY (COLUMN, ...) (on PostgreSQL)"
+            else f", and ALTER TABLE {quote(name)} ADD PRIMARY KEY ({columns}) (on PostgreSQL)"
         )
+        + (", if no two rows will be equal in them, as today" if found else "")
         + f"; it stays until the end of the move. Or leave the table out: --leave-out {name}",
         table=name,
         on_sqlite=index if shape.key_there else "",
         undo=f"DROP INDEX {quote(_index_of(name))}" if shape.key_there else "",
     )
+
+
+def _naming(sqlite: sqlite3.Connection, shape: Shape) -> tuple[str, ...]:
+    """The first columns, at most three, in which no two rows of today are equal. Empty where that is not looked for."""
+    table = quote(shape.table.name)
+    fit = [
+        column.name
+        for column in shape.table.columns
+        if can_be_key(column.kind, column.cast) and not folds(sqlite, shape.table.name, column.name)
+    ]
+    counts = ", ".join(f"count({quote(name)})" for name in fit)
+    rows, *filled = sqlite.execute(
+        f"SELECT count(*), {counts or 0} FROM (SELECT * FROM {table} LIMIT {_FEW_ROWS + 1})"
+    ).fetchone()
+    whole = [name for name, number in zip(fit, filled, strict=False) if number == rows][:_FEW_COLUMNS]
+    for size in (1, 2, 3) if 1 < rows <= _FEW_ROWS else ():
+        for columns in combinations(whole, size):
+            query = f"SELECT 1 FROM {table} GROUP BY {_list(columns)} HAVING count(*) > 1 LIMIT 1"
+            if sqlite.execute(query).fetchone() is None:
+                return columns
+    return ()
 
 
 def respelt(ours: set[str], theirs: set[str], table: str = "") -> Iterator[Finding]:

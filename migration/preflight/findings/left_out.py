@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 
+from app.db.common.urls import Side
 from app.db.rows.catalog import BOOKKEEPING, KEY_INDEX, quote, stand_in
 from migration.preflight.findings.report import Finding, Severity
 
@@ -22,6 +23,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 LEFT JOIN LATERAL {KEY_INDEX} i ON true
 WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
 """
+_NAMES = {Side.SQLITE: "SQLite", Side.POSTGRES: "PostgreSQL"}
 Needed = dict[str, dict[str, tuple[bool, bool]]]  # table, column: must be given a value, is part of the key
 
 
@@ -89,6 +91,33 @@ def postgres_needs(connection: psycopg.Connection[Any] | None) -> Needed:
     return found
 
 
+def in_full(item: Finding, ours: Needed, theirs: Needed) -> Finding:
+    """A finding whose remedy leaves a column out, with what comes first where a side takes no row without it."""
+    if not item.column or f"--leave-out {item.place}" not in item.remedy:
+        return item
+    needed = [
+        _optional(side, item.table, item.column)
+        for side, needs in ((Side.POSTGRES, theirs), (Side.SQLITE, ours))
+        if needs.get(item.table, {}).get(item.column, (False, False))[0]
+    ]
+    return (
+        replace(item, remedy=f"{item.remedy}; to leave it out, first {' and '.join(needed)}")
+        if needed
+        else item
+    )
+
+
+def _optional(side: Side, table: str, column: str) -> str:
+    """How a side comes to take rows without a column."""
+    if side is Side.POSTGRES:
+        return f"{_null_allowed(table, column, 'DROP')} (on PostgreSQL)"
+    return "have the application's own migration give it a default or let it be NULL on SQLite"
+
+
+def _null_allowed(table: str, column: str, what: str) -> str:
+    return f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column)} {what} NOT NULL"
+
+
 def findings(left_out: LeftOut, ours: Needed, theirs: Needed) -> Iterator[Finding]:
     """What is lost with it, and what cannot be left out."""
     for name in left_out.unknown:
@@ -106,9 +135,10 @@ def findings(left_out: LeftOut, ours: Needed, theirs: Needed) -> Iterator[Findin
             "nothing, if no part of the application needs the table after the move",
             table=table,
         )
+    sides = ((Side.SQLITE, ours), (Side.POSTGRES, theirs))
     for table, column in sorted(left_out.columns):
-        sides = {"SQLite": ours.get(table, {}).get(column), "PostgreSQL": theirs.get(table, {}).get(column)}
-        if any(side is not None and side[1] for side in sides.values()):
+        needs = {side: all_.get(table, {}).get(column, (False, False)) for side, all_ in sides}
+        if any(key for _, key in needs.values()):
             yield Finding(
                 "schema.excluded_key",
                 Severity.BLOCKS,
@@ -117,14 +147,17 @@ def findings(left_out: LeftOut, ours: Needed, theirs: Needed) -> Iterator[Findin
                 table=table,
                 column=column,
             )
-        elif stuck := next((name for name, side in sides.items() if side is not None and side[0]), None):
+        elif stuck := next((side for side, (needed, _) in needs.items() if needed), None):
+            there = stuck is Side.POSTGRES
             yield Finding(
                 "schema.excluded_needed",
                 Severity.BLOCKS,
-                f"the column cannot be left out: {stuck} takes no row without it",
-                f"give it a default or let it be NULL on {stuck}",
+                f"the column cannot be left out: {_NAMES[stuck]} takes no row without it",
+                _optional(stuck, table, column),
                 table=table,
                 column=column,
+                on_postgres=_null_allowed(table, column, "DROP") if there else "",
+                undo=_null_allowed(table, column, "SET") if there else "",
             )
         else:
             yield Finding(

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.db.rows.canonical import describe
 from app.db.rows.catalog import Row
+from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import Kind
 from app.db.rows.policy import DEFAULT_FILE
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
@@ -48,7 +50,8 @@ _REFUSED: dict[str, str] = {
 class Group:
     """The values of one column that share a finding.
 
-    `left` counts those that no chosen policy converts; `fits` names the conversions that fit all.
+    `left` counts those that no chosen policy converts; `fits` names the conversions that fit all. `example` is the
+    first of those on which conversions were tried.
     """
 
     count: int = 0
@@ -56,6 +59,7 @@ class Group:
     keys: list[str] = field(default_factory=list)
     reason: str = ""
     fits: set[str] | None = None
+    example: Any = None
 
     def add(self, key: Callable[[Row], str], row: Row) -> None:
         """Count one more; the first few are named."""
@@ -105,7 +109,7 @@ def finding(
     if code == "value.index_wide":
         remedy = "nothing if they compress well, as repetitive text does; else shorten them"
         return Finding(code, Severity.WARNS, group.reason, remedy, count=group.count, **place)
-    fits = tuple(sorted(group.fits or ()))
+    fits = tuple(name for name in CONVERSIONS if name in (group.fits or ()))
     if code == "value.null":
         group.reason = "NULL in a column that takes none on PostgreSQL"
     if code == "value.too_long":
@@ -134,7 +138,7 @@ def finding(
             chosen=chosen,
             **place,
         )
-    remedy = _REFUSED.get(code) or _remedy(table, name, fits, every=1 < rows == group.left)
+    remedy = _REFUSED.get(code) or _remedy(table, name, fits, group.example, every=1 < rows == group.left)
     if code == "value.real_digits":
         remedy = f"{as_other_type(table, name, 'real')}{remedy}"
     return Finding(
@@ -149,7 +153,7 @@ def finding(
     )
 
 
-def _remedy(table: str, column: str, fits: tuple[str, ...], *, every: bool) -> str:
+def _remedy(table: str, column: str, fits: tuple[str, ...], example: Any, *, every: bool) -> str:
     if not fits and every:
         return (
             "no row has a value that fits: give the column on PostgreSQL another type, or leave it out: "
@@ -159,6 +163,9 @@ def _remedy(table: str, column: str, fits: tuple[str, ...], *, every: bool) -> s
         return "change the value on SQLite, or accept the row in quarantine by name"
     line = f"tables.{as_key(table)}.{as_key(column)} = {fits[0]!r}"
     others = f" (or {' or '.join(repr(name) for name in fits[1:])})" if fits[1:] else ""
+    if others:
+        made = " and ".join(f"{describe(CONVERSIONS[name](example))} by {name}" for name in fits)
+        others += f": {describe(example)} becomes {made}"
     return f"change the value on SQLite, or choose a policy by this line in {DEFAULT_FILE}: {line}{others}"
 
 

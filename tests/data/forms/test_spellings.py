@@ -271,6 +271,9 @@ BY_POLICY = [
     ("true_false_text", Kind.BOOLEAN, ["True", "False"], Spelling("True|False")),
     ("true_false_text", Kind.BOOLEAN, [0, 1, 1], Spelling("")),
     ("moment_is_clock", Kind.TIME, ["2000-01-01 07:00:00", "2000-01-01 07:00:00.250000"], DAY),
+    ("base64_as_blob", Kind.BLOB, ["AP8A", "", "AA=="], Spelling("base64")),
+    ("base64_as_blob", Kind.BLOB, [], Spelling("base64")),
+    ("base64_as_blob", Kind.BLOB, [b"\x00", b"\xff", b""], Spelling("")),
 ]
 
 
@@ -296,7 +299,8 @@ def test_what_a_policy_reads_comes_back_as_the_application_writes_it(
         assert of_column(connection, table, column) == expected
         for number in (value for value in values if type(value) is not str or policy not in _COUNTS):
             canonical = encode_cell(table, column, number)
-            read = canonical == encode(kind, 1) if kind is Kind.BOOLEAN else canonical
+            read: object = canonical == encode(kind, 1) if kind is Kind.BOOLEAN else canonical
+            read = bytes.fromhex(str(canonical)[2:]) if kind is Kind.BLOB else read
             assert to_sqlite(kind, read, expected) == number
         connection.close()
     finally:

@@ -60,7 +60,7 @@ def test_using_the_files_takes_away_exactly_what_they_speak_of(
     files = ["migration.toml", "sqlite.sql", "postgres.sql", "undo-sqlite.sql", "undo-postgres.sql"]
     assert (code, before["written"]) == (1, [f"advice/{file}" for file in files])
     text = (folder / "migration.toml").read_text(encoding="utf-8")
-    assert '; to clear them: parent = "set_null_orphan"\n' in text and "; choose one: epoch_millis" in text
+    assert '; to clear them: parent = "set_null_orphan"\n' in text and "; choose one: epoch_" in text
     (folder / "sqlite.sql").rename("kept.sql")
     code, refused = preflight("--write", "advice")
     assert (code, refused["message"]) == (2, "advice/migration.toml exists already: nothing was written")
@@ -120,6 +120,12 @@ def test_a_finding_names_a_policy_as_the_line_of_its_file(tmp_path: Path) -> Non
     group = Group(count=1, left=1, fits={"strip_nul", "replace_invalid_utf8"})
     remedy = finding("Order lines", "due-at", "value.nul", group, ()).remedy
     (tmp_path / "migration.toml").write_text(remedy.partition("migration.toml: ")[2].partition(" (or")[0])
-    assert load_policy(tmp_path / "migration.toml").columns == {
-        ("Order lines", "due-at"): ("replace_invalid_utf8",)
-    }
+    assert load_policy(tmp_path / "migration.toml").columns == {("Order lines", "due-at"): ("strip_nul",)}
+
+
+def test_of_several_policies_that_fit_each_says_what_it_would_make_of_a_value() -> None:
+    group = Group(count=2, left=2, fits={"epoch_millis", "epoch_seconds"}, example=1767596400)
+    assert finding("t", "at", "value.storage_class", group, ()).remedy.partition("tables.")[2] == (
+        "t.at = 'epoch_seconds' (or 'epoch_millis'): integer 1767596400 becomes text '2026-01-05 07:00:00.000000' by "
+        "epoch_seconds and text '1970-01-21 10:59:56.400000' by epoch_millis"
+    )

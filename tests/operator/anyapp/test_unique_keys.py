@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -47,10 +48,13 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
     app = stranger(
         "CREATE TABLE other (a INTEGER PRIMARY KEY, b INTEGER NOT NULL UNIQUE);"
         "CREATE TABLE link (a INTEGER, b INTEGER); CREATE TABLE loose (a INTEGER);"
-        'CREATE TABLE "Odd ""one" (a INTEGER, "B" TEXT, UNIQUE (a, "B"));',
+        'CREATE TABLE "Odd ""one" (a INTEGER, "B" TEXT, UNIQUE (a, "B"));'
+        "CREATE TABLE told (a INTEGER, b TEXT COLLATE NOCASE, c TEXT, d INTEGER);"
+        "INSERT INTO told VALUES (1, 'x', 'y', 1), (1, 'y', 'Y', 1), (2, 'z', 'y', NULL);",
         "; CREATE TABLE other (a integer NOT NULL, b integer NOT NULL UNIQUE);"
         "CREATE TABLE link (a integer, b integer, PRIMARY KEY (b, a)); CREATE TABLE loose (a integer);"
-        'CREATE TABLE "Odd ""one" (a integer, "B" text, UNIQUE (a, "B"))',
+        'CREATE TABLE "Odd ""one" (a integer, "B" text, UNIQUE (a, "B"));'
+        "CREATE TABLE told (a integer, b text, c text, d integer)",
     )
     found = {
         item["table"]: item
@@ -60,6 +64,7 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
     assert {table: item["code"] for table, item in found.items()} == {
         "link": "schema.no_primary_key",
         "loose": "schema.no_primary_key",
+        "told": "schema.no_primary_key",
         'Odd "one': "schema.key",
         "other": "schema.key",
     }
@@ -67,6 +72,12 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
         '(COLUMN, ...) (on SQLite), and ALTER TABLE "loose" ADD PRIMARY KEY (COLUMN, ...) (on PostgreSQL)'
         in found["loose"]["remedy"]
     )
+    made = re.search(
+        r"(CREATE .+) \(on SQLite\), and (ALTER .+) \(on PostgreSQL\), if no", found["told"]["remedy"]
+    )
+    assert made is not None and '("a", "c")' in made[1]
+    app.lite(made[1])
+    app.pg(made[2])
     assert "by nothing on PostgreSQL" in found['Odd "one']["reason"]
     app.lite(found["link"]["on_sqlite"])
     app.pg(found['Odd "one']["on_postgres"] + ";" + found["other"]["on_postgres"])

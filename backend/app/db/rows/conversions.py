@@ -7,6 +7,7 @@ whether the content survives and only its storage class or spelling changes.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,6 +144,10 @@ def _text_as_blob(value: Any) -> Any:
     return value.encode("utf-8", "surrogateescape") if type(value) is str else value
 
 
+def _base64_as_blob(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if type(value) is str else value
+
+
 def _kinds(*kinds: Kind) -> frozenset[Kind]:
     return frozenset(kinds)
 
@@ -228,5 +233,12 @@ CONVERSIONS: dict[str, Conversion] = {
             "blob_as_text", _kinds(Kind.TEXT), True, "a blob of valid UTF-8 becomes that text", _blob_as_text
         ),
         Conversion("text_as_blob", _kinds(Kind.BLOB), True, "a text becomes its bytes", _text_as_blob),
+        Conversion(
+            "base64_as_blob",
+            _kinds(Kind.BLOB),
+            True,
+            "a text of base64 becomes the bytes that it stands for",
+            _base64_as_blob,
+        ),
     )
 }

@@ -13,6 +13,7 @@ is refused here, as `canonical` refuses those of SQLite.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,7 @@ class Spelling:
 
     `form`, by kind:
 
-    - real: `short` or `wide`, see `canonical.reals`;
+    - real: `short` or `wide`, see `canonical.reals`; blob, where a policy reads it: `base64`;
     - uuid: `hex`, `hyphens` or `braces`, in capitals for capital letters, or `blob` for 16 bytes;
     - timestamp: the separator, then the digits of a second's fraction: `6` always, `3` or `0` where no more
       are needed, `m` without seconds where none;
@@ -158,7 +159,7 @@ def to_sqlite_column(
     present = [value for value in values if value is not None]
     if not _HAS_FORM[kind](present):
         return [to_sqlite(kind, value, spelling, column, affinity) for value in values]
-    if _UNCHANGED[kind] or (kind is Kind.JSON and affinity not in _NUMERIC_AFFINITIES):
+    if (_UNCHANGED[kind] and spelling is None) or (kind is Kind.JSON and affinity not in _NUMERIC_AFFINITIES):
         return values
     change = _spell(kind, spelling, affinity)
     try:
@@ -206,6 +207,8 @@ def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[An
             return lambda value: value + 0.0
         case Kind.BOOLEAN if form:
             return lambda value: form.split("|")[0 if int(value) else 1]
+        case Kind.BLOB if form:
+            return lambda value: b64encode(value).decode()
         case Kind.BOOLEAN:
             return int
         case Kind.UUID:

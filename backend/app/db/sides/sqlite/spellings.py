@@ -84,13 +84,16 @@ def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spell
 
 
 def _by_policy(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
-    """The spelling of values that only a policy reads: numbers that count from 1970, words for true, moments for times."""
+    """The spelling of values that only a policy reads: counts from 1970, words for true, moments for times, base64."""
     chosen = {conversion.name for conversion in active_policy().conversions(table, column)}
     name, rows = quote(column.name), quote(table.name)
     if units := [unit for policy, unit in COUNTED.items() if policy in chosen]:
         return _counted(sqlite, rows, name, units[0])
     if "true_false_text" in chosen:
         return _by_value(_word_form, _most_frequent)(sqlite, rows, name)
+    if "base64_as_blob" in chosen:
+        look = _by_value(lambda value: "base64" if type(value) is str else "", _most_frequent)
+        return look(sqlite, rows, name) or Spelling("base64")
     return _moments(sqlite, rows, name) if "moment_is_clock" in chosen else None
 
 
