@@ -6,7 +6,7 @@ COPY backend backend
 COPY migration migration
 COPY st_migrate st_migrate
 RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
-    && useradd --system --no-create-home sigma && install -d -o sigma -g sigma /data
+    && useradd --system --uid 999 --user-group --no-create-home sigma && install -d -o sigma -g sigma /data
 USER sigma
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 8000

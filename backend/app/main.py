@@ -27,6 +27,7 @@ from app.db import SessionLocal
 from app.db import http as db_http
 from app.db.revisions.chain import upgrade_head
 from app.roles.background import Background
+from app.roles.capacity import allow_open_files
 from app.services.shared.users import ensure_default_admin
 from app.services.webhook.door.writer import WRITER
 
@@ -61,6 +62,7 @@ def _prepare_database(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    allow_open_files()
     await run_in_threadpool(_prepare_database, get_settings())
     background = Background(get_settings().role, SessionLocal, get_settings())
     await run_in_threadpool(background.start)

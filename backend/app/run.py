@@ -23,6 +23,7 @@ from app.core.logging import configure_logging
 from app.core.secrets import require_secrets
 from app.db import SessionLocal
 from app.db.common.errors import ConfigurationError
+from app.db.common.metrics import served
 from app.db.common.settings import load_settings
 from app.db.session.at_start import begin
 from app.db.session.runtime import runtime
@@ -30,7 +31,6 @@ from app.roles import capacity
 from app.roles.background import Background
 from app.roles.backlog import listening
 from app.roles.listener import BACKLOG, Listener
-from app.roles.scrape import served
 
 logger = logging.getLogger(__name__)
 REFUSED = 2
@@ -103,7 +103,7 @@ def _work(role: Role, metrics: str | None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with served(metrics):
+    with served(metrics, runtime().observe):
         begin(runtime())
         background = Background(role, SessionLocal, get_settings())
         background.start()

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psycopg
@@ -28,8 +28,10 @@ from tenacity import (
 from app.db.apply.outcome import Round, Skipped
 from app.db.apply.round import Applier
 from app.db.apply.trim import Trimmer
+from app.db.common import metrics
 from app.db.common.errors import NotPrepared, Refused, SchemaDrift, ShadowUnavailable, SwitchError, first_line
-from app.db.common.urls import Side
+from app.db.common.settings import load_settings
+from app.db.common.urls import Pair, Side
 from app.db.sides.control import Control
 from app.db.sides.phase import APPLYING_PHASES, Phase
 from app.db.sides.postgres.connection import is_retryable
@@ -37,6 +39,7 @@ from app.db.sides.stores import Stores
 from app.db.switch.guarded import tell_for_the_dead
 from app.db.switch.moments import Moments
 from app.db.switch.recover import recover
+from app.db.switch.state.observed import Observer
 from migration.common.plain import counted
 
 POLL_S = 0.05
@@ -107,6 +110,18 @@ def stop_on_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def shown(pair: Pair, address: str | None) -> Iterator[None]:
+    """Show Prometheus the metrics of a pair at HOST:PORT meanwhile; nothing without an address.
+
+    Raises:
+        ConfigurationError: the address is no HOST:PORT, or nobody can listen there.
+    """
+    observer = Observer(lambda name: Stores.open(pair, load_settings(), application_name=name))
+    with closing(observer), metrics.served(address, observer.look):
+        yield
 
 
 @dataclass
@@ -193,6 +208,8 @@ class Worker:
             self.worked.rounds += 1
             self.worked.changes += outcome.changes
             self.worked.refused += outcome.refused
+            metrics.ROUNDS.labels("applied" if outcome.changes else "empty").inc()
+            metrics.APPLIED.inc(outcome.changes)
             if outcome.refused:
                 self.report(f"{counted(outcome.refused, 'row')} went to quarantine")
         return outcome
@@ -207,6 +224,7 @@ class Worker:
             raise Refused(f"nothing to drain: {standing.reason}", hint="see st-migrate status")
 
     def _outage(self, state: RetryCallState) -> None:
+        metrics.ROUNDS.labels("failed").inc()
         if state.attempt_number == 1:
             self.worked.outages += 1
             error = state.outcome.exception() if state.outcome else None

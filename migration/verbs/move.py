@@ -25,7 +25,7 @@ from migration.common.plain import counted
 from migration.fill import run as copying
 from migration.fill.backfill import Throttle
 from migration.fill.prepare import Prepared, prepare
-from migration.fill.worker import Worked, Worker, stop_on_signal, wait_until_prepared
+from migration.fill.worker import Worked, Worker, shown, stop_on_signal, wait_until_prepared
 from migration.preflight import run as preflight
 from migration.preflight.findings import remedies
 from migration.switch import retired, teardown
@@ -211,10 +211,14 @@ def worker(
     until_drained: Annotated[
         bool, typer.Option("--until-drained", help="End when nothing is left to apply.")
     ] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="HOST:PORT", help="Show Prometheus the metrics of the move there."),
+    ] = None,
 ) -> Outcome:
     """Carry changes to the shadow, from prepare until complete or abort. SIGTERM ends it cleanly."""
     worked, moments = Worked(), call.moments()
-    with call.stores() as stores, stop_on_signal() as stop:
+    with shown(call.pair(), metrics), call.stores() as stores, stop_on_signal() as stop:
 
         def is_retired() -> bool:
             return retired.sqlite_retired_at(stores.sqlite.connection) is not None

@@ -157,7 +157,7 @@ def test_a_service_is_closed_limited_and_watched(name: str) -> None:
         and service["restart"] in ("unless-stopped", "on-failure")
     )
     assert service["logging"] == {"driver": "local"}  # it keeps 100 MB, where the default keeps everything
-    assert service["healthcheck"].get("test") or name == "worker"
+    assert service["healthcheck"]["test"]
     ours = str(service.get("image", "")).startswith("sigmatrader-")
     assert service.get("user") == (
         "postgres" if ours else None
@@ -173,6 +173,8 @@ def test_a_secret_is_a_file_and_every_one_is_made() -> None:
         users = [service for service in COMPOSE["services"].values() if name in service.get("secrets", ())]
         assert users
         assert not [s for s in users if (s.get("environment") or {}).get(name.upper())]
+        backends = [service for service in COMPOSE["services"].values() if "env_file" in service]
+        assert [s["environment"][name.upper()] for s in backends] == [""] * 4  # .env has them all
 
 
 def test_backends_and_workers_share_the_file_and_differ_in_the_command_only() -> None:
@@ -192,7 +194,7 @@ def test_the_image_takes_no_secrets_and_no_database_along() -> None:
     assert taken == {name for names in copied for name in names.split()}
 
 
-UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("sigmatrader-*.service"))
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
@@ -206,6 +208,19 @@ def test_a_unit_of_systemd_runs_a_role_and_comes_back_when_it_dies(unit: Path) -
     assert unit.stem == f"sigmatrader-{run._parser().parse_args(words[2:]).role}"
     assert (service["Restart"], service["User"]) == ("on-failure", "sigma")
     assert str(run.REFUSED) in service["RestartPreventExitStatus"]
+
+
+def test_the_unit_of_the_move_runs_the_worker_and_is_as_closed_as_that_of_a_role() -> None:
+    move, role = configparser.ConfigParser(interpolation=None), configparser.ConfigParser(interpolation=None)
+    move.read(ROOT / "deploy" / "systemd" / "st-migrate-worker.service")
+    role.read(ROOT / "deploy" / "systemd" / "sigmatrader-worker.service")
+    program, *words = shlex.split(move["Service"]["ExecStart"])
+    assert (Path(program).name, words[0]) == ("st-migrate", "worker")
+    own = {"execstart", "restartsec"}
+    assert {k: v for k, v in move["Service"].items() if k not in own} == {
+        # Another start may find mended what ended the worker, so none is prevented.
+        k: v for k, v in role["Service"].items() if k not in own | {"restartpreventexitstatus"}
+    }  # fmt: skip
 
 
 def test_there_is_a_unit_for_every_role_of_a_divided_backend() -> None:

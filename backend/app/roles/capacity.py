@@ -1,4 +1,4 @@
-"""What a deployment asks of PostgreSQL's connections, compared with what there is, before it starts.
+"""What a deployment asks of PostgreSQL's connections and of the system's open files, compared with what there is.
 
 A process opens up to twice ST_PG_POOL_SIZE connections under load. If all of its web processes together may open more
 than the server has, the last ones fail at the busiest moment; so such a start is refused instead.
@@ -6,6 +6,8 @@ than the server has, the last ones fail at the busiest moment; so such a start i
 
 from __future__ import annotations
 
+import resource
+from contextlib import suppress
 from typing import Final
 
 from sqlalchemy import text
@@ -53,3 +55,14 @@ def refusal(runtime: Runtime, processes: int) -> str | None:
         f"{processes} processes may open {wanted} connections, and PostgreSQL grants {available}: start fewer, "
         "lower ST_PG_POOL_SIZE, raise max_connections, or put a pooler in between (docs/living.md)"
     )
+
+
+def allow_open_files() -> None:
+    """Let this process, and those that it starts, open as many files as the system grants.
+
+    Each sender of a burst has a connection, and each connection is an open file. systemd and shells allow 1,024 as a
+    rule; the connections beyond that would be closed without an answer.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems grant less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -99,3 +100,12 @@ def store(request: pytest.FixtureRequest, living: Callable[[str], Store], tmp_pa
     found.folder = tmp_path / "archive"
     yield found
     found.settle()
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """What is started from here may open 128 files, and more if it asks; yields the most that it may ask for."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, before[1]))
+    yield before[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -159,7 +159,9 @@ def test_a_job_waits_for_a_worker_that_is_started_later(store: Store, tmp_path: 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("role", "leads"), [("all", True), ("web", False)])
-def test_who_answers_requests_and_who_leads(role: str, leads: bool, store: Store, tmp_path: Path) -> None:
+def test_who_answers_requests_and_who_leads(
+    role: str, leads: bool, store: Store, few_files: int, tmp_path: Path
+) -> None:
     port = free_port()
     with running(tmp_path, _url(store), role, "--port", str(port)) as process:
 
@@ -173,6 +175,9 @@ def test_who_answers_requests_and_who_leads(role: str, leads: bool, store: Store
         wait_until(answers, seconds=60)
         if leads:
             wait_until(lambda: LEADS in process.log, seconds=60)
+        limits = Path(f"/proc/{process.process.pid}/limits").read_text(encoding="utf-8")
+        (allowed,) = re.findall(r"^Max open files +(\d+)", limits, re.MULTILINE)
+        assert int(allowed) == few_files  # 128 would end a burst of 200 senders
         assert process.end() in (0, -signal.SIGTERM)
         assert (LEADS in process.log) is leads
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +14,20 @@ import pytest
 
 from app.db.common.urls import connect_arguments, parse_url
 from app.db.switch.state import readiness
+from loadtests.stage.embedded import free_port
 from tests.operator.anyapp.conftest import Stranger
 from tests.support.pairs import wait_until
 
 
 @contextmanager
-def _service(app: Stranger, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _service(app: Stranger, log: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The worker as an init system starts it."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "migration", "worker", "--sqlite", str(app.path), "--postgres", app.url],
+            [
+                *(sys.executable, "-m", "migration", "worker"),
+                *("--sqlite", str(app.path), "--postgres", app.url, *options),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
@@ -38,10 +43,22 @@ def test_a_worker_waits_for_prepare_and_ends_with_complete(
 ) -> None:
     app = stranger()
     log = tmp_path / "log"
-    with _service(app, log) as process:
+    address = f"127.0.0.1:{free_port()}"
+
+    def shown() -> set[str]:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            return set(answer.read().decode().splitlines())
+
+    with _service(app, log, "--metrics", address) as process:
         wait_until(lambda: b"waiting for st-migrate prepare" in log.read_bytes(), seconds=60)
+        assert 'st_apply_state{state="unknown"} 1.0' in shown()
         app.done("prepare", "--schema", "existing")
         app.done("backfill")
+        wait_until(lambda: 'st_phase{phase="replicating"} 1.0' in shown(), seconds=60)
+        assert {'st_primary{side="sqlite"} 1.0', "st_writable_sides 1.0", "st_epoch 1.0"} <= shown()
+        for taken in (address, "127.0.0.1"):
+            refused = app.run("worker", "--metrics", taken)
+            assert (refused.code, taken in refused.data["message"]) == (2, True)
         app.lite("INSERT INTO role VALUES (3, 'guest')")
         wait_until(lambda: app.pg("SELECT count(*) FROM role") == [(3,)], seconds=60)
         app.done("verify")

@@ -8,11 +8,23 @@ still count, until all processes begin anew.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    multiprocess,
+    start_http_server,
+)
+from prometheus_client.registry import Collector
+
+from app.db.common.errors import ConfigurationError
 
 LAG_CHANGES = Gauge(
     "st_lag_changes", "Log entries the shadow does not have yet", multiprocess_mode="livemostrecent"
@@ -113,3 +125,60 @@ def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(FileNotFoundError):
             path.unlink()
+
+
+def registry() -> CollectorRegistry:
+    """The metrics of this process; of all processes together where they keep them in files."""
+    if not in_files():
+        return REGISTRY
+    forget_the_dead()
+    together = CollectorRegistry()
+    multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # the library has none
+    return together
+
+
+class _Fresh(Collector):
+    """What `registry` has, after a look at what the metrics are about."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        self._look()
+        yield from registry().collect()
+
+
+@contextmanager
+def served(address: str | None, look: Callable[[], object]) -> Iterator[None]:
+    """Answer Prometheus at HOST:PORT meanwhile; nothing without an address.
+
+    Args:
+        look: called before each answer; sets metrics that are measured when they are asked for.
+
+    Raises:
+        ConfigurationError: the address is no HOST:PORT, or nobody can listen there.
+    """
+    if address is None:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    fresh = CollectorRegistry()
+    fresh.register(_Fresh(look))
+    if in_files():
+        begin()
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", fresh)
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"{address} is no HOST:PORT", hint="name one such as 127.0.0.1:9103"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"metrics cannot be shown at {address}: {error.strerror}", hint="choose another address"
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

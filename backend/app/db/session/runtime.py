@@ -121,6 +121,11 @@ class Runtime:
         """Looks at the pair when somebody asks for health or metrics; in dual mode only."""
         return Observer(self.stores)
 
+    def observe(self) -> None:
+        """Look at the pair for the metrics, where there is one."""
+        if self.pair is not None and self.router.prepared:
+            self.observer.look()
+
     @cached_property
     def strict(self) -> StrictWriter:
         """Writes the shadow before the primary commits; in strict mode only."""

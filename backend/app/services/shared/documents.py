@@ -24,4 +24,6 @@ def number_in(db: Session, column: Any, name: str) -> ColumnElement[str | None]:
         # As the index of the native branch spells it.
         document: Any = func.native_document(column).op("->>", return_type=String())
         return func.left(document(literal_column(f"'{name}'")), literal_column("20"), type_=String())
-    return func.substring(column, f'"{name}": ?([0-9]+)[,}}]', type_=String())
+    # As the index of deploy/postgres/indexes.sql spells it; what has more digits is no number of ours.
+    digits = literal_column(f"""'"{name}": ?([0-9]{{1,20}})[,}}]'""")
+    return func.substring(column, digits, type_=String())

@@ -26,6 +26,7 @@ DAYS = 24 * 3600
 QUIET = "0x120"
 GROWS = "0+20x120"
 FIRES: dict[str, dict[str, str]] = {
+    "ProcessUnseen": {'up{job="sigmatrader"}': QUIET},
     "ShadowLagging": {"st_lag_seconds": "6x120"},
     "ApplyPaused": {'st_apply_state{state="paused"}': "1x120"},
     "NobodyApplies": {'st_apply_state{state="missing"}': "1x120"},
@@ -81,6 +82,7 @@ HEALTHY = {series: QUIET for fires in FIRES.values() for series in fires} | {
     "st_backup_readable": "1x120",
     "pg_up": "1x120",
     'up{job="backup"}': "1x120",
+    'up{job="sigmatrader"}': "1x120",
     "pg_limits_connections": "200x120",
     'pg_tables_live_rows{name="orders"}': "20000x120",
 }

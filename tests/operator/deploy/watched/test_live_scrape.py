@@ -63,6 +63,7 @@ class Prometheus:
         config["global"]["scrape_interval"] = "1s"
         del config["alerting"]
         config["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in config["rule_files"]]
+        config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in targets]
         for job in config["scrape_configs"]:
             job.pop("scrape_interval", None)
             job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]

@@ -56,9 +56,9 @@ def test_an_outage_of_postgres_shows_as_lag(replicating: EmbeddedPostgres, told:
 def test_a_row_in_quarantine_is_counted(replicating: EmbeddedPostgres, sqlite_path: Path) -> None:
     connection = sqlite3.connect(sqlite_path, isolation_level=None)
     connection.execute("UPDATE alerts SET qty = 'not a number' WHERE id = 3")
-    wait_until(lambda: value("st_quarantined_rows") == 1)
+    wait_until(lambda: scraped("st_quarantined_rows") == 1)
     connection.execute("UPDATE alerts SET qty = 3 WHERE id = 3")
-    wait_until(lambda: value("st_quarantined_rows") == 0)
+    wait_until(lambda: scraped("st_quarantined_rows") == 0)
     connection.close()
 
 
@@ -104,6 +104,8 @@ def test_an_applier_that_is_missing_shows(
     age_what_waits(url, sqlite_path)
     execute(url, ["UPDATE st_watermark SET applied_at = applied_at - 60"])
     assert scraped('st_apply_state{state="missing"}') == 1
+    assert scraped('st_primary{side="sqlite"}') == scraped('st_phase{phase="replicating"}') == 1
+    assert scraped("st_writable_sides") == 1
     assert scraped("st_lag_seconds") > 59
 
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -159,12 +159,5 @@ def _answers(current: Runtime) -> str | None:
 
 def metrics() -> Response:
     """Prometheus metrics; of all workers together when PROMETHEUS_MULTIPROC_DIR is set."""
-    current = runtime()
-    if current.pair is not None and current.router.prepared:
-        current.observer.look()
-    registry: CollectorRegistry = REGISTRY
-    if measured.in_files():
-        measured.forget_the_dead()
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has none
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    runtime().observe()
+    return Response(generate_latest(measured.registry()), media_type=CONTENT_TYPE_LATEST)

@@ -106,7 +106,6 @@ class Follower:
         self._pace = 0.0  # commits of this process per second in that time
         self._commits_then = 0
         self._applier: Applier | None = None
-        self._shown: object = None
 
     # -- called by request threads ------------------------------------------------------------------
 
@@ -246,14 +245,6 @@ class Follower:
                 log.warning("dual write is back: the shadow has caught up")
         else:
             metrics.ROUNDS.labels("standing").inc()
-        standing = (applier.epoch, applier.primary, applier.phase)
-        if standing != self._shown:
-            self._shown = standing
-            metrics.EPOCH.set(applier.epoch)
-            for side in Side:
-                metrics.PRIMARY.labels(side).set(int(applier.primary is side))
-            for phase in Phase:
-                metrics.PHASE.labels(phase).set(int(applier.phase == phase))
 
     def _failed(self, error: Exception) -> None:
         text = first_line(error)
@@ -312,8 +303,6 @@ class Follower:
                 log.error("recovered from two writable sides: %s", recover(applier.stores))
             if self._phase == Phase.REPLICATING:
                 self._mend(applier)
-            rows = applier.stores.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone()
-            metrics.QUARANTINED.set(rows[0] if rows else 0)
 
     def _recover_if_due(self, applier: Applier) -> None:
         now = time.monotonic()

@@ -19,9 +19,12 @@ from app.db.common import metrics
 from app.db.common.errors import SwitchError, first_line
 from app.db.common.urls import Side
 from app.db.revisions.source import source_of
+from app.db.sides.control import Control
+from app.db.sides.phase import Phase
 from app.db.sides.stores import Stores
 from app.db.switch.state.checks import Checks
 from app.db.switch.state.readiness import ApplyState, Lag, apply_state, lag
+from app.db.switch.state.writable import writable_sides
 
 FRESH_S = 1.0
 REST_S = 5.0  # after a side did not answer
@@ -30,11 +33,18 @@ SILENCE_LIMIT_S = 2.0  # for all answers of one look
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen. `lag` is None where it cannot be known, `blocks` is what keeps apply from going on."""
+    """What was seen. `lag` is None where it cannot be known, `blocks` is what keeps apply from going on.
+
+    `control` is the arbiter's control row. `writable` counts the sides that take application writes, and
+    `quarantined` the rows that the shadow cannot hold. The three are None while a side does not answer.
+    """
 
     state: ApplyState
     lag: Lag | None = None
     blocks: tuple[str, ...] = ()
+    control: Control | None = None
+    writable: int | None = None
+    quarantined: int | None = None
 
 
 class Observer:
@@ -76,15 +86,18 @@ class Observer:
             return Observed(ApplyState.UNKNOWN, self._alone(), (first_line(error),))
 
     def _both(self, stores: Stores) -> Observed:
-        closed = Checks(stores, source_of(stores.postgres.connection)).standing()
+        checks = Checks(stores, source_of(stores.postgres.connection))
+        closed = checks.standing()
         blocks = tuple(f"{check.detail} ({check.remedy})" for check in closed)
         if any(check.name == "file" for check in closed):
-            return Observed(ApplyState.STANDING, None, blocks)  # positions of an older file tell nothing
+            # Positions of an older file tell nothing.
+            return Observed(ApplyState.STANDING, None, blocks, checks.arbiter)
         found = lag(stores)
         if stores.directions()[0].side is Side.SQLITE:
             self._position = stores.postgres.read_position()
         state = apply_state(stores, found, standing=bool(closed))
-        return Observed(state, found, blocks)
+        (rows,) = stores.postgres.connection.execute("SELECT count(*) FROM st_quarantine").fetchone() or (0,)
+        return Observed(state, found, blocks, checks.arbiter, len(writable_sides(stores)), rows)
 
     def _alone(self) -> Lag | None:
         """The lag by SQLite alone, as far as the shadow's last known position tells."""
@@ -113,5 +126,15 @@ def _publish(seen: Observed) -> None:
     if seen.lag is not None:
         metrics.LAG_CHANGES.set(seen.lag.entries)
         metrics.LAG_SECONDS.set(seen.lag.seconds)
+    if seen.control is not None:
+        metrics.EPOCH.set(seen.control.epoch)
+        for side in Side:
+            metrics.PRIMARY.labels(side).set(int(seen.control.primary is side))
+        for phase in Phase:
+            metrics.PHASE.labels(phase).set(int(seen.control.phase == phase))
+    if seen.writable is not None:
+        metrics.WRITABLE_SIDES.set(seen.writable)
+    if seen.quarantined is not None:
+        metrics.QUARANTINED.set(seen.quarantined)
     for state in ApplyState:
         metrics.APPLY_STATE.labels(state).set(int(state is seen.state))
