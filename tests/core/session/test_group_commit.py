@@ -1,4 +1,4 @@
-"""Sync commits share rounds and each has what it waited for; async processes leave apply to one of them."""
+"""Sync commits share rounds and each has what it waited for; async processes leave apply to one of them, at a pace."""
 
 from __future__ import annotations
 
@@ -311,3 +311,33 @@ def test_what_a_commit_asks_of_each_database(
         return lite <= most[0] and server <= most[1]
 
     wait_until(is_cheap)  # the first ones open connections, and one that met another's round asks more
+
+
+def test_async_looks_more_often_while_changes_come_in_slowly(
+    pair: TestPair, primary: Side, backend: MakeRuntime
+) -> None:
+    current = backend(pair, dual_write="async", wanted=primary)
+    numbers = itertools.count()
+
+    def follows_at_once() -> bool:
+        write(f"one of few {next(numbers)}")
+        return current.replicator._poll == replicator.SOON_S
+
+    wait_until(follows_at_once)
+    wait_until(lambda: current.replicator._poll == replicator.POLL_S)
+
+
+def test_async_leaves_the_time_to_a_process_that_commits_often(
+    pair: TestPair, primary: Side, backend: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicator, "OFTEN", 0.001)
+    current = backend(pair, dual_write="async", wanted=primary)
+    numbers = itertools.count()
+
+    def looks_seldom() -> bool:
+        name = f"one of many {next(numbers)}"
+        write(name)
+        wait_until(lambda: has(pair, primary.other, name))
+        return current.replicator._poll >= replicator.POLL_S
+
+    wait_until(lambda: all(looks_seldom() for _ in range(5)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
-from app.db.session.replicator import follower
 from loadtests.stage.embedded import EmbeddedPostgres
 from tests.core.modes.chosen import in_modes
 from tests.support.backends import MakeRuntime, Owner
@@ -46,36 +44,6 @@ def test_async_follows_by_itself(pair: TestPair, primary: Side, backend: MakeRun
     backend(pair, dual_write="async")
     write("followed")
     wait_until(lambda: has(pair, primary.other, "followed"))
-
-
-def test_async_looks_more_often_while_changes_come_in_slowly(
-    pair: TestPair, primary: Side, backend: MakeRuntime
-) -> None:
-    current = backend(pair, dual_write="async", wanted=primary)
-    numbers = itertools.count()
-
-    def follows_at_once() -> bool:
-        write(f"one of few {next(numbers)}")
-        return current.replicator._poll == follower.SOON_S
-
-    wait_until(follows_at_once)
-    wait_until(lambda: current.replicator._poll == follower.POLL_S)
-
-
-def test_async_leaves_the_time_to_a_process_that_commits_often(
-    pair: TestPair, primary: Side, backend: MakeRuntime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follower, "OFTEN", 0.001)
-    current = backend(pair, dual_write="async", wanted=primary)
-    numbers = itertools.count()
-
-    def looks_seldom() -> bool:
-        name = f"one of many {next(numbers)}"
-        write(name)
-        wait_until(lambda: has(pair, primary.other, name))
-        return current.replicator._poll >= follower.POLL_S
-
-    wait_until(lambda: all(looks_seldom() for _ in range(5)))
 
 
 def test_writes_of_a_stranger_are_followed_too(pair: TestPair, primary: Side, backend: MakeRuntime) -> None:

@@ -189,28 +189,6 @@ def test_a_key_or_a_needed_column_cannot_be_left_out(stranger: Make) -> None:
     }
 
 
-def test_a_column_that_only_one_side_has_and_needs_is_left_out_by_its_remedy(stranger: Make) -> None:
-    """As a text search vector that is NOT NULL, and a length of time in a form that PostgreSQL does not know."""
-    app = stranger(
-        "ALTER TABLE person ADD COLUMN worked TEXT; UPDATE person SET worked = '1.02:03:04.5000000';",
-        "; ALTER TABLE person ADD COLUMN search tsvector NOT NULL, ADD COLUMN worked interval NOT NULL",
-    )
-    found = app.run("preflight", *EXISTING).data["findings"]
-    columns = ("search", "worked")
-    told = {item["column"]: item["remedy"] for item in found if item["severity"] == "blocks"}
-    assert told.keys() == set(columns)
-    first = {name: f'ALTER TABLE "person" ALTER COLUMN "{name}" DROP NOT NULL' for name in columns}
-    for name in columns:
-        assert told[name].endswith(
-            f"--leave-out person.{name}; to leave it out, first {first[name]} (on PostgreSQL)"
-        )
-    out = [word for name in columns for word in ("--leave-out", f"person.{name}")]
-    stuck = app.run("preflight", *EXISTING, *out).data["findings"]
-    assert [item["on_postgres"] for item in stuck if item["severity"] == "blocks"] == list(first.values())
-    app.pg(";".join(first.values()))
-    assert app.done("preflight", *EXISTING, *out).outcome == "clean"
-
-
 _LONG = "person_name_and_visits_as_an_installer_names_it_that_spells_all_columns"
 _SEARCH = (
     "CREATE VIRTUAL TABLE found USING fts5 (name, content='person', content_rowid='id')",

@@ -120,3 +120,25 @@ def test_values_that_only_the_type_refuses_are_named_and_set_aside_also_as_keys(
     held = app.pg("SELECT tbl, col FROM st_quarantine ORDER BY tbl, col")
     assert held == [("labels", "k"), ("networks", "k")]
     assert [app.pg(f"SELECT k::text FROM {name}") for name in names] == [[(key,)] for key in good]
+
+
+def test_a_column_that_only_one_side_has_and_needs_is_left_out_by_its_remedy(stranger: Make) -> None:
+    """As a text search vector that is NOT NULL, and a length of time in a form that PostgreSQL does not know."""
+    app = stranger(
+        "ALTER TABLE person ADD COLUMN worked TEXT; UPDATE person SET worked = '1.02:03:04.5000000';",
+        "; ALTER TABLE person ADD COLUMN search tsvector NOT NULL, ADD COLUMN worked interval NOT NULL",
+    )
+    found = app.run("preflight", *EXISTING).data["findings"]
+    columns = ("search", "worked")
+    told = {item["column"]: item["remedy"] for item in found if item["severity"] == "blocks"}
+    assert told.keys() == set(columns)
+    first = {name: f'ALTER TABLE "person" ALTER COLUMN "{name}" DROP NOT NULL' for name in columns}
+    for name in columns:
+        assert told[name].endswith(
+            f"--leave-out person.{name}; to leave it out, first {first[name]} (on PostgreSQL)"
+        )
+    out = [word for name in columns for word in ("--leave-out", f"person.{name}")]
+    stuck = app.run("preflight", *EXISTING, *out).data["findings"]
+    assert [item["on_postgres"] for item in stuck if item["severity"] == "blocks"] == list(first.values())
+    app.pg(";".join(first.values()))
+    assert app.done("preflight", *EXISTING, *out).outcome == "clean"

@@ -35,20 +35,17 @@ class Spelling:
 
     `form`, by kind:
 
-    - real: `short` or `wide`, see `canonical.reals`; blob, where a policy reads it: `base64`;
+    - real: `short` or `wide`, see `canonical.reals`; blob, where a policy reads texts: `base64`;
     - uuid: `hex`, `hyphens` or `braces`, in capitals for capital letters, or `blob` for 16 bytes;
     - timestamp: the separator, then the digits of a second's fraction: `6` always, `3` or `0` where no more
-      are needed, `m` without seconds where none;
-    - time: the digits alone, behind a day and a blank where a policy reads moments;
+      are needed, `m` without seconds where none; time: the digits alone, behind a day where a policy reads moments;
     - boolean, where a policy reads words: that for true, a bar and that for false;
-    - instant: as a timestamp, then the offset as it is written, if there is one;
-    - timestamp and instant, where a policy says that numbers count from 1970: `seconds` or `millis`;
+    - instant: as a timestamp, then the offset as it is written, if there is one; timestamp and instant, where a
+      policy says that numbers count from 1970: `seconds` or `millis`;
     - interval: `micros` for a number, else `@` and the form of the timestamp that lies so far from 1970;
-    - numeric in a text column: how many digits stand behind the point, at least;
-    - address: `whole` if a single host has the length of its prefix, too;
-    - jsonb: `spaced` or `compact`, then `-ascii` where other letters are escaped.
-
-    `mixed`: other forms occur, too.
+    - numeric in a text column: how many digits stand behind the point, at least; address: `whole` if a single
+      host has the length of its prefix, too;
+    - jsonb: `spaced` or `compact`, then `-ascii` where other letters are escaped. `mixed`: other forms occur, too.
     """
 
     form: str
