@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import select, update
 
 from app.db.common.errors import PrimaryUnavailable
 from app.db.common.failpoints import Failpoint, arm
@@ -178,3 +179,39 @@ def test_a_transaction_that_is_refused_twice_is_held_once(
     assert 1.99 < time.monotonic() - began < 3.2
     assert [type(error) for error in writers.errors] == [PrimaryUnavailable]
     assert "postgres has taken no writes" in str(writers.errors[0])
+
+
+@pytest.mark.parametrize("pause_ms", [30_000, 50], ids=["moved", "aborted"])
+def test_a_result_that_is_streamed_from_the_server_is_read_to_its_end(
+    promoted: TestPair, backend: MakeRuntime, watched: Watched, pause_ms: int
+) -> None:
+    """The fence goes up between two of its rows, and the first write of the transaction waits."""
+    backend(promoted, wanted=Side.POSTGRES, cutover_hold_ms=20_000)
+    promoted.pg.execute("INSERT INTO owner (id) SELECT generate_series(101, 108)")
+    promoted.drain()
+    reached = threading.Event()
+    outcome: list[Moved | Aborted] = []
+
+    def hold() -> None:
+        reached.set()
+        wait_until(lambda: watched.waiting)
+        time.sleep(0.1)
+
+    def switch() -> None:
+        with arm(Failpoint.SWITCH_FENCED, hold):
+            outcome.append(promoted.move(Side.SQLITE, max_pause_ms=pause_ms))
+
+    coordinator = threading.Thread(target=switch)
+    rows = select(Owner.id).where(Owner.id > 100).order_by(Owner.id).execution_options(yield_per=2)
+    with SessionLocal() as session, session.scalars(rows) as stream:
+        for number in stream:
+            if number == 101:
+                coordinator.start()
+                assert reached.wait(20)
+            session.execute(update(Owner).where(Owner.id == number).values(name=f"new {number}"))
+        session.commit()
+    coordinator.join()
+    assert isinstance(outcome[0], Moved if pause_ms > 50 else Aborted), outcome
+    side = Side.SQLITE if pause_ms > 50 else Side.POSTGRES
+    written = promoted.app(side).execute("SELECT count(*) FROM owner WHERE name LIKE 'new %'").fetchone()
+    assert tuple(written) == (8,)

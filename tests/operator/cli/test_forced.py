@@ -102,9 +102,12 @@ def test_force_during_a_commit_whose_outcome_is_unknown_stays_ahead_of_postgres(
     assert sides.writable("sqlite") and not sides.writable("postgres")
 
 
-def test_a_dead_attempt_before_its_commit_is_released_without_postgres(at_stage: AtStage) -> None:
+@pytest.mark.parametrize("deadline", [1.0, 4e9], ids=["over", "of a clock that was set back"])
+def test_a_dead_attempt_before_its_commit_is_released_without_postgres(
+    at_stage: AtStage, deadline: float
+) -> None:
     sides = at_stage("verified")
-    sides.control(writable=0, attempt="dead", attempt_state="draining", attempt_deadline=1.0)
+    sides.control(writable=0, attempt="dead", attempt_state="draining", attempt_deadline=deadline)
     assert gone(sides).run("recover").outcome == "released_alone"
     assert sides.writable("sqlite")
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from psycopg import Rollback
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker
 
@@ -165,6 +166,7 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
     A SQLite file that another one has replaced is refused before anything is taken.
 
     On a refusal everything taken is let go again, so that nobody waits for a transaction that waits.
+    A result that is still read from PostgreSQL stays open meanwhile.
     """
     raw: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
@@ -182,6 +184,11 @@ def admit_connection(connection: Connection, pair: Runtime) -> bool:
         raw.rollback()
         pair.write_turn.let_go()
         return False
+    if any(not stream.closed for stream in raw.streams):
+        with raw.transaction() as aside:
+            if not (admitted := bool(connection.scalar(text(_ADMIT_POSTGRES)))):
+                raise Rollback(aside)
+        return admitted
     if connection.execute(text(_ADMIT_POSTGRES)).scalar_one():
         return True
     raw.rollback()

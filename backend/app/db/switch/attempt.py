@@ -19,6 +19,11 @@ from app.db.sides.sqlite.files import older_epoch
 from app.db.sides.stores import Stores
 from app.db.switch.state.stamp import own_change
 
+MOST_PAUSE_MS = 600_000  # the largest budget that an attempt may be given
+ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
+BEFORE_FENCE_S = 5.0  # how long it may live before its fence is up
+LONGEST_ATTEMPT_S = BEFORE_FENCE_S + MOST_PAUSE_MS / 1000 + ATTEMPT_GRACE_S
+
 
 def end_attempt(stores: Stores, token: str, reason: str) -> bool:
     """End an attempt that has not committed: first on the arbiter's record, then lower the fence.

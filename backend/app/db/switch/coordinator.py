@@ -49,12 +49,10 @@ from app.db.sides.control import (
 from app.db.sides.locks import hold_rounds, hold_writers, writers_in_flight
 from app.db.sides.phase import Phase, actor, record
 from app.db.sides.postgres import deferred
-from app.db.switch.attempt import end_attempt, follow
+from app.db.switch.attempt import ATTEMPT_GRACE_S, BEFORE_FENCE_S, end_attempt, follow
 from app.db.switch.ids import Ids
 from app.db.switch.state.readiness import quarantined
 from app.db.switch.state.stamp import CARRIED
-
-ATTEMPT_GRACE_S = 1.0  # how long after its pause budget an attempt may still be alive
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class Coordinator:
                 control,
                 self._token,
                 phase=Phase.REPLICATING,
-                seconds=5 + self._budget + ATTEMPT_GRACE_S,
+                seconds=BEFORE_FENCE_S + self._budget + ATTEMPT_GRACE_S,
                 note=actor(),
             )
             if begun:

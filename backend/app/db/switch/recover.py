@@ -16,7 +16,7 @@ from app.db.sides.control import Control, supersede
 from app.db.sides.locks import hold_writers
 from app.db.sides.phase import record
 from app.db.sides.stores import Stores
-from app.db.switch.attempt import end_attempt, follow, release_alone
+from app.db.switch.attempt import LONGEST_ATTEMPT_S, end_attempt, follow, release_alone
 from app.db.switch.state.untold import DIED
 from app.db.switch.state.writable import fence_second
 
@@ -48,7 +48,7 @@ def recover(stores: Stores) -> Recovered:
     except (psycopg.OperationalError, ShadowUnavailable):
         if ours.attempt is None:
             return Recovered.NOTHING
-        if (ours.attempt_deadline or 0.0) > time.time():
+        if _may_live(ours, time.time()):
             return Recovered.WAIT
         return Recovered.RELEASED if release_alone(stores, ours.attempt) else Recovered.UNKNOWN
     if ours.pair != arbiter.pair:
@@ -56,13 +56,18 @@ def recover(stores: Stores) -> Recovered:
     if ours.epoch > arbiter.epoch:
         return _supersede(stores, ours)
     if arbiter.attempt is not None:
-        if (arbiter.attempt_deadline or 0.0) > _postgres_clock(stores):
+        if _may_live(arbiter, _postgres_clock(stores)):
             return Recovered.WAIT
         end_attempt(stores, arbiter.attempt, DIED)
         return Recovered.ENDED
     if fence_second(stores) is not None:
         return Recovered.FENCED
     return Recovered.FOLLOWED if follow(stores) else Recovered.NOTHING
+
+
+def _may_live(control: Control, now: float) -> bool:
+    """Whether an attempt is within its deadline. One that no attempt can have is from before a clock was set back."""
+    return 0.0 < (control.attempt_deadline or 0.0) - now <= LONGEST_ATTEMPT_S
 
 
 def _postgres_clock(stores: Stores) -> float:

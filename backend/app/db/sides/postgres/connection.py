@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -57,6 +58,14 @@ class Unanswered(pg_errors.OperationalError):
     """The server was given up because it did not answer in time; it may still be there."""
 
 
+class Stream(psycopg.ServerCursor[Any]):
+    """A result that stays at the server, such as one of `yield_per`. It ends with its transaction."""
+
+    def __init__(self, connection: BoundedConnection, *arguments: Any, **options: Any) -> None:
+        super().__init__(connection, *arguments, **options)
+        connection.streams.add(self)
+
+
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is given up when a statement has had no answer for `patience` seconds.
 
@@ -71,6 +80,11 @@ class BoundedConnection(psycopg.Connection[Any]):
     deadline: float | None = None
     serves: ShimSettings | None = None
     asked_at: float = float("-inf")  # when the server was last asked whether it is there
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.streams: WeakSet[Stream] = WeakSet()
+        self.server_cursor_factory = Stream
 
     def is_silent(self) -> bool:
         """Whether nothing has come in. A server that ends a connection, or dies, says so or closes it."""
