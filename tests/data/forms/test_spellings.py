@@ -19,7 +19,7 @@ from app.db.rows.spelling import Spelling, spell_uuid, to_sqlite
 from app.db.sides.sqlite.spellings import of_column
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.verify.repair import repair_all
-from migration.verify.run import Verify
+from migration.verify.run import Verify, VerifyProgress
 from tests.data.verify.small_pair import SmallPair, make_pair_of
 
 SQLITE = """
@@ -182,6 +182,27 @@ def test_a_key_spelt_as_never_before_is_noted_when_its_table_is_carried(spelt: S
     spelt.write("DELETE FROM docs WHERE id = %s", new)
     spelt.settle()
     assert all_of(spelt, f"SELECT id FROM docs WHERE lower(id) = '{new.lower()}'") == []
+
+
+def test_a_spelling_that_is_learnt_during_a_verify_does_not_end_it(spelt: SmallPair) -> None:
+    new = "ABcd" + DOCS[20][4:]
+    spelt.write("DELETE FROM docs WHERE id = ?", DOCS[20])
+    spelt.settle()
+    execute = spelt.applier.stores.postgres.connection.execute
+    execute("UPDATE st_spelling SET form = 'hyphens', mixed = false WHERE tbl = 'docs'")
+    spelt.applier.forget_schema()
+    unwritten = [new]
+
+    def write_once(progress: VerifyProgress) -> None:
+        if unwritten:
+            spelt.write("INSERT INTO docs VALUES (?, NULL, NULL, 1)", unwritten.pop())
+
+    # The verify meets a row that nobody has carried yet, carries it, and learns its spelling.
+    assert Verify(spelt.applier, chunk_rows=7).run(write_once).clean
+    assert execute("SELECT mixed FROM st_spelling WHERE tbl = 'docs' AND col = 'id'").fetchone() == (True,)
+    spelt.write("DELETE FROM docs WHERE id = ?", new)
+    spelt.write("INSERT INTO docs VALUES (?, '07:00:00', '2026-01-05T07:00:00', 1)", DOCS[20])
+    spelt.settle()
 
 
 @pytest.mark.parametrize("n", range(len(MIXED)))
