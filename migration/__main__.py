@@ -4,8 +4,8 @@ To import the command line takes part of a second. Nothing is open then, so Ctrl
 nothing becomes garbage: without looks for garbage the import takes a sixth less of the processor.
 
 Afterwards SIGTERM, and SIGHUP from a terminal that goes away, interrupt a command as Ctrl-C does. A fence
-that is up comes down at once. Streams that were closed lead nowhere, so that no file of ours takes their
-number.
+that is up comes down at once, and a second Ctrl-C does not stop that. Streams that were closed lead nowhere,
+so that no file of ours takes their number.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import gc
 import os
 import signal
 import sys
+import time
 
 INTERRUPTED = 130
+AGAIN_S = 3.0  # what was interrupted is left in order meanwhile
 
 
 def main() -> int:
@@ -29,12 +31,28 @@ def main() -> int:
 
     gc.freeze()
     gc.enable()
+    interrupt = _Interrupt()
     if heeds:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupt)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
-            signal.signal(number, signal.default_int_handler)
-    return run()
+            signal.signal(number, interrupt)
+    try:
+        return run()
+    except KeyboardInterrupt:  # typer was still putting the command line together
+        return INTERRUPTED
+
+
+class _Interrupt:
+    """What the signals do: the first one interrupts, and others only once AGAIN_S have passed since."""
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    def __call__(self, *_: object) -> None:
+        if time.monotonic() >= self._not_before:
+            self._not_before = time.monotonic() + AGAIN_S
+            raise KeyboardInterrupt
 
 
 def _open_streams() -> None:

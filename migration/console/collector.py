@@ -132,7 +132,7 @@ class Collector:
         """What changes when something happened: then everything is looked at again at once."""
         control, verify = found.control, found.verify
         return (
-            found.state, control and (control.epoch, control.paused, control.attempt), found.quarantine,
+            found.state, control and (control.epoch, found.paused, control.attempt), found.quarantine,
             verify and (verify.run, verify.finished_at, verify.later), found.postgres.reachable,
         )  # fmt: skip
 

@@ -217,10 +217,9 @@ class Worker:
     def _standing(self, standing: Skipped) -> None:
         if not self.until_drained:
             return
-        control = self.applier.stores.postgres.read_control()
-        if control.paused:
+        if self.applier.stores.directions()[1].read_control().paused:
             raise Refused("apply is paused", hint="run st-migrate resume")
-        if control.phase not in APPLYING_PHASES:
+        if self.applier.stores.postgres.read_control().phase not in APPLYING_PHASES:
             raise Refused(f"nothing to drain: {standing.reason}", hint="see st-migrate status")
 
     def _outage(self, state: RetryCallState) -> None:

@@ -145,10 +145,11 @@ class Call:
 
     def run(self, body: Callable[[], Outcome]) -> int:
         """Do the work; whatever happens, record it, print one result and return the exit code."""
-        kept = self._recorded()
-        if kept is not None and (why := kept.begin()):
-            self.report(why)
+        kept: Recorded | None = None
         try:
+            kept = self._recorded()
+            if kept is not None and (why := kept.begin()):
+                self.report(why)
             outcome = body()
         except (Exception, KeyboardInterrupt) as error:
             outcome = failure(error, self._secrets())

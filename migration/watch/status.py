@@ -103,11 +103,8 @@ class Status:
         if self.postgres.control is None:
             return "mismatched"
         if self.sqlite.control is None:
-            return (
-                str(self.postgres.control.phase)
-                if self.postgres.control.phase in _SQLITE_BARE
-                else "mismatched"
-            )
+            bare = self.postgres.control.phase in _SQLITE_BARE
+            return str(self.postgres.control.phase) if bare else "mismatched"
         if self.sqlite.control.pair != self.postgres.control.pair:
             return "mismatched"
         if self.sqlite.control.epoch > self.postgres.control.epoch:
@@ -125,6 +122,11 @@ class Status:
         if self.sqlite.retired_at is not None:
             return Side.POSTGRES
         return Side.SQLITE if self.postgres.retired_at is not None else None
+
+    @property
+    def paused(self) -> bool:
+        """Whether either row says so: a `pause` or `resume` that died has reached one side only."""
+        return any(side.control is not None and side.control.paused for side in (self.sqlite, self.postgres))
 
     @property
     def attempt(self) -> dict[str, Any] | None:
@@ -157,7 +159,7 @@ class Status:
             },
             "foreign_keys_not_valid": self.foreign_keys,
             "left_out": self.left_out,
-            "paused": bool(control and control.paused),
+            "paused": self.paused,
             "throttle": asdict(self.limits) if self.limits != Limits() else None,
             "attempt": self.attempt,
             "blocks": blocks(self),
@@ -253,10 +255,9 @@ def blocks(status: Status) -> list[str]:
     if status.state == "postgres_superseded":
         assert status.control is not None
         found.append(f"{status.control.ahead}; put the newer one back, or fill it anew from SQLite")
-    control = status.control
-    if control is not None and control.attempt is not None:
-        found.append(f"a switch is under way ({control.attempt_state})")
-    if control is not None and control.paused:
+    if attempt := status.attempt:
+        found.append(f"a switch is under way ({attempt['state']})")
+    if status.paused:
         found.append("apply and backfill are paused")
     replicating = status.state == Phase.REPLICATING
     found += _once([text for check in status.checks if (text := _blocked(check, status, replicating))])
@@ -335,7 +336,7 @@ def _while_applying(status: Status) -> str | None:
     for name in SOUND:
         if name in failing:
             return failing[name].command
-    if control is not None and control.paused:
+    if status.paused:
         return "resume"
     if status.apply is readiness.ApplyState.MISSING:
         return "worker"

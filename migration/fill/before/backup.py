@@ -112,13 +112,13 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
     started = time.monotonic()
     partial: Path | None = None
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _require_room(file, folder)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        target = folder / f"{_stem(file, folder, moment)}-{stamp}{file.suffix}"
-        partial = target.with_name(f"{target.name}.partial")
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(open_sqlite(file, busy_timeout_ms=30_000, read_only=True)) as source:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _require_room(file, folder)
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+            target = folder / f"{_stem(file, folder, moment)}-{stamp}{file.suffix}"
+            partial = target.with_name(f"{target.name}.partial")
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             _copy(source, partial, advance)
         _check(partial)
         to_disk(partial)

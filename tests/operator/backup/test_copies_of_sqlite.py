@@ -198,6 +198,9 @@ def test_a_damaged_file_gives_no_copy(tmp_path: Path, cli: Cli) -> None:
     answer = cli("backup", "--sqlite", str(file), "--to", str(tmp_path / "kept"))
     assert (answer.code, answer.data["error"]) == (3, "BackupFailed"), answer
     assert list((tmp_path / "kept").iterdir()) == []
+    answer = cli("backup", "--sqlite", str(file.with_name("other.db")), "--to", str(tmp_path / "unused"))
+    assert (answer.code, "there is no SQLite file" in answer.data["message"]) == (2, True)
+    assert not (tmp_path / "unused").exists()
 
 
 def restore(sides: Sides, kept: Path) -> None:

@@ -170,11 +170,16 @@ def test_a_cutover_killed_inside_the_fence_is_recovered(
 def test_a_cutover_that_is_told_to_end_lowers_the_fence_at_once(
     at_stage: AtStage, tmp_path: Path, number: signal.Signals
 ) -> None:
+    """And also where somebody presses Ctrl-C again while the attempt is being ended."""
     sides = at_stage("verified")
-    gate = tmp_path / "go"
-    with started(sides, "cutover", ST_FAILPOINTS=f"{Failpoint.SWITCH_FENCED}=wait:{gate}") as process:
+    gate, ending = tmp_path / "go", tmp_path / "ending"
+    points = f"{Failpoint.SWITCH_FENCED}=wait:{gate},{Failpoint.RECOVER_DECIDED}=wait:{ending}"
+    with started(sides, "cutover", ST_FAILPOINTS=points) as process:
         until(gate.with_suffix(".reached").exists)
         process.send_signal(number)
+        until(ending.with_suffix(".reached").exists)
+        process.send_signal(signal.SIGINT)
+        ending.touch()
         answer = finished(process)
     assert (answer.code, answer.data["message"]) == (3, "interrupted")
     assert sides.writable("sqlite") and sides.run("recover").outcome == "nothing_to_do"

@@ -136,7 +136,7 @@ class _Gates(Checks):
             behind = source.backlog(position).entries
         standing = f", apply stands still: {outcome.reason}" if isinstance(outcome, Skipped) else ""
         told = f"{counted(behind, 'change')} behind, {self._max_lag} allowed{standing}"
-        if behind > self._max_lag and self.arbiter.paused:
+        if behind > self._max_lag and shadow.read_control().paused:
             raise Refused(told, hint="run st-migrate resume, then st-migrate worker --until-drained")
         return behind <= self._max_lag, told
 

@@ -89,6 +89,17 @@ def test_a_pause_is_named_before_it_shows_as_lag(at_stage: AtStage) -> None:
     assert sides.run("status").data["apply"] == "paused"
 
 
+def test_a_pause_that_reached_one_side_only_is_named_and_taken_back(at_stage: AtStage) -> None:
+    """`pause` and `resume` write on one side after the other, and may die between."""
+    sides = at_stage("moved")
+    sides.control(paused=1)
+    sides.postgres("UPDATE alerts SET qty = 8 WHERE id = 1")
+    assert look(sides) == ("apply and backfill are paused", "st-migrate resume")
+    assert sides.run("worker", "--until-drained").data["message"] == "apply is paused"
+    assert sides.run("resume").outcome == "resumed"
+    assert sides.run("worker", "--until-drained").data["changes"] == 1
+
+
 TRIGGER = "CREATE TRIGGER mine AFTER INSERT ON alerts BEGIN UPDATE alerts SET qty = 1 WHERE id = NEW.id; END"
 LAST_ID = "INSERT INTO alerts (id, symbol, action, qty, raw_payload) VALUES (9223372036854775807, 'T', 'BUY', 1, 'x')"
 READ_ONLY = "ALTER DATABASE {database} SET default_transaction_read_only = on"
