@@ -83,6 +83,12 @@ _POSTGRES: tuple[tuple[type[psycopg.Error], str, str, Exit], ...] = (
         Exit.FAILED,
     ),
     (
+        pg_errors.ObjectNotInPrerequisiteState,
+        "PostgreSQL refuses this in the state that it or a table is in",
+        f"mend what it names; {_AGAIN}",
+        Exit.FAILED,
+    ),
+    (
         psycopg.OperationalError,
         "PostgreSQL went away or cannot be reached",
         f"see that it runs; {_AGAIN}",

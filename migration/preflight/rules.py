@@ -29,7 +29,7 @@ from migration.preflight.file import file_findings
 from migration.preflight.findings import left_out
 from migration.preflight.findings.compared import installed_findings
 from migration.preflight.findings.report import Finding, Severity
-from migration.preflight.findings.seeded import seeded
+from migration.preflight.findings.seeded import filled, seeded
 from migration.preflight.findings.shapes import Shape, made_by, models, read_shapes
 from migration.preflight.findings.trial import Tried
 from migration.preflight.rows import last_ids, null_keys
@@ -105,8 +105,9 @@ def _against(
         if source.installed:
             yield from seeded(sqlite, postgres, shapes)
         else:
-            yield from server.filled(postgres, shapes)
-        yield from server.keys_from_outside(postgres, shapes)
+            yield from filled(postgres, shapes)
+        yield from left_out.keys_from_outside(postgres, shapes)
+        yield from server.unreplicated(postgres, shapes)
 
 
 def _unfit(found: Iterable[Unfit]) -> Iterator[Finding]:

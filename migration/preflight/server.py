@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from app.db.common.settings import ShimSettings
-from app.db.rows.catalog import BOOKKEEPING, postgres_columns, quote
+from app.db.rows.catalog import BOOKKEEPING, KEY_INDEX, quote
 from app.db.sides.capture import triggers as capture
 from app.db.sides.capture.silence import silencing
 from app.db.sides.postgres.forms import FORMS
@@ -49,6 +49,20 @@ FROM pg_db_role_setting s, unnest(s.setconfig) AS entry
 WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))
 AND lower(split_part(entry, '=', 1)) = ANY(%s) ORDER BY 1, 3
+"""
+# Tables that replication could not tell an update of, once the indexes are set aside that the copy does without.
+_UNREPLICATED = f"""
+SELECT c.relname, x.relname, p.indexrelid IS NOT NULL,
+       CASE c.relreplident WHEN 'i' THEN format('USING INDEX %I', x.relname) WHEN 'n' THEN 'NOTHING' ELSE 'DEFAULT' END
+FROM pg_class c LEFT JOIN pg_index p ON p.indrelid = c.oid AND p.indisprimary
+LEFT JOIN pg_index r ON r.indrelid = c.oid AND r.indisreplident LEFT JOIN pg_class x ON x.oid = r.indexrelid
+WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND CASE c.relreplident
+  WHEN 'f' THEN false
+  WHEN 'i' THEN r.indexrelid IS DISTINCT FROM (SELECT k.indexrelid FROM {KEY_INDEX} k)
+  ELSE (c.relreplident = 'n' OR p.indexrelid IS NULL) AND EXISTS (
+    SELECT FROM pg_publication_tables t JOIN pg_publication b USING (pubname)
+    WHERE t.schemaname = current_schema() AND t.tablename = c.relname AND (b.pubupdate OR b.pubdelete)) END
+ORDER BY 1
 """
 _Facts = dict[str, Any]
 _Check = tuple[Callable[[_Facts], bool], str, Severity, str, str]
@@ -288,39 +302,24 @@ def reserved(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
         )
 
 
-def keys_from_outside(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
-    """Foreign keys of tables that do not take part into those that do: the latter could not be emptied."""
-    rows = connection.execute(
-        "SELECT c.conname, t.relname, p.relname, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
-        "JOIN pg_class p ON p.oid = c.confrelid WHERE c.contype = 'f' "
-        "AND p.relnamespace = current_schema()::regnamespace ORDER BY 2, 1"
-    ).fetchall()
-    for name, table, parent, definition in rows:
-        if parent in common and table not in common:
-            yield Finding(
-                "postgres.foreign_key",
-                Severity.BLOCKS,
-                f"foreign key {name} of {table}, which does not take part, refers to the table",
-                f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)} (on PostgreSQL)",
-                table=parent,
-                on_postgres=f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}",
-                undo=f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}",
+def unreplicated(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
+    """Published tables in which copy and apply could change no row, and those whose index for that is set aside."""
+    for table, index, has_primary, before in connection.execute(_UNREPLICATED.encode()).fetchall():
+        if table in common:
+            made, undo = (
+                f"ALTER TABLE {quote(table)} REPLICA IDENTITY {which}"
+                for which in ("DEFAULT" if has_primary else "FULL", before)
             )
-
-
-def filled(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
-    """Tables that take part and hold rows already."""
-    for table in postgres_columns(connection):
-        if table not in common:
-            continue
-        row = connection.execute(f"SELECT 1 FROM {quote(table)} LIMIT 1".encode()).fetchone()
-        if row is not None:
             yield Finding(
-                "postgres.not_empty",
+                "postgres.replica_identity",
                 Severity.BLOCKS,
-                "the table already holds rows on PostgreSQL",
-                "name an empty database, or prepare with --discard-target to remove those rows",
+                f"index {index} is its replica identity, and is set aside while the table is filled"
+                if index
+                else "it is published without a replica identity, so none of its rows can be changed",
+                f"{made} (on PostgreSQL), at least until the copy is done",
                 table=table,
+                on_postgres=made,
+                undo=undo,
             )
 
 

@@ -8,7 +8,7 @@ either way, where they are few, and `abort` puts them back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -91,3 +91,19 @@ def _ours(sqlite: sqlite3.Connection, table: Table, wanted: set[keys.Key]) -> li
     names = ", ".join(quote(column.name) for column in table.columns)
     batches = stream(sqlite, f"SELECT {names} FROM {quote(table.name)}", ())
     return [row for batch in batches for row in batch if keys.of_row(table, row) in wanted]
+
+
+def filled(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
+    """Tables that take part and hold rows already."""
+    for table in postgres_columns(connection):
+        if table not in common:
+            continue
+        row = connection.execute(f"SELECT 1 FROM {quote(table)} LIMIT 1".encode()).fetchone()
+        if row is not None:
+            yield Finding(
+                "postgres.not_empty",
+                Severity.BLOCKS,
+                "the table already holds rows on PostgreSQL",
+                "name an empty database, or prepare with --discard-target to remove those rows",
+                table=table,
+            )

@@ -18,6 +18,7 @@ from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.switch.state.newest import require_newest
 from app.db.switch.state.readiness import lag
+from migration.verify.run import Verify
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair
 
@@ -52,6 +53,19 @@ def test_a_switch_compares_what_a_trimmed_log_still_names(pair: TestPair, primar
     pair.app(primary).execute("UPDATE item SET qty = qty + 1 WHERE id = 1")
     pair.moved(primary.other)
     pair.assert_same()
+
+
+def test_the_log_is_kept_from_the_last_verify_on(pair: TestPair, primary: Side) -> None:
+    """What the shadow has is not all: a switch compares again every row that was changed since the verify."""
+    pair.app(primary).execute("UPDATE item SET qty = qty + 1")
+    pair.drain()
+    assert Verify(pair.applier).run().clean
+    pair.app(primary).execute("UPDATE owner SET name = 'later' WHERE id = 1")
+    pair.drain()
+    while trim(pair.applier.stores):
+        pass
+    assert len(pair.logged(primary, "item")) <= 1  # the entry at the verify's own position
+    assert pair.logged(primary, "owner") == {(1,)}
 
 
 def test_what_others_apply_and_trim_meanwhile_makes_no_older_copy(

@@ -59,6 +59,18 @@ def test_a_sequence_that_cannot_be_set_beyond_what_was_used_refuses_the_switch(
         move(stage, Side.POSTGRES)
 
 
+def test_a_sequence_that_two_columns_share_ends_with_the_narrower(tmp_path: Path, pg_url: str) -> None:
+    made = ["CREATE SEQUENCE s", "CREATE DOMAIN narrow AS smallint"]
+    for table, kind in (("a", "narrow"), ("b", "bigint")):
+        made.append(f"CREATE TABLE {table} (id {kind} PRIMARY KEY DEFAULT nextval('s'))")
+    ours = [f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)" for table in "ab"]
+    with staged(tmp_path, pg_url, ours, made) as stage:
+        stage.write("INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (40000)")
+        stage.fill()
+        full = [f"table {table}, column id: no id is left below 32767" for table in "ab"]
+        assert gate(stage) == (False, "; ".join(full))
+
+
 def test_numbers_that_a_session_keeps_are_not_given_out_after_the_other_side_had_them(
     tmp_path: Path, pg_url: str
 ) -> None:

@@ -196,6 +196,20 @@ CASES = {
         postgres=(DDL, "INSERT INTO t VALUES (9, 'found')"),
         remedy=("p:DELETE FROM t",),
     ),
+    "an_index_replicates": Case(
+        "postgres.replica_identity",
+        postgres=(
+            "CREATE TABLE t (id bigint PRIMARY KEY, a text NOT NULL)",
+            "CREATE UNIQUE INDEX ta ON t (a)",
+            "ALTER TABLE t REPLICA IDENTITY USING INDEX ta",
+        ),
+        remedy=('p:ALTER TABLE "t" REPLICA IDENTITY DEFAULT',),
+    ),
+    "nothing_replicates": Case(
+        "postgres.replica_identity",
+        postgres=(DDL, "ALTER TABLE t REPLICA IDENTITY NOTHING", "CREATE PUBLICATION pb FOR ALL TABLES"),
+        remedy=('p:ALTER TABLE "t" REPLICA IDENTITY DEFAULT',),
+    ),
     "foreign_key_from_outside": Case(
         "postgres.foreign_key",
         postgres=(

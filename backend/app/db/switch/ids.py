@@ -22,7 +22,14 @@ from app.db.rows.catalog import Schema, Table, quote
 from app.db.sides.contract import START
 from app.db.sides.postgres.aside import SIDE
 from app.db.sides.postgres.connection import Connection
-from app.db.sides.postgres.sequences import Drawn, drawn_columns, largest, set_sequences, unfit_sequences
+from app.db.sides.postgres.sequences import (
+    Drawn,
+    drawn_columns,
+    exhausted,
+    largest,
+    set_sequences,
+    unfit_sequences,
+)
 from app.db.sides.postgres.source import PostgresSource
 from app.db.sides.stores import Stores
 
@@ -109,6 +116,9 @@ class Ids:
         row = self._sqlite.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         return row[0] if row and isinstance(row[0], int) else 0
 
+    def _used(self, item: Drawn) -> int:
+        return self.used(item.table, item.column, item.most)
+
     # PostgreSQL becomes primary.
 
     def advance_postgres(self) -> list[str]:
@@ -118,7 +128,7 @@ class Ids:
         full = set_sequences(
             self._postgres,
             drawn_columns(self._postgres),
-            lambda item: self.used(item.table, item.column, item.most),
+            self._used,
             GAP,
         )
         return list(map(_full, full))
@@ -173,11 +183,8 @@ class Ids:
         """Why ids would be given out twice, or not at all, with `to` as the primary."""
         self.read_logs()
         if to is Side.POSTGRES:
-            return unfit_sequences(self._postgres) + [
-                _full(item)
-                for item in drawn_columns(self._postgres)
-                if max(self.used(item.table, item.column, item.most), item.last) >= item.most
-            ]
+            full = exhausted(drawn_columns(self._postgres), self._used)
+            return [*unfit_sequences(self._postgres), *map(_full, full)]
         last = self._drawn()
         found = []
         for table, sql in self._numbered():

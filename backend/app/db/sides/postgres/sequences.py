@@ -9,7 +9,7 @@ Only sequences that go up, and end at their end, can be set beyond what was used
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.db.rows.catalog import literal, postgres_left_out, quote, takes_part
 from app.db.sides.postgres.connection import Connection
@@ -196,6 +196,29 @@ def largest(connection: Connection, table: str, column: str) -> int:
     return int(row[0])
 
 
+def exhausted(drawn: list[Drawn], used: Callable[[Drawn], int]) -> list[Drawn]:
+    """The columns that no number is left for, because of their own values or those of another on the same sequence."""
+    return _full(drawn, *_places(drawn, used))
+
+
+def _full(drawn: list[Drawn], wanted: dict[str, int], most: dict[str, int]) -> list[Drawn]:
+    return [
+        replace(item, most=most[item.sequence])
+        for item in drawn
+        if wanted[item.sequence] >= most[item.sequence]
+    ]
+
+
+def _places(drawn: list[Drawn], used: Callable[[Drawn], int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Of each sequence the largest number used in any of its columns, and the largest that all of them can hold."""
+    wanted: dict[str, int] = {}
+    most = {item.sequence: item.most for item in drawn}
+    for item in drawn:
+        most[item.sequence] = min(most[item.sequence], item.most)
+        wanted[item.sequence] = max(used(item), item.last, wanted.get(item.sequence, 0))
+    return wanted, most
+
+
 def set_sequences(
     connection: Connection, drawn: list[Drawn], used: Callable[[Drawn], int], gap: int
 ) -> list[Drawn]:
@@ -209,14 +232,8 @@ def set_sequences(
     Returns:
         The columns that no number is left for. Nothing was set then.
     """
-    wanted: dict[str, int] = {}
-    full: list[Drawn] = []
-    most = {item.sequence: item.most for item in drawn}
-    for item in drawn:
-        most[item.sequence] = min(most[item.sequence], item.most)
-        wanted[item.sequence] = max(used(item), item.last, wanted.get(item.sequence, 0))
-    full = [item for item in drawn if wanted[item.sequence] >= most[item.sequence]]
-    if full:
+    wanted, most = _places(drawn, used)
+    if full := _full(drawn, wanted, most):
         return full
     caching = {name for (name,) in connection.execute(_CACHING).fetchall()}
     with connection.pipeline():
