@@ -43,7 +43,7 @@ POLL_S = 0.02  # how soon a change is noticed by the process that applies
 # So soon while changes come in slowly: a commit that meets a round waits for its end, and short rounds end soon.
 SOON_S = 0.005
 SLOW = 2_500.0  # log entries per second; above it, few rounds that carry much cost less
-OFTEN = 300.0  # commits of this process per second; above it, short rounds take a fifth of their time
+OFTEN = 0.1  # share of a processor; where a round after each commit would take more, rounds come seldom
 LEAST_SHARE = 0.2  # of the time-out that must be left for a commit to begin a round itself
 REST_S = 0.1  # how long the other processes leave it to that one before they look again
 RECOVER_S = 0.25
@@ -104,6 +104,7 @@ class Follower:
         self._applied_at = 0.0  # when a round of this process last found changes
         self._rate = 0.0  # log entries per second that came between the last two of these
         self._pace = 0.0  # commits of this process per second in that time
+        self._cost = 0.0  # seconds of processor time that the last round with changes took of this process
         self._commits_then = 0
         self._applier: Applier | None = None
 
@@ -197,7 +198,7 @@ class Follower:
         at_it = self._settings.dual_write is DualWrite.ASYNC and recently
         alone = at_it and not applier.was_disturbed(REST_S)  # of two at it, the last to apply goes on
         busy = not alone and applier.is_followed(REST_S)
-        slowly = at_it and self._rate < SLOW and self._pace < OFTEN
+        slowly = at_it and self._rate < SLOW and self._pace * self._cost < OFTEN
         self._poll = REST_S if busy else SOON_S if slowly else POLL_S
         return not busy
 
@@ -209,12 +210,13 @@ class Follower:
 
     def _round(self, applier: Applier, at_most: int | None = None) -> Round | Skipped:
         """One round for all commits so far; the caller holds the applier."""
-        commits = self._commits
+        commits, began = self._commits, time.thread_time()
         outcome = applier.round(at_most=at_most)
         if outcome is TOO_MUCH:
             return outcome
         with self._changed:
             if isinstance(outcome, Round):
+                self._cost = time.thread_time() - began if outcome.changes else self._cost
                 self._covered = max(self._covered, commits)
                 self._primary_lost = False
             self._standing = not isinstance(outcome, Round) and outcome is not SWITCHED
