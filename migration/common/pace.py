@@ -111,6 +111,24 @@ def stored_limits(store: PostgresStore) -> Limits:
     return Limits(*row) if row else Limits()
 
 
+@dataclass
+class Throttle:
+    """What keeps the copy from harming the application.
+
+    `rate`: rows per second at most, None for no limit; a stored limit takes its place. `max_lag`: log entries
+    beyond which the copy stops to let apply catch up. `share`: processes that go at this rate together.
+    """
+
+    rate: float | None = None
+    max_lag: int = 50_000
+    share: int = 1
+
+    def limit(self, store: PostgresStore) -> float | None:
+        """Rows per second of this process at this moment."""
+        rate = stored_limits(store).copy_rate or self.rate
+        return rate / self.share if rate else None
+
+
 def store_limits(store: PostgresStore, limits: Limits) -> None:
     """Put limits in the place of those that are stored."""
     with store.write() as connection:

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +34,7 @@ from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Row, Table, keep_spellings, quote, quote_with_parameters
+from app.db.rows.spelling import Spelling
 from app.db.sides.capture.inventory import check_postgres_inventory
 from app.db.sides.capture.triggers import capture_inserts
 from app.db.sides.control import advance, postgres_control
@@ -39,11 +42,10 @@ from app.db.sides.locks import hold_rounds, mark_applying_postgres
 from app.db.sides.phase import Phase
 from app.db.sides.postgres import deferred
 from app.db.sides.postgres.connection import ROW_ERRORS
-from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.postgres.target import PostgresTarget
 from app.db.sides.sqlite.connection import stream
 from app.db.sides.sqlite.spellings import learn
-from migration.common.pace import keep_within, stored_limits
+from migration.common.pace import Throttle, keep_within
 from migration.fill.binary import OutOfRange
 from migration.fill.ranges import ends, range_on_sqlite
 from migration.fill.stream import ChunkStream, read
@@ -62,24 +64,6 @@ class Progress:
     table: str
     rows: int
     quarantined: int
-
-
-@dataclass
-class Throttle:
-    """What keeps the copy from harming the application.
-
-    `rate`: rows per second at most, None for no limit; a stored limit takes its place. `max_lag`: log entries
-    beyond which the copy stops to let apply catch up. `share`: processes that go at this rate together.
-    """
-
-    rate: float | None = None
-    max_lag: int = 50_000
-    share: int = 1
-
-    def limit(self, store: PostgresStore) -> float | None:
-        """Rows per second of this process at this moment."""
-        rate = stored_limits(store).copy_rate or self.rate
-        return rate / self.share if rate else None
 
 
 @dataclass(frozen=True)
@@ -300,14 +284,12 @@ class Backfill:
         if left is None or left[0]:
             return
         self._applier.drain()
-        applied = 0.0
-        for name, table in deferred.build_indexes(store.connection):
-            step(f"index {name} of {table}")
-            if time.monotonic() - applied > ROUND_S:
-                self._applier.round(even_if_paused=True)
-                applied = time.monotonic()
-        self._analyze()
-        self._learn_spellings()
+        with self._learning() as spellings:
+            self._build_indexes(step)
+            self._analyze()
+            learnt = spellings.result()
+        with store.write() as connection:
+            keep_spellings(connection, learnt)
         with store.write() as connection:
             hold_rounds(connection)
             control = postgres_control(connection, lock=True)
@@ -319,11 +301,25 @@ class Backfill:
                 check_postgres_inventory(connection, schema)
         failpoint(Failpoint.COPY_DONE)
 
-    def _learn_spellings(self) -> None:
-        """How the application spells what it stores, for the rows that come back one day."""
-        learnt = learn(self._applier.stores.sqlite.connection, self._applier.schema())
-        with self._applier.stores.postgres.write() as connection:
-            keep_spellings(connection, learnt)
+    @contextmanager
+    def _learning(self) -> Iterator[Future[dict[tuple[str, str], Spelling]]]:
+        """Meanwhile finds out how the application spells what it stores, for the rows that come back one day."""
+        with (
+            closing(self._applier.stores.sqlite.another()) as connection,
+            ThreadPoolExecutor(1, "st-spellings") as thread,
+        ):
+            try:
+                yield thread.submit(learn, connection, self._applier.schema())
+            finally:
+                connection.interrupt()  # an index that cannot be built does not wait for the rest
+
+    def _build_indexes(self, step: Step) -> None:
+        applied = 0.0
+        for name, table in deferred.build_indexes(self._applier.stores.postgres.connection):
+            step(f"index {name} of {table}")
+            if time.monotonic() - applied > ROUND_S:
+                self._applier.round(even_if_paused=True)
+                applied = time.monotonic()
 
     def _analyze(self) -> None:
         """Statistics of what was copied; the rest is left to the server."""

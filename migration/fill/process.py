@@ -23,9 +23,10 @@ from sqlalchemy import URL
 from app.db.apply.round import Applier
 from app.db.common.urls import Pair, parse_url
 from migration.common.failures import failure, secrets_of
+from migration.common.pace import Throttle
 from migration.common.plain import any_encoding
 from migration.common.sides import open_stores
-from migration.fill.backfill import Backfill, Throttle
+from migration.fill.backfill import Backfill
 
 
 def start(pair: Pair, throttle: Throttle) -> subprocess.Popen[str]:

@@ -19,9 +19,10 @@ from app.db.common.errors import SwitchError
 from app.db.common.urls import Pair
 from app.db.sides.phase import Phase
 from app.db.sides.postgres.store import PostgresStore
+from migration.common.pace import Throttle
 from migration.common.render import Advance
 from migration.fill import process as copy_worker
-from migration.fill.backfill import Backfill, Progress, Throttle
+from migration.fill.backfill import Backfill, Progress
 
 POLL_S = 0.2
 SECOND_WORKER_ROWS = 500_000

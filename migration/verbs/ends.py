@@ -21,8 +21,8 @@ from app.db.switch.coordinator import Moved
 from app.db.switch.moments import Moment, Moments
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
+from migration.common.pace import Throttle
 from migration.fill import run as copying
-from migration.fill.backfill import Throttle
 from migration.fill.before import backup
 from migration.switch import ending, retired, teardown
 from migration.switch.freeze import frozen

@@ -21,9 +21,9 @@ from app.db.switch import guarded
 from app.db.switch.moments import Moment, Moments
 from migration.common import sides
 from migration.common.outcome import Exit, Outcome
+from migration.common.pace import Throttle
 from migration.common.plain import counted
 from migration.fill import run as copying
-from migration.fill.backfill import Throttle
 from migration.fill.prepare import Prepared, prepare
 from migration.fill.worker import Worked, Worker, shown, stop_on_signal, wait_until_prepared
 from migration.preflight import run as preflight

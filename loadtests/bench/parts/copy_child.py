@@ -9,9 +9,9 @@ import time
 
 from app.db.apply.round import Applier
 from app.db.common.urls import Pair, parse_url
+from migration.common.pace import Throttle
 from migration.common.sides import open_stores
 from migration.fill import run as copying
-from migration.fill.backfill import Throttle
 
 
 def main(sqlite: str, postgres: str) -> None:

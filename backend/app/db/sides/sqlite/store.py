@@ -39,11 +39,12 @@ class SqliteStore:
 
     def renew(self) -> None:
         """Open the file anew. After a `schema_version` that was set back a connection believes in objects that are gone."""
-        former, self.connection = (
-            self.connection,
-            open_sqlite(self.path, busy_timeout_ms=self._busy_timeout_ms),
-        )
+        former, self.connection = self.connection, self.another()
         former.close()
+
+    def another(self) -> sqlite3.Connection:
+        """A connection beside this store's own, for one more thread. The caller closes it."""
+        return open_sqlite(self.path, busy_timeout_ms=self._busy_timeout_ms)
 
     def finish_by(self, until: float | None) -> None:
         """Wait for the write lock no longer than to this moment of `time.monotonic`; None: as usual."""
