@@ -49,8 +49,8 @@ def names(n: int) -> dict[str, str]:
     a, b, c = (turned * 3)[:3]
     return {
         "table": f"{a}{n}{a}" if n else "excluded",  # the name that ON CONFLICT gives to the new row
-        "key": f"{b}k",
-        "other_key": f"k{c}",
+        "key": f"{b}k" if n else "new",  # words of PL/pgSQL, in which capture is written
+        "other_key": f"k{c}" if n else "found",
         "value": f"{c}v{a}",
         "unique": f"return_{b}",
         "kind": f"{a}e",

@@ -53,9 +53,10 @@ EXECUTE FUNCTION {schema}.st_fence()
 
 -- name: capture
 -- One function per table: its key columns are static SQL, so that plans are cached. Where the text of a key
--- depends on settings of the writer's session, the function brings its own.
+-- depends on settings of the writer's session, the function brings its own. A column may be called new or found.
 CREATE OR REPLACE FUNCTION {schema}.{function}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp {settings} AS $body$
+#variable_conflict use_column
 BEGIN
   IF NOT st_admit() THEN
     RETURN NULL;
