@@ -25,7 +25,7 @@ from app.core.config import get_settings
 from app.roles.backlog import Backlog
 from app.roles.requests import REFUSAL, Requests, has_no_room, waited_s
 from app.services.webhook.door import metrics
-from app.services.webhook.door.parcel import unpack
+from app.services.webhook.door.parcel import declined, unpack
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -107,6 +107,7 @@ class Listener(asyncio.Protocol):
             return
         self._stop_idle_timer()
         waited = waited_s(transport.get_extra_info("socket"))
+        data = declined(data)
         parcel = unpack(data)
         if parcel is not None and (self._is_flooded() or has_no_room(waited)):
             transport.write(REFUSAL)

@@ -18,7 +18,7 @@ from app.core.config import get_settings
 from app.core.errors import RETRY_AFTER_S, Busy
 from app.core.request_guard import ARRIVED
 from app.services.webhook.door.line import TOO_MANY
-from app.services.webhook.door.parcel import unpack
+from app.services.webhook.door.parcel import declined, unpack
 from app.services.webhook.door.writer import WRITER
 
 _BODY: Final = b'{"detail":"%s"}' % TOO_MANY.encode()
@@ -76,6 +76,8 @@ class Requests(HttpToolsProtocol):
         if self._nonsense is not None:
             return
         self._waited_s = waited_s(self.transport.get_extra_info("socket"))
+        if not self._is_serving():
+            data = declined(data)
         if self.cycle is None and unpack(data) and has_no_room(self._waited_s):
             self.transport.write(REFUSAL)
             self.transport.close()

@@ -109,7 +109,7 @@ FIELDS = (
     "X-Request-ID: mine", "x-request-id: one\r\nX-Request-ID: two", "X-Request-ID: " + "a" * 65, "X-Request-ID: \xe9", "X-SigmaTrader-Secret: door-secret",
     "X-SigmaTrader-Secret:\t door-secret \t", "x-sigmatrader-secret: wrong", "X-SigmaTrader-Secret:", "X-SigmaTrader-Secret: \xff", "Connection: close",
     "connection: Keep-Alive", "Connection: keep-alive, close", "Connection: close\r\nConnection: keep-alive", "Connection:", "Expect: 100-continue",
-    "Expect: something", "Content-Encoding: gzip", "Upgrade: h2c\r\nConnection: upgrade", "Upgrade: websocket", "Content-Length: 3", f"Content-Length: {len(BODY)}",
+    "Expect: something", "Content-Encoding: gzip", "Upgrade: h2c\r\nConnection: upgrade", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA", "Upgrade: websocket", "Content-Length: 3", f"Content-Length: {len(BODY)}",
     "Content-Type: text/plain", "Transfer-Encoding: identity", "Transfer-Encoding: chunked", "Trailer: x", "A : b", " folded", "A: b\r\n folded", "A: \x00",
     "A: \x01", "A: b\rC: d", "A: b\nC: d", "\xe9: b", "no colon", ": no name", "A: " + "b" * 70_000, "\r\n".join(f"A{n}: b" for n in range(300)),
     "Host: y", "Cookie: st_session=x", "Origin: http://evil", "Forwarded: for=1", "TE: trailers", "Range: bytes=0-1", "If-None-Match: *", "Proxy-Connection: close",

@@ -26,7 +26,7 @@ from app.roles.backlog import Backlog, listening
 from app.roles.listener import BACKLOG, Listener
 from app.roles.requests import waited_s
 from app.services.webhook.door.line import TOO_MANY, Line
-from app.services.webhook.door.parcel import unpack
+from app.services.webhook.door.parcel import declined, unpack
 from tests.support.pairs import wait_until
 
 BODY = b'{"symbol":"TCS"}'
@@ -39,11 +39,13 @@ class Application:
 
     def __init__(self) -> None:
         self.seen: list[Scope] = []
+        self.heard = b""  # of all bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(scope)
-        while (await receive()).get("more_body"):
-            pass
+        while (part := await receive()).get("more_body"):
+            self.heard += part["body"]
+        self.heard += part["body"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
         await send({"type": "http.response.body", "body": SERVED})
 
@@ -312,6 +314,32 @@ def test_a_port_that_is_taken_is_refused(
 )
 def test_an_unusual_request_is_left_to_the_parser(data: bytes) -> None:
     assert unpack(data) is None
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA"
+OFFERED = WHOLE.replace(b"Host: x", OFFER + b"\r\nHost: x")
+
+
+@pytest.mark.parametrize("parts", [(OFFERED,), (OFFERED[:-16], BODY), (OFFERED[:-40], OFFERED[-40:])])
+def test_an_offer_of_http2_costs_no_body(
+    port: int, application: Application, parts: tuple[bytes, ...]
+) -> None:
+    for name in (b"/webhook/tradingview", b"/api/other"):
+        assert answer_to(port, *(part.replace(b"/webhook/tradingview", name) for part in parts)).endswith(
+            SERVED
+        )
+    assert application.heard == 2 * BODY
+
+
+def test_only_an_offer_of_http2_is_taken_out() -> None:
+    parcel = unpack(declined(OFFERED))
+    assert parcel and (parcel.content, parcel.keeps) == (BODY, True)
+    for data in (
+        WHOLE + b"\r\nUpgrade: h2c\r\n\r\n",
+        OFFERED.replace(b"Upgrade: h2c", b"Upgrade: websocket").replace(BODY, b'{"symbol":"h2c"}'),
+        OFFERED[: OFFERED.index(b"Host")],
+    ):
+        assert declined(data) == data
 
 
 def test_of_equal_headers_the_first_counts() -> None:

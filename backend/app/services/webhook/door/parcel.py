@@ -16,6 +16,9 @@ _HEAD: Final = re.compile(
     rb"POST (/webhook(?:/tradingview)?) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
 )
+# What a client sends that would like to go on in HTTP/2, such as Java's.
+_OFFER: Final = re.compile(rb"\r\nupgrade:[\t ]*h2c[\t ]*(?=\r\n)", re.I)
+_OFFERED: Final = re.compile(rb"\r\nconnection:[\t ]*upgrade(?:,[\t ]*http2-settings)?[\t ]*(?=\r\n)", re.I)
 _LENGTH: Final = b"content-length"
 _CONNECTION: Final = b"connection"
 _FOR_THE_PARSER: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
@@ -37,6 +40,16 @@ class Parcel:
     headers: dict[bytes, bytes]
     content: bytes
     keeps: bool
+
+
+def declined(data: bytes) -> bytes:
+    """The bytes without an offer to go on in HTTP/2, which a server may ignore (RFC 9110, 7.8).
+
+    Uvicorn's parser would take the body for the other protocol's, and the request for one without a body.
+    """
+    end = data.find(b"\r\n\r\n") + 2 if b"h2c" in data else 1
+    head, offers = _OFFER.subn(b"", data[:end]) if end > 1 else (b"", 0)
+    return _OFFERED.sub(b"", head) + data[end:] if offers else data
 
 
 def unpack(data: bytes) -> Parcel | None:
