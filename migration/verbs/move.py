@@ -35,6 +35,7 @@ from migration.verbs.switch import At, MaxPause, Terms, Within, YesName, make_sw
 from migration.verify import checking
 from migration.verify.repair import Repaired
 from migration.verify.run import VerifyResult
+from migration.watch import quarantine
 
 DiscardTarget = Annotated[
     bool, typer.Option("--discard-target", help="Remove the rows that PostgreSQL holds already.")
@@ -329,7 +330,7 @@ def run(
         if not result.clean:
             return Outcome("mismatch", "rows differ; see st-migrate verify --repair", Exit.FINDINGS, data)
         if not cutover:
-            return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
+            return quarantine.ready(stores.postgres, data)
         done, _ = make_switch(call, applier, Side.POSTGRES, Terms(max_pause_ms, window=window), moments)
         return switched(stores, done, call.report)
 

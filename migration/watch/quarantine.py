@@ -17,6 +17,8 @@ from app.db.rows.keys import RawKey
 from app.db.sides.postgres.aside import SIDE
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.stores import Stores
+from app.db.switch.state.readiness import MEND, quarantined
+from migration.common.outcome import Exit, Outcome
 
 _COLUMNS = f"q.tbl, q.k, {SIDE}, q.col, q.reason, q.content, q.at, q.accepted_by, q.accepted_at"
 
@@ -55,6 +57,14 @@ def held_rows(postgres: PostgresStore, table: str | None = None, key: str | None
         Held(table, key, side, column, reason, json.loads(content), *rest)
         for table, key, side, column, reason, content, *rest in rows
     ]
+
+
+def ready(postgres: PostgresStore, data: dict[str, Any]) -> Outcome:
+    """What is next when all rows but those in quarantine are equal."""
+    held = quarantined(postgres.connection)
+    if not held.unaccepted:
+        return Outcome("ready", "both sides are equal; next: st-migrate cutover", data=data)
+    return Outcome("set_aside", f"{held.open_text()}; all other rows are equal ({MEND})", Exit.FINDINGS, data)
 
 
 def chosen(postgres: PostgresStore, table: str | None, key: str | None, *, everything: bool) -> list[Held]:

@@ -38,6 +38,9 @@ WHERE i.indisunique AND i.indexprs IS NOT NULL AND t.relnamespace = current_sche
 """
 # Of a table without a key: among how many rows and columns those are looked for that tell the rows apart.
 _FEW_ROWS, _FEW_COLUMNS = 20_000, 8
+# With as many columns or fewer a table links others, and all its columns together name a row.
+_LINK = 3
+_SHORT = 200  # characters of a text that joins a key: an index takes some 2,700 bytes
 _INSTALL = (
     "run the application's own installer or migration of the same version against PostgreSQL, then repeat"
 )
@@ -88,6 +91,15 @@ def keyless(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -> Findin
             table=name,
         )
     found = () if shape.key_there else _naming(sqlite, shape)
+    if not (shape.key_there or found) and _twice(sqlite, name):
+        return Finding(
+            "schema.no_primary_key",
+            Severity.BLOCKS,
+            f"{reason}, and rows of it are equal in every column, so that no unique key could stand in",
+            f"leave the table out: --leave-out {name}, and copy its rows by hand; or delete the rows that stand twice "
+            "and repeat",
+            table=name,
+        )
     columns = _list(shape.key_there or found) or "COLUMN, ..."
     index = f"CREATE UNIQUE INDEX {quote(_index_of(name))} ON {quote(name)} ({columns})"
     return Finding(
@@ -109,24 +121,38 @@ def keyless(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -> Findin
 
 
 def _naming(sqlite: sqlite3.Connection, shape: Shape) -> tuple[str, ...]:
-    """The first columns, at most three, in which no two rows of today are equal. Empty where that is not looked for."""
+    """The columns of a key for the time of the move, in which no two rows of today are equal. Empty if none is seen.
+
+    Three columns tell the rows apart at most. Those that the application needs in each row join them: a key of fewer
+    columns might refuse a row of tomorrow.
+    """
     table = quote(shape.table.name)
     fit = [
         column.name
         for column in shape.table.columns
         if can_be_key(column.kind, column.cast) and not folds(sqlite, shape.table.name, column.name)
     ]
-    counts = ", ".join(f"count({quote(name)})" for name in fit)
-    rows, *filled = sqlite.execute(
-        f"SELECT count(*), {counts or 0} FROM (SELECT * FROM {table} LIMIT {_FEW_ROWS + 1})"
+    looks = ", ".join(f"count({quote(name)}), max(length({quote(name)})) <= {_SHORT}" for name in fit)
+    rows, *seen = sqlite.execute(
+        f"SELECT count(*), {looks or 0} FROM (SELECT * FROM {table} LIMIT {_FEW_ROWS + 1})"
     ).fetchone()
-    whole = [name for name, number in zip(fit, filled, strict=False) if number == rows][:_FEW_COLUMNS]
+    short = dict(zip(fit, seen[1::2], strict=False))
+    whole = [name for name, filled in zip(fit, seen[::2], strict=False) if filled == rows][:_FEW_COLUMNS]
+    declared = sqlite.execute('SELECT name, "notnull" FROM pragma_table_info(?)', (shape.table.name,))
+    needed = {name for name, never_null in declared if never_null or len(shape.table.columns) <= _LINK}
     for size in (1, 2, 3) if 1 < rows <= _FEW_ROWS else ():
         for columns in combinations(whole, size):
             query = f"SELECT 1 FROM {table} GROUP BY {_list(columns)} HAVING count(*) > 1 LIMIT 1"
             if sqlite.execute(query).fetchone() is None:
-                return columns
+                return tuple(name for name in whole if name in columns or (name in needed and short[name]))
     return ()
+
+
+def _twice(sqlite: sqlite3.Connection, table: str) -> bool:
+    """Whether rows among the first are equal in every column."""
+    first = f"(SELECT * FROM {quote(table)} LIMIT {_FEW_ROWS})"
+    query = f"SELECT (SELECT count(*) FROM {first}) > (SELECT count(*) FROM (SELECT DISTINCT * FROM {first}))"
+    return bool(sqlite.execute(query).fetchone()[0])
 
 
 def respelt(ours: set[str], theirs: set[str], table: str = "") -> Iterator[Finding]:

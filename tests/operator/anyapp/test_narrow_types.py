@@ -111,8 +111,10 @@ def test_values_that_only_the_type_refuses_are_named_and_set_aside_also_as_keys(
     )
     found = app.run("preflight", *EXISTING).blocking()
     assert found.keys() == {("value.outside_type", f"{name}.k") for name in names}
-    app.done("prepare", *EXISTING)
-    app.done("backfill")
+    answer = app.run("run", *EXISTING)
+    assert (answer.code, answer.outcome) == (1, "set_aside")
+    assert "3 rows of sqlite are in quarantine and not accepted" in answer.text
+    assert "equal (run st-migrate quarantine list, and st-migrate preflight for the remedies" in answer.text
     app.lite("UPDATE labels SET k = 'ODDER' WHERE k = 'ODD'")
     app.lite("DELETE FROM padded WHERE k = 'ab '")
     app.lite("UPDATE networks SET v = k WHERE k = '10.0.0.1/8'")

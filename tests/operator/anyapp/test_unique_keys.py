@@ -50,11 +50,16 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
         "CREATE TABLE link (a INTEGER, b INTEGER); CREATE TABLE loose (a INTEGER);"
         'CREATE TABLE "Odd ""one" (a INTEGER, "B" TEXT, UNIQUE (a, "B"));'
         "CREATE TABLE told (a INTEGER, b TEXT COLLATE NOCASE, c TEXT, d INTEGER);"
-        "INSERT INTO told VALUES (1, 'x', 'y', 1), (1, 'y', 'Y', 1), (2, 'z', 'y', NULL);",
+        "INSERT INTO told VALUES (1, 'x', 'y', 1), (1, 'y', 'Y', 1), (2, 'z', 'y', NULL);"
+        "CREATE TABLE twice (a INTEGER); INSERT INTO twice VALUES (1), (1);"
+        "CREATE TABLE joins (a INTEGER, b TEXT); INSERT INTO joins VALUES (1, 'x'), (2, 'x');"
+        "CREATE TABLE facts (a INTEGER NOT NULL, b TEXT NOT NULL, c TEXT NOT NULL, d TEXT);"
+        f"INSERT INTO facts VALUES (1, 'x', '{'long' * 99}', 'y'), (2, 'x', 'z', 'y');",
         "; CREATE TABLE other (a integer NOT NULL, b integer NOT NULL UNIQUE);"
         "CREATE TABLE link (a integer, b integer, PRIMARY KEY (b, a)); CREATE TABLE loose (a integer);"
         'CREATE TABLE "Odd ""one" (a integer, "B" text, UNIQUE (a, "B"));'
-        "CREATE TABLE told (a integer, b text, c text, d integer)",
+        "CREATE TABLE told (a integer, b text, c text, d integer); CREATE TABLE joins (a integer, b text);"
+        "CREATE TABLE facts (a integer, b text, c text, d text); CREATE TABLE twice (a integer)",
     )
     found = {
         item["table"]: item
@@ -65,6 +70,9 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
         "link": "schema.no_primary_key",
         "loose": "schema.no_primary_key",
         "told": "schema.no_primary_key",
+        "joins": "schema.no_primary_key",
+        "twice": "schema.no_primary_key",
+        "facts": "schema.no_primary_key",
         'Odd "one': "schema.key",
         "other": "schema.key",
     }
@@ -72,12 +80,17 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
         '(COLUMN, ...) (on SQLite), and ALTER TABLE "loose" ADD PRIMARY KEY (COLUMN, ...) (on PostgreSQL)'
         in found["loose"]["remedy"]
     )
-    made = re.search(
-        r"(CREATE .+) \(on SQLite\), and (ALTER .+) \(on PostgreSQL\), if no", found["told"]["remedy"]
-    )
-    assert made is not None and '("a", "c")' in made[1]
-    app.lite(made[1])
-    app.pg(made[2])
+    assert found["twice"]["remedy"].startswith("leave the table out: --leave-out twice,")
+    app.lite("DELETE FROM twice WHERE rowid = 1; CREATE UNIQUE INDEX twice_names_rows ON twice (a)")
+    app.pg("ALTER TABLE twice ADD PRIMARY KEY (a)")
+    # A row of tomorrow that links the same parent again is not refused: the other columns join the key.
+    for table, columns in (("told", '("a", "c")'), ("joins", '("a", "b")'), ("facts", '("a", "b")')):
+        made = re.search(
+            r"(CREATE .+) \(on SQLite\), and (ALTER .+) \(on PostgreSQL\), if no", found[table]["remedy"]
+        )
+        assert made is not None and columns in made[1]
+        app.lite(made[1])
+        app.pg(made[2])
     assert "by nothing on PostgreSQL" in found['Odd "one']["reason"]
     app.lite(found["link"]["on_sqlite"])
     app.pg(found['Odd "one']["on_postgres"] + ";" + found["other"]["on_postgres"])

@@ -19,7 +19,7 @@ from tests.operator.sides import ALERTS, Answer, Sides
 
 AtStage = Callable[[str], Sides]
 Act = Callable[[Sides, dict[str, Any]], object]
-_COMMAND = re.compile(r"st-migrate ((?:[a-z]+)(?: (?:--[a-z-]+|upgrade|list))*)")
+_COMMAND = re.compile(r"st-migrate ((?:[a-z]+)(?: (?:--[a-z-]+|upgrade|list|retry))*)")
 NOBODY_NOTICES = "SELECT set_config('st.applying', epoch::text, false) FROM st_control"
 
 

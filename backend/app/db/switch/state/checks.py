@@ -40,7 +40,7 @@ from app.db.sides.postgres import deferred
 from app.db.sides.postgres.forms import why_read_only
 from app.db.sides.stores import Stores
 from app.db.switch.state.newest import require_newest
-from app.db.switch.state.readiness import last_verify, quarantined, verify_mark, verify_objection
+from app.db.switch.state.readiness import MEND, last_verify, quarantined, verify_mark, verify_objection
 from app.db.switch.state.space import rooms
 from app.db.switch.state.writable import strangers, writable_sides
 
@@ -152,8 +152,7 @@ class Checks:
         return make("space", self._space, "make room on that disk; nothing is lost meanwhile, then repeat")
 
     def quarantine(self) -> Check:
-        remedy = "run st-migrate quarantine list, then fix or accept each row"
-        return make("quarantine", self._quarantine, remedy, "quarantine list")
+        return make("quarantine", self._quarantine, MEND, "quarantine list")
 
     def verify(self) -> Check:
         check = make("verify", self._verify, "run st-migrate verify", "verify")

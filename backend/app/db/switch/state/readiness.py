@@ -24,6 +24,10 @@ from app.db.sides.stores import Stores
 from app.db.switch.state.stamp import schema_stamp
 
 Connection = psycopg.Connection[Any]
+MEND = (
+    "run st-migrate quarantine list, and st-migrate preflight for the remedies; then fix or accept each row. After a "
+    "change of migration.toml start the worker anew and run st-migrate quarantine retry --all"
+)
 NAMED = 6  # rows in quarantine that are named at most
 
 
