@@ -2,9 +2,8 @@
 
 Safety order: PostgreSQL is claimed first, by a fenced control row that says `preparing`. Then the schema's source
 makes the tables there. The seed rows that it wrote are removed, indexes and foreign keys are set aside, and capture
-is installed. Only then SQLite gets its log, triggers and control row, in one transaction. SQLite's
-rows are not touched. A crash anywhere leaves SQLite either untouched or fully captured, and the same
-command goes on.
+is installed. Only then SQLite gets its log, triggers and control row, in one transaction. Its rows are not
+touched. A crash anywhere leaves it either untouched or fully captured, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -103,9 +102,22 @@ def prepare(
 
     Raises:
         Refused: a condition does not hold. Nothing was changed on either side.
-        SchemaDrift: the tables that the source makes are not those of SQLite. Both sides are as they were
-            found.
+        SchemaDrift: the tables that the source makes are not those of SQLite. Both sides are as found.
+        StaleAttempt: the pair is not any more what this call claimed; nothing of it was touched since.
     """
+    with paired.alone(stores.postgres):
+        return _prepare(pair, stores, source, discard_target, exclude, report, fence)
+
+
+def _prepare(
+    pair: Pair,
+    stores: Stores,
+    source: SchemaSource,
+    discard_target: bool,
+    exclude: Collection[str],
+    report: Report,
+    fence: Fence | None,
+) -> Prepared:
     sqlite, postgres = stores.sqlite, stores.postgres
     ours, theirs = paired.controls(sqlite, postgres)
     if theirs is not None and theirs.phase != Phase.PREPARING and ours is not None:
@@ -132,16 +144,22 @@ def prepare(
         left_out.postgres_needs(postgres.connection),
         virtual_tables(sqlite.connection),
     )
-    _claim(postgres, source, discard_target, without, fence)
+    claimed = _claim(postgres, source, discard_target, without, fence)
     try:
-        return _build(pair, stores, source, discard_target, steps, step)
+        return _build(pair, stores, source, claimed, discard_target, steps, step)
     except (SwitchError, psycopg.Error, DBAPIError, sqlite3.Error) as error:
-        _undo(stores, mode, error, fence)
+        _undo(stores, claimed, mode, error, fence)
         raise
 
 
 def _build(
-    pair: Pair, stores: Stores, source: SchemaSource, discard: bool, steps: list[str], step: Report
+    pair: Pair,
+    stores: Stores,
+    source: SchemaSource,
+    claimed: str,
+    discard: bool,
+    steps: list[str],
+    step: Report,
 ) -> Prepared:
     """Everything that follows the claim."""
     sqlite, postgres = stores.sqlite, stores.postgres
@@ -157,10 +175,11 @@ def _build(
             codes=("schema.partial_index",),
         )
     if not source.installed:
-        _fold(stores, schema, step)
+        _fold(stores, claimed, schema, step)
     mode = _switch_to_wal(sqlite.connection)
     _set_aside(
         postgres,
+        claimed,
         schema,
         step,
         did="found" if source.installed else "made",
@@ -171,28 +190,29 @@ def _build(
     if without.columns:
         step(f"left out, with all their values: {', '.join(replace(without, tables=frozenset()).names())}")
     failpoint(Failpoint.PREPARE_SCHEMA)
-    with postgres.write() as connection:
+    with paired.writing(postgres, claimed) as connection:
         capture.install_postgres(connection, schema, inserts=False)  # the end of the copy adds them
     failpoint(Failpoint.PREPARE_CAPTURE)
-    _capture_sqlite(sqlite, schema, postgres_control(postgres.connection).pair, mode, without)
+    with paired.writing(postgres, claimed):
+        _capture_sqlite(sqlite, schema, claimed, mode, without)
     step(f"capture on for {counted(len(schema), 'table')}")
     _clear_orphans(sqlite, step)
-    with postgres.write() as connection:
+    with paired.writing(postgres, claimed) as connection:
         plan_ranges(connection, sqlite.connection, schema)
         advance(connection, Phase.PREPARING, Phase.COPYING, 1)
     failpoint(Failpoint.PREPARE_DONE)
     return Prepared(len(schema), already=False, steps=steps)
 
 
-def _undo(stores: Stores, mode: str, error: Exception, fence: Fence | None) -> None:
+def _undo(stores: Stores, claimed: str, mode: str, error: Exception, fence: Fence | None) -> None:
     """Leave both sides as they were found, unless a side cannot be reached: then the same command goes on."""
     try:
-        with stores.sqlite.write() as sqlite:
-            if is_prepared_sqlite(sqlite):
-                capture.remove_sqlite(sqlite)
-        with suppress(sqlite3.OperationalError):  # it needs the file for itself; WAL does no harm
-            stores.sqlite.connection.execute(f"PRAGMA journal_mode = {mode}")
-        with stores.postgres.write() as postgres:
+        with paired.writing(stores.postgres, claimed) as postgres:
+            with stores.sqlite.write() as sqlite:
+                if is_prepared_sqlite(sqlite):
+                    capture.remove_sqlite(sqlite)
+            with suppress(sqlite3.OperationalError):  # it needs the file for itself; WAL does no harm
+                stores.sqlite.connection.execute(f"PRAGMA journal_mode = {mode}")
             origin.restore(postgres)
             capture.remove_postgres(postgres)
             if fence is not None:
@@ -203,7 +223,8 @@ def _undo(stores: Stores, mode: str, error: Exception, fence: Fence | None) -> N
 
 def _claim(
     postgres: PostgresStore, source: SchemaSource, discard: bool, without: LeftOut, fence: Fence | None
-) -> None:
+) -> str:
+    """Make PostgreSQL the shadow that is being prepared, or go on with one; returns the id of the pair."""
     with postgres.write() as connection:
         if fence is not None:
             fence.lift(connection)
@@ -211,15 +232,16 @@ def _claim(
             connection.execute(statement.encode())
         origin.leave_out(connection, without.tables, without.columns)
         if is_claimed_postgres(connection):
-            return
+            return postgres_control(connection).pair
         _keep_to_owner(connection)
         origin.remember(connection)
         keep_source(connection, source)
         if source.installed:
             origin.remember_rows(connection, postgres_columns(connection), MOST_ROWS)
-        claim_postgres(connection, uuid.uuid4().hex)
+        claim_postgres(connection, claimed := uuid.uuid4().hex)
         connection.execute(tables.BEGIN_WATERMARK.encode())
         record(connection, "phase preparing", 1, _evidence(source, discard, without))
+    return claimed
 
 
 def _evidence(source: SchemaSource, discard: bool, without: LeftOut) -> dict[str, Any]:
@@ -238,9 +260,9 @@ def _keep_to_owner(connection: psycopg.Connection[Any]) -> None:
         connection.execute(f"REVOKE ALL ON TABLE {quote(name)} FROM {role}".encode())
 
 
-def _fold(stores: Stores, schema: Schema, step: Report) -> None:
+def _fold(stores: Stores, claimed: str, schema: Schema, step: Report) -> None:
     """Unique indexes for which SQLite does not compare bytes, made on PostgreSQL with the same meaning."""
-    with stores.postgres.write() as postgres:
+    with paired.writing(stores.postgres, claimed) as postgres:
         for table in schema.values():
             for index in folds.folded_uniques(stores.sqlite.connection, table.name, folds.texts_of(table)):
                 if not folds.has_counterpart(postgres, index):
@@ -251,14 +273,16 @@ def _fold(stores: Stores, schema: Schema, step: Report) -> None:
                     )
 
 
-def _set_aside(postgres: PostgresStore, schema: Schema, step: Report, *, did: str, keep_rows: bool) -> None:
+def _set_aside(
+    postgres: PostgresStore, claimed: str, schema: Schema, step: Report, *, did: str, keep_rows: bool
+) -> None:
     """Take indexes and foreign keys down for the copy, and remove the rows that making the tables left.
 
     Args:
         did: how the tables came to be there, for people.
         keep_rows: rows of an installer stay, which SQLite has as well; the copy takes their places.
     """
-    with postgres.write() as connection:
+    with paired.writing(postgres, claimed) as connection:
         names = list(schema)
         keys = deferred.drop_foreign_keys(connection)
         indexes = deferred.drop_indexes(connection)

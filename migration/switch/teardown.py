@@ -38,7 +38,7 @@ from app.db.sides.stores import Stores
 from app.db.switch.recover import Recovered, recover
 from app.db.switch.state.readiness import open_points
 from migration.common.trail import keep_events
-from migration.fill.before import origin
+from migration.fill.before import origin, paired
 from migration.switch import retired
 
 LOCKS_WITHIN_S = 60.0
@@ -73,10 +73,15 @@ def end(stores: Stores, verb: str, *, unfence: bool, report: Report) -> Ended:
     """End dual-write on the current primary, or finish what an earlier call began.
 
     Raises:
-        Refused: for both, a switch is under way. For complete, the shadow is not equal, or not known to be.
+        Refused: for both, a switch or another command of this kind is under way. For complete, the shadow is not equal, or not known to be.
         NotPrepared: only one side carries a control row, or they belong to different pairs.
         SwitchError: the history cannot be kept. Nothing of PostgreSQL's bookkeeping is gone.
     """
+    with paired.alone(stores.postgres):
+        return _end(stores, verb, unfence, report)
+
+
+def _end(stores: Stores, verb: str, unfence: bool, report: Report) -> Ended:
     ours, theirs = controls(stores)
     if ours is None and theirs is None:
         if unfence:

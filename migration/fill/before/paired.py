@@ -1,14 +1,15 @@
-"""A pair that is prepared already, or two databases that belong to other pairs: what `prepare` finds first."""
+"""What `prepare` finds first: another command at work, a pair that is prepared already, databases of other pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
 
-from app.db.common.errors import NotPrepared, Refused, SchemaDrift
+from app.db.common.errors import NotPrepared, Refused, SchemaDrift, StaleAttempt
 from app.db.revisions.source import SchemaSource, recorded_source
 from app.db.rows.catalog import Schema, postgres_columns_left_out, postgres_left_out, read_schema
 from app.db.sides import tables
@@ -22,6 +23,7 @@ from app.db.sides.control import (
     postgres_control,
     sqlite_control,
 )
+from app.db.sides.locks import try_hold_ends
 from app.db.sides.phase import Phase, record
 from app.db.sides.postgres.store import PostgresStore
 from app.db.sides.sqlite.store import SqliteStore
@@ -29,7 +31,50 @@ from app.db.sides.stores import Stores
 from app.db.switch.state.stamp import own_change_on_postgres
 from migration.preflight.findings.left_out import LeftOut
 
+WAIT_S = 10.0  # for another command that begins or ends a move
+LOOK_S = 0.1
 Report = Callable[[str], None]
+
+
+@contextmanager
+def alone(postgres: PostgresStore) -> Iterator[None]:
+    """Be the only command that begins or ends a move here: a transaction of its own stays open for the block.
+
+    Raises:
+        Refused: another one is at work, and did not end soon.
+        ShadowUnavailable: PostgreSQL cannot be reached.
+    """
+    until = time.monotonic() + WAIT_S
+    with closing(postgres.another()) as other:
+        while True:
+            other.connection.execute("BEGIN")
+            if try_hold_ends(other.connection):
+                break
+            other.connection.execute("ROLLBACK")
+            if time.monotonic() >= until:
+                raise Refused(
+                    "another command prepares or ends a move here", hint="wait for it to end, then repeat"
+                )
+            time.sleep(LOOK_S)
+        yield
+
+
+@contextmanager
+def writing(postgres: PostgresStore, claimed: str) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction on PostgreSQL, which is still being prepared for the pair that this call has claimed.
+
+    A process that slept may wake up when others have gone on, and the rows are the primary's by then.
+
+    Raises:
+        StaleAttempt, NotPrepared: it is not.
+    """
+    with postgres.write() as connection:
+        now = postgres_control(connection, lock=True)
+        if (now.pair, now.phase) != (claimed, Phase.PREPARING):
+            raise StaleAttempt(
+                "another process went on with this pair meanwhile", hint="see st-migrate status"
+            )
+        yield connection
 
 
 def controls(sqlite: SqliteStore, postgres: PostgresStore) -> tuple[Control | None, Control | None]:

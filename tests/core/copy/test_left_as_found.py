@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.db.apply.round import Applier
-from app.db.common.errors import Refused
+from app.db.common.errors import NotPrepared, Refused, StaleAttempt
 from app.db.common.failpoints import Failpoint, arm
 from app.db.common.settings import ShimSettings
 from app.db.common.urls import Side
@@ -19,6 +20,7 @@ from app.db.sides import tables
 from app.db.sides.stores import Stores
 from app.db.switch.gates import evaluate
 from migration.fill.backfill import Backfill
+from migration.fill.before import paired
 from migration.fill.prepare import prepare
 from migration.switch import teardown
 from migration.verify import checking
@@ -106,12 +108,59 @@ def test_a_failed_prepare_leaves_what_it_found(make: Callable[..., TestPair]) ->
         Failpoint.PREPARE_CONTROL,
         Failpoint.PREPARE_SCHEMA,
         Failpoint.PREPARE_CAPTURE,
-        Failpoint.PREPARE_DONE,
     ):
         with arm(point, fail), pytest.raises(Refused, match="the disk is full"):
             _prepare(pair)
         assert _dumps(pair) == before, point
     _prepare(pair)
+
+
+def test_one_command_at_a_time_begins_or_ends_a_move(
+    make: Callable[..., TestPair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = make(SQLITE, INSTALLER)
+    before = _dumps(pair)
+    monkeypatch.setattr(paired, "WAIT_S", 0.0)
+    with paired.alone(pair.new_stores().postgres):
+        for command in (_prepare, _abort):
+            with pytest.raises(Refused, match="another command prepares or ends a move here"):
+                command(pair)
+    assert _dumps(pair) == before
+    _prepare(pair)
+
+
+@pytest.mark.parametrize(
+    ("point", "then"),
+    [
+        (Failpoint.PREPARE_CONTROL, "moved"),
+        (Failpoint.PREPARE_CAPTURE, "moved"),
+        (Failpoint.PREPARE_CAPTURE, "aborted"),
+    ],
+)
+def test_a_prepare_that_wakes_up_late_touches_nothing(
+    make: Callable[..., TestPair], monkeypatch: pytest.MonkeyPatch, point: Failpoint, then: str
+) -> None:
+    """Its lock went with its connection while it slept, and others went on, up to rows that PostgreSQL alone has."""
+    pair = make(SQLITE, INSTALLER)
+    monkeypatch.setattr(paired, "alone", lambda _: nullcontext())
+    after: list[tuple[str, str]] = []
+
+    def others() -> None:
+        if not after:
+            after.append(("", ""))
+            if then == "moved":
+                _prepare(pair)
+                pair.backfill()
+                pair.moved(Side.POSTGRES)
+                pair.pg.execute("INSERT INTO parent (id, code) VALUES (9, 'new')")
+            else:
+                pair.close()
+                _abort(pair)
+            after[0] = _dumps(pair)
+
+    with arm(point, others), pytest.raises((StaleAttempt, NotPrepared)):
+        _prepare(pair)
+    assert _dumps(pair) == after[0]
 
 
 def test_a_failed_prepare_drops_what_its_source_made(make: Callable[..., TestPair]) -> None:

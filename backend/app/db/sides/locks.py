@@ -12,6 +12,8 @@ none. On PostgreSQL they are taken in this order. A transaction takes those it n
    it exclusively, and so waits for all writers in flight;
 5. the control row.
 
+`prepare`, `complete` and `abort` come before all of these, with a lock that nobody waits for in the database.
+
 Tables stand outside this order. A writer has locked its table when it comes to the writers' lock. So the
 transaction that raises the fence touches no table of the application. A migration of the shadow is the one
 that writes rows behind the control row. While the migration holds that row, no attempt can begin, and nobody
@@ -41,6 +43,7 @@ Postgres = psycopg.Connection[Any]
 _CLASS = 0x5354
 WRITER_LOCK = (_CLASS, 1)
 _BUILDER_LOCK = (_CLASS, 2)
+_ENDS_LOCK = (_CLASS, 3)
 TAKE_RUNNER_LOCK = f"SELECT pg_advisory_xact_lock({0x5354_4D49_4752})"
 MIGRATING = "st.migrating"  # a setting of one transaction; it counts while it names that transaction
 APPLYING = "st.applying"  # a setting of one transaction; it counts while it names the present epoch
@@ -114,6 +117,13 @@ def readers_of_keys(connection: Postgres) -> list[str]:
 def hold_builders(connection: Postgres) -> None:
     """Be the only one who builds indexes until this transaction ends."""
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", _BUILDER_LOCK)
+
+
+def try_hold_ends(connection: Postgres) -> bool:
+    """Be the only one who begins or ends a move, until this transaction ends; it may stay open for long."""
+    connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", _ENDS_LOCK).fetchone()
+    return row == (True,)
 
 
 def mark_applying_postgres(connection: Postgres, epoch: int) -> None:

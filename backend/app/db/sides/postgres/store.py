@@ -52,6 +52,10 @@ class PostgresStore:
             self._connection.patience, self._connection.deadline = self._patience, self._deadline
         return self._connection
 
+    def another(self) -> PostgresStore:
+        """The same side through a connection of its own, which the caller closes."""
+        return PostgresStore(self._url, self._settings, application_name=self._name)
+
     def limit_silence(self, seconds: float | None) -> None:
         """Give the connection up when a statement has no answer for so long; None: wait for ever."""
         self._patience = seconds
