@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -15,8 +15,21 @@ def plain_zero(value: float) -> float:
     return value + 0.0
 
 
+def no_truth_value(value: Any) -> Any:
+    """The value as it is.
+
+    Raises:
+        ValueError: it is true or false, which pydantic would take for 1 and 0.
+    """
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
 Int64 = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False), AfterValidator(plain_zero)]
+FiniteFloat = Annotated[
+    float, BeforeValidator(no_truth_value), Field(allow_inf_nan=False), AfterValidator(plain_zero)
+]
 PathId = Annotated[int, Path(ge=INT64_MIN, le=INT64_MAX)]
 QueryId = Annotated[int | None, Query(ge=INT64_MIN, le=INT64_MAX)]
 

@@ -50,8 +50,8 @@ def normalise_trade_details(details: Json) -> Json:
     for member, alias in (("quantity", "order_contracts"), ("price", "order_price")):
         if member not in result and alias in result:
             result[member] = result[alias]
-        if isinstance(result.get(member), str):
-            result[member] = _plain_number(result[member].strip())
+        if isinstance(result.get(member), (str, bool)):  # true is no number, and its text is refused
+            result[member] = _plain_number(str(result[member]).strip())
     if result.get("product") is None:
         result["product"] = _product_of(result.get("trade_type"))
     for member in ("comment", "alert_message"):

@@ -53,6 +53,8 @@ WEBHOOK_BODIES: list[tuple[str, str, str | bytes, int]] = [
     ("infinite price", "application/json", _with(price=float("inf")), 400),
     ("infinite quantity", "application/json", _with(quantity=float("-inf")), 400),
     ("infinite price text", "application/json", _with(price="1e999"), 400),
+    ("true as quantity", "application/json", _with(quantity=True), 400),
+    ("false as price", "text/plain", _with(price=False), 400),
     ("integer of 400 digits", "application/json", _with(quantity=10**400), 400),
     ("integer of 5000 digits", "application/json", _with().replace("1}", "1" * 5000 + "}"), 400),
     ("integer of 5000 digits as text", "text/plain", _with().replace("1}", "1" * 5000 + "}"), 400),
@@ -87,7 +89,7 @@ def test_webhook(
 @pytest.mark.parametrize(
     "details",
     [
-        {"quantity": 1e308, "price": 1e308}, {"price": 1e16}, {"price": -0.0}, {"quantity": True},
+        {"quantity": 1e308, "price": 1e308}, {"price": 1e16}, {"price": -0.0},
         {"comment": "emoji \U0001f600 and \\u0000 spelled out"}, {"quantity": -5}, {"price": float("nan")},
     ],
 )  # fmt: skip
@@ -125,6 +127,7 @@ REQUESTS: list[tuple[str, str, Any, int]] = [
     ("POST", "/api/orders/", ORDER | {"portfolio_group_id": 4711}, 400),
     ("POST", "/api/orders/", ORDER | {"symbol": "a\x00"}, 400),
     ("POST", "/api/orders/", ORDER | {"qty": 10**400}, 422),
+    ("POST", "/api/orders/", ORDER | {"qty": True}, 422),
     ("POST", "/api/orders/", [1], 422),
     ("POST", "/api/orders/", None, 422),
     ("POST", "/api/strategies/", {"name": "x", "dsl_expression": "RSI(14)"}, 400),
