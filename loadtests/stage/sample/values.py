@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Boolean, Column, Date, DateTime, Float, Integer, Time, TypeDecorator
 
@@ -26,12 +25,10 @@ SYMBOLS = (
 )  # fmt: skip
 WORDS = ("résistance", "तेजी", "½ position", "₹ target", "“squeeze”", "Опционы", "naïve exit", "🔒", "plain")
 TABLES = Alert.metadata.tables
-SECOND_FORM = "%Y-%m-%d %H:%M:%S"
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a row stands: the how manieth of its table it is (from 0), its id, and the source of chance."""
 
     number: int
@@ -64,7 +61,7 @@ def parent(table: str, draw: random.Random) -> int:
 def moment(number: float, *, fraction: bool = True) -> str:
     """A time in January 2026, later for a larger number (of seconds), as the application stores it."""
     at = START + timedelta(seconds=number)
-    return at.strftime("%Y-%m-%d %H:%M:%S.%f" if fraction else SECOND_FORM)
+    return at.isoformat(" ", "microseconds" if fraction else "seconds")
 
 
 def day(number: int) -> str:
