@@ -28,9 +28,9 @@ from app.native import branch
 from loadtests.stage.embedded import EmbeddedPostgres
 from migration.fill.prepare import prepare
 from tests.backend.api.api_values import CRYPTO_KEY, WEBHOOK_SECRET
-from tests.backend.differential.backends import Backend, Clock, Twins, log_in
+from tests.backend.differential.backends import Backend, Clock, Twins, log_in, stored
 from tests.backend.differential.seeds import plant
-from tests.core.modes.chosen import ALL
+from tests.core.modes.chosen import ALL, PAIRS
 from tests.support.pairs import TestPair, wait_until
 
 
@@ -161,17 +161,19 @@ class Dual:
             self.runtime.replicator.catch_up()
 
 
-@pytest.fixture(params=list(DualWrite) if ALL else [DualWrite.SYNC, DualWrite.STRICT])
-def on_both(made: Made, tmp_path: Path, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Dual]:
-    """An application in dual write, SQLite being primary."""
+@contextlib.contextmanager
+def dual(made: Made, path: Path, mode: DualWrite, primary: Side = Side.SQLITE) -> Iterator[Dual]:
+    """An application in dual write on a copy of the pair, with this side as primary."""
     name, url = made.postgres("pair")
-    pair = TestPair(tmp_path / "pair.db", url)
-    lite = made.sqlite(pair.path, "pair")
-    wishes = {"dual_write": request.param, "dual_write_timeout_ms": 20_000, "cutover_hold_ms": 20_000}
-    runtime = make_runtime(lite, ShimSettings(shadow_database_url=url, **wishes))
+    pair = TestPair(path, url)
+    urls = {Side.SQLITE: made.sqlite(path, "pair"), Side.POSTGRES: url}
+    if primary is Side.POSTGRES:
+        pair.moved(primary)
+    wishes = {"dual_write": mode, "dual_write_timeout_ms": 20_000, "cutover_hold_ms": 20_000}
+    runtime = make_runtime(urls[primary], ShimSettings(shadow_database_url=urls[primary.other], **wishes))
     former = runtimes.use(runtime)
     begin(runtime)
-    if runtime.settings.dual_write is not DualWrite.OFF:
+    if mode is not DualWrite.OFF:
         wait_until(lambda: runtime.replicator.health().phase is not None)
     backend = Backend("dual write", None, sequences=runtime.engine(Side.POSTGRES))
     yield Dual(pair, runtime, backend)
@@ -179,6 +181,33 @@ def on_both(made: Made, tmp_path: Path, settings: Settings, request: pytest.Fixt
     runtimes.use(former)
     pair.close()
     made.server.drop_database(name)
+
+
+@pytest.fixture(params=list(DualWrite) if ALL else [DualWrite.SYNC, DualWrite.STRICT])
+def on_both(made: Made, tmp_path: Path, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Dual]:
+    """An application in dual write, SQLite being primary."""
+    with dual(made, tmp_path / "pair.db", DualWrite(request.param)) as found:
+        yield found
+
+
+@pytest.fixture(params=["PostgreSQL", *(f"{mode}-{side}" for mode, side in PAIRS if ALL)])
+def other(
+    made: Made, tmp_path: Path, settings: Settings, on_sqlite: Backend, request: pytest.FixtureRequest
+) -> Iterator[Backend]:
+    """What answers as SQLite alone does, and holds the same rows afterwards: PostgreSQL alone, a pair in each mode."""
+    assert on_sqlite.engine
+    if request.param == "PostgreSQL":
+        backend: Backend = request.getfixturevalue("on_postgres")
+        yield backend
+        assert backend.engine and stored(backend.engine) == stored(on_sqlite.engine)
+        return
+    mode, _, primary = request.param.partition("-")
+    with dual(made, tmp_path / "pair.db", DualWrite(mode), Side(primary)) as found:
+        yield found.backend
+        found.pair.drain()
+        assert found.pair.pg.execute("SELECT tbl, k, reason FROM st_quarantine").fetchall() == []
+        for side in Side:
+            assert stored(found.engine(side)) == stored(on_sqlite.engine)
 
 
 @pytest.fixture
