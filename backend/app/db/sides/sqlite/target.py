@@ -17,7 +17,7 @@ from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Row, Table, quote
 from app.db.rows.keys import Key, RawKey
 from app.db.rows.kinds import SPELLINGS
-from app.db.rows.policy import active_policy, encode_cell, encode_in
+from app.db.rows.policy import active_policy, encode_cell
 from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
 from app.db.rows.spelling import to_sqlite, to_sqlite_column
 from app.db.sides.contract import number_of
@@ -265,7 +265,7 @@ def _kept(table: Table, column: Column, old: Any, new: Any) -> Any:
     if old == new or old is None or not _keeps(table, column):
         return new
     try:
-        return old if encode_cell(table, column, old) == encode_in(column, new) else new
+        return old if encode_cell(table, column, old) == encode_cell(table, column, new) else new
     except UnsupportedValue:
         return new
 
