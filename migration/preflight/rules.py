@@ -101,7 +101,7 @@ def _against(
         yield from installed_findings(sqlite, postgres, shapes)
         yield from server.untied_sequences(postgres)
     if not is_prepared_postgres(postgres):
-        yield from server.reserved(postgres)
+        yield from server.reserved(postgres, shapes)
         if source.installed:
             yield from seeded(sqlite, postgres, shapes)
         else:

@@ -205,7 +205,14 @@ def database_findings(
     objects = sqlite.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
     ours = set(tables.names(Side.SQLITE)) if is_prepared_sqlite(sqlite) else set()
     for kind, name, _, _ in objects:
-        if kind == "view":
+        if kind != "trigger" and name.lower() in BOOKKEEPING and name not in ours:
+            yield _blocks(
+                "schema.reserved_name",
+                f"the {kind} {name} has the name of one of our own tables",
+                "rename it in a migration",
+                "",  # also where it is left out
+            )
+        elif kind == "view":
             yield Finding(
                 "schema.view",
                 Severity.INFO,
@@ -218,13 +225,6 @@ def database_findings(
                 "schema.virtual_table",
                 f"a virtual table cannot be moved, nor the {len(virtual[name])} tables that it is made of",
                 f"leave it out with them: --leave-out {name}",
-                name,
-            )
-        elif kind == "table" and name in BOOKKEEPING and name not in ours:
-            yield _blocks(
-                "schema.reserved_name",
-                f"{name} is the name of one of our own tables",
-                "rename it in a migration",
                 name,
             )
     named = ("table",) if installed else ("table", "index")

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from app.db.common.settings import ShimSettings
 from app.db.rows.catalog import BOOKKEEPING, KEY_INDEX, quote
 from app.db.sides.capture import triggers as capture
+from app.db.sides.capture.renamed import function_name
 from app.db.sides.capture.silence import silencing
 from app.db.sides.postgres.forms import FORMS
 from app.db.sides.postgres.sequences import free_sequences
@@ -283,14 +284,19 @@ def has_schema(connection: psycopg.Connection[Any]) -> bool:
     return connection.execute("SELECT current_schema() IS NOT NULL").fetchone() == (True,)
 
 
-def reserved(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
-    """Tables and functions of the application that have exactly a name of ours."""
+def reserved(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
+    """Tables, types and functions of the application that have exactly a name of ours."""
     rows = connection.execute(
-        "SELECT 'table', relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-        "AND relname = ANY(%s) UNION ALL "
+        "SELECT CASE relkind WHEN 'c' THEN 'type' ELSE 'table' END, relname FROM pg_class "
+        "WHERE relnamespace = current_schema()::regnamespace AND relname = ANY(%(tables)s) UNION ALL "
+        "SELECT 'type', typname FROM pg_type WHERE typnamespace = current_schema()::regnamespace "
+        "AND typrelid = 0 AND typname = ANY(%(tables)s) UNION ALL "
         "SELECT 'function', proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace "
-        "AND proname = ANY(%s) AND prosrc !~ 'takes no application writes' ORDER BY 1, 2",
-        (sorted(BOOKKEEPING), list(capture.FUNCTIONS)),
+        "AND proname = ANY(%(functions)s) AND prosrc !~ 'takes no application writes' ORDER BY 1, 2",
+        {
+            "tables": sorted(BOOKKEEPING),
+            "functions": [*capture.FUNCTIONS, *map(function_name, common)],
+        },
     ).fetchall()
     for kind, name in rows:
         yield Finding(

@@ -165,6 +165,29 @@ CASES = {
         ("CREATE TABLE st_control (id INTEGER PRIMARY KEY)",),
         remedy=("s:ALTER TABLE st_control RENAME TO controls",),
     ),
+    "our_name_in_capitals": Case(
+        "schema.reserved_name",
+        ("CREATE TABLE ST_Control (id INTEGER PRIMARY KEY)",),
+        ddl=DDL + '; CREATE TABLE IF NOT EXISTS "ST_Control" (id bigint PRIMARY KEY)',
+        remedy=("s:ALTER TABLE ST_Control RENAME TO controls",),
+    ),
+    "our_name_of_an_index": Case(
+        "schema.reserved_name",
+        ("CREATE INDEX st_pending ON t (a)",),
+        remedy=("s:DROP INDEX st_pending",),
+    ),
+    "our_name_of_a_type": Case(
+        "schema.reserved_name",
+        postgres=("CREATE TYPE st_verify AS ENUM ('a')",),
+        remedy=("p:ALTER TYPE st_verify RENAME TO verified",),
+    ),
+    "our_name_of_a_trigger_function": Case(
+        "schema.reserved_name",
+        postgres=(
+            "CREATE FUNCTION st_capture_t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        ),
+        remedy=("p:ALTER FUNCTION st_capture_t RENAME TO capture",),
+    ),
     "our_name_on_postgres": Case(
         "schema.reserved_name",
         postgres=("CREATE TABLE st_history (id bigint PRIMARY KEY)",),
