@@ -345,6 +345,6 @@ def _while_applying(status: Status) -> str | None:
     for name in ("quarantine", "verify", "indexes", "sequences"):
         if name in failing:
             return failing[name].command
-    if status.problem:
+    if status.problem or ("space" in failing and status.primary is Side.SQLITE):
         return None
     return "cutover" if status.primary is Side.SQLITE else "complete"

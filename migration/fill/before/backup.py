@@ -130,7 +130,9 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
             hint="name a folder in ST_SQLITE_BACKUP, or set it to off",
         ) from None
     except sqlite3.Error as error:
-        raise BackupFailed(f"SQLite was not copied: {error}", hint="repeat the command") from error
+        raise BackupFailed(
+            f"SQLite was not copied: {error}", hint="see that the disks work and have room, then repeat"
+        ) from error
     finally:
         if partial is not None:
             with suppress(FileNotFoundError):

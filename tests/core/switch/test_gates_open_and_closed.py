@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
-from app.db.common.errors import Refused
+from app.db.common.errors import MAKE_ROOM, Refused
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Coordinator, Moved
 from app.db.switch.gates import Gate, evaluate, require
+from app.db.switch.state.checks import make
 from migration.verify.run import Verify, repair
 from tests.core.switch.gated import broken, closed, dump, gates, the_only
 from tests.data.verify.small_pair import SmallPair, make_small_pair
@@ -31,6 +33,20 @@ def test_all_open_after_a_verify(ready: SmallPair, to: Side) -> None:
     assert ("1 foreign keys" if to is Side.POSTGRES else "0 foreign keys") in found["pause"].detail
     assert isinstance(Coordinator(ready.applier, max_pause_ms=5_000).move(to), Moved)
     ready.settle()
+
+
+def test_a_full_disk_is_no_matter_of_a_worker(tmp_path: Path) -> None:
+    file = sqlite3.connect(tmp_path / "full.db")
+    file.executescript("PRAGMA page_size = 512; CREATE TABLE t (a); PRAGMA max_page_count = 2")
+
+    def write() -> tuple[bool, str]:
+        file.execute("INSERT INTO t VALUES (zeroblob(5000))")
+        return True, ""
+
+    check = make("lag", write, "run st-migrate worker --until-drained", "worker --until-drained")
+    file.close()
+    assert "full" in check.detail
+    assert (check.ok, check.remedy, check.command) == (False, MAKE_ROOM, None)
 
 
 def test_no_verify_at_all(ready: SmallPair) -> None:

@@ -49,6 +49,18 @@ def is_missing(error: BaseException) -> bool:
     )
 
 
+MAKE_ROOM = "make room on that disk, or look at it; nothing is lost meanwhile"
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR")
+
+
+def mended_by(error: BaseException) -> tuple[str, str | None] | None:
+    """What to do about an error that says by itself what is wrong, and the st-migrate command for it if there is one."""
+    if is_missing(error):
+        return PUT_RIGHT, "prepare"
+    full = str(getattr(error, "sqlite_errorname", "")).startswith(_FULL)
+    return (MAKE_ROOM, None) if full or getattr(error, "sqlstate", None) == "53100" else None
+
+
 class SwitchError(Exception):
     """Base of all errors of the session layer.
 
@@ -100,16 +112,21 @@ class Refused(SwitchError):
         self.codes = codes
 
 
-class Unavailable(SwitchError, _Answer):
-    """The same request may succeed in a moment: over HTTP 503 with Retry-After."""
+class NotServed(SwitchError, _Answer):
+    """Nothing was stored, and the fault is not the request's: over HTTP 503 with Retry-After."""
 
-    retryable = True
     status_code = 503
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         SwitchError.__init__(self, message, hint=hint)
         self.detail = message
         self.headers = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+class Unavailable(NotServed):
+    """The same request may succeed in a moment."""
+
+    retryable = True
 
 
 class PrimaryUnavailable(Unavailable):
@@ -120,7 +137,7 @@ class Fenced(Unavailable):
     """A write reached a side that takes no application writes (a stale process, worker or shell)."""
 
 
-class FileReplaced(SwitchError):
+class FileReplaced(NotServed):
     """Another file took the place of the SQLite file that this process has open; nothing is written."""
 
 

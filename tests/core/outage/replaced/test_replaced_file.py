@@ -51,8 +51,10 @@ def test_writes_are_refused_from_the_next_one_on(
     backend(replicating, dual_write=mode)
     write("before")
     kept = replace(replicating.path)
-    with pytest.raises(FileReplaced, match=f"{replicating.path} was replaced by another file"):
+    with pytest.raises(FileReplaced, match=f"{replicating.path} was replaced by another file") as refused:
         write("lost")
+    assert refused.value.status_code == 503  # also in an application without a handler of ours
+    assert refused.value.headers == {"Retry-After": "2"}
     answer = ready()
     assert answer.status_code == 503 and b"was replaced by another file" in answer.body
     shutil.move(kept, replicating.path)  # the very file: nothing has to be restarted

@@ -177,6 +177,7 @@ def test_the_log_and_the_folder_of_archives_need_room_too(
     sides.sqlite("UPDATE alerts SET qty = 3 WHERE id = 2")
     (gate,) = [gate for gate in gates(sides.run("cutover", "--dry-run")) if gate["name"] == "space"]
     assert "are needed" in gate["detail"] and "(archives)" not in gate["detail"]
+    assert sides.run("status").data["next"] is None  # no command makes room
 
 
 def test_the_usual_folder_of_archives_is_looked_at(

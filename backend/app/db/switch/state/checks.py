@@ -17,14 +17,13 @@ from functools import cached_property
 import psycopg
 
 from app.db.common.errors import (
-    PUT_RIGHT,
     ConfigurationError,
     NotPrepared,
     Refused,
     SwitchError,
     counted,
     first_line,
-    is_missing,
+    mended_by,
 )
 from app.db.common.urls import Side
 from app.db.revisions.ddl import narrow_columns
@@ -333,8 +332,7 @@ def make(name: str, verdict: Callable[[], Verdict], remedy: str, command: str | 
             command = "prepare"
         return Check(name, False, error.message, error.hint or remedy, command)
     except (psycopg.Error, sqlite3.Error, TimeoutError) as error:
-        if is_missing(error):
-            return Check(name, False, f"could not be evaluated: {first_line(error)}", PUT_RIGHT, "prepare")
+        remedy, command = mended_by(error) or (remedy, command)
         return Check(name, False, f"could not be evaluated: {first_line(error)}", remedy, command)
     return Check(name, ok, detail, "" if ok else remedy, None if ok else command)
 
