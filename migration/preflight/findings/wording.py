@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.db.rows.canonical import describe
-from app.db.rows.catalog import Row
-from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.catalog import Row, quote
+from app.db.rows.conversions import CONVERSIONS, COUNTED
 from app.db.rows.kinds import Kind
 from app.db.rows.policy import DEFAULT_FILE
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
@@ -43,6 +43,16 @@ _REFUSED: dict[str, str] = {
     "value.numeric_scale": "widen the column in a migration: PostgreSQL would round the number",
     "value.time_digits": "widen the column in a migration: PostgreSQL would round the time",
     "value.index_size": "shorten the text on SQLite, or drop the index in a migration",
+}
+# What is said of a value that its own kind takes, and the column does not.
+_REASONS: dict[str, str] = {
+    "value.null": "NULL in a column that takes none on PostgreSQL",
+    "value.too_long": "text longer than the column of PostgreSQL takes",
+    "value.too_large": "integers that the column of PostgreSQL does not take",
+    "value.outside_type": "no label of the enum, a char with blanks at its end, or a cidr with bits beyond its prefix",
+    "value.numeric_scale": "more digits than the numeric column keeps",
+    "value.real_digits": "more digits than the 4 bytes of a real hold",
+    "value.time_digits": "more digits of a second than the column keeps",
 }
 
 
@@ -110,22 +120,17 @@ def finding(
         remedy = "nothing if they compress well, as repetitive text does; else shorten them"
         return Finding(code, Severity.WARNS, group.reason, remedy, count=group.count, **place)
     fits = tuple(name for name in CONVERSIONS if name in (group.fits or ()))
-    if code == "value.null":
-        group.reason = "NULL in a column that takes none on PostgreSQL"
-    if code == "value.too_long":
-        group.reason = "text longer than the column of PostgreSQL takes"
-    if code == "value.too_large":
-        group.reason = "integers that the column of PostgreSQL does not take"
-    if code == "value.outside_type":
-        group.reason = (
-            "no label of the enum, a char with blanks at its end, or a cidr with bits beyond its prefix"
+    if set(fits) >= COUNTED.keys() and _is_julian(group.example) and group.left:
+        return Finding(
+            code,
+            Severity.BLOCKS,
+            group.reason,
+            _as_text(table, name),
+            count=group.left,
+            chosen=chosen,
+            **place,
         )
-    if code == "value.numeric_scale":
-        group.reason = "more digits than the numeric column keeps"
-    if code == "value.real_digits":
-        group.reason = "more digits than the 4 bytes of a real hold"
-    if code == "value.time_digits":
-        group.reason = "more digits of a second than the column keeps"
+    group.reason = _REASONS.get(code, group.reason)
     if not group.left:
         remedy = f"nothing: converted by {', '.join(chosen)}"
         return Finding(
@@ -150,6 +155,20 @@ def finding(
         policies=fits,
         chosen=chosen,
         **place,
+    )
+
+
+def _is_julian(value: Any) -> bool:
+    """Whether a number is a day as SQLite's julianday() counts: of 1858 to 2132. Seconds would be of January 1970."""
+    return type(value) is float and 2_400_000.5 <= value < 2_500_000.5
+
+
+def _as_text(table: str, column: str) -> str:
+    """The remedy of Julian days, which no policy reads."""
+    name = quote(column)
+    return (
+        "a Julian day, as it seems, which no policy reads: let the application write texts, and UPDATE "
+        f"{quote(table)} SET {name} = strftime('%Y-%m-%d %H:%M:%f', {name}) WHERE typeof({name}) = 'real' (on SQLite)"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tomllib
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,13 @@ def test_of_several_policies_that_fit_each_says_what_it_would_make_of_a_value() 
         "t.at = 'epoch_seconds' (or 'epoch_millis'): integer 1767596400 becomes text '2026-01-05 07:00:00.000000' by "
         "epoch_seconds and text '1970-01-21 10:59:56.400000' by epoch_millis"
     )
+
+
+def test_a_julian_day_is_not_taken_for_seconds_and_its_statement_makes_a_text_of_it() -> None:
+    group = Group(count=1, left=1, fits={"epoch_millis", "epoch_seconds"}, example=2460310.5)
+    found = finding("t", "at", "value.storage_class", group, ())
+    assert found.policies == () and "a Julian day" in found.remedy
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript("CREATE TABLE t (at DATETIME); INSERT INTO t VALUES (2460310.5), (1)")
+        connection.execute("UPDATE" + found.remedy.partition("UPDATE")[2].removesuffix(" (on SQLite)"))
+        assert connection.execute("SELECT at FROM t").fetchall() == [("2024-01-01 00:00:00.000",), (1,)]
