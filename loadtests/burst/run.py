@@ -28,6 +28,7 @@ from loadtests.judge.sides import Database
 from loadtests.traffic.ledger import Delivery, read_ledgers
 
 SETTLE_S = 60.0
+UNSETTLED = f"rows still changed, or the sides differed, {SETTLE_S:.0f} s after the burst"
 PATIENT_S = 300.0  # an order that was left behind is looked at after two minutes, and then once a minute
 STILL_S = 2.0  # so long nothing may change before a burst counts as settled
 OPEN_STILL_S = 10.0  # the same while AUTO orders are open: their broker may be slow
@@ -113,8 +114,7 @@ def play(
             _wait_until(began, meanwhile)
             processor, postgres = door.processor_s(), world.postgres_processor_s()
             queue = _watched(world, sending, meanwhile, began)
-            ended = time.time()
-            failed = sending.failed()
+            ended, failed = time.time(), sending.failed()
             problems = meanwhile.finish(began)
         with world.sides() as sides:
             settled = settle(sides, run, left_behind=situation in FAULTS and patient)
@@ -122,9 +122,7 @@ def play(
             processor = max(0.0, door.processor_s() - processor)
             postgres = max(0.0, world.postgres_processor_s() - postgres)
             if settled is None:
-                problems.append(
-                    f"rows still changed, or the sides differed, {SETTLE_S:.0f} s after the burst"
-                )
+                problems.append(UNSETTLED)
             deliveries, counted, verdict, broker = _compared(world, sides, run, sending, situation, patient)
         problems += _strange(deliveries, burst, verdict, broker, meanwhile, began)
         if failed:

@@ -27,17 +27,15 @@ def blocking(report: dict[str, Any]) -> set[str]:
     return {item["code"] for item in report["findings"] if item["severity"] == "blocks"}
 
 
-def test_using_the_files_takes_away_exactly_what_they_speak_of(
-    tmp_path: Path, pg_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = sqlite_file(
-        tmp_path / "a.db",
+def awkward(path: Path, arguments: dict[str, Any]) -> None:
+    """A SQLite file and PostgreSQL tables with much to advise on."""
+    sqlite_file(
+        path,
         'CREATE TABLE "odd ""t" (id INTEGER PRIMARY KEY, "fl.ag" BOOLEAN, at DATETIME, note TEXT, '
         'parent INTEGER REFERENCES "odd ""t" (id))',
         "INSERT INTO \"odd \"\"t\" VALUES (1, 'yes', '', 'x' || char(0), NULL), (2, 'no', 1767225600, 'y', 99)",
         'CREATE TRIGGER noisy AFTER INSERT ON "odd ""t" BEGIN UPDATE "odd ""t" SET note = upper(note); END',
     )
-    arguments = connect_arguments(parse_url(pg_url, name="test"))
     with psycopg.connect(autocommit=True, **arguments) as server:
         name = server.info.dbname
         server.execute(
@@ -46,6 +44,22 @@ def test_using_the_files_takes_away_exactly_what_they_speak_of(
         )
         server.execute('CREATE TABLE outside (id bigint REFERENCES "odd ""t" (id))')
         server.execute(f'ALTER DATABASE "{name}" SET session_replication_role = replica'.encode())
+
+
+def run_files(path: Path, arguments: dict[str, Any], on_sqlite: Path, on_postgres: Path) -> None:
+    """What an operator does with two files of the advice."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript(on_sqlite.read_text(encoding="utf-8"))
+    connection.close()
+    with psycopg.connect(autocommit=True, **arguments) as server:
+        server.execute(on_postgres.read_bytes())
+
+
+def test_using_the_files_takes_away_exactly_what_they_speak_of(
+    tmp_path: Path, pg_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, arguments = tmp_path / "a.db", connect_arguments(parse_url(pg_url, name="test"))
+    awkward(path, arguments)
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -66,11 +80,7 @@ def test_using_the_files_takes_away_exactly_what_they_speak_of(
     code, refused = preflight("--write", "advice")
     assert (code, refused["message"]) == (2, "advice/migration.toml exists already: nothing was written")
     assert not (folder / "sqlite.sql").exists()
-    with sqlite3.connect(path) as connection:
-        connection.executescript(Path("kept.sql").read_text(encoding="utf-8"))
-    connection.close()
-    with psycopg.connect(autocommit=True, **arguments) as server:
-        server.execute((folder / "postgres.sql").read_bytes())
+    run_files(path, arguments, Path("kept.sql"), folder / "postgres.sql")
     monkeypatch.setenv(VARIABLE, "advice/migration.toml")
     code, after = preflight("--write", "again")
     active_policy.cache_clear()
@@ -82,11 +92,7 @@ def test_using_the_files_takes_away_exactly_what_they_speak_of(
         {"value.storage_class"},
     )  # seconds or milliseconds: nobody has chosen
     assert load_policy(Path(after["written"][0])).columns == load_policy(folder / "migration.toml").columns
-    with sqlite3.connect(path) as connection:
-        connection.executescript((folder / "undo-sqlite.sql").read_text(encoding="utf-8"))
-    connection.close()
-    with psycopg.connect(autocommit=True, **arguments) as server:
-        server.execute((folder / "undo-postgres.sql").read_bytes())
+    run_files(path, arguments, folder / "undo-sqlite.sql", folder / "undo-postgres.sql")
     taken_back = {
         "schema.trigger",
         "postgres.triggers_off",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from app.db.revisions.chain import upgrade_head
 from loadtests.run.screenshots import TOOL, browser, console, environment
 from loadtests.stage.embedded import PASSWORD, EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.needs_program("chromium"), pytest.mark.timeout(300)]
 WAIT_MS = 60_000
@@ -25,8 +28,22 @@ def server() -> Iterator[EmbeddedPostgres]:
         yield started
 
 
+def _keeps_the_focus(page: Page) -> None:
+    """A keyboard stands in a region while the page goes on."""
+    page.locator("#gates .scroll").focus()
+    shown = page.evaluate("points.length")
+    page.wait_for_function("shown => points.length > shown + 1", arg=shown)
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Gates"
+
+
+def _asks_for_what_it_missed(page: Page) -> None:
+    """A page that slept hears nothing."""
+    shown = page.evaluate("points.length")
+    page.evaluate("() => { points.length = 1; events.close(); heardAt = 0; }")
+    page.wait_for_function("shown => points.length >= shown && events.readyState === 1", arg=shown)
+
+
 def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_path: Path) -> None:
-    assert shutil.which("chromium")
     path = tmp_path / "app.db"
     upgrade_head(f"sqlite:///{path}")
     sides = ["--sqlite", str(path), "--postgres", server.create_database("sigma")]
@@ -60,11 +77,7 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
         expect("replicating, sqlite is primary")
         page.get_by_text("✗ closed").first.wait_for()  # the verify's gate
         page.get_by_role("textbox", name="Verify, rows per second").fill("900000")
-        region = page.locator("#gates .scroll")
-        region.focus()  # a keyboard stands there while the page goes on
-        shown = page.evaluate("points.length")
-        page.wait_for_function("shown => points.length > shown + 1", arg=shown)
-        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Gates"
+        _keeps_the_focus(page)
         act("throttle", "throttled")
         page.wait_for_function(
             "() => document.querySelector('#facts').textContent.includes('verify 900,000/s')"
@@ -77,11 +90,7 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
         server.start()
         expect("replicating, sqlite is primary")
 
-        # A page that slept hears nothing; it asks again for what it missed.
-        shown = page.evaluate("points.length")
-        page.evaluate("() => { points.length = 1; events.close(); heardAt = 0; }")
-        page.wait_for_function("shown => points.length >= shown && events.readyState === 1", arg=shown)
-
+        _asks_for_what_it_missed(page)
         act("cutover", "moved")
         expect("postgres is primary")
         page.wait_for_function("() => document.querySelectorAll('#chart-pause circle').length > 0")

@@ -85,80 +85,107 @@ def _drop_key(connection: Connection, table: str, column: str) -> str:
     return str(name)
 
 
-def fill(connection: Connection) -> dict[str, set[int]]:
-    """A row against everything that the branch adds, and beside each one that is right; ids by constraint."""
-    bad: dict[str, set[int]] = {}
+class Bad(dict[str, set[int]]):
+    """The ids of the rows that stand against a constraint, by its name."""
 
-    def against(name: str, *ids: int) -> None:
-        bad.setdefault(name, set()).update(ids)
+    def against(self, name: str, *ids: int) -> None:
+        self.setdefault(name, set()).update(ids)
 
+
+def fill(connection: Connection) -> Bad:
+    """A row against everything that the branch adds, and beside each one that is right."""
+    bad = Bad()
     owner = _add(connection, User, username="u", password_hash="x", role="TRADER", display_name="U")
+    _strategies(connection, bad, owner)
+    _risk(connection, bad)
+    _only_ones(connection, bad, owner)
+    _no_times(connection, bad)
+    _documents(connection, bad, owner)
+    _references(connection, bad)
+    return bad
+
+
+def _strategies(connection: Connection, bad: Bad, owner: int) -> None:
     for target in ("LIVE", "PAPER"):
         _add(connection, Strategy, name=target, execution_target=target, owner_id=owner)
     for target in ("MOON", "", "live", "LIVE "):
-        against(
+        bad.against(
             "ck_strategies_execution_target",
             _add(connection, Strategy, name=f"<{target}>", execution_target=target),
         )
-    against(
+    bad.against(
         "fk_strategies_owner_id",
         _add(connection, Strategy, name="orphan", execution_target="LIVE", owner_id=10**6),
     )
+
+
+def _risk(connection: Connection, bad: Bad) -> None:
     profile = {"name": "p", "product": "CNC", "drawdown_mode": "SETTINGS_BY_CATEGORY"}
-    against("ck_risk_profiles_product", _add(connection, RiskProfile, **profile | {"product": "NRML"}))
-    against(
+    bad.against("ck_risk_profiles_product", _add(connection, RiskProfile, **profile | {"product": "NRML"}))
+    bad.against(
         "ck_risk_profiles_drawdown_mode",
         _add(connection, RiskProfile, **profile | {"name": "q", "drawdown_mode": "OFF"}),
     )
     threshold = {"product": "CNC", "category": "LC", "caution_pct": 1, "defense_pct": 2, "hard_stop_pct": 3}
     _add(connection, DrawdownThreshold, **threshold)
-    against("ux_drawdown_thresholds_global", _add(connection, DrawdownThreshold, **threshold))
-    against(
+    bad.against("ux_drawdown_thresholds_global", _add(connection, DrawdownThreshold, **threshold))
+    bad.against(
         "ck_drawdown_thresholds_product",
         _add(connection, DrawdownThreshold, **threshold | {"product": "NRML"}),
     )
-    against(
+    bad.against(
         "ck_drawdown_thresholds_category",
         _add(connection, DrawdownThreshold, **threshold | {"category": "XL"}),
     )
     category = {"broker_name": "zerodha", "symbol": "X", "exchange": "NSE", "risk_category": "LC"}
     _add(connection, SymbolRiskCategory, **category)
-    against("ux_symbol_risk_categories_global", _add(connection, SymbolRiskCategory, **category))
-    against(
+    bad.against("ux_symbol_risk_categories_global", _add(connection, SymbolRiskCategory, **category))
+    bad.against(
         "ck_symbol_risk_categories_category",
         _add(connection, SymbolRiskCategory, **category | {"symbol": "Y", "risk_category": "?"}),
     )
+
+
+def _only_ones(connection: Connection, bad: Bad, owner: int) -> None:
     secret = {"broker_name": "b", "key": "k", "value_encrypted": "x"}
     _add(connection, BrokerSecret, **secret, user_id=owner)
     _add(connection, BrokerSecret, **secret)
-    against("ux_broker_secrets_global", *(_add(connection, BrokerSecret, **secret) for _ in "ab"))
+    bad.against("ux_broker_secrets_global", *(_add(connection, BrokerSecret, **secret) for _ in "ab"))
     _add(connection, RiskSettings, scope="GLOBAL")
-    against("ux_risk_settings_global", _add(connection, RiskSettings, scope="GLOBAL"))
+    bad.against("ux_risk_settings_global", _add(connection, RiskSettings, scope="GLOBAL"))
+
+
+def _no_times(connection: Connection, bad: Bad) -> None:
     for column in ("created_at", "updated_at"):
         empty = _position(connection, symbol=column)
         connection.exec_driver_sql(
             f"UPDATE managed_risk_positions SET {column} = NULL, entry_price = '-0', qty = 'NaN' WHERE id = {empty}"
         )
-        against(f"managed_risk_positions.{column}", empty)
+        bad.against(f"managed_risk_positions.{column}", empty)
+
+
+def _documents(connection: Connection, bad: Bad, owner: int) -> None:
     for text in (*NO_DOCUMENTS, *ODD_DOCUMENTS):
         order = _add(connection, Order, symbol="X", side="BUY", qty=1, price=1e-300, risk_spec_json=text)
         position = _position(connection, risk_spec_json=text)
         deployment = _deployment(connection, owner, text)
         if text in NO_DOCUMENTS:
-            against("ck_orders_risk_spec_document", order)
-            against("ck_managed_risk_positions_risk_spec_document", position)
-            against("ck_strategy_deployments_config_document", deployment)
+            bad.against("ck_orders_risk_spec_document", order)
+            bad.against("ck_managed_risk_positions_risk_spec_document", position)
+            bad.against("ck_strategy_deployments_config_document", deployment)
         _add(connection, SystemEvent, level="INFO", category="c", message="m", details=text)
         _add(connection, Alert, symbol="X", action="BUY", qty=1, raw_payload=text)
     long = {"order_id": "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(9000))}
     _add(connection, SystemEvent, level="INFO", category="c", message="m", details=json.dumps(long))
+
+
+def _references(connection: Connection, bad: Bad) -> None:
     name = _drop_key(connection, "orders", "alert_id")
-    against(name, _add(connection, Order, symbol="X", side="BUY", qty=1, alert_id=10**6))
+    bad.against(name, _add(connection, Order, symbol="X", side="BUY", qty=1, alert_id=10**6))
     name = _drop_key(connection, "strategy_deployments", "owner_id")
-    against(name, _deployment(connection, 10**6, "{}"))
+    bad.against(name, _deployment(connection, 10**6, "{}"))
     for key in connection.info.pop("keys"):
         connection.exec_driver_sql(key)
-    return bad
 
 
 def content(engine: Engine) -> dict[str, list[str]]:
