@@ -12,6 +12,7 @@ Ranges are half open, (after, upto], in the order of the key's bytes: text by co
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,7 @@ class ChunkReader:
         self._measured = long
         fields, name = ", ".join(map(_sqlite_field, table.columns)), quote(table.name)
         self._ours = f"SELECT {fields} FROM {name}"
+        self._as_stored = f"SELECT {', '.join(quote(column.name) for column in table.columns)} FROM {name}"
         fields, name = ", ".join(map(_postgres_field, table.columns)), quote_with_parameters(table.name)
         self._theirs = f"SELECT {fields} FROM {name}"
 
@@ -97,6 +99,15 @@ class ChunkReader:
         if self._measured:
             self._adapt(ours or theirs)
         return Chunk(ours, theirs)
+
+    def suspects(self, chunk: Chunk, after: Key | None, upto: Key | None) -> Suspects:
+        """What differs at first sight in the chunk of that range."""
+        return suspects(self._table, chunk, lambda: self._stored(after, upto))
+
+    def _stored(self, after: Key | None, upto: Key | None) -> list[Row]:
+        """SQLite's rows of a range as they are."""
+        where, parameters = self._range_on_sqlite(after, upto)
+        return _all_rows(self._sqlite, f"{self._as_stored} {where}", tuple(parameters))
 
     def _key_at(self, after: Key | None, offset: int) -> tuple[Any, ...] | None:
         if self._primary is Side.SQLITE:
@@ -149,8 +160,12 @@ class Suspects:
     unkeyed: frozenset[tuple[Side, Key]] = frozenset()
 
 
-def suspects(table: Table, chunk: Chunk) -> Suspects:
-    """Keys at which a chunk's two lists differ; usually none, found by one comparison in C."""
+def suspects(table: Table, chunk: Chunk, stored: Callable[[], list[Row]]) -> Suspects:
+    """Keys at which a chunk's two lists differ; usually none, found by one comparison in C.
+
+    `stored` reads SQLite's rows as they are. The chunk has times without trailing zeros, and quarantine knows
+    a row without a key by all its bytes.
+    """
     if chunk.sqlite == chunk.postgres:
         return Suspects(set())
     ours, theirs = set(map(tuple, chunk.sqlite)), set(map(tuple, chunk.postgres))
@@ -158,7 +173,9 @@ def suspects(table: Table, chunk: Chunk) -> Suspects:
     apart = {side: {row for row in rows if _has_no_key(table, row)} for side, rows in only.items()}
     keyed = (rows - apart[side] for side, rows in only.items())
     differing = {item.key for item in compare_rows(table, *keyed)}
-    plain = [(side, tuple(map(_without_mark, row))) for side, rows in apart.items() for row in rows]
+    plain = [(Side.POSTGRES, tuple(map(_without_mark, row))) for row in apart[Side.POSTGRES]]
+    if apart[Side.SQLITE]:
+        plain += [(Side.SQLITE, tuple(row)) for row in stored() if _has_no_key(table, row)]
     return Suspects(differing, frozenset((side, keys.of_row(table, row)) for side, row in plain))
 
 

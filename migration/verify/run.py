@@ -36,7 +36,7 @@ from app.db.switch.state.readiness import fingerprint, verify_mark
 from app.db.switch.state.writable import forget, strangers
 from migration.common.pace import keep_within, stored_limits
 from migration.verify import state as verify_state
-from migration.verify.chunks import ChunkReader, suspects
+from migration.verify.chunks import ChunkReader
 from migration.verify.recheck import COUNTED, Recheck
 from migration.verify.repair import repair
 
@@ -210,7 +210,7 @@ class Verify:
             upto = reader.end(after)
             chunk = reader.read(after, upto)
             rows = len(chunk.sqlite if control.primary is Side.SQLITE else chunk.postgres)
-            suspected = suspects(table, chunk)
+            suspected = reader.suspects(chunk, after, upto)
             keys |= suspected.keys
             unkeyed |= suspected.unkeyed
             of_table += rows

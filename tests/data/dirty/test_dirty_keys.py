@@ -252,3 +252,26 @@ def test_two_rows_of_one_key_are_an_error_that_names_the_table(tmp_path: Path, p
         stage.write("DELETE FROM t WHERE v = 'z'")
         stage.round()
         assert stage.postgres.execute("SELECT v FROM t").fetchall() == [("y",)]
+
+
+def test_a_row_without_a_key_is_known_whatever_zeros_end_its_times(tmp_path: Path, pg_url: str) -> None:
+    """Verify reads times without them, and quarantine keeps each byte. One table for each way to have no key."""
+    tables = (
+        ("a", "VARCHAR(9)", "text", None, "x"),
+        ("b", "DATETIME", "timestamp", "2026-13-01 10:00:00.120000", "2026-01-01 10:00:00.120000"),
+        ("c", "TIME", "time(3)", "10:00:00.999950", "10:00:00.120000"),
+    )
+    with staged(
+        tmp_path,
+        pg_url,
+        [f"CREATE TABLE {name} (k {ours} PRIMARY KEY, at DATETIME)" for name, ours, *_ in tables],
+        [f"CREATE TABLE {name} (k {theirs} PRIMARY KEY, at timestamp)" for name, _, theirs, *_ in tables],
+    ) as stage:
+        for name, *_, odd, good in tables:
+            for key in (odd, good):
+                stage.sqlite.execute(f"INSERT INTO {name} VALUES (?, '2026-01-01 10:00:00.120000')", (key,))
+        stage.fill()
+        assert sorted(table for table, _ in stage.quarantined()) == ["a", "b", "c"]
+        for chunk_rows in (1, 10_000):
+            found = Verify(stage.applier, chunk_rows=chunk_rows).run()
+            assert (found.clean, found.rows, found.set_aside) == (True, 3, 3)
