@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
@@ -177,7 +176,7 @@ class TableCheck:
                     group.example = value if group.fits is None else group.example
                     group.fits = fitting if group.fits is None else group.fits & fitting
             else:
-                if column.kind is Kind.NUMERIC and _loses_digits(column.cast, text):
+                if column.kind is Kind.NUMERIC and not column.takes((text,)):
                     self._each(column, "value.numeric_scale", [row], [value], lambda _: True)
                 elif (
                     column.kind is Kind.NUMERIC and type(value) is float and len(_digits(text)) > _SAFE_DIGITS
@@ -246,18 +245,6 @@ _SAFE_DIGITS = 15  # of a number that SQLite's numeric column keeps whatever the
 def _digits(text: str | None) -> str:
     """The digits of a number that count."""
     return (text or "").lstrip("-").replace(".", "").strip("0")
-
-
-def _loses_digits(cast: str, text: str | None) -> bool:
-    """Whether numeric(p, s) would round a number."""
-    if text is None or "(" not in cast:
-        return False
-    precision, _, scale = cast[cast.index("(") + 1 : cast.index(")")].partition(",")
-    number = Decimal(text)
-    exponent = number.as_tuple().exponent
-    return (isinstance(exponent, int) and -exponent > int(scale or 0)) or number.adjusted() >= int(
-        precision
-    ) - int(scale or 0)
 
 
 def check_values(

@@ -12,6 +12,7 @@ import pytest
 
 from app.db.common.urls import connect_arguments, parse_url
 from app.db.rows.canonical.reals import shortest, spelling_of
+from app.db.rows.catalog.declared import keeps_number
 from app.db.rows.policy import VARIABLE, active_policy
 from tests.operator.anyapp.conftest import Stranger
 
@@ -39,6 +40,23 @@ def test_the_fewest_digits_are_those_that_postgresql_prints(pg_url: str) -> None
         ).fetchall()
     assert [float(text) for (text,) in printed] == list(map(shortest, numbers))
     assert all(spelling_of(number) in ("wide", "both") for number in numbers)
+
+
+def test_a_number_is_kept_where_postgresql_s_cast_keeps_it(pg_url: str) -> None:
+    rng = random.Random(3)
+    numbers = [
+        "0",
+        "-0.005",
+        *(f"{rng.randrange(10**4)}{rng.choice(('', '00', '.5', '.001'))}" for _ in range(30)),
+    ]
+    with psycopg.connect(**connect_arguments(parse_url(pg_url, name="url"))) as postgres:
+        for precision, scale in ((5, 2), (3, 5), (5, -2), (1, 0), (2, -3), (4, 4)):
+            most = 10 ** (precision - scale)
+            kept = postgres.execute(
+                f"SELECT x::text FROM unnest(%s::numeric[]) x WHERE round(x, {scale}) = x AND abs(x) < {most}",
+                (numbers,),
+            ).fetchall()
+            assert [x for x in numbers if keeps_number(x, precision, scale)] == [text for (text,) in kept]
 
 
 def test_both_spellings_come_back_from_postgresql(app: Stranger) -> None:

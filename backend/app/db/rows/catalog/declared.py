@@ -16,6 +16,14 @@ def limit_of(kind: Kind, full: str) -> tuple[int, ...]:
 _LIMITED = (Kind.TEXT, Kind.NUMERIC, Kind.TIMESTAMP, Kind.TIME, Kind.INSTANT, Kind.INTERVAL)
 
 
+def keeps_number(text: str, precision: int, scale: int = 0) -> bool:
+    """Whether numeric(precision, scale) keeps a number as it is. The scale may be negative, or beyond the precision."""
+    whole, _, fraction = text.lstrip("-").partition(".")
+    digits = whole + fraction.ljust(scale, "0")
+    kept = max(0, len(whole) + scale)
+    return not digits[kept:].strip("0") and len(digits[:kept].lstrip("0")) <= precision
+
+
 def affinity(declared: str) -> str:
     """What SQLite's column makes of the values that are put into it, by its declared type."""
     name = declared.upper()

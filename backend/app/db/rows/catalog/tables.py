@@ -15,6 +15,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from app.db.rows.canonical.times import microseconds
+from app.db.rows.catalog.declared import keeps_number
 from app.db.rows.kinds import Kind
 from app.db.rows.spelling import Spelling
 
@@ -139,9 +140,7 @@ class Column:
             padded = self.cast == "bpchar" and text.endswith(" ")
             return not padded and (not self.limit or len(text) <= self.limit[0])
         if self.kind is Kind.NUMERIC:
-            precision, scale = (*self.limit, 0)[:2]
-            whole, _, fraction = text.lstrip("-").partition(".")
-            return len(fraction) <= scale and len(whole.lstrip("0")) <= precision - scale
+            return keeps_number(text, *self.limit)
         if self.kind in _TIMES:
             fraction = text.removesuffix("+00").partition(".")[2]
             return not fraction[self.limit[0] :].strip("0")
