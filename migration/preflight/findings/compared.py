@@ -24,7 +24,7 @@ from migration.preflight.findings.shapes import Shape, key_of
 _UNIQUES = """
 SELECT t.relname, c.relname, array_agg(a.attname ORDER BY a.attnum)
 FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_class c ON c.oid = i.indexrelid
-JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey)
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1])
 WHERE i.indisunique AND NOT i.indisprimary AND i.indpred IS NULL AND i.indexprs IS NULL
 AND t.relnamespace = current_schema()::regnamespace GROUP BY 1, 2, i.indexrelid
 """

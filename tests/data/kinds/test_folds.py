@@ -122,3 +122,14 @@ def test_an_index_of_the_application_is_judged_by_what_it_calls_equal(
             postgres.execute(told[0].remedy.partition(": ")[2].encode())
             assert has_counterpart(postgres, index)
     sqlite.close()
+
+
+def test_a_column_that_an_index_only_includes_is_no_part_of_what_is_unique(pg_url: str) -> None:
+    sqlite = sqlite3.connect(":memory:")
+    sqlite.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, c TEXT UNIQUE, d TEXT)")
+    with connect(pg_url) as postgres:
+        postgres.execute('CREATE TABLE t (id bigint PRIMARY KEY, c text COLLATE "C", d text COLLATE "C")')
+        postgres.execute("CREATE UNIQUE INDEX there ON t (c) INCLUDE (d)")
+        shapes = read_shapes(sqlite, postgres, sa.MetaData())
+        assert list(installed_findings(sqlite, postgres, shapes)) == []
+    sqlite.close()
