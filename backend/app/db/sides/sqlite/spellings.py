@@ -87,7 +87,8 @@ def _by_policy(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spel
     """The spelling of values that only a policy reads: counts from 1970, words for true, moments for times, base64."""
     chosen = [conversion.name for conversion in active_policy().conversions(table, column)]
     name, rows = quote(column.name), quote(table.name)
-    if units := [COUNTED[policy] for policy in chosen if policy in COUNTED]:  # the first one reads every number
+    # The first one reads every number.
+    if units := [COUNTED[policy] for policy in chosen if policy in COUNTED]:
         return _counted(sqlite, rows, name, units[0])
     if "true_false_text" in chosen:
         return _by_value(_word_form, _most_frequent)(sqlite, rows, name)
