@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+import app.main  # noqa: F401 - a backend imports all that counts, before it serves
 from app.core.config import get_settings
 from app.retention.run import Retention
 from app.roles.leader import Leadership
