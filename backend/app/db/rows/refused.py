@@ -1,18 +1,38 @@
-"""Rows that the other side cannot hold: kept whole, with the reason, until they are fixed or accepted."""
+"""Rows that the other side cannot hold: kept whole, with the reason, until they are fixed or accepted.
+
+SQLite's columns are part of the reason. A column of numeric affinity turns a text that looks like a number into one:
+`00123` becomes 123. Declared types such as STRING and UUID have that affinity. A text column turns numbers into texts.
+A value that would mean another one afterwards is refused. SQLite itself tells what it would keep; see
+https://www.sqlite.org/datatype3.html, section 3.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
+from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
 from app.db.rows import keys
-from app.db.rows.canonical import storage
-from app.db.rows.catalog import Row, Table
+from app.db.rows.canonical import describe, storage
+from app.db.rows.catalog import Column, Row, Table
+from app.db.rows.kinds import Kind
+from app.db.rows.policy import encode_cell
 
 # What stands in quarantine: table, key as bookkeeping stores it, and the side that holds the row.
 Held = Mapping[str, Mapping[str, Side]]
+
+_NUMERIC = ("numeric", "integer", "real")
+# Kinds of which some value may be a text that looks like a number, or a number. The other texts have marks in them.
+_TEXTS = (Kind.TEXT, Kind.UUID, Kind.BLOB)
+_WHOLE = (Kind.INTEGER, Kind.BOOLEAN, Kind.NUMERIC)
+_NUMBERS = (*_WHOLE, Kind.FLOAT, Kind.REAL, Kind.TIMESTAMP, Kind.INSTANT, Kind.INTERVAL)
+_LIKE_A_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -58,3 +78,43 @@ def rows_with_keys(table: Table, rows: Sequence[Row], texts: frozenset[str]) -> 
     """The keys of those rows that have one of these texts."""
     found = (keys.of_row(table, row) for row in rows)
     return [key for key in found if keys.to_text(key) in texts]
+
+
+def altered(table: Table, column: Column, stored: Sequence[Any]) -> dict[int, UnsupportedValue]:
+    """Values that the column would keep as another value, by their places."""
+    affinity, kind = column.affinity, column.kind
+    if affinity == "text" and kind in _NUMBERS:
+        doubtful = [n for n, value in enumerate(stored) if isinstance(value, (int, float))]
+    elif affinity in _NUMERIC and kind in _TEXTS:
+        doubtful = [
+            n for n, value in enumerate(stored) if type(value) is str and _LIKE_A_NUMBER.fullmatch(value)
+        ]
+    elif affinity == "real" and kind in _WHOLE:
+        doubtful = [n for n, value in enumerate(stored) if isinstance(value, int)]
+    else:
+        return {}
+    found = {}
+    for n, kept in zip(doubtful, _kept(affinity, [stored[n] for n in doubtful]), strict=True):
+        if not _means_the_same(table, column, stored[n], kept):
+            reason = f"{describe(stored[n])} becomes {describe(kept)} in SQLite's column, which has {affinity} affinity"
+            found[n] = UnsupportedValue(column.name, reason)
+    return found
+
+
+def _kept(affinity: str, values: Sequence[Any]) -> list[Any]:
+    """What SQLite's columns of an affinity make of these values."""
+    if not values:
+        return []
+    with closing(sqlite3.connect(":memory:")) as memory:
+        memory.execute(f"CREATE TABLE kept (v {affinity})")
+        memory.executemany("INSERT INTO kept VALUES (?)", [(value,) for value in values])
+        return [value for (value,) in memory.execute("SELECT v FROM kept ORDER BY rowid")]
+
+
+def _means_the_same(table: Table, column: Column, given: Any, kept: Any) -> bool:
+    if type(given) is type(kept) and given == kept:
+        return True
+    try:
+        return encode_cell(table, column, kept) == encode_cell(table, column, given)
+    except UnsupportedValue:
+        return False

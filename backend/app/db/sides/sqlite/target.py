@@ -18,7 +18,7 @@ from app.db.rows.catalog import Column, Row, Table, quote
 from app.db.rows.keys import Key, RawKey
 from app.db.rows.kinds import SPELLINGS
 from app.db.rows.policy import active_policy, encode_cell
-from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
+from app.db.rows.refused import Held, Rejected, Unsettled, altered, living_only_on, rows_with_keys
 from app.db.rows.spelling import to_sqlite, to_sqlite_column
 from app.db.sides.contract import number_of
 from app.db.sides.control import sqlite_control
@@ -36,20 +36,20 @@ def decode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[Any]],
     columns: list[Sequence[Any]] = []
     for column, values in zip(table.columns, zip(*rows, strict=True), strict=True):
         try:
-            columns.append(
-                to_sqlite_column(column.kind, values, column.spelling, column.name, column.affinity)
-            )
-            continue
+            stored = to_sqlite_column(column.kind, values, column.spelling, column.name, column.affinity)
         except UnsupportedValue:
-            pass
-        stored: list[Any] = []
-        for n, value in enumerate(values):
-            try:
-                stored.append(to_sqlite(column.kind, value, column.spelling, column.name, column.affinity))
-            except UnsupportedValue as error:
-                stored.append(None)
-                refused.setdefault(n, UnsupportedValue(column.name, error.reason))
+            stored = []
+            for n, value in enumerate(values):
+                try:
+                    stored.append(
+                        to_sqlite(column.kind, value, column.spelling, column.name, column.affinity)
+                    )
+                except UnsupportedValue as error:
+                    stored.append(None)
+                    refused.setdefault(n, UnsupportedValue(column.name, error.reason))
         columns.append(stored)
+        for n, refusal in altered(table, column, stored).items():
+            refused.setdefault(n, refusal)
     if not refused:
         return columns, []
     rejected = [Rejected(table, rows[n], error.column, error.reason) for n, error in sorted(refused.items())]

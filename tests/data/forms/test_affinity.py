@@ -1,0 +1,55 @@
+"""What SQLite's column would make another value of is set aside on its way there, and all else goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.db.common.urls import Side
+from migration.verify.run import Verify
+from tests.data.dirty.dirty_stage import move, staged
+
+# SQLite's declared type, PostgreSQL's type, the values that SQLite keeps, and those of which it would make others.
+COLUMNS = (
+    ("STRING", "text", ("abc", "", "0x10", "1_0"), ("00123", "1e5", " 12 ", "7", "99999999999999999999")),
+    ("NUMERIC", "varchar(30)", ("a7",), ("1.10",)),
+    ("UUID", "uuid", ("abcdef00-0000-0000-0000-00000000000f",), ("00000000-0000-0000-0000-000000000001",)),
+    ("TEXT", "bigint", (), ("5", "-7")),
+    ("TEXT", "boolean", (), ("t",)),
+    ("BOOLEAN", "boolean", ("t", "f"), ()),
+    ("TEXT", "double precision", (), ("1.5",)),
+    ("INT", "double precision", ("1", "2.5"), ()),
+    ("REAL", "bigint", (), ("3",)),
+    ("REAL", "numeric", ("2.5", "3"), ("9007199254740993",)),
+    ("NUMERIC", "bigint", ("3",), ()),
+    ("TEXT", "text", ("00123",), ()),
+)
+
+
+def test_what_the_column_would_change_is_set_aside(tmp_path: Path, pg_url: str) -> None:
+    names = [(f"t{n}", f"k{n}", *column) for n, column in enumerate(COLUMNS)]
+    ours = [f"CREATE TABLE {t} (id INTEGER PRIMARY KEY, v {lite})" for t, _, lite, *_ in names]
+    theirs = [f"CREATE TABLE {t} (id bigint PRIMARY KEY, v {pg})" for t, _, _, pg, *_ in names]
+    ours += [f"CREATE TABLE {k} (v {lite} NOT NULL PRIMARY KEY, id INTEGER)" for _, k, lite, *_ in names]
+    theirs += [f"CREATE TABLE {k} (v {pg} PRIMARY KEY, id bigint)" for _, k, _, pg, *_ in names]
+    with staged(tmp_path, pg_url, ours, theirs) as stage:
+        stage.fill()
+        assert Verify(stage.applier).run().clean
+        move(stage, Side.POSTGRES)
+        refused = set()
+        for plain, key, _, _, kept, changed in names:
+            for number, value in enumerate((*kept, *changed), 1):
+                for table in (plain, key):
+                    statement = f"INSERT INTO {table} (id, v) VALUES ({number}, %s)"
+                    stage.postgres.execute(statement.encode(), (value,))
+            refused |= {(plain, str(len(kept) + n)) for n in range(1, len(changed) + 1)}
+            refused |= {(key, value) for value in changed}
+        stage.round()
+        held = stage.quarantined()
+        assert held.keys() == refused
+        assert all("in SQLite's column, which has" in reason for _, reason, _ in held.values())
+        found = Verify(stage.applier).run()
+        assert (found.clean, found.set_aside) == (True, len(refused))
+        stage.postgres.execute(b"DELETE FROM t0; DELETE FROM k0")
+        stage.round()
+        assert {table for table, _ in stage.quarantined()}.isdisjoint({"t0", "k0"})
+        assert stage.sqlite.execute("SELECT count(*) FROM t0, k0").fetchone() == (0,)
