@@ -22,14 +22,18 @@ COLUMNS = (
     ("REAL", "numeric", ("2.5", "3"), ("9007199254740993",)),
     ("NUMERIC", "bigint", ("3",), ()),
     ("TEXT", "text", ("00123",), ()),
+    ("ANY", "text", ("00123",), ()),
 )
 
 
 def test_what_the_column_would_change_is_set_aside(tmp_path: Path, pg_url: str) -> None:
     names = [(f"t{n}", f"k{n}", *column) for n, column in enumerate(COLUMNS)]
-    ours = [f"CREATE TABLE {t} (id INTEGER PRIMARY KEY, v {lite})" for t, _, lite, *_ in names]
+    ours = [f"CREATE TABLE {t} (id INTEGER PRIMARY KEY, v {lite}){_strict(lite)}" for t, _, lite, *_ in names]
     theirs = [f"CREATE TABLE {t} (id bigint PRIMARY KEY, v {pg})" for t, _, _, pg, *_ in names]
-    ours += [f"CREATE TABLE {k} (v {lite} NOT NULL PRIMARY KEY, id INTEGER)" for _, k, lite, *_ in names]
+    ours += [
+        f"CREATE TABLE {k} (v {lite} NOT NULL PRIMARY KEY, id INTEGER){_strict(lite)}"
+        for _, k, lite, *_ in names
+    ]
     theirs += [f"CREATE TABLE {k} (v {pg} PRIMARY KEY, id bigint)" for _, k, _, pg, *_ in names]
     with staged(tmp_path, pg_url, ours, theirs) as stage:
         stage.fill()
@@ -53,3 +57,7 @@ def test_what_the_column_would_change_is_set_aside(tmp_path: Path, pg_url: str) 
         stage.round()
         assert {table for table, _ in stage.quarantined()}.isdisjoint({"t0", "k0"})
         assert stage.sqlite.execute("SELECT count(*) FROM t0, k0").fetchone() == (0,)
+
+
+def _strict(declared: str) -> str:
+    return " STRICT" if declared == "ANY" else ""

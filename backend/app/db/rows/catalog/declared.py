@@ -31,7 +31,10 @@ def affinity(declared: str) -> str:
         return "integer"
     if any(word in name for word in ("CHAR", "CLOB", "TEXT")):
         return "text"
-    if "BLOB" in name or not name.strip():
+    if "BLOB" in name or name.strip() in (
+        "",
+        "ANY",
+    ):  # STRICT tables keep an ANY as it is, and only they have one
         return "blob"
     return "real" if any(word in name for word in ("REAL", "FLOA", "DOUB")) else "numeric"
 
