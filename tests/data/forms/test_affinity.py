@@ -1,4 +1,4 @@
-"""What SQLite's column would make another value of is set aside on its way there, and all else goes on."""
+"""What SQLite's column would make another value of is set aside on its way there. An unchanged value keeps each byte."""
 
 from __future__ import annotations
 
@@ -57,6 +57,39 @@ def test_what_the_column_would_change_is_set_aside(tmp_path: Path, pg_url: str) 
         stage.round()
         assert {table for table, _ in stage.quarantined()}.isdisjoint({"t0", "k0"})
         assert stage.sqlite.execute("SELECT count(*) FROM t0, k0").fetchone() == (0,)
+
+
+# SQLite's declared type, PostgreSQL's type, the policy, and values as SQLite's literals.
+UNCHANGED = (
+    ("TEXT", "text", "replace_invalid_utf8", ("CAST(x'61FF' AS TEXT)", "'a'")),
+    ("BLOB", "bytea", "text_as_blob", ("CAST(x'61FF' AS TEXT)", "x'61'", "'a'")),
+    ("", "bigint", "integral_real", ("5.0", "5")),
+    ("", "double precision", "", ("5", "5.0", "0.1")),
+    ("", "numeric", "", ("5", "1.5", "'1.50'")),
+    ("", "real", "", ("5", "0.5")),
+)
+
+
+def test_an_unchanged_value_keeps_every_byte(tmp_path: Path, pg_url: str) -> None:
+    names = [(f"t{n}", *column) for n, column in enumerate(UNCHANGED)]
+    ours = [f"CREATE TABLE {t} (id INTEGER PRIMARY KEY, v {lite}, w INTEGER)" for t, lite, *_ in names]
+    theirs = [f"CREATE TABLE {t} (id bigint PRIMARY KEY, v {pg}, w bigint)" for t, _, pg, *_ in names]
+    choices = "".join(f'[tables.{t}]\nv = "{policy}"\n' for t, *_, policy, _ in names if policy)
+    with staged(tmp_path, pg_url, ours, theirs, choices) as stage:
+        for table, *_, literals in names:
+            stage.write(*(f"INSERT INTO {table} (v) VALUES ({literal})" for literal in literals))
+        stage.fill()
+        assert not stage.quarantined()
+        assert Verify(stage.applier).run().clean
+        every = " UNION ALL ".join(f"SELECT '{t}', id, typeof(v), hex(v) FROM {t}" for t, *_ in names)
+        before = stage.sqlite.execute(every).fetchall()
+        move(stage, Side.POSTGRES)
+        for table, *_ in names:
+            stage.postgres.execute(f"UPDATE {table} SET w = 1".encode())
+        stage.round()
+        assert stage.sqlite.execute(every).fetchall() == before
+        assert stage.sqlite.execute("SELECT min(w) FROM t0").fetchone() == (1,)
+        assert Verify(stage.applier).run().clean
 
 
 def _strict(declared: str) -> str:

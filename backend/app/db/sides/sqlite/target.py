@@ -16,14 +16,16 @@ from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Row, Table, quote
 from app.db.rows.keys import Key, RawKey
-from app.db.rows.kinds import SPELLINGS
+from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import active_policy, encode_cell
 from app.db.rows.refused import Held, Rejected, Unsettled, altered, living_only_on, rows_with_keys
 from app.db.rows.spelling import to_sqlite, to_sqlite_column
 from app.db.sides.contract import number_of
 from app.db.sides.control import sqlite_control
-from app.db.sides.sqlite.connection import ROW_ERRORS, marks_copies
+from app.db.sides.sqlite.connection import ROW_ERRORS, marks_copies, stream
 from app.db.sides.sqlite.source import SqliteSource
+
+_NUMBERS = (Kind.FLOAT, Kind.REAL, Kind.NUMERIC)
 
 
 def decode_rows(table: Table, rows: Sequence[Row]) -> tuple[list[Sequence[Any]], list[Rejected]]:
@@ -122,9 +124,9 @@ class SqliteTarget:
     def _keys(self, table: Table) -> list[tuple[str, tuple[Any, ...]]]:
         """Every key of a table, as bookkeeping stores it and as its values."""
         columns = ", ".join(quote(column.name) for column in table.columns)
-        rows = self._connection.execute(f"SELECT {columns} FROM {quote(table.name)}").fetchall()
         return [
             (keys.to_text(keys.of_row(table, row)), tuple(row[position] for position in table.key_positions))
+            for rows in stream(self._connection, f"SELECT {columns} FROM {quote(table.name)}", ())
             for row in rows
         ]
 
@@ -167,18 +169,15 @@ class SqliteTarget:
         Raises:
             ApplyFailed: PostgreSQL holds a value that has no canonical form.
         """
-        columns = ", ".join(quote(column.name) for column in table.columns)
-        marks = ", ".join("?" * len(table.columns))
-        statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"
         before = len(self.unsettled.refused)
         for batch in filter(None, rows):
             self._make_way(table, batch)
             if self.careful:
-                self.unsettled.refused += self._one_by_one(table, statement, batch)
+                self.unsettled.refused += self._one_by_one(table, batch)
                 continue
             stored, rejected = decode_rows(table, batch)
             self.unsettled.refused += rejected
-            self._connection.executemany(statement, self._as_before(table, zip(*stored, strict=True)))
+            self._write(table, zip(*stored, strict=True))
         return len(self.unsettled.refused) - before
 
     def _make_way(self, table: Table, rows: Sequence[Row]) -> None:
@@ -188,7 +187,7 @@ class SqliteTarget:
             self._delete(table, [keys.logged(table, key) for key in coming])
             self.unsettled.released.update((table.name, keys.to_text(key)) for key in coming)
 
-    def _one_by_one(self, table: Table, statement: str, rows: Sequence[Row]) -> Iterator[Rejected]:
+    def _one_by_one(self, table: Table, rows: Sequence[Row]) -> Iterator[Rejected]:
         """Write rows each by itself. Yields those that SQLite itself refuses, whose statement leaves no trace."""
         for row in rows:
             stored, rejected = decode_rows(table, [row])
@@ -196,23 +195,33 @@ class SqliteTarget:
             if rejected:
                 continue
             try:
-                [spelt] = self._as_before(table, zip(*stored, strict=True))
-                self._connection.execute(statement, spelt)
+                self._write(table, zip(*stored, strict=True))
             except ROW_ERRORS as error:
                 yield Rejected(table, row, _refusing_column(table, str(error)), str(error))
 
-    def _as_before(self, table: Table, rows: Iterable[Row]) -> Iterable[Row]:
-        """Rows with the spelling that their unchanged values had."""
+    def _write(self, table: Table, rows: Iterable[Row]) -> None:
+        """Insert rows, with the spelling that their unchanged values had.
+
+        Such a value may be a text that is not UTF-8. It goes as bytes, of which SQLite makes that text.
+        """
         if not self._old:
-            yield from rows
+            self._connection.executemany(_insertion(table), rows)
             return
+        plain = []
         for row in rows:
             old = self._old.get((table.name, keys.of_row(table, row)))
-            yield (
-                row
-                if old is None
-                else tuple(_kept(table, *cell) for cell in zip(table.columns, old, row, strict=True))
-            )
+            if old is not None:
+                row = tuple(_kept(table, *cell) for cell in zip(table.columns, old, row, strict=True))
+            odd = [type(value) is str and not _is_utf8(value) for value in row]
+            if any(odd):
+                bound = [
+                    value.encode("utf-8", "surrogateescape") if bad else value
+                    for value, bad in zip(row, odd, strict=True)
+                ]
+                self._connection.execute(_insertion(table, odd), bound)
+            else:
+                plain.append(row)
+        self._connection.executemany(_insertion(table), plain)
 
     def forget_announced(self, texts: dict[str, list[str]]) -> None:
         for table, of_table in texts.items():
@@ -244,6 +253,21 @@ class SqliteTarget:
         )
 
 
+def _insertion(table: Table, odd: Sequence[bool] = ()) -> str:
+    """The INSERT of a row. `odd` says which values are bound as the bytes of a text."""
+    columns = ", ".join(quote(column.name) for column in table.columns)
+    marks = ["CAST(? AS TEXT)" if bad else "?" for bad in odd or [False] * len(table.columns)]
+    return f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({', '.join(marks)})"
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _refusing_column(table: Table, message: str) -> str:
     """The first column that SQLite's message names. '' where it names none, as for a CHECK."""
     _, _, named = message.partition(f"{table.name}.")
@@ -256,13 +280,17 @@ def _is_mixed(column: Column) -> bool:
 
 
 def _keeps(table: Table, column: Column) -> bool:
-    """Whether an unchanged value may have another form than the one that is written: spelt so, or read by a policy."""
-    return _is_mixed(column) or bool(active_policy().conversions(table, column))
+    """Whether an unchanged value may have another form than the one that is written.
+
+    It is spelt so, a policy reads it, or it is a number in a column without affinity, where 5 and 5.0 differ.
+    """
+    unbound = column.affinity == "blob" and column.kind in _NUMBERS
+    return _is_mixed(column) or unbound or bool(active_policy().conversions(table, column))
 
 
 def _kept(table: Table, column: Column, old: Any, new: Any) -> Any:
     """The old value if both mean the same."""
-    if old == new or old is None or not _keeps(table, column):
+    if (old == new and type(old) is type(new)) or old is None or not _keeps(table, column):
         return new
     try:
         return old if encode_cell(table, column, old) == encode_cell(table, column, new) else new
