@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
-import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
-import psycopg
 import pytest
 
 from app.db.apply.outcome import SWITCHED, Round
@@ -259,58 +255,6 @@ def test_one_process_applies_the_other_rests_and_takes_over(
     end = own.execute("SELECT n FROM counter WHERE id = 1").fetchone()
     select = "SELECT n FROM counter WHERE id = 1"
     wait_until(lambda: pair.app(primary.other).execute(select).fetchone() == end)
-
-
-def statements(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> tuple[int, int]:
-    """What this thread asks SQLite, apart from INSERTs and their triggers, and PostgreSQL."""
-    lite: list[str] = []
-    server: list[object] = []
-    here = threading.get_ident()
-    execute = psycopg.Cursor.execute
-
-    def noted(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
-        if threading.get_ident() == here:
-            server.append(query)
-        return execute(cursor, query, *arguments, **options)
-
-    def note(statement: str) -> None:
-        if threading.get_ident() == here and not statement.startswith(("INSERT", "--")):
-            lite.append(statement)
-
-    opened = [found for found in gc.get_objects() if isinstance(found, sqlite3.Connection)]
-    with monkeypatch.context() as patch:
-        patch.setattr(psycopg.Cursor, "execute", noted)
-        for connection in opened:
-            with suppress(sqlite3.ProgrammingError):  # one of another test, or closed
-                connection.set_trace_callback(note)
-        work()
-        for connection in opened:
-            with suppress(sqlite3.ProgrammingError):
-                connection.set_trace_callback(None)
-    return len(lite), len(server)
-
-
-@pytest.mark.parametrize(
-    ("mode", "most"),
-    [("alone", (5, 0)), ("off", (6, 0)), ("async", (6, 0)), ("sync", (16, 3)), ("strict", (29, 13))],
-)
-def test_what_a_commit_asks_of_each_database(
-    replicating: TestPair,
-    backend: MakeRuntime,
-    monkeypatch: pytest.MonkeyPatch,
-    mode: str,
-    most: tuple[int, int],
-) -> None:
-    """A statement more costs each commit a percent; whoever adds one shall see it here, and say why."""
-    backend(replicating, shadow=mode != "alone", dual_write="off" if mode == "alone" else mode)
-
-    numbers = itertools.count()
-
-    def is_cheap() -> bool:
-        lite, server = statements(monkeypatch, lambda: write(f"counted {next(numbers)}"))
-        return lite <= most[0] and server <= most[1]
-
-    wait_until(is_cheap)  # the first ones open connections, and one that met another's round asks more
 
 
 def test_async_looks_more_often_while_changes_come_in_slowly(

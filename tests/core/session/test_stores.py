@@ -1,4 +1,4 @@
-"""The pair of stores: which is which, and both closed at the end."""
+"""The pair of stores: which is which, what an open transaction has written, and both closed at the end."""
 
 from __future__ import annotations
 
@@ -31,3 +31,21 @@ def test_primary_and_shadow_are_as_the_control_row_has_them(
     primary = Side.SQLITE if stage == "replicating" else Side.POSTGRES
     assert [store.side for store in stores.directions()] == [primary, primary.other]
     assert all(stores.store(side).side is side for side in Side)
+
+
+def test_a_token_ends_with_its_transaction(pair: TestPair, primary: Side) -> None:
+    writer = pair.app(primary)
+    store, _ = pair.applier.stores.directions()
+    assert store.side is primary
+    writer.execute("UPDATE item SET qty = qty + 1 WHERE id = 1")  # committed: not of the open transaction
+    writer.execute("BEGIN")
+    writer.execute("UPDATE item SET qty = qty + 1 WHERE id = 2")
+    writer.execute("DELETE FROM pairkey WHERE a = 2")
+    logged = store.in_flight(writer)
+    assert logged.raws.keys() == {"item", "pairkey"}
+    assert list(map(str, logged.raws["item"])) == ["2"]
+    with store.source() as source:
+        assert not source.has_ended(logged.token)
+    writer.execute("COMMIT")
+    with store.source() as source:
+        assert source.has_ended(logged.token)
