@@ -303,7 +303,7 @@ class Backfill:
 
     @contextmanager
     def _learning(self) -> Iterator[Future[dict[tuple[str, str], Spelling]]]:
-        """Meanwhile finds out how the application spells what it stores, for the rows that come back one day."""
+        """A thread finds out meanwhile how the application spells what it stores, for rows that come back one day."""
         with (
             closing(self._applier.stores.sqlite.another()) as connection,
             ThreadPoolExecutor(1, "st-spellings") as thread,

@@ -14,7 +14,8 @@ from app.db.apply.round import Applier
 from app.db.common.errors import ConfigurationError, Refused
 from app.db.common.urls import Side
 from app.db.sides.stores import Stores
-from app.db.switch import attempt, gates, guarded
+from app.db.switch import gates, guarded
+from app.db.switch.attempt import MOST_PAUSE_MS
 from app.db.switch.coordinator import Aborted, Moved
 from app.db.switch.moments import Moment, Moments
 from app.db.switch.recover import Recovered, recover
@@ -30,11 +31,10 @@ from migration.verbs.frame import Call, verb
 from migration.verify.checking import mismatch_json
 
 SHOWN = 10  # rows left behind that a line names; the JSON object has all
-
 MaxPause = Annotated[
     int,
     typer.Option(
-        "--max-pause-ms", min=1, max=attempt.MOST_PAUSE_MS, help="Give up when writers would wait longer."
+        "--max-pause-ms", min=1, max=MOST_PAUSE_MS, help="Give up when writers would wait longer than this."
     ),
 ]
 MaxSeconds = Annotated[

@@ -12,7 +12,6 @@ Ranges are half open, (after, upto], in the order of the key's bytes: text by co
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +100,25 @@ class ChunkReader:
         return Chunk(ours, theirs)
 
     def suspects(self, chunk: Chunk, after: Key | None, upto: Key | None) -> Suspects:
-        """What differs at first sight in the chunk of that range."""
-        return suspects(self._table, chunk, lambda: self._stored(after, upto))
+        """What differs at first sight in the chunk of that range; usually nothing, found by one comparison in C.
+
+        The chunk has times without trailing zeros. Quarantine knows a row without a key by all its bytes, so
+        such rows of SQLite are read once more.
+        """
+        if chunk.sqlite == chunk.postgres:
+            return Suspects(set())
+        table = self._table
+        ours, theirs = set(map(tuple, chunk.sqlite)), set(map(tuple, chunk.postgres))
+        only = {Side.SQLITE: ours - theirs, Side.POSTGRES: theirs - ours}
+        apart = {side: {row for row in rows if _has_no_key(table, row)} for side, rows in only.items()}
+        differing = {
+            item.key for item in compare_rows(table, *(rows - apart[side] for side, rows in only.items()))
+        }
+        plain = [(Side.POSTGRES, tuple(map(_without_mark, row))) for row in apart[Side.POSTGRES]]
+        if apart[Side.SQLITE]:
+            stored = self._stored(after, upto)
+            plain += [(Side.SQLITE, tuple(row)) for row in stored if _has_no_key(table, row)]
+        return Suspects(differing, frozenset((side, keys.of_row(table, row)) for side, row in plain))
 
     def _stored(self, after: Key | None, upto: Key | None) -> list[Row]:
         """SQLite's rows of a range as they are."""
@@ -158,25 +174,6 @@ class Suspects:
 
     keys: set[Key]
     unkeyed: frozenset[tuple[Side, Key]] = frozenset()
-
-
-def suspects(table: Table, chunk: Chunk, stored: Callable[[], list[Row]]) -> Suspects:
-    """Keys at which a chunk's two lists differ; usually none, found by one comparison in C.
-
-    `stored` reads SQLite's rows as they are. The chunk has times without trailing zeros, and quarantine knows
-    a row without a key by all its bytes.
-    """
-    if chunk.sqlite == chunk.postgres:
-        return Suspects(set())
-    ours, theirs = set(map(tuple, chunk.sqlite)), set(map(tuple, chunk.postgres))
-    only = {Side.SQLITE: ours - theirs, Side.POSTGRES: theirs - ours}
-    apart = {side: {row for row in rows if _has_no_key(table, row)} for side, rows in only.items()}
-    keyed = (rows - apart[side] for side, rows in only.items())
-    differing = {item.key for item in compare_rows(table, *keyed)}
-    plain = [(Side.POSTGRES, tuple(map(_without_mark, row))) for row in apart[Side.POSTGRES]]
-    if apart[Side.SQLITE]:
-        plain += [(Side.SQLITE, tuple(row)) for row in stored() if _has_no_key(table, row)]
-    return Suspects(differing, frozenset((side, keys.of_row(table, row)) for side, row in plain))
 
 
 def _has_no_key(table: Table, row: Row) -> bool:

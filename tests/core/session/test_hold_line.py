@@ -193,9 +193,9 @@ def test_a_result_that_is_streamed_from_the_server_is_read_to_its_end(
     outcome: list[Moved | Aborted] = []
 
     def hold() -> None:
+        fenced = time.monotonic()
         reached.set()
-        wait_until(lambda: watched.waiting)
-        time.sleep(0.1)
+        wait_until(lambda: watched.waiting and time.monotonic() - fenced > 0.1)  # longer than the short pause
 
     def switch() -> None:
         with arm(Failpoint.SWITCH_FENCED, hold):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from app.db.common.errors import SwitchError
+from app.db.common.settings import load_settings
 from app.db.common.urls import Side
+from app.db.session.strict import StrictWriter
+from app.db.sides.stores import Stores
 from migration.verify.run import Verify
 from tests.data.dirty.dirty_stage import move, staged
+from tests.support.pairs import connect
 
 # SQLite's declared type, PostgreSQL's type, the values that SQLite keeps, and those of which it would make others.
 COLUMNS = (
@@ -57,6 +66,25 @@ def test_what_the_column_would_change_is_set_aside(tmp_path: Path, pg_url: str) 
         stage.round()
         assert {table for table, _ in stage.quarantined()}.isdisjoint({"t0", "k0"})
         assert stage.sqlite.execute("SELECT count(*) FROM t0, k0").fetchone() == (0,)
+
+
+def test_strict_mode_refuses_such_a_value(tmp_path: Path, pg_url: str) -> None:
+    tables = (
+        ["CREATE TABLE t (id INTEGER PRIMARY KEY, v STRING)"],
+        ["CREATE TABLE t (id bigint PRIMARY KEY, v text)"],
+    )
+    with staged(tmp_path, pg_url, *tables) as stage, connect(pg_url) as raw:
+        stage.fill()
+        move(stage, Side.POSTGRES)
+        writer = StrictWriter(lambda name: Stores.open(stage.pair, load_settings()))
+        session: Any = SimpleNamespace(connection=SimpleNamespace(dbapi_connection=raw))
+        raw.execute("BEGIN; INSERT INTO t VALUES (1, '00123')")
+        with pytest.raises(SwitchError, match="the shadow cannot hold a row of t"):
+            writer.announce(session)
+        writer.close()
+        raw.execute("ROLLBACK")
+        stage.round()
+        assert (stage.quarantined(), stage.mismatches("t")) == ({}, [])
 
 
 # SQLite's declared type, PostgreSQL's type, the policy, and values as SQLite's literals.

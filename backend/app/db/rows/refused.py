@@ -23,11 +23,11 @@ from app.db.rows.canonical import describe, storage
 from app.db.rows.catalog import Column, Row, Table
 from app.db.rows.kinds import Kind
 from app.db.rows.policy import encode_cell
+from app.db.rows.spelling import NUMERIC_AFFINITIES
 
 # What stands in quarantine: table, key as bookkeeping stores it, and the side that holds the row.
 Held = Mapping[str, Mapping[str, Side]]
 
-_NUMERIC = ("numeric", "integer", "real")
 # Kinds of which some value may be a text that looks like a number, or a number. The other texts have marks in them.
 _TEXTS = (Kind.TEXT, Kind.UUID, Kind.BLOB)
 _WHOLE = (Kind.INTEGER, Kind.BOOLEAN, Kind.NUMERIC)
@@ -85,7 +85,7 @@ def altered(table: Table, column: Column, stored: Sequence[Any]) -> dict[int, Un
     affinity, kind = column.affinity, column.kind
     if affinity == "text" and kind in _NUMBERS:
         doubtful = [n for n, value in enumerate(stored) if isinstance(value, (int, float))]
-    elif affinity in _NUMERIC and kind in _TEXTS:
+    elif affinity in NUMERIC_AFFINITIES and kind in _TEXTS:
         doubtful = [
             n for n, value in enumerate(stored) if type(value) is str and _LIKE_A_NUMBER.fullmatch(value)
         ]

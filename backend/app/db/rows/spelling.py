@@ -105,7 +105,7 @@ _DATES = re.compile(r"(?:(?!0000)\d{4}-\d\d-\d\d\n)*")
 _TIMES = re.compile(r"(?:(?!24)\d\d:\d\d:\d\d(?:\.\d{1,6})?\n)*")
 _NUMBERS = re.compile(r"(?:-?\d+(?:\.\d+)?\n)*")
 _LENGTHS = re.compile(r"(?:-?\d{1,19} microseconds\n)*")
-_NUMERIC_AFFINITIES = ("numeric", "real", "integer")
+NUMERIC_AFFINITIES = ("numeric", "real", "integer")
 
 
 def usual(kind: Kind, declared: str) -> Spelling | None:
@@ -156,7 +156,7 @@ def to_sqlite_column(
     present = [value for value in values if value is not None]
     if not _HAS_FORM[kind](present):
         return [to_sqlite(kind, value, spelling, column, affinity) for value in values]
-    if (_UNCHANGED[kind] and spelling is None) or (kind is Kind.JSON and affinity not in _NUMERIC_AFFINITIES):
+    if (_UNCHANGED[kind] and spelling is None) or (kind is Kind.JSON and affinity not in NUMERIC_AFFINITIES):
         return values
     change = _spell(kind, spelling, affinity)
     try:
@@ -218,11 +218,11 @@ def _spell(kind: Kind, spelling: Spelling | None, affinity: str) -> Callable[[An
             return lambda value: form[:-1] + _clock(value, form[-1])
         case Kind.INTERVAL:
             return _length(form)
-        case Kind.NUMERIC if affinity in _NUMERIC_AFFINITIES:
+        case Kind.NUMERIC if affinity in NUMERIC_AFFINITIES:
             return _as_number
         case Kind.NUMERIC if form:
             return lambda value: _with_digits(value, int(form))
-        case Kind.JSON if affinity in _NUMERIC_AFFINITIES:
+        case Kind.JSON if affinity in NUMERIC_AFFINITIES:
             return _not_as_other_number
         case Kind.JSONB:
             return lambda value: _document(value, form, affinity)
@@ -300,7 +300,7 @@ _ALONE = re.compile(r"\s*[-+.\d][-+.\deE]*\s*", re.ASCII)
 
 def _document(value: str, form: str, affinity: str) -> Any:
     """A jsonb as PostgreSQL prints it, or canonical, as the application writes its documents."""
-    if affinity in _NUMERIC_AFFINITIES and _ALONE.fullmatch(value):
+    if affinity in NUMERIC_AFFINITIES and _ALONE.fullmatch(value):
         return _as_number(encode(Kind.JSONB, value) or "")
     return respaced(value, compact=form.startswith("compact"), ascii_only=form.endswith("-ascii"))
 

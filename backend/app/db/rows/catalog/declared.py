@@ -31,10 +31,8 @@ def affinity(declared: str) -> str:
         return "integer"
     if any(word in name for word in ("CHAR", "CLOB", "TEXT")):
         return "text"
-    if "BLOB" in name or name.strip() in (
-        "",
-        "ANY",
-    ):  # STRICT tables keep an ANY as it is, and only they have one
+    # An ANY is kept as it is in a STRICT table, and hardly another table has one.
+    if "BLOB" in name or name.strip() in ("", "ANY"):
         return "blob"
     return "real" if any(word in name for word in ("REAL", "FLOA", "DOUB")) else "numeric"
 

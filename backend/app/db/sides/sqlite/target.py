@@ -210,8 +210,10 @@ class SqliteTarget:
         plain = []
         for row in rows:
             old = self._old.get((table.name, keys.of_row(table, row)))
-            if old is not None:
-                row = tuple(_kept(table, *cell) for cell in zip(table.columns, old, row, strict=True))
+            if old is None:
+                plain.append(row)
+                continue
+            row = tuple(_kept(table, *cell) for cell in zip(table.columns, old, row, strict=True))
             odd = [type(value) is str and not _is_utf8(value) for value in row]
             if any(odd):
                 bound = [
