@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import psycopg
 import sqlalchemy as sa
 import typer
-from alembic.util import CommandError
 
 from app.db.apply.heal import heal
 from app.db.common.errors import ConfigurationError
@@ -109,6 +108,8 @@ def upgrade(
             "there is no Alembic chain around this program",
             hint="run the application's own migration: st-migrate schema -- COMMAND",
         )
+    from alembic.util import CommandError
+
     before = {side: _state(url) for side, url in targets.items()}
     first, *others = targets.values()
     try:

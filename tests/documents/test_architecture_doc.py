@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,15 @@ def test_nothing_in_the_backend_imports_the_command_line() -> None:
         if re.search(r"^\s*(?:from|import) migration\b", path.read_text(encoding="utf-8"), re.M)
     ]
     assert importing == []
+
+
+def test_a_command_starts_without_what_few_commands_need() -> None:
+    code = "import migration.verbs.cli, sys; print(*{'alembic', 'mako', 'sqlalchemy.orm'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'backend'}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "adr").glob("*.md")), ids=lambda path: path.stem)

@@ -12,20 +12,22 @@ The folders, each standing on those before it: `common` `rows` `sides` `apply` `
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.db.base import Base
 from app.db.common.settings import IN_APPLICATION
-from app.db.revisions.ddl import install_portable_defaults, widen_created_tables
+from app.db.revisions.ddl import install_portable_defaults
 from app.db.types import UTCDateTime
 
 if IN_APPLICATION:  # beside an application that owns its tables, nothing of them is changed
     install_portable_defaults()
-    widen_created_tables(Base.metadata)
+if TYPE_CHECKING:
+    from app.db.base import Base
 
 
 def __getattr__(name: str) -> Any:
-    """What needs the application's settings, on first use: `SessionLocal`, `engine`, `get_db`, `http`."""
+    """What commands do without, on first use: `Base`, and with the settings `SessionLocal`, `engine`, `get_db`, `http`."""
+    if name == "Base":
+        return import_module(f"{__name__}.base").Base
     if name in ("SessionLocal", "engine", "get_db"):
         return getattr(import_module(f"{__name__}.session"), name)
     if name == "http":

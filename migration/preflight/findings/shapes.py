@@ -17,7 +17,6 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from app.db.base import Base
 from app.db.common.settings import IN_APPLICATION
 from app.db.rows.catalog import (
     NARROW,
@@ -126,9 +125,11 @@ class Shape:
 
 def models() -> sa.MetaData:
     """The backend's models, where these files are part of a backend. No tables otherwise."""
-    if IN_APPLICATION:
-        importlib.import_module("app.models")
-    return Base.metadata
+    if not IN_APPLICATION:
+        return sa.MetaData()
+    importlib.import_module("app.models")
+    metadata: sa.MetaData = importlib.import_module("app.db.base").Base.metadata
+    return metadata
 
 
 def kind_of(type_text: str) -> Kind | None:

@@ -13,16 +13,18 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
 from app.db.common.errors import Refused
 from app.db.common.failpoints import Failpoint, failpoint
 from app.db.common.logs import logger
 from app.db.revisions.commits import ends_transaction, statements, writes_rows
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
 
 log = logger("sigma.db")
 _TRANSACTION = 22  # SQLITE_TRANSACTION, the action that an authorizer is asked about

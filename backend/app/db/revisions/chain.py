@@ -1,6 +1,7 @@
 """Alembic from within the application: where its files are, and what runs around its revisions.
 
 `upgrade_head` does not execute env.py, so that a chain that brings its own comes out the same.
+Alembic is loaded where it is used: most commands need nothing of it, and it is a sixth of what a start loads.
 """
 
 from __future__ import annotations
@@ -8,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from logging.config import fileConfig
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
-from alembic import context
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 
 from app.db.common.errors import ConfigurationError
 from app.db.common.settings import IN_APPLICATION, database_url
@@ -23,6 +19,11 @@ from app.db.common.urls import parse_url
 from app.db.revisions.commits import commits_of
 from app.db.revisions.pair import migrate
 from app.db.revisions.runner import Run
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
 
 ALEMBIC_INI = Path(__file__).resolve().parents[3] / "alembic.ini"
 
@@ -34,6 +35,8 @@ def has_chain() -> bool:
 
 def alembic_config(url: str) -> Config:
     """Alembic's configuration for the backend's chain and the database at `url`, from any directory."""
+    from alembic.config import Config
+
     config = Config(ALEMBIC_INI)
     # Alembic puts this folder into the file's `%(here)s` as it is, and a `%` in its name would count as syntax.
     config.file_config["DEFAULT"]["here"] = ALEMBIC_INI.parent.as_posix().replace("%", "%%")
@@ -79,6 +82,9 @@ def upgrade_on(
         AssertionError: Alembic's own, for a block outside of the caller's transaction.
         sqlalchemy.exc.DBAPIError: a statement failed.
     """
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
     config = config or alembic_config("postgresql+psycopg://")
     scripts = ScriptDirectory.from_config(config)
     steps = _steps(scripts, revision, begun)
@@ -112,6 +118,9 @@ def upgrade_head(
         SwitchError: it is one of a pair, which cannot be migrated now. Says why.
         sqlalchemy.exc.DBAPIError: a statement failed; what the failing revision did is undone.
     """
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
     config = config or alembic_config(url)
     scripts = ScriptDirectory.from_config(config)
     steps = _steps(scripts, revision, begun)
@@ -121,6 +130,8 @@ def upgrade_head(
 
 def _set_by_program(config: Config) -> str | None:
     """The URL that a program has set. What stands in alembic.ini is no choice of anybody who runs now."""
+    from alembic.config import Config
+
     url = config.get_main_option("sqlalchemy.url")
     file = config.config_file_name
     return None if file is not None and url == Config(file).get_main_option("sqlalchemy.url") else url
@@ -139,12 +150,15 @@ def run_environment(metadata: sa.MetaData) -> None:
     Raises:
         alembic.util.CommandError: the revisions were to be written out as a script; they read the database.
     """
+    from alembic import context
+    from alembic.util import CommandError
+
     config = context.config
     if context.is_offline_mode():
         raise CommandError("the revisions read the database, so they cannot be written out as a script")
     if config.config_file_name and config.cmd_opts:
         fileConfig(config.config_file_name, disable_existing_loggers=False)
-    environment = cast(EnvironmentContext, context)  # the module stands for the one that env.py runs in
+    environment = cast("EnvironmentContext", context)  # the module stands for the one that env.py runs in
     given = config.attributes.get("connection")
     if given is not None:
         Run(environment, metadata).on_connection(given)

@@ -14,11 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
 from app.db.common.errors import Refused
@@ -28,6 +26,10 @@ from app.db.revisions.ddl import ensure_version_table, normalise_postgres
 from app.db.rows.catalog import BOOKKEEPING
 from app.db.sides.locks import TAKE_RUNNER_LOCK
 from app.db.sides.sqlite.turn import turn_at
+
+if TYPE_CHECKING:
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext
 
 RUNNER_WAIT_SECONDS = 600
 

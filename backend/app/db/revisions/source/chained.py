@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import sqlalchemy as sa
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
 from psycopg import errors as pg_errors
 from sqlalchemy.exc import DBAPIError
 
@@ -19,6 +16,9 @@ from app.db.revisions.chain import alembic_config, upgrade_head, upgrade_on
 from app.db.revisions.ddl import normalise_postgres
 from app.db.revisions.source.contract import Failed
 from app.db.rows.catalog import quote
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
 
@@ -76,6 +76,9 @@ class Alembic:
         self._revision = revision
 
     def require_ready(self, sqlite: sqlite3.Connection) -> None:
+        from alembic.script import ScriptDirectory
+        from alembic.util import CommandError
+
         try:
             scripts = ScriptDirectory.from_config(self._config or alembic_config("sqlite://"))
             heads = scripts.get_heads()
