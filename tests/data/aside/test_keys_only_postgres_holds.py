@@ -13,6 +13,8 @@ from tests.data.dirty.dirty_stage import move, staged
 KEYS = [
     ("DATE", "date", ["infinity", "4713-01-01 BC"]),
     ("FLOAT", "double precision", ["NaN"]),
+    ("STRING", "text", ["00123"]),
+    ("TEXT", "bigint", ["5"]),
     ("DATETIME", "timestamp", ["-infinity", "10000-01-01"]),
     ("DATETIME", "timestamptz", ["0044-03-15 00:00+00 BC", "10000-01-01 00:00+00"]),
     ("DATETIME", "interval", ["1 month", "100000000 days"]),
@@ -68,3 +70,52 @@ def test_rows_under_such_keys_leave_quarantine_when_they_are_deleted(tmp_path: P
             stage.postgres.execute(f"DELETE FROM {table}".encode())
         stage.round()
         assert stage.quarantined() == {}
+
+
+def test_such_rows_stay_while_their_table_is_written_anew(tmp_path: Path, pg_url: str) -> None:
+    """SQLite is primary again: a row without a key has the whole table read, and one of a like key makes its own way."""
+    ours = [f"CREATE TABLE t{n} (k {kind} PRIMARY KEY, v TEXT)" for n, (kind, _, _) in enumerate(KEYS)]
+    theirs = [f"CREATE TABLE t{n} (k {kind} PRIMARY KEY, v text)" for n, (_, kind, _) in enumerate(KEYS)]
+    with staged(tmp_path, pg_url, ours, theirs) as stage:
+        stage.fill()
+        move(stage, Side.POSTGRES)
+        for n, (_, kind, keys) in enumerate(KEYS):
+            for key in keys:
+                stage.postgres.execute(f"INSERT INTO t{n} VALUES (%s::{kind}, 'x')".encode(), (key,))
+        stage.round()
+        stage.postgres.execute("UPDATE st_quarantine SET accepted_by = 'me', accepted_at = 1")
+        move(stage, Side.SQLITE)
+        stage.write(*(f"INSERT INTO t{n} VALUES (NULL, 'no key')" for n in range(len(KEYS))))
+        stage.round()
+        for n, (_, _, keys) in enumerate(KEYS):
+            rows = stage.postgres.execute(f"SELECT v FROM t{n}".encode()).fetchall()
+            assert rows == [("x",)] * len(keys), KEYS[n]
+        assert Verify(stage.applier).run().clean
+        stage.write("INSERT INTO t0 VALUES ('infinity', 'of SQLite')")
+        stage.round()
+        ((content,),) = stage.postgres.execute(
+            "SELECT content FROM st_quarantine WHERE tbl = 't0' AND k = '{\"text\": \"infinity\"}'"
+        ).fetchall()
+        assert "of SQLite" in content
+        assert stage.postgres.execute("SELECT count(*) FROM t0").fetchone() == (1,)
+        assert Verify(stage.applier).run().clean
+
+
+def test_a_row_that_collides_with_a_row_of_postgres_alone_is_set_aside(tmp_path: Path, pg_url: str) -> None:
+    """Not under its key but under another unique value, where a key has several spellings."""
+    tables = (
+        ["CREATE TABLE t (k DATETIME NOT NULL PRIMARY KEY, v TEXT UNIQUE)"],
+        ["CREATE TABLE t (k timestamp PRIMARY KEY, v text UNIQUE)"],
+    )
+    with staged(tmp_path, pg_url, *tables) as stage:
+        stage.fill()
+        move(stage, Side.POSTGRES)
+        stage.postgres.execute("INSERT INTO t VALUES ('infinity', 'one')")
+        stage.round()
+        stage.postgres.execute("UPDATE st_quarantine SET accepted_by = 'me', accepted_at = 1")
+        move(stage, Side.SQLITE)
+        stage.write("INSERT INTO t VALUES ('2026-01-01 00:00:00', 'one'), ('2026-01-02 00:00:00', 'two')")
+        stage.round()
+        assert stage.postgres.execute("SELECT v FROM t ORDER BY v").fetchall() == [("one",), ("two",)]
+        assert len(stage.quarantined()) == 2
+        assert Verify(stage.applier).run().clean

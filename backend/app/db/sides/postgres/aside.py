@@ -11,13 +11,16 @@ exactly this row.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from psycopg import errors as pg_errors
 
 from app.db.common.errors import NotPrepared
 from app.db.common.urls import Side
+from app.db.rows import keys
+from app.db.rows.catalog import Table, quote, quote_with_parameters
+from app.db.rows.key_sql import logging_on_postgres, match_on_postgres
 from app.db.rows.refused import Held, Rejected, content_of
 from app.db.sides.postgres.connection import Connection
 from app.db.sides.tables import ADD_SIDE
@@ -37,6 +40,31 @@ def held(connection: Connection) -> Held:
     for table, key, side in rows:
         found.setdefault(table, {})[key] = Side(side)
     return found
+
+
+def delete_by_text(
+    connection: Connection, table: Table, texts: Collection[str], *, others: bool = False
+) -> None:
+    """Delete the rows whose keys bookkeeping stores as these texts, or all others.
+
+    Each key is read: a key that only PostgreSQL can hold has no canonical form to ask for.
+    """
+    statement = f"SELECT ctid::text, {logging_on_postgres(table)} FROM {quote(table.name)}"
+    rows = connection.execute(statement.encode()).fetchall()
+    raws = keys.typed(table, [raw for _, raw in rows])
+    places = [place for (place, _), raw in zip(rows, raws, strict=True) if keys.text_of(table, raw) in texts]
+    among = "NOT IN" if others else "IN"
+    statement = (
+        f"DELETE FROM {quote_with_parameters(table.name)} WHERE ctid {among} (SELECT unnest(%s::tid[]))"
+    )
+    connection.execute(statement.encode(), [places])
+
+
+def has_key_of(connection: Connection, table: Table, columns: Sequence[Sequence[str | None]]) -> bool:
+    """Whether the table has a row with the key of this one, which is given as columns."""
+    statement = f"SELECT FROM {quote_with_parameters(table.name)} WHERE {match_on_postgres(table)}"
+    key = [columns[position][0] for position in table.key_positions]
+    return connection.execute(statement.encode(), key).fetchone() is not None
 
 
 class Quarantine:

@@ -23,7 +23,7 @@ from app.db.rows.keys import RawKey
 from app.db.rows.policy import encode_cell, encode_column_in
 from app.db.rows.refused import Held, Rejected, Unsettled, living_only_on, rows_with_keys
 from app.db.sides.control import Control
-from app.db.sides.postgres.aside import Quarantine
+from app.db.sides.postgres.aside import Quarantine, delete_by_text, has_key_of
 from app.db.sides.postgres.connection import ROW_ERRORS, Connection
 from app.db.sides.postgres.deferred import drop_foreign_keys, giving_way
 
@@ -82,8 +82,7 @@ class PostgresTarget:
 
     Args:
         careful: write every row under its own savepoint. So a row which only the server can tell is bad (a
-            check, a value out of range) is quarantined. The round does not fail. Slow; used to repeat a round
-            that failed.
+            check, a value out of range) is quarantined. Slow; used to repeat a round that failed.
     """
 
     def __init__(
@@ -153,13 +152,12 @@ class PostgresTarget:
         return pending
 
     def clear(self, table: Table) -> None:
-        if kept := sorted(living_only_on(Side.POSTGRES, table, self._held)):
-            columns = list(zip(*(keys.from_text(table, text) for text in kept), strict=True))
-            self.connection.execute(statements(table).keep, list(map(array_text, columns)))
+        if kept := living_only_on(Side.POSTGRES, table, self._held):
+            delete_by_text(self.connection, table, kept, others=True)
         else:
             self.connection.execute(f"DELETE FROM {quote(table.name)}".encode())
         if self._quarantined:
-            self._quarantine.release_all(table.name, kept)
+            self._quarantine.release_all(table.name, sorted(kept))
 
     def delete(self, table: Table, raws: Sequence[RawKey]) -> None:
         if kept := living_only_on(Side.POSTGRES, table, self._held):
@@ -183,9 +181,12 @@ class PostgresTarget:
     def _make_way(self, table: Table, rows: Sequence[Row]) -> None:
         """Rows that only PostgreSQL holds give way to rows of the primary."""
         if kept := living_only_on(Side.POSTGRES, table, self._held):
-            coming = rows_with_keys(table, rows, kept)
-            self._delete(table, list(zip(*coming, strict=True)))
-            self._quarantine.release(table.name, list(map(keys.to_text, coming)))
+            coming = set(map(keys.to_text, rows_with_keys(table, rows, kept)))
+            known = [key for text in coming if (key := keys.known(table, text))]
+            self.delete_keys(table, known)
+            if len(known) < len(coming):
+                delete_by_text(self.connection, table, coming)
+            self._quarantine.release(table.name, sorted(coming))
 
     def replace(self, table: Table, raws: Sequence[RawKey], rows: list[Row]) -> int:
         """Bring a few keys to the rows given: update or insert those, delete the keys that have none.
@@ -235,7 +236,8 @@ class PostgresTarget:
             except pg_errors.ForeignKeyViolation:
                 raise  # not the row's fault: the shadow is not what apply may assume
             except ROW_ERRORS as error:
-                if isinstance(error, pg_errors.UniqueViolation) and keys.may_coincide(table):
+                twice = isinstance(error, pg_errors.UniqueViolation) and keys.may_coincide(table)
+                if twice and has_key_of(self.connection, table, columns):  # in another spelling
                     raise
                 column = error.diag.column_name or error.diag.constraint_name or ""
                 refused.append(Rejected(table, row, column, _server_reason(error)))
@@ -311,7 +313,6 @@ class Statements:
     """One table's statements with array parameters."""
 
     delete: bytes
-    keep: bytes  # deletes all but these keys
     insert: bytes
     upsert: bytes
     upsert_one: bytes  # a row's values themselves: half the time of arrays of one
@@ -338,7 +339,6 @@ def statements(table: Table) -> Statements:
     action = f"DO UPDATE SET {others}" if others else "DO NOTHING"
     return Statements(
         delete=f"DELETE FROM {name} AS t USING {_unnested(len(table.key))} WHERE {match}".encode(),
-        keep=f"DELETE FROM {name} AS t WHERE NOT EXISTS (SELECT FROM {_unnested(len(table.key))} WHERE {match})".encode(),
         insert=insert.encode(),
         upsert=f"{insert} ON CONFLICT ({key_sql.names_with_parameters(table)}) {action}".encode(),
         upsert_one=f"{into} VALUES ({one}) ON CONFLICT ({key_sql.names_with_parameters(table)}) {action}".encode(),
