@@ -299,6 +299,7 @@ BY_POLICY = [
     ("true_false_text", Kind.BOOLEAN, ["True", "False"], Spelling("True|False")),
     ("true_false_text", Kind.BOOLEAN, [0, 1, 1], Spelling("")),
     ("moment_is_clock", Kind.TIME, ["2000-01-01 07:00:00", "2000-01-01 07:00:00.250000"], DAY),
+    ("moment_is_clock", Kind.TIME, ["08:42:15.991000", "08:42:15.991000", "07:00:00"], Spelling("0")),
     ("base64_as_blob", Kind.BLOB, ["AP8A", "", "AA=="], Spelling("base64")),
     ("base64_as_blob", Kind.BLOB, [], Spelling("base64")),
     ("base64_as_blob", Kind.BLOB, [b"\x00", b"\xff", b""], Spelling("")),
@@ -325,6 +326,8 @@ def test_what_a_policy_reads_comes_back_as_the_application_writes_it(
         key, column = Column("id", Kind.INTEGER, "", False), Column("c", kind, "", True)
         table = Table("t", (key, column), (key,))
         assert of_column(connection, table, column) == expected
+        connection.executemany("INSERT INTO t VALUES (1, ?)", [("no value of any kind!",)] * 9)
+        assert (again := of_column(connection, table, column)) is not None and again.form == expected.form
         for number in (value for value in values if type(value) is not str or policy not in _COUNTS):
             canonical = encode_cell(table, column, number)
             read: object = canonical == encode(kind, 1) if kind is Kind.BOOLEAN else canonical

@@ -25,7 +25,7 @@ from app.db.common.errors import UnsupportedValue
 from app.db.rows.canonical import describe, encode
 from app.db.rows.canonical.documents import respaced
 from app.db.rows.canonical.reals import shortest
-from app.db.rows.canonical.times import COUNTS, EPOCH, microseconds, since_epoch
+from app.db.rows.canonical.times import COUNTS, EPOCH, microseconds, since_epoch, zone_of
 from app.db.rows.kinds import Kind
 
 
@@ -158,8 +158,8 @@ def to_sqlite_column(
         return [to_sqlite(kind, value, spelling, column, affinity) for value in values]
     if (_UNCHANGED[kind] and spelling is None) or (kind is Kind.JSON and affinity not in NUMERIC_AFFINITIES):
         return values
-    change = _spell(kind, spelling, affinity)
     try:
+        change = _spell(kind, spelling, affinity)
         return [None if value is None else change(value) for value in values]
     except (ValueError, OverflowError):
         return [to_sqlite(kind, value, spelling, column, affinity) for value in values]
@@ -238,7 +238,7 @@ def _stamp(form: str) -> Callable[[str], str]:
     separator, digits, zone = form[0], form[1], form[2:]
     if zone.strip() in ("", "Z", "+00:00", "+00", "+0000"):
         return lambda value: f"{value[:10]}{separator}{_clock(value[11:].removesuffix('+00'), digits)}{zone}"
-    away = datetime.strptime(zone.strip(), "%z").tzinfo
+    away = zone_of(zone)
 
     def moved(value: str) -> str:
         moment = datetime.fromisoformat(value.removesuffix("+00")).replace(tzinfo=UTC).astimezone(away)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any
 
 from app.db.rows.canonical.shown import refusal
@@ -46,18 +47,29 @@ def instant(value: Any) -> str:
         try:
             moment = datetime.fromisoformat(local)
             if offset and offset[1] not in ("Z", "+00", "+00:00"):
-                zone = datetime.fromisoformat(f"2000-01-01 00:00:00{_whole(offset[1])}").tzinfo
-                moment = moment.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
+                moment = moment.replace(tzinfo=zone_of(offset[0])).astimezone(UTC).replace(tzinfo=None)
             return moment.isoformat(" ", "microseconds") + "+00"
         except (ValueError, OverflowError):
             pass
     raise refusal("an instant", value)
 
 
-def _whole(offset: str) -> str:
-    """An offset as every version of Python reads it: +hh:mm."""
-    digits = offset[1:].replace(":", "").ljust(4, "0")
-    return f"{offset[0]}{digits[:2]}:{digits[2:]}"
+@lru_cache
+def zone_of(offset: str) -> tzinfo:
+    """The zone of an offset as an instant's text may name it: ` +05:30`, `-0330`, `+05`, `Z`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _OFFSET.fullmatch(offset)
+    if found is None:
+        raise ValueError(f"no offset: {offset!r}")
+    sign, digits = found[1][0], found[1][1:].replace(":", "").ljust(4, "0")
+    # As every version of Python reads it: +hh:mm.
+    whole = "+00:00" if sign == "Z" else f"{sign}{digits[:2]}:{digits[2:]}"
+    zone = datetime.fromisoformat(f"2000-01-01 00:00:00{whole}").tzinfo
+    assert zone is not None  # there is an offset in the text
+    return zone
 
 
 def day(value: Any) -> str:

@@ -6,12 +6,15 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
+from app.db.rows.canonical import encode
 from app.db.rows.canonical.reals import spelling_of
+from app.db.rows.canonical.times import zone_of
 from app.db.rows.catalog import Column, Schema, Table, quote
-from app.db.rows.conversions import COUNTED, WORDS
+from app.db.rows.conversions import CONVERSIONS, COUNTED, WORDS
 from app.db.rows.keys import RawKey, split
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.rows.policy import active_policy, encode_in
@@ -93,28 +96,50 @@ def _by_policy(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spel
     if "true_false_text" in chosen:
         return _by_value(_word_form, _most_frequent)(sqlite, rows, name)
     if "base64_as_blob" in chosen:
-        look = _by_value(lambda value: "base64" if type(value) is str else "", _most_frequent)
+        look = _by_value(_blob_form, _most_frequent)
         return look(sqlite, rows, name) or Spelling("base64")
     return _moments(sqlite, rows, name) if "moment_is_clock" in chosen else None
 
 
 def _counted(sqlite: sqlite3.Connection, table: str, name: str, unit: str) -> Spelling | None:
-    """Numbers, where no more of the values are texts."""
-    texts, numbers = sqlite.execute(
-        f"SELECT count(*) FILTER (WHERE typeof({name}) = 'text'), "
-        f"count(*) FILTER (WHERE typeof({name}) IN ('integer', 'real')) FROM {table}"
-    ).fetchone()
-    return Spelling(unit, texts > 0) if numbers >= texts else None
+    """Numbers, where no more of the values are times as text."""
+
+    def form_of(value: Any) -> str | None:
+        return unit if type(value) in (int, float) else _instant_form(value) and "text"
+
+    def judge(forms: Counter[str]) -> Spelling:
+        return Spelling(unit if forms[unit] >= forms["text"] else "text", forms["text"] > 0)
+
+    found = _by_value(form_of, judge)(sqlite, table, name) or Spelling(unit)
+    return None if found.form == "text" else found
 
 
 def _moments(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
     """The day that stands before most times of day, and how these are spelt, where most have one."""
-    day, n, total = sqlite.execute(
-        f"SELECT substr({name}, 1, 11), count(*), sum(count(*)) OVER () FROM {table} "
-        f"WHERE typeof({name}) = 'text' GROUP BY 1 ORDER BY 2 DESC"
-    ).fetchone() or ("", 0, 0)
+    found = _by_value(_day_before, _most_frequent)(sqlite, table, name)
+    if found is None or not found.form:
+        return None
     clock = time_spelling(sqlite, table, f"substr({name}, 12)")
-    return Spelling(day + clock.form, mixed=True) if clock is not None and 2 * n > total else None
+    return None if clock is None else Spelling(found.form + clock.form, mixed=True)
+
+
+def _day_before(value: Any) -> str | None:
+    """The day and the separator before a time of day, empty for a time alone."""
+    if type(value) is not str:
+        return None
+    if CONVERSIONS["moment_is_clock"](value) != value:
+        return value[:11]
+    try:
+        encode(Kind.TIME, value)
+    except UnsupportedValue:
+        return None
+    return ""
+
+
+def _blob_form(value: Any) -> str | None:
+    if type(value) is not str:
+        return ""
+    return "base64" if type(CONVERSIONS["base64_as_blob"](value)) is bytes else None
 
 
 def _uuid(sqlite: sqlite3.Connection, table: str, name: str) -> Spelling | None:
@@ -185,6 +210,8 @@ def _instant_form(value: Any) -> str | None:
     if found is None:
         return None
     separator, seconds, fraction, zone = found.groups()
+    if zone and not _is_zone(zone):
+        return None
     if seconds is None:
         mark = "m"
     elif fraction is None:
@@ -195,8 +222,19 @@ def _instant_form(value: Any) -> str | None:
     return f"{separator}|{mark}|{zone or ''}"
 
 
+@lru_cache
+def _is_zone(offset: str) -> bool:
+    try:
+        zone_of(offset)
+    except ValueError:
+        return False
+    return True
+
+
 def _interval_form(value: Any) -> str | None:
-    return "micros" if type(value) is int else _instant_form(value)
+    """As `_instant_form`, or `micros`. A length of time has no offset."""
+    form = "micros" if type(value) is int else _instant_form(value)
+    return form if form == "micros" or (form and form.endswith("|")) else None
 
 
 def _of_stamps(forms: Counter[str]) -> Spelling:
