@@ -52,7 +52,7 @@ def retire_sqlite(connection: sqlite3.Connection, epoch: int) -> None:
             connection.execute(
                 # As st_fence does it: an operational error, and a path that is no constant.
                 f"CREATE TRIGGER {name} BEFORE {event} ON {quote(table)} "
-                f"BEGIN SELECT json_extract('{{}}', {refusal} || substr(changes(), 1, 0)); "
+                f"BEGIN SELECT 1 FROM json_each('{{}}', {refusal} || substr(changes(), 1, 0)); "
                 f"SELECT RAISE(ABORT, {refusal}); END"
             )
 

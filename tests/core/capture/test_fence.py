@@ -49,7 +49,8 @@ POSTGRES_WRITES = [
 
 
 @pytest.mark.parametrize(
-    "pragma", ["recursive_triggers = 1", "foreign_keys = 1", "ignore_check_constraints = 1"]
+    "pragma",
+    ["recursive_triggers = 1", "foreign_keys = 1", "ignore_check_constraints = 1", "trusted_schema = 0"],
 )
 @pytest.mark.parametrize("statement", SQLITE_WRITES)
 def test_sqlite_refuses(shared_promoted: TestPair, statement: str, pragma: str) -> None:

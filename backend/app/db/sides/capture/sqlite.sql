@@ -4,13 +4,14 @@
 -- `applying` is 1 for a round of apply, which is not logged, and 2 for a migration of the shadow, which is;
 -- no transaction commits with either.
 -- What RAISE gives is a violated constraint, and frameworks take that for a duplicate key and try again for
--- ever. A path that json_extract cannot read is an operational error which quotes the path, on any
--- connection. The path must not be a constant, or SQLite would read it before it looks at WHEN. RAISE
--- stands behind it, so that the statement is one that may have to be undone.
+-- ever. A path that json_each cannot read is an operational error which quotes the path, on any
+-- connection: with trusted_schema off some versions of SQLite refuse json_extract in every trigger. The path
+-- must not be a constant, or SQLite would read it before it looks at WHEN. RAISE stands behind it, so that
+-- the statement is one that may have to be undone.
 CREATE TRIGGER st_fence BEFORE INSERT ON st_change_log
 WHEN coalesce((SELECT writable = 0 AND applying = 0 FROM st_control WHERE id = 1), 1)
 BEGIN
-  SELECT json_extract('{{}}', {message} || substr(NEW.tbl, 1, 0));
+  SELECT 1 FROM json_each('{{}}', {message} || substr(NEW.tbl, 1, 0));
   SELECT RAISE(ABORT, {message});
 END
 
