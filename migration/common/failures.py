@@ -88,13 +88,8 @@ _POSTGRES: tuple[tuple[type[psycopg.Error], str, str, Exit], ...] = (
         f"mend what it names; {_AGAIN}",
         Exit.FAILED,
     ),
-    (
-        psycopg.OperationalError,
-        "PostgreSQL went away or cannot be reached",
-        f"see that it runs; {_AGAIN}",
-        Exit.FAILED,
-    ),
 )
+_AWAY = ("08", "57P")  # the SQLSTATEs of a server that breaks off, or does not let anybody in
 
 
 def failure(error: BaseException, secrets: Iterable[str] = ()) -> Outcome:
@@ -147,6 +142,11 @@ def _describe(error: BaseException) -> tuple[str, str | None, Exit, tuple[str, .
     for kind, what, hint, exit_code in _POSTGRES:
         if isinstance(error, kind):
             return f"{what}: {_first_line(error)}", hint, exit_code, ()
+    if isinstance(error, psycopg.OperationalError):
+        away = (error.sqlstate or "08").startswith(_AWAY)
+        what = "PostgreSQL went away or cannot be reached" if away else "PostgreSQL gave a statement up"
+        hint = f"{'see that it runs' if away else 'mend what it names'}; {_AGAIN}"
+        return f"{what}: {_first_line(error)}", hint, Exit.FAILED, ()
     return f"{type(error).__name__}: {_first_line(error)}", "--debug shows where", Exit.FAILED, ()
 
 

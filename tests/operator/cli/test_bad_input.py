@@ -55,6 +55,17 @@ def test_a_missing_sqlite_file(cli: Cli, tmp_path: Path, verb: tuple[str, ...]) 
     assert not (tmp_path / "nosuch.db").exists()
 
 
+def test_a_folder_in_which_sqlite_cannot_write(cli: Cli, tmp_path: Path) -> None:
+    """As a read-only file system refuses it; root may write in any other folder."""
+    path = tmp_path / "app.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+    connection.close()
+    (tmp_path / "app.db-shm").symlink_to(tmp_path / "nosuch" / "folder")
+    answer = cli("preflight", "--sqlite", str(path), "--postgres", NOT_ASKED)
+    assert answer.code == 2 and f"let this user write in {tmp_path}" in answer.data["hint"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -280,6 +291,20 @@ def test_an_unexpected_error_is_one_line_and_shows_where_on_request(
 )
 def test_each_kind_of_error_has_its_exit_code(error: BaseException, exit_code: Exit) -> None:
     assert failure(error).exit is exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (psycopg.OperationalError("server closed the connection"), "went away"),
+        (psycopg.errors.AdminShutdown("terminating connection"), "went away"),
+        (psycopg.errors.QueryCanceled("canceling statement due to statement timeout"), "gave a statement up"),
+        (psycopg.errors.ConfigurationLimitExceeded("temporary file size exceeds"), "gave a statement up"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_server_that_runs_is_not_called_away(error: psycopg.Error, said: str) -> None:
+    assert f"PostgreSQL {said}" in failure(error).message
 
 
 def test_every_form_of_a_password_is_taken_out() -> None:

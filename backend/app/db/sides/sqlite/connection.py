@@ -50,9 +50,13 @@ def open_sqlite(path: Path, *, busy_timeout_ms: int, read_only: bool = False) ->
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_WRONG_FILE:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _NO_WRONG_FILE:
             raise
-        raise ConfigurationError(f"{path} cannot be read: {error}", hint="is it a SQLite database?") from None
+        hint = "is it a SQLite database?"
+        if code == sqlite3.SQLITE_CANTOPEN:
+            hint = f"let this user write in {path.parent}: SQLite keeps the files -wal and -shm there"
+        raise ConfigurationError(f"{path} cannot be read: {error}", hint=hint) from None
     return connection
 
 
