@@ -9,18 +9,20 @@ whoever owns such things says here how they are put to rest before a fork, and m
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any, Protocol
 from weakref import WeakSet
 
 _survivors: WeakSet[Survivor] = WeakSet()
 _left_alone: list[Any] = []
+_one = threading.RLock()  # two threads that fork at once take turns
 
 
 class Survivor(Protocol):
     """Owns locks, threads or connections of a process that may fork."""
 
     def before_fork(self) -> None:
-        """Close what can be closed; other threads may be at work."""
+        """Close what can be closed, and let nobody open it again; other threads may be at work."""
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -44,8 +46,20 @@ def _tell(moment: str) -> None:
         getattr(owner, moment)()
 
 
-os.register_at_fork(
-    before=lambda: _tell("before_fork"),
-    after_in_parent=lambda: _tell("after_fork_in_parent"),
-    after_in_child=lambda: _tell("after_fork_in_child"),
-)
+def _before() -> None:
+    _one.acquire()
+    _tell("before_fork")
+
+
+def _after_in_parent() -> None:
+    _tell("after_fork_in_parent")
+    _one.release()
+
+
+def _after_in_child() -> None:
+    global _one
+    _one = threading.RLock()
+    _tell("after_fork_in_child")
+
+
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from app.db.common.errors import NotPrepared, PrimaryUnavailable
 from app.db.common.metrics import FENCE_WAIT_SECONDS, FENCE_WAITS
@@ -23,6 +24,20 @@ from app.db.sides.sqlite.files import FileWatch
 
 _POLL_S = 0.002
 _UNPREPARED_S = 0.1  # how long "no control row" is believed
+
+
+@dataclass(eq=False)
+class _Reader:
+    """A thread's connection to the file, used under its lock: a fork closes it from another thread."""
+
+    thread: threading.Thread
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
 
 
 class Router:
@@ -44,7 +59,8 @@ class Router:
         self._settings = settings
         self._ask_arbiter = ask_arbiter
         self._local = threading.local()
-        self._opened: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._readers: list[_Reader] = []
+        self._resting: list[_Reader] = []  # whose locks a fork holds
         self._opening = threading.Lock()
         self._unprepared_until = 0.0
         self._retired = False
@@ -54,52 +70,73 @@ class Router:
         """SQLite's control row as it is now. None while nothing is prepared."""
         if time.monotonic() < self._unprepared_until:
             return None
-        try:
-            return sqlite_control(self._connection())
-        except NotPrepared:
-            self._unprepared_until = time.monotonic() + _UNPREPARED_S
-            self._retired = is_retired(self._connection())  # whatever the URL names
-            return None
+        reader = self._reader()
+        with reader.lock:
+            try:
+                return sqlite_control(self._connection(reader))
+            except NotPrepared:
+                self._unprepared_until = time.monotonic() + _UNPREPARED_S
+                self._retired = is_retired(self._connection(reader))  # whatever the URL names
+                return None
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+    def _reader(self) -> _Reader:
+        """This thread's own; the first time it is remembered, and those of threads that have ended are closed."""
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = _Reader(threading.current_thread())
+            with self._opening:
+                ended = [known for known in self._readers if not known.thread.is_alive()]
+                self._readers = [known for known in self._readers if known not in ended] + [reader]
+            for known in ended:
+                known.close()
+            self._local.reader = reader
+        return reader
+
+    def _connection(self, reader: _Reader) -> sqlite3.Connection:
+        """Its connection to the file, for as long as its lock is held."""
+        if reader.connection is None:
             self.watch.begin()
             if problem := self.watch.problem():  # what stands there now may name an earlier primary
                 raise OSError(problem)
-            connection = open_sqlite(
+            reader.connection = open_sqlite(
                 self._path, busy_timeout_ms=self._settings.sqlite_busy_timeout_ms, read_only=True
             )
-            self._local.connection = connection
-            self._keep(connection)
-        return connection
-
-    def _keep(self, connection: sqlite3.Connection) -> None:
-        """Remember this thread's connection, and close those of threads that have ended."""
-        with self._opening:
-            left = [opened for thread, opened in self._opened if not thread.is_alive()]
-            self._opened = [item for item in self._opened if item[1] not in left]
-            self._opened.append((threading.current_thread(), connection))
-        for opened in left:
-            opened.close()
+        return reader.connection
 
     @property
     def uses_sqlite(self) -> bool:
-        return bool(self._opened)
+        return any(reader.connection is not None for reader in self._readers)
 
     def close(self) -> None:
         """Close the connections of all threads; the router opens new ones if it is used again."""
-        self._local = threading.local()
-        with self._opening:
-            opened, self._opened = self._opened, []
-        for _, connection in opened:
-            connection.close()
+        for reader in self._readers:
+            with reader.lock:
+                reader.close()
+
+    def rest(self, patience: float) -> bool:
+        """Close the connections and read nothing until `go_on`, except where a thread reads all those seconds."""
+        until = time.monotonic() + patience
+        if not self._opening.acquire(timeout=patience):
+            return False
+        for reader in self._readers:
+            if reader.lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                self._resting.append(reader)
+                reader.close()
+        return True
+
+    def go_on(self) -> None:
+        """Read again."""
+        while self._resting:
+            self._resting.pop().lock.release()
+        self._opening.release()
 
     def route(self) -> tuple[Side, bool]:
         """The side that reads and writes go to now, and whether that is so because a control row says so."""
         try:
             if time.monotonic() >= self._unprepared_until:
-                return sqlite_primary(self._connection()), True
+                reader = self._reader()
+                with reader.lock:
+                    return sqlite_primary(self._connection(reader)), True
         except (sqlite3.Error, OSError, TypeError):
             pass
         return self._route_with_care()

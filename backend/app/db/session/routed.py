@@ -45,6 +45,8 @@ class RoutedSession(Session):
 
     def __init__(self, *arguments: Any, pair: Runtime, elsewhere: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        if not elsewhere:
+            pair.check_fork()
         self._pair = pair
         self._elsewhere = elsewhere
         self._side: Side | None = None

@@ -62,6 +62,9 @@ class Runtime:
     _engines: dict[Side, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _rests: bool = False  # the background thread was stopped for a fork
+    _held: list[StrictWriter | Replicator | Router] = field(
+        default_factory=list
+    )  # rest until the fork is done
     forked_in_use: bool = False
 
     def __post_init__(self) -> None:
@@ -195,19 +198,21 @@ class Runtime:
         if "replicator" in self.__dict__:
             self._rests = self.replicator.health().running
             self.replicator.stop(timeout=FORK_PATIENCE_S)
-        if "strict" in self.__dict__:
-            self.strict.rest()
-        if "router" in self.__dict__:
-            self.router.close()
         until = time.monotonic() + FORK_PATIENCE_S
         for engine in self._file_engines():
             while _in_use(engine) and time.monotonic() < until:
                 time.sleep(0.001)
+        for part in filter(None, map(self.__dict__.get, ("strict", "replicator", "router"))):
+            if part.rest(max(0.0, until - time.monotonic())):
+                self._held.append(part)
+        for engine in self._file_engines():
             if not _in_use(engine):
                 engine.dispose()
 
     def after_fork_in_parent(self) -> None:
         """The background thread runs again, if it did."""
+        while self._held:
+            self._held.pop().go_on()
         if self._rests:
             self._rests = False
             self.replicator.start()
@@ -221,7 +226,19 @@ class Runtime:
         for engine in self._engines.values():
             engine.dispose(close=False)  # somebody may hold this engine
         self._engines = {}
-        self._lock, self.begun, self._rests = threading.Lock(), threading.Lock(), False
+        self._lock, self.begun, self._rests, self._held = threading.Lock(), threading.Lock(), False, []
+
+    def check_fork(self) -> None:
+        """Refuse a child that has SQLite's idea of its parent's locks.
+
+        Raises:
+            ForkedInUse: it was forked while another thread of its parent used the SQLite file.
+        """
+        if self.forked_in_use:
+            raise ForkedInUse(
+                "this process was forked while another thread of its parent used the SQLite file",
+                hint="fork before sessions are used, or start processes with spawn or forkserver",
+            )
 
     def _file_engines(self) -> list[Engine]:
         return [
@@ -278,11 +295,7 @@ def runtime() -> Runtime:
             if url is None:
                 raise ConfigurationError("no database is named", hint="set ST_DATABASE_URL")
             _runtime = make_runtime(url, shim_settings(), echo=database_echo())
-        if _runtime.forked_in_use:
-            raise ForkedInUse(
-                "this process was forked while another thread of its parent used the SQLite file",
-                hint="fork before sessions are used, or start processes with spawn or forkserver",
-            )
+        _runtime.check_fork()
         return _runtime
 
 

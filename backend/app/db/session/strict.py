@@ -100,13 +100,16 @@ class StrictWriter:
     def uses_sqlite(self) -> bool:
         return self._applier is not None
 
-    def rest(self) -> None:
-        """Close this writer's connections, unless a thread is using them."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self.close()
-            finally:
-                self._lock.release()
+    def rest(self, patience: float) -> bool:
+        """Close this writer's connections and use none until `go_on`. False: a thread uses them all those seconds."""
+        if not self._lock.acquire(timeout=patience):
+            return False
+        self.close()
+        return True
+
+    def go_on(self) -> None:
+        """Take transactions again."""
+        self._lock.release()
 
     def _opened(self, until: float) -> Applier:
         if self._applier is None:

@@ -6,16 +6,20 @@ import os
 import select
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from app.db.common.errors import ForkedInUse
+from app.db.common.failpoints import Failpoint, arm
 from app.db.common.settings import DualWrite
 from app.db.common.urls import Side
 from app.db.session import SessionLocal
 from app.db.session import runtime as runtimes
+from app.db.session.routed import RoutedSession
 from app.db.session.runtime import Runtime
 from tests.support.backends import MakeRuntime, Owner
 from tests.support.pairs import TestPair, wait_until
@@ -27,6 +31,14 @@ def write(name: str) -> None:
     with SessionLocal() as session:
         session.add(Owner(name=name))
         session.commit()
+
+
+def write_by_either(name: str, current: Runtime) -> None:
+    """By `SessionLocal`, or, if that is refused, by a session such as `install` makes: it keeps its runtime."""
+    try:
+        write(name)
+    except ForkedInUse:
+        RoutedSession(pair=current)
 
 
 def names(pair: TestPair, side: Side) -> set[str]:
@@ -122,8 +134,9 @@ def another_thread_holds(current: Runtime) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", list(DualWrite))
 def test_locks_that_another_thread_held_at_the_fork_are_free_in_the_child(
-    pair: TestPair, primary: Side, mode: DualWrite, backend: MakeRuntime
+    pair: TestPair, primary: Side, mode: DualWrite, backend: MakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(runtimes, "FORK_PATIENCE_S", 0.05)
     current = backend(pair, wanted=primary, dual_write=mode)
     write("parent")
     current.replicator.stop()
@@ -153,7 +166,7 @@ def test_a_transaction_of_another_thread_that_is_open_at_the_fork(
     thread = threading.Thread(target=transaction)
     thread.start()
     assert held.wait(SILENCE_LIMIT_S)
-    told = in_a_child(lambda: write("child"))
+    told = in_a_child(lambda: write_by_either("child", current))
     release.set()
     thread.join()
     if primary is Side.SQLITE:
@@ -162,3 +175,31 @@ def test_a_transaction_of_another_thread_that_is_open_at_the_fork(
     else:
         assert told == "done"
     _both_wrote(current, pair, primary)
+
+
+def test_a_fork_waits_for_a_transaction_that_is_being_announced(
+    promoted: TestPair, backend: MakeRuntime
+) -> None:
+    """And nobody begins to use SQLite, the shadow, between the look of the fork and the fork."""
+    current = backend(promoted, wanted=Side.POSTGRES, dual_write="strict")
+    write("parent")
+    announced = threading.Event()
+
+    def stay() -> None:
+        announced.set()
+        time.sleep(0.2)  # the fork begins meanwhile
+
+    def others(who: str) -> None:
+        for n in range(20):
+            write(f"{who} {n}")
+
+    threads = [threading.Thread(target=others, args=(who,)) for who in ("one", "two")]
+    with arm(Failpoint.STRICT_ANNOUNCED, stay):
+        threads[0].start()
+        assert announced.wait(SILENCE_LIMIT_S)
+    threads[1].start()
+    for name in ("child", "child again"):
+        assert in_a_child(lambda name=name: write(name)) == "done"
+    for thread in threads:
+        thread.join()
+    _both_wrote(current, promoted, Side.POSTGRES)

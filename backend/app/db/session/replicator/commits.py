@@ -82,6 +82,17 @@ class Replicator(Follower):
             )
         return self._covered >= ticket
 
+    def rest(self, patience: float) -> bool:
+        """Close the connections and begin no round until `go_on`. False: one took longer than so many seconds."""
+        if not self._rounds.acquire(timeout=patience):
+            return False
+        self._close()
+        return True
+
+    def go_on(self) -> None:
+        """Begin rounds again."""
+        self._rounds.release()
+
     def _next_ticket(self) -> int:
         """Count a commit; a round that begins from now on covers it."""
         with self._changed:

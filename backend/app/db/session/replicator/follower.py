@@ -172,9 +172,12 @@ class Follower:
                 self._stopping.wait(_pause(failures))
                 self._asked.set()  # a server that crashed may have forgotten rounds: the next turn looks
         with self._rounds:
-            if self._applier is not None:
-                self._applier.stores.close()
-                self._applier = None
+            self._close()
+
+    def _close(self) -> None:
+        if self._applier is not None:
+            self._applier.stores.close()
+            self._applier = None
 
     def _turn(self, trimmer: Trimmer, requested: bool) -> None:
         """What the thread does each time it looks."""
