@@ -29,6 +29,8 @@ from app.db.switch.state.readiness import verify_mark
 
 LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
 
+_FINISHED = "another verify beside it has finished it"
+
 
 @dataclass
 class Record:
@@ -111,19 +113,28 @@ class Record:
             (*values, self.run, self.epoch),
         ).rowcount
         if not updated:
+            why = self._ended_by(connection)
+            counts = why.startswith(_FINISHED)
             raise StaleAttempt(
-                f"this verify is no longer the one on record: {self._ended_by(connection)}",
-                hint="run st-migrate verify again, one at a time",
+                f"this verify is no longer the one on record: {why}",
+                hint="that one counts: see st-migrate status"
+                if counts
+                else "run st-migrate verify again, one at a time",
             )
 
     def _ended_by(self, connection: psycopg.Connection[Any]) -> str:
-        """What took the run off the record, as the record shows it."""
+        """What took the run off the record, as the record and the history show it."""
         row = connection.execute("SELECT run, epoch FROM st_verify WHERE id = 1").fetchone()
         if row is None:
             return "capture was put back, or its part of the log was given up"
         if row[1] != self.epoch:
             return "the sides were switched"
-        return "another verify took its place" if row[0] != self.run else "another process has finished it"
+        if row[0] != self.run:
+            return "another verify took its place"
+        by = connection.execute(
+            "SELECT actor FROM st_history WHERE event = 'verify' ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return _FINISHED + (f" ({by[0]})" if by else "")
 
 
 def begin(stores: Stores, control: Control, schema: Schema) -> Record:

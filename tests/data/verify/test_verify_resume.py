@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from app.db.apply.compare import Mismatch
 from app.db.common.errors import SchemaDrift, StaleAttempt
 from app.db.common.failpoints import Failpoint, FailpointError, arm
 from app.db.common.urls import Side
+from app.db.sides.phase import actor
 from migration.common.pace import Limits, store_limits
 from migration.verify import run as verify
 from migration.verify.run import Verify
@@ -129,6 +131,19 @@ def test_the_log_was_given_up_meanwhile(pair: SmallPair) -> None:
         Verify(pair.applier).run()
     assert record(pair) is None
     assert Verify(pair.applier).run().clean
+
+
+def test_a_verify_beside_another_names_the_one_that_finished_first(pair: SmallPair) -> None:
+    done = []
+
+    def another() -> None:
+        if not done:
+            done.append(True)
+            done.append(Verify(pair.applier).run().clean)
+
+    with arm(Failpoint.VERIFY_CHUNK, another), pytest.raises(StaleAttempt, match=re.escape(actor())) as ended:
+        Verify(pair.applier).run()
+    assert done == [True, True] and ended.value.hint == "that one counts: see st-migrate status"
 
 
 def test_the_sides_are_switched_meanwhile(pair: SmallPair) -> None:
