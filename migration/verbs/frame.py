@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from app.db.common.errors import ConfigurationError, NotPrepared, SwitchError
+from app.db.common.errors import ConfigurationError, FileReplaced, NotPrepared, SwitchError
 from app.db.common.settings import database_url, load_settings
 from app.db.common.urls import Pair, Side, parse_url
 from app.db.sides.stores import Stores
@@ -178,11 +178,15 @@ class Call:
         return None
 
     def _end(self, kept: Recorded, outcome: Outcome) -> None:
-        """Record the end. The result is printed by now, and nothing that fails here changes the exit code."""
+        """Record the end. The result is printed by now, and nothing that fails here changes the exit code.
+
+        A file that replaced SQLite's is not opened: its program would take in the former file's -wal.
+        """
         with suppress(KeyboardInterrupt):
             try:
-                with self.stores() as stores:
-                    kept.tell_postgres(stores, outcome)
+                if outcome.data.get("error") != FileReplaced.__name__:
+                    with self.stores() as stores:
+                        kept.tell_postgres(stores, outcome)
             except (Exception, KeyboardInterrupt) as error:
                 if self.debug:
                     self.report(f"PostgreSQL's history does not have this command: {error!r}")

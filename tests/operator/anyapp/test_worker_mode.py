@@ -12,9 +12,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.db.common.urls import connect_arguments, parse_url
+from app.db.apply.round import Applier
+from app.db.common.errors import FileReplaced
+from app.db.common.urls import Pair, connect_arguments, parse_url
+from app.db.sides.stores import Stores
 from app.db.switch.state import readiness
 from loadtests.stage.embedded import free_port
+from migration.common import sides
 from tests.operator.anyapp.conftest import Stranger
 from tests.support.pairs import wait_until
 
@@ -75,6 +79,27 @@ def ready(stranger: Callable[..., Stranger]) -> Stranger:
     for verb in (["prepare", "--schema", "existing"], ["backfill"], ["verify"]):
         app.done(*verb)
     return app
+
+
+def test_a_file_that_replaced_the_other_is_not_opened_for_the_history(
+    ready: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its program would take in the -wal that the former file left."""
+    opened: list[object] = []
+    real = sides.open_stores
+
+    def replaced(applier: Applier, **options: object) -> None:
+        opened.clear()
+        raise FileReplaced("it was replaced", hint="put it back")
+
+    def counted(pair: Pair) -> Stores:
+        opened.append(pair)
+        return real(pair)
+
+    monkeypatch.setattr(Applier, "round", replaced)
+    monkeypatch.setattr(sides, "open_stores", counted)
+    assert ready.run("worker", "--until-drained").data["error"] == "FileReplaced"
+    assert opened == []
 
 
 def test_the_application_is_stopped_and_started_around_the_switch(ready: Stranger, tmp_path: Path) -> None:

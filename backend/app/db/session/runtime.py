@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Engine, QueuePool
+from sqlalchemy import URL, Engine, QueuePool, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.common import forks
@@ -81,10 +82,15 @@ class Runtime:
             if side not in self._engines:
                 url = self.pair.url(side) if self.pair else self.url
                 engine = make_engine(url, self.settings, echo=self.echo)
+                if side is Side.SQLITE and self.pair is not None:
+                    event.listen(engine, "do_connect", self._look_at_file)
                 for listener in self.on_engine:
                     listener(engine)
                 self._engines[side] = engine
             return self._engines[side]
+
+    def _look_at_file(self, *_: Any) -> None:
+        self.router.watch.check()  # a connection to what replaced the file would take its -wal away
 
     def tell(self, listener: Callable[[Engine], None]) -> None:
         """Have a function called with each engine, those of before included, once."""

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,6 +60,22 @@ def test_writes_are_refused_from_the_next_one_on(
     shutil.move(kept, replicating.path)  # the very file: nothing has to be restarted
     write("after")
     assert ready().status_code == 200
+
+
+def test_nobody_takes_in_the_wal_that_the_former_file_left(
+    replicating: TestPair, backend: MakeRuntime
+) -> None:
+    """SQLite would write its pages into the new file, and remove it: what was acknowledged there is gone then."""
+    current = backend(replicating, dual_write="async")
+    write("before")
+    log = replicating.path.with_name(replicating.path.name + "-wal")
+    with ExitStack() as held:
+        held.enter_context(current.engine(Side.SQLITE).connect())
+        kept, content = replace(replicating.path), log.read_bytes()
+        with pytest.raises(FileReplaced):
+            held.enter_context(current.engine(Side.SQLITE).connect())
+    assert log.read_bytes() == content != b""
+    shutil.move(kept, replicating.path)
 
 
 def test_nothing_is_read_for_a_round_or_the_lag(replicating: TestPair) -> None:

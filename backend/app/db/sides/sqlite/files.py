@@ -106,7 +106,8 @@ class FileWatch:
             raise FileReplaced(
                 problem,
                 hint="put the former file back, or stop every process and decide which file counts: "
-                "copy it first, its -wal included",
+                "copy it first, its -wal included. Open nothing there before that: a -wal that was left belongs to "
+                "the former file, and whoever opens the new one takes it in",
             )
 
 
