@@ -16,9 +16,11 @@ from app.db.common.urls import Side
 from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Table
 from app.db.rows.kinds import Kind
+from app.db.sides.sqlite.connection import stream
+from app.db.sides.sqlite.source import SqliteSource
 from app.db.switch.rehearsal import rehearse
 from migration.verify.run import Verify
-from tests.data.dirty.dirty_stage import Stage, staged
+from tests.data.dirty.dirty_stage import Stage, move, staged
 
 TYPES = {Kind.INTEGER: ("INTEGER", "bigint"), Kind.TEXT: ("TEXT", "text"), Kind.UUID: ("CHAR(32)", "uuid")}
 HEX, DASHES = "00000000000000000000000000abcdef", "00000000-0000-0000-0000-000000abcdef"
@@ -235,6 +237,26 @@ def test_a_key_too_long_for_an_index_is_set_aside(tmp_path: Path, pg_url: str) -
         stage.write("DELETE FROM t WHERE k <> 'ok'")
         stage.round()
         assert Verify(stage.applier).run().clean
+
+
+def test_a_switch_compares_a_changed_row_whose_key_is_no_utf8(tmp_path: Path, pg_url: str) -> None:
+    tables = ["CREATE TABLE t (k TEXT PRIMARY KEY, v TEXT)"], ["CREATE TABLE t (k text PRIMARY KEY, v text)"]
+    with staged(tmp_path, pg_url, *tables) as stage:
+        stage.fill()
+        stage.write(
+            "INSERT INTO t VALUES (CAST(x'ff41' AS TEXT), 'x'), ('ok', 'y')",
+            "UPDATE t SET v = 'z' WHERE k = CAST(x'ff41' AS TEXT)",
+        )
+        stage.round()
+        stage.postgres.execute("UPDATE st_quarantine SET accepted_by = 'me', accepted_at = 1")
+        table = stage.applier.schema()["t"]
+        ((raw,),) = [
+            row for rows in stream(stage.sqlite, "SELECT k FROM t WHERE v = 'z'", ()) for row in rows
+        ]
+        assert SqliteSource(stage.sqlite).rows_of(table, [raw, "ok"]) == [(raw, "z"), ("ok", "y")]
+        move(stage, Side.POSTGRES)
+        assert stage.postgres.execute("SELECT k, v FROM t").fetchall() == [("ok", "y")]
+        assert stage.sqlite.execute("SELECT count(*) FROM t").fetchone() == (2,)
 
 
 def test_two_rows_of_one_key_are_an_error_that_names_the_table(tmp_path: Path, pg_url: str) -> None:

@@ -108,6 +108,15 @@ def tolerant_text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def is_utf8(value: str) -> bool:
+    """Whether a text that `tolerant_text` read can be bound as a text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def stream(
     connection: sqlite3.Connection, statement: str, parameters: tuple[Any, ...], *, fetch: int = FETCH
 ) -> Iterator[list[Row]]:

@@ -13,7 +13,7 @@ from app.db.rows.keys import RawKey
 from app.db.rows.kinds import SPELLINGS, Kind
 from app.db.sides.contract import Backlog, mark_of, number_of
 from app.db.sides.control import sqlite_control
-from app.db.sides.sqlite.connection import log_end, stream, trimmed_to
+from app.db.sides.sqlite.connection import is_utf8, log_end, stream, trimmed_to
 from app.db.sides.sqlite.files import older_file, older_shadow
 
 _AT_ONCE = 100  # keys that are looked for in one pass over a table: SQLite limits parameters and VALUES
@@ -110,10 +110,18 @@ class SqliteSource:
         statement = f"{_select(table)} WHERE {key_sql.match_on_sqlite(table)}"
         if thorough and any(SPELLINGS[column.kind] for column in table.key):
             return self._rows_of_any_spelling(table, raws)
-        found = (self._stream(statement, keys.matching_on_sqlite(table, raw)) for raw in raws)
+        found = (self._stream(*self._asking(table, statement, raw)) for raw in raws)
         every = (row for of_key in found for rows in of_key for row in rows)
         # An update that only spells a key anew logs both spellings, and either finds the one row.
         return list({tuple(row[n] for n in table.key_positions): row for row in every}.values())
+
+    @staticmethod
+    def _asking(table: Table, statement: str, raw: RawKey) -> tuple[str, tuple[Any, ...]]:
+        """The statement and its parameters for one key. A text that is not UTF-8 is bound as bytes; it stands alone."""
+        if type(raw) is str and not is_utf8(raw):
+            alone = f"{_select(table)} WHERE {quote(table.key[0].name)} = CAST(? AS TEXT)"
+            return alone, (raw.encode("utf-8", "surrogateescape"),)
+        return statement, keys.matching_on_sqlite(table, raw)
 
     def _rows_of_any_spelling(self, table: Table, raws: Sequence[RawKey]) -> list[Row]:
         found: list[Row] = []

@@ -22,7 +22,7 @@ from app.db.rows.refused import Held, Rejected, Unsettled, altered, living_only_
 from app.db.rows.spelling import to_sqlite, to_sqlite_column
 from app.db.sides.contract import number_of
 from app.db.sides.control import sqlite_control
-from app.db.sides.sqlite.connection import ROW_ERRORS, marks_copies, stream
+from app.db.sides.sqlite.connection import ROW_ERRORS, is_utf8, marks_copies, stream
 from app.db.sides.sqlite.source import SqliteSource
 
 _NUMBERS = (Kind.FLOAT, Kind.REAL, Kind.NUMERIC)
@@ -214,7 +214,7 @@ class SqliteTarget:
                 plain.append(row)
                 continue
             row = tuple(_kept(table, *cell) for cell in zip(table.columns, old, row, strict=True))
-            odd = [type(value) is str and not _is_utf8(value) for value in row]
+            odd = [type(value) is str and not is_utf8(value) for value in row]
             if any(odd):
                 bound = [
                     value.encode("utf-8", "surrogateescape") if bad else value
@@ -260,14 +260,6 @@ def _insertion(table: Table, odd: Sequence[bool] = ()) -> str:
     columns = ", ".join(quote(column.name) for column in table.columns)
     marks = ["CAST(? AS TEXT)" if bad else "?" for bad in odd or [False] * len(table.columns)]
     return f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({', '.join(marks)})"
-
-
-def _is_utf8(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refusing_column(table: Table, message: str) -> str:
