@@ -16,12 +16,12 @@ from app.db.common.errors import UnsupportedValue
 from app.db.rows import keys
 from app.db.rows.canonical import encode, is_plain
 from app.db.rows.catalog import Column, Row
-from app.db.rows.conversions import CONVERSIONS
+from app.db.rows.conversions import CONVERSIONS, COUNTED
 from app.db.rows.kinds import Kind
-from app.db.rows.policy import Policy, convert
+from app.db.rows.policy import Policy, convert, encode_in
 from migration.preflight.findings.report import Finding
 from migration.preflight.findings.shapes import Shape
-from migration.preflight.findings.wording import Group, code_of, finding
+from migration.preflight.findings.wording import Group, Place, code_of, finding, settle
 from migration.preflight.reading import batches
 
 TRIED_VALUES = 1_000  # of one kind of finding, on how many values all conversions are tried
@@ -59,7 +59,7 @@ class TableCheck:
         self._shape = shape
         self._table = shape.table
         self._policy = policy
-        self._groups: dict[tuple[str, str], Group] = {}
+        self._groups: dict[tuple[str, str], list[Group]] = {}
         self._indexed = {name for index in shape.indexes for name in index.columns}
         self.forms: dict[str, set[int]] = {}
         self.rows = 0
@@ -151,7 +151,28 @@ class TableCheck:
                 group.add(self.key, row)
 
     def _group(self, column: Column, code: str) -> Group:
-        return self._groups.setdefault((column.name, code), Group())
+        groups = self._groups.setdefault((column.name, code), [])
+        return groups[0] if groups else self._new(groups, set())
+
+    def _group_of(self, column: Column, code: str, value: Any) -> Group:
+        """The group of a value that the column's kind refuses: one conversion at least fits all of its values."""
+        groups = self._groups.setdefault((column.name, code), [])
+        known = sum(group.count for group in groups) >= TRIED_VALUES
+        fits = None if known else self._fitting(column, value, set(CONVERSIONS))
+        for group in groups:
+            if both := self._fitting(column, value, group.fits) if fits is None else group.fits & fits:
+                group.fits = both
+                return group
+        hopeless = next((group for group in groups if not group.fits), None)
+        if hopeless is not None and not fits:
+            return hopeless
+        fits = self._fitting(column, value, set(CONVERSIONS)) if fits is None else fits
+        return self._new(groups, fits, value)
+
+    @staticmethod
+    def _new(groups: list[Group], fits: set[str], example: Any = None) -> Group:
+        groups.append(Group(fits=fits, example=example))
+        return groups[-1]
 
     def key(self, row: Row) -> str:
         """A row's key, as quarantine would show it."""
@@ -166,15 +187,11 @@ class TableCheck:
             try:
                 text = encode(column.kind, value)
             except UnsupportedValue as refusal:
-                group = self._group(column, code_of(column.kind, value))
+                group = self._group_of(column, code_of(column.kind, value), value)
                 group.add(self.key, row)
                 group.reason = group.reason or refusal.reason
                 if not (conversions and _accepts(column, convert(conversions, value))):
                     group.left += 1
-                if group.count <= TRIED_VALUES:
-                    fitting = self._fitting(column, value)
-                    group.example = value if group.fits is None else group.example
-                    group.fits = fitting if group.fits is None else group.fits & fitting
             else:
                 if column.kind is Kind.NUMERIC and not column.takes((text,)):
                     self._each(column, "value.numeric_scale", [row], [value], lambda _: True)
@@ -193,14 +210,20 @@ class TableCheck:
                     self.forms.setdefault(column.name, set()).add(0)
                     self._each(column, "value.other_spelling", [row], [value], lambda _: True)
 
-    def _fitting(self, column: Column, value: Any) -> set[str]:
+    def _fitting(self, column: Column, value: Any, names: set[str]) -> set[str]:
+        """Which of these conversions give a value a canonical form."""
         if column.name in self._table.key_names:
             return set()
-        return {
+        fits = {
             name
-            for name, conversion in CONVERSIONS.items()
-            if column.kind in conversion.kinds and _accepts(column, conversion(value))
+            for name in names
+            if column.kind in CONVERSIONS[name].kinds and _accepts(column, CONVERSIONS[name](value))
         }
+        if "cut_fraction" in fits:
+            fits.discard("iso_with_offset")  # it cuts digits and takes the offset, too
+        if "julian_day" in fits and type(value) is float:
+            fits -= COUNTED.keys()  # they would make a day of January 1970 of it
+        return fits
 
     def _index_rows(self, rows: Sequence[Row]) -> None:
         """Texts of an index whose bytes PostgreSQL may not be able to put into one index row."""
@@ -223,9 +246,13 @@ class TableCheck:
 
     def findings(self) -> Iterator[Finding]:
         """What was found in the rows looked at."""
-        for (name, code), group in self._groups.items():
+        for name in dict.fromkeys(column for column, _ in self._groups):
+            found = {code: groups for (column, code), groups in self._groups.items() if column == name}
             chosen = self._policy.chosen(self._table.name, name)
-            yield finding(self._table.name, name, code, group, chosen, self.rows)
+            together = settle([group for groups in found.values() for group in groups], chosen)
+            place = Place(self._table.name, name, chosen, together, self.rows, name in self._table.key_names)
+            for code, groups in found.items():
+                yield from (finding(place, code, group) for group in groups)
 
 
 def _accepts(column: Column, value: Any) -> bool:
@@ -233,7 +260,7 @@ def _accepts(column: Column, value: Any) -> bool:
     if value is None:
         return column.nullable
     try:
-        encode(column.kind, value)
+        encode_in(column, value)
     except UnsupportedValue:
         return False
     return True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.db.rows.canonical import describe
-from app.db.rows.catalog import Row, quote
-from app.db.rows.conversions import CONVERSIONS, COUNTED
+from app.db.rows.catalog import Row
+from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import Kind
 from app.db.rows.policy import DEFAULT_FILE
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
@@ -61,14 +61,14 @@ class Group:
     """The values of one column that share a finding.
 
     `left` counts those that no chosen policy converts; `fits` names the conversions that fit all. `example` is the
-    first of those on which conversions were tried.
+    first of them.
     """
 
     count: int = 0
     left: int = 0
     keys: list[str] = field(default_factory=list)
     reason: str = ""
-    fits: set[str] | None = None
+    fits: set[str] = field(default_factory=set)
     example: Any = None
 
     def add(self, key: Callable[[Row], str], row: Row) -> None:
@@ -104,14 +104,46 @@ def code_of(kind: Kind, value: Any) -> str:
     return "value.storage_class"
 
 
-def finding(
-    table: str, name: str, code: str, group: Group, chosen: tuple[str, ...], rows: int = 0
-) -> Finding:
-    """What is said of one group of values.
+@dataclass(frozen=True)
+class Place:
+    """The column that a group of values stands in.
 
     Args:
+        chosen: the policies that are in force for it.
+        together: those that all its groups need, in one line of the file.
         rows: how many the table has: where all are refused it is the column that does not fit.
+        is_key: whether it is part of the key, which is neither converted nor left out.
     """
+
+    table: str
+    column: str
+    chosen: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
+    rows: int = 0
+    is_key: bool = False
+
+
+def settle(groups: Sequence[Group], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The policies of a column that has all these groups: a file has one line for each column.
+
+    A group for which several fit keeps those that another group needs anyway.
+    """
+    needed = set(chosen).union(*(group.fits for group in groups if len(group.fits) == 1))
+    names = list(chosen)
+    for group in groups:
+        group.fits = group.fits & needed or group.fits
+        if group.left and not group.fits & set(names):
+            names += _in_order(group.fits)[:1]
+    return tuple(names)
+
+
+def _in_order(names: set[str]) -> list[str]:
+    return [name for name in CONVERSIONS if name in names]
+
+
+def finding(column: Place, code: str, group: Group) -> Finding:
+    """What is said of one group of values."""
+    table, name, chosen = column.table, column.column, column.chosen
     place: dict[str, Any] = {"table": table, "column": name, "keys": tuple(group.keys)}
     if code in _NOTES:
         reason, remedy = _NOTES[code]
@@ -119,17 +151,7 @@ def finding(
     if code == "value.index_wide":
         remedy = "nothing if they compress well, as repetitive text does; else shorten them"
         return Finding(code, Severity.WARNS, group.reason, remedy, count=group.count, **place)
-    fits = tuple(name for name in CONVERSIONS if name in (group.fits or ()))
-    if set(fits) >= COUNTED.keys() and _is_julian(group.example) and group.left:
-        return Finding(
-            code,
-            Severity.BLOCKS,
-            group.reason,
-            _as_text(table, name),
-            count=group.left,
-            chosen=chosen,
-            **place,
-        )
+    fits = tuple(_in_order(group.fits))
     group.reason = _REASONS.get(code, group.reason)
     if not group.left:
         remedy = f"nothing: converted by {', '.join(chosen)}"
@@ -143,7 +165,7 @@ def finding(
             chosen=chosen,
             **place,
         )
-    remedy = _REFUSED.get(code) or _remedy(table, name, fits, group.example, every=1 < rows == group.left)
+    remedy = _REFUSED.get(code) or _remedy(column, fits, group)
     if code == "value.real_digits":
         remedy = f"{as_other_type(table, name, 'real')}{remedy}"
     return Finding(
@@ -158,34 +180,23 @@ def finding(
     )
 
 
-def _is_julian(value: Any) -> bool:
-    """Whether a number is a day as SQLite's julianday() counts: of 1858 to 2132. Seconds would be of January 1970."""
-    return type(value) is float and 2_400_000.5 <= value < 2_500_000.5
-
-
-def _as_text(table: str, column: str) -> str:
-    """The remedy of Julian days, which no policy reads."""
-    name = quote(column)
-    return (
-        "a Julian day, as it seems, which no policy reads: let the application write texts, and UPDATE "
-        f"{quote(table)} SET {name} = strftime('%Y-%m-%d %H:%M:%f', {name}) WHERE typeof({name}) = 'real' (on SQLite)"
-    )
-
-
-def _remedy(table: str, column: str, fits: tuple[str, ...], example: Any, *, every: bool) -> str:
-    if not fits and every:
-        return (
-            "no row has a value that fits: give the column on PostgreSQL another type, or leave it out: "
-            f"--leave-out {table}.{column}"
-        )
+def _remedy(column: Place, fits: tuple[str, ...], group: Group) -> str:
+    table, name = column.table, column.column
+    if not fits and 1 < column.rows == group.left:
+        type_ = "no row has a value that fits: give the column on PostgreSQL another type"
+        return type_ if column.is_key else f"{type_}, or leave it out: --leave-out {table}.{name}"
     if not fits:
         return "change the value on SQLite, or accept the row in quarantine by name"
-    line = f"tables.{as_key(table)}.{as_key(column)} = {fits[0]!r}"
-    others = f" (or {' or '.join(repr(name) for name in fits[1:])})" if fits[1:] else ""
-    if others:
-        made = " and ".join(f"{describe(CONVERSIONS[name](example))} by {name}" for name in fits)
-        others += f": {describe(example)} becomes {made}"
-    return f"change the value on SQLite, or choose a policy by this line in {DEFAULT_FILE}: {line}{others}"
+    first = next((policy for policy in column.together if policy in fits), fits[0])
+    names = list(column.together) or [first]
+    line = f"tables.{as_key(table)}.{as_key(name)} = {names if names[1:] else names[0]!r}"
+    others = [repr(policy) for policy in fits if policy != first]
+    more = f" (or {' or '.join(others)}{f' for {first!r}' if len(names) > 1 else ''})" if others else ""
+    if more:
+        tried = {policy: CONVERSIONS[policy](group.example) for policy in (first, *fits)}
+        made = " and ".join(f"{describe(value)} by {policy}" for policy, value in tried.items())
+        more += f": {describe(group.example)} becomes {made}"
+    return f"change the value on SQLite, or choose a policy by this line in {DEFAULT_FILE}: {line}{more}"
 
 
 def as_key(name: str) -> str:

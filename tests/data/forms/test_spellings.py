@@ -26,14 +26,16 @@ SQLITE = """
 CREATE TABLE docs (id CHAR(36) PRIMARY KEY, at TIME, seen DATETIME, v INTEGER);
 CREATE TABLE notes (id INTEGER PRIMARY KEY, doc CHAR(36), tag VARCHAR);
 CREATE TABLE mixed (id VARCHAR PRIMARY KEY, at TIME);
-CREATE TABLE odd (id INTEGER PRIMARY KEY, seen DATETIME, done BOOLEAN, at TIME, gone DATE, since DATETIME, v INTEGER);
+CREATE TABLE odd (id INTEGER PRIMARY KEY, seen DATETIME, done BOOLEAN, at TIME, gone DATE, since DATETIME, n TEXT,
+                  day DATETIME, v INTEGER);
 CREATE TABLE late (id INTEGER PRIMARY KEY, doc VARCHAR, bytes NUMERIC(16), at TIME);
 """
 POSTGRES = """
 CREATE TABLE docs (id uuid PRIMARY KEY, at time, seen timestamp, v bigint);
 CREATE TABLE notes (id bigint PRIMARY KEY, doc uuid, tag text);
 CREATE TABLE mixed (id uuid PRIMARY KEY, at time);
-CREATE TABLE odd (id bigint PRIMARY KEY, seen timestamp, done boolean, at time, gone date, since timestamp, v bigint);
+CREATE TABLE odd (id bigint PRIMARY KEY, seen timestamp, done boolean, at time, gone date, since timestamp, n bigint,
+                  day timestamptz, v bigint);
 CREATE TABLE late (id bigint PRIMARY KEY, doc uuid, bytes uuid, at time);
 """
 POLICY = """[tables.odd]
@@ -42,12 +44,15 @@ done = "true_false_text"
 at = "moment_is_clock"
 gone = "empty_is_null"
 since = "epoch_seconds"
+n = "text_as_number"
+day = "julian_day"
 """
 # Of the last row no value is written as most of its column are.
+DAWN, CLOCK, MAY = "2026-01-05 07:00", "2000-01-01 07:00:00", "2026-05-03 04:05:06"
 ODD = [
-    (1, "2026-01-05 07:00:00.123456789", "f", "2000-01-01 07:00:00", "", 1767596400, 1),
-    (2, "2026-01-05 07:00:00.000000", "f", "2000-01-01 07:00:00", None, 1767596401, 1),
-    (3, "2026-01-05 07:00", "no", "1999-12-31 07:00:00", "", "2026-01-05 07:00", 1),
+    (1, f"{DAWN}:00.123456789", "f", CLOCK, "", 1767596400, "7", 2460310.5, 1),
+    (2, f"{DAWN}:00.000000", "f", CLOCK, None, 1767596401, "-70000000000", 2460311, 1),
+    (3, DAWN, "no", "1999-12-31 07:00:00", "", DAWN, "007", 2460310.123456, 1),
 ]
 DOCS = [str(uuid.UUID(int=n * 0x1234567890ABCDEF1234567)) for n in range(1, 41)]
 MIXED = [
@@ -64,7 +69,7 @@ def fill(connection: sqlite3.Connection) -> None:
         "INSERT INTO docs VALUES (?, '07:00:00', '2026-01-05T07:00:00', 1)", [(k,) for k in DOCS]
     )
     connection.executemany("INSERT INTO mixed VALUES (?, '07:00')", [(k,) for k in MIXED])
-    connection.executemany("INSERT INTO odd VALUES (?, ?, ?, ?, ?, ?, ?)", ODD)
+    connection.executemany("INSERT INTO odd VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", ODD)
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +152,11 @@ def test_in_a_mixed_column_each_value_keeps_its_own_spelling(spelt: SmallPair) -
 def test_values_that_a_policy_reads_stay_until_they_change_themselves(spelt: SmallPair) -> None:
     spelt.move(Side.POSTGRES)
     spelt.write("UPDATE odd SET v = 2")
-    spelt.write("INSERT INTO odd VALUES (4, '2026-02-03 04:05:06', true, '08:00', NULL, '1970-01-02', 3)")
+    spelt.write(f"INSERT INTO odd VALUES (4, '{MAY}', true, '08:00', NULL, '1970-01-02', 8, '{MAY}.5', 3)")
     spelt.settle()
     assert all_of(spelt, "SELECT * FROM odd ORDER BY id") == [
-        *((*row[:6], 2) for row in ODD),
-        (4, "2026-02-03 04:05:06.000000", "t", "2000-01-01 08:00:00", None, 86400, 3),
+        *((*row[:8], 2) for row in ODD),
+        (4, f"{MAY}.000000", "t", "2000-01-01 08:00:00", None, 86400, "8", f"{MAY}.500000", 3),
     ]
     assert Verify(spelt.applier).run().clean
 

@@ -14,10 +14,13 @@ import psycopg
 import pytest
 
 from app.db.common.urls import Side, connect_arguments, parse_url
+from app.db.revisions.source.chosen import make_source
 from app.db.rows.policy import VARIABLE, Policy, active_policy, load_policy
+from migration.preflight import values
 from migration.preflight.findings import remedies
 from migration.preflight.findings.report import Finding, Report, Severity
-from migration.preflight.findings.wording import Group, finding
+from migration.preflight.findings.wording import Group, Place, finding
+from migration.preflight.run import run
 from migration.verbs.cli import main
 from tests.data.preflight.preflight_files import sqlite_file
 
@@ -123,26 +126,64 @@ def test_choices_in_force_are_kept_and_several_that_fit_are_left_to_people() -> 
     assert remedies.policy_text(Report((), 1, 1, 0.0), policy) == ""
 
 
+def lines(path: Path, *findings: Finding) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What a file says that has the line of each remedy, as a person types them."""
+    said = (item.remedy.partition("migration.toml: ")[2].partition(" (or")[0] for item in findings)
+    path.write_text("\n".join(dict.fromkeys(said)))
+    return dict(load_policy(path).columns)
+
+
 def test_a_finding_names_a_policy_as_the_line_of_its_file(tmp_path: Path) -> None:
     group = Group(count=1, left=1, fits={"strip_nul", "replace_invalid_utf8"})
-    remedy = finding("Order lines", "due-at", "value.nul", group, ()).remedy
-    (tmp_path / "migration.toml").write_text(remedy.partition("migration.toml: ")[2].partition(" (or")[0])
-    assert load_policy(tmp_path / "migration.toml").columns == {("Order lines", "due-at"): ("strip_nul",)}
+    found = finding(Place("Order lines", "due-at"), "value.nul", group)
+    assert lines(tmp_path / "migration.toml", found) == {("Order lines", "due-at"): ("strip_nul",)}
+
+
+MIXED = """
+CREATE TABLE kv (key TEXT PRIMARY KEY, value);
+INSERT INTO kv VALUES ('a', 1), ('b', 'two'), ('c', x'03'), ('d', 2.5), ('e', NULL);
+CREATE TABLE visit (id INTEGER PRIMARY KEY, at DATETIME, ok BOOLEAN, gone TIMESTAMPTZ, owner TEXT);
+INSERT INTO visit VALUES (1, '', '', 2460310.5, '7'), (2, 1700000000, 'true', 2460311, '70000000000'),
+    (3, '2024-01-02', 1, '2024-01-02 03:04:05.1234567+02:00', NULL), (4, '2024-01-02T03:04:05Z', 2, NULL, NULL),
+    (5, NULL, 'Y', 1e300, NULL), (6, 'soon', 0, NULL, NULL);
+"""
+MIXED_THERE = """CREATE TABLE kv (key text PRIMARY KEY, value text);
+    CREATE TABLE visit (id integer PRIMARY KEY, at timestamp, ok boolean, gone timestamptz, owner bigint)"""
+
+
+@pytest.mark.parametrize("tried", [2, values.TRIED_VALUES])
+def test_one_line_for_each_column_reads_what_it_holds(
+    tmp_path: Path, pg_url: str, tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "TRIED_VALUES", tried)
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("app.db")) as connection:
+        connection.executescript(MIXED)
+    with psycopg.connect(**connect_arguments(parse_url(pg_url, name="url"))) as there:
+        there.execute(MIXED_THERE)
+
+    def found(policy: Policy) -> tuple[Finding, ...]:
+        return run(
+            Path("app.db"), parse_url(pg_url, name="url"), policy, source=make_source("existing")
+        ).findings
+
+    assert lines(Path("migration.toml"), *(item for item in found(Policy()) if item.policies)) == {
+        ("kv", "value"): ("number_as_text", "blob_as_text"),
+        ("visit", "at"): ("empty_is_null", "epoch_seconds", "date_is_midnight", "iso_with_offset"),
+        ("visit", "ok"): ("empty_is_null", "true_false_text", "nonzero_is_true"),
+        ("visit", "gone"): ("julian_day", "cut_fraction"),
+        ("visit", "owner"): ("text_as_number",),
+    }
+    left = found(load_policy(Path("migration.toml")))
+    assert {(item.place, item.keys) for item in left if item.severity is Severity.BLOCKS} == {
+        ("visit.at", ("6",)),
+        ("visit.gone", ("5",)),
+    }
 
 
 def test_of_several_policies_that_fit_each_says_what_it_would_make_of_a_value() -> None:
     group = Group(count=2, left=2, fits={"epoch_millis", "epoch_seconds"}, example=1767596400)
-    assert finding("t", "at", "value.storage_class", group, ()).remedy.partition("tables.")[2] == (
+    assert finding(Place("t", "at"), "value.storage_class", group).remedy.partition("tables.")[2] == (
         "t.at = 'epoch_seconds' (or 'epoch_millis'): integer 1767596400 becomes text '2026-01-05 07:00:00.000000' by "
         "epoch_seconds and text '1970-01-21 10:59:56.400000' by epoch_millis"
     )
-
-
-def test_a_julian_day_is_not_taken_for_seconds_and_its_statement_makes_a_text_of_it() -> None:
-    group = Group(count=1, left=1, fits={"epoch_millis", "epoch_seconds"}, example=2460310.5)
-    found = finding("t", "at", "value.storage_class", group, ())
-    assert found.policies == () and "a Julian day" in found.remedy
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript("CREATE TABLE t (at DATETIME); INSERT INTO t VALUES (2460310.5), (1)")
-        connection.execute("UPDATE" + found.remedy.partition("UPDATE")[2].removesuffix(" (on SQLite)"))
-        assert connection.execute("SELECT at FROM t").fetchall() == [("2024-01-01 00:00:00.000",), (1,)]

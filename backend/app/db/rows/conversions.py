@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from app.db.rows.canonical.reals import narrowed, shortest
 from app.db.rows.kinds import Kind
 
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH, _EPOCH_JULIAN = datetime(1970, 1, 1), 2_440_587.5
 # Words for true and false, as applications write them.
 WORDS = (("t", "f"), ("true", "false"), ("yes", "no"), ("y", "n"), ("on", "off"), ("1", "0"))
 _TRUE, _FALSE = map(frozenset, zip(*WORDS, strict=True))
@@ -26,6 +27,7 @@ _OFFSET = re.compile(
     r" ?(?:(Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?)|([+-]\d{4}) (?:[A-Z]{3,5}|[+-]\d\d(?:\d\d)?)(?: m=[+-][\d.]+)?)$"
 )
 _FRACTION = re.compile(r"(\.\d{6})\d+")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -70,6 +72,13 @@ def _epoch_seconds(value: Any) -> Any:
 
 def _epoch_millis(value: Any) -> Any:
     return _since_epoch(value, "milliseconds")
+
+
+def _julian_day(value: Any) -> Any:
+    """A day of 1858 to 2132, to the millisecond that SQLite counts in."""
+    if type(value) not in (int, float) or not 2_400_000.5 <= value < 2_500_000.5:
+        return value
+    return _instant(_EPOCH + timedelta(milliseconds=round((value - _EPOCH_JULIAN) * 86_400_000)))
 
 
 def _iso_with_offset(value: Any) -> Any:
@@ -132,6 +141,15 @@ def _round_real(value: Any) -> Any:
     return shortest(narrowed(float(value))) if type(value) in (int, float) else value
 
 
+def _text_as_number(value: Any) -> Any:
+    if type(value) is not str or not _NUMBER.fullmatch(value):
+        return value
+    if value.lstrip("-").isdigit():
+        return int(value)
+    number = float(value)
+    return number if Decimal(repr(number)) == Decimal(value) else value
+
+
 def _number_as_text(value: Any) -> Any:
     return repr(value) if type(value) in (int, float) else value
 
@@ -162,6 +180,7 @@ CONVERSIONS: dict[str, Conversion] = {
         Conversion(
             "epoch_millis", _TIMES, True, "a number counts milliseconds since 1970, UTC", _epoch_millis
         ),
+        Conversion("julian_day", _TIMES, True, "a number counts days as julianday() does, UTC", _julian_day),
         Conversion(
             "iso_with_offset",
             _TIMES,
@@ -218,6 +237,13 @@ CONVERSIONS: dict[str, Conversion] = {
             True,
             "a real without a fraction is its integer",
             _integral_real,
+        ),
+        Conversion(
+            "text_as_number",
+            _kinds(Kind.INTEGER, Kind.FLOAT, Kind.REAL),
+            True,
+            "a decimal text is its number",
+            _text_as_number,
         ),
         Conversion(
             "round_real",
