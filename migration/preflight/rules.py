@@ -68,7 +68,7 @@ def structure(
     }
     found += schema.database_findings(sqlite, virtual, installed=source.installed)
     found += schema.policy_findings(shapes, policy)
-    found += _triggers(sqlite, postgres, without.tables)
+    found += _triggers(sqlite, postgres, without.tables | inside)
     if reachable is not None:
         found += _against(sqlite, reachable, shapes, source, without.tables)
     for shape in shapes.values():

@@ -124,7 +124,7 @@ def _naming(sqlite: sqlite3.Connection, shape: Shape) -> tuple[str, ...]:
     """The columns of a key for the time of the move, in which no two rows of today are equal. Empty if none is seen.
 
     Three columns tell the rows apart at most. Those that the application needs in each row join them: a key of fewer
-    columns might refuse a row of tomorrow.
+    columns might refuse a row of tomorrow. A narrow table without two rows has all its columns in the key.
     """
     table = quote(shape.table.name)
     fit = [
@@ -139,7 +139,10 @@ def _naming(sqlite: sqlite3.Connection, shape: Shape) -> tuple[str, ...]:
     short = dict(zip(fit, seen[1::2], strict=False))
     whole = [name for name, filled in zip(fit, seen[::2], strict=False) if filled == rows][:_FEW_COLUMNS]
     declared = sqlite.execute('SELECT name, "notnull" FROM pragma_table_info(?)', (shape.table.name,))
-    needed = {name for name, never_null in declared if never_null or len(shape.table.columns) <= _LINK}
+    links = len(shape.table.columns) <= _LINK
+    needed = {name for name, never_null in declared if never_null or links}
+    if rows <= 1 and links:
+        return tuple(whole)
     for size in (1, 2, 3) if 1 < rows <= _FEW_ROWS else ():
         for columns in combinations(whole, size):
             query = f"SELECT 1 FROM {table} GROUP BY {_list(columns)} HAVING count(*) > 1 LIMIT 1"

@@ -209,8 +209,7 @@ def test_a_full_text_index_is_left_out_whole_and_follows_its_table_on_the_way_ba
     connection.execute("INSERT INTO found (found) VALUES ('rebuild')")
     connection.commit()
     connection.close()
-    found = app.run("preflight", *EXISTING).blocking()
-    assert found.keys() == {("schema.virtual_table", "found"), ("schema.trigger", "person")}
+    assert app.run("preflight", *EXISTING).blocking().keys() == {("schema.virtual_table", "found")}
     out = (*EXISTING, "--leave-out", "found")
     assert app.done("preflight", *out).outcome == "clean"
     app.done("run", *out)

@@ -47,7 +47,8 @@ def test_a_unique_key_stands_in_on_the_whole_trip(stranger: Make) -> None:
 def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stranger: Make) -> None:
     app = stranger(
         "CREATE TABLE other (a INTEGER PRIMARY KEY, b INTEGER NOT NULL UNIQUE);"
-        "CREATE TABLE link (a INTEGER, b INTEGER); CREATE TABLE loose (a INTEGER);"
+        "CREATE TABLE link (a INTEGER, b INTEGER); CREATE TABLE loose (a INTEGER, b TEXT);"
+        "CREATE TABLE wide (a INTEGER, b INTEGER, c INTEGER, d INTEGER);"
         'CREATE TABLE "Odd ""one" (a INTEGER, "B" TEXT, UNIQUE (a, "B"));'
         "CREATE TABLE told (a INTEGER, b TEXT COLLATE NOCASE, c TEXT, d INTEGER);"
         "INSERT INTO told VALUES (1, 'x', 'y', 1), (1, 'y', 'Y', 1), (2, 'z', 'y', NULL);"
@@ -56,7 +57,8 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
         "CREATE TABLE facts (a INTEGER NOT NULL, b TEXT NOT NULL, c TEXT NOT NULL, d TEXT);"
         f"INSERT INTO facts VALUES (1, 'x', '{'long' * 99}', 'y'), (2, 'x', 'z', 'y');",
         "; CREATE TABLE other (a integer NOT NULL, b integer NOT NULL UNIQUE);"
-        "CREATE TABLE link (a integer, b integer, PRIMARY KEY (b, a)); CREATE TABLE loose (a integer);"
+        "CREATE TABLE link (a integer, b integer, PRIMARY KEY (b, a)); CREATE TABLE loose (a integer, b text);"
+        "CREATE TABLE wide (a integer, b integer, c integer, d integer);"
         'CREATE TABLE "Odd ""one" (a integer, "B" text, UNIQUE (a, "B"));'
         "CREATE TABLE told (a integer, b text, c text, d integer); CREATE TABLE joins (a integer, b text);"
         "CREATE TABLE facts (a integer, b text, c text, d text); CREATE TABLE twice (a integer)",
@@ -69,6 +71,7 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
     assert {table: item["code"] for table, item in found.items()} == {
         "link": "schema.no_primary_key",
         "loose": "schema.no_primary_key",
+        "wide": "schema.no_primary_key",
         "told": "schema.no_primary_key",
         "joins": "schema.no_primary_key",
         "twice": "schema.no_primary_key",
@@ -77,14 +80,19 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
         "other": "schema.key",
     }
     assert (
-        '(COLUMN, ...) (on SQLite), and ALTER TABLE "loose" ADD PRIMARY KEY (COLUMN, ...) (on PostgreSQL)'
-        in found["loose"]["remedy"]
+        '(COLUMN, ...) (on SQLite), and ALTER TABLE "wide" ADD PRIMARY KEY (COLUMN, ...) (on PostgreSQL)'
+        in found["wide"]["remedy"]
     )
     assert found["twice"]["remedy"].startswith("leave the table out: --leave-out twice,")
     app.lite("DELETE FROM twice WHERE rowid = 1; CREATE UNIQUE INDEX twice_names_rows ON twice (a)")
     app.pg("ALTER TABLE twice ADD PRIMARY KEY (a)")
     # A row of tomorrow that links the same parent again is not refused: the other columns join the key.
-    for table, columns in (("told", '("a", "c")'), ("joins", '("a", "b")'), ("facts", '("a", "b")')):
+    for table, columns in (
+        ("loose", '("a", "b")'),
+        ("told", '("a", "c")'),
+        ("joins", '("a", "b")'),
+        ("facts", '("a", "b")'),
+    ):
         made = re.search(
             r"(CREATE .+) \(on SQLite\), and (ALTER .+) \(on PostgreSQL\), if no", found[table]["remedy"]
         )
@@ -94,8 +102,8 @@ def test_the_remedies_of_tables_that_one_side_cannot_name_do_what_they_say(stran
     assert "by nothing on PostgreSQL" in found['Odd "one']["reason"]
     app.lite(found["link"]["on_sqlite"])
     app.pg(found['Odd "one']["on_postgres"] + ";" + found["other"]["on_postgres"])
-    app.lite("CREATE UNIQUE INDEX loose_names_rows ON loose (a)")
-    app.pg("ALTER TABLE loose ADD PRIMARY KEY (a)")
+    app.lite("CREATE UNIQUE INDEX wide_names_rows ON wide (a)")
+    app.pg("ALTER TABLE wide ADD PRIMARY KEY (a)")
     assert app.done("preflight", *EXISTING).outcome == "clean"
     app.done("prepare", *EXISTING)
 
