@@ -71,6 +71,9 @@ def structure(
     found += _triggers(sqlite, postgres, without.tables | inside)
     if reachable is not None:
         found += _against(sqlite, reachable, shapes, source, without.tables)
+    if source.installed:  # of what stands on SQLite alone no kind is known
+        absent = {item.table for item in found if item.code == "schema.drift" and not item.column}
+        shapes = {name: shape for name, shape in shapes.items() if name not in absent}
     for shape in shapes.values():
         found += schema.table_findings(sqlite, shape, installed=source.installed)
         found += null_keys(sqlite, shape)

@@ -130,7 +130,7 @@ def _index_findings(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -
                 on_sqlite=f"DROP INDEX {quote(index.name)}",
                 undo=index.sql,
             )
-        if index.collation:
+        if index.collation and not shape.folds_there(index.columns):
             yield _collated(name, index, columns, installed)
         if index.partial and index.unique and not installed:  # compared with those of PostgreSQL elsewhere
             yield _warns(

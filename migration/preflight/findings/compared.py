@@ -206,7 +206,7 @@ def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape
     """Unique keys that SQLite does not compare by bytes, and PostgreSQL compares otherwise."""
     taken = relation_names(postgres)
     for index in folded_uniques(sqlite, shape.table.name, texts_of(shape.table)):
-        if not has_counterpart(postgres, index):
+        if not (shape.folds_there(index.names) or has_counterpart(postgres, index)):
             yield Finding(
                 "schema.unique",
                 Severity.WARNS,

@@ -108,6 +108,10 @@ class Shape:
     limits: bool = False
     key_there: tuple[str, ...] = ()
 
+    def folds_there(self, columns: Collection[str]) -> bool:
+        """Whether PostgreSQL overlooks case in all of these columns."""
+        return {column.cast for column in self.table.columns if column.name in columns} == {"citext"}
+
     def without(self, columns: Collection[str]) -> Shape:
         """The same table without some of its columns, on either side; a key stays whole."""
         columns = set(columns) - set(self.table.key_names)

@@ -110,7 +110,8 @@ def test_seeded_rows_are_fine_when_equal_and_refused_by_key_when_not(stranger: M
 def test_what_does_not_fit_is_named_before_anything_is_changed(stranger: Make) -> None:
     app = stranger(
         "INSERT INTO person VALUES (3, 1, 'a name of many letters', 0, NULL), (4, 1, 'Bo', 5000000000, NULL), "
-        "(5, 1, 'Bo', 1, NULL)",
+        "(5, 1, 'Bo', 1, NULL); CREATE TABLE only_there (at DATETIME, on_ BOOLEAN); INSERT INTO only_there VALUES (17, 2);"
+        "CREATE TABLE _litestream_lock (id INTEGER); CREATE TABLE bun_migrations (id INTEGER)",
         "ALTER TABLE person ADD COLUMN extra text; CREATE UNIQUE INDEX one_name ON person (name); "
         "ALTER TABLE role DROP CONSTRAINT role_pkey CASCADE; ALTER TABLE role ADD PRIMARY KEY (name); "
         "CREATE TABLE only_here (id integer PRIMARY KEY)",
@@ -122,6 +123,7 @@ def test_what_does_not_fit_is_named_before_anything_is_changed(stranger: Make) -
         ("row.duplicate", "person.name"),
         ("schema.drift", "person.extra"),
         ("schema.drift", "only_here"),
+        ("schema.drift", "only_there"),
         ("schema.key", "role"),
     }
     before = app.dump()

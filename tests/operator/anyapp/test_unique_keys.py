@@ -149,3 +149,12 @@ def test_names_with_other_capitals_are_respelt_by_the_statement_of_the_remedy(st
     app.lite(";".join(item["on_sqlite"] for item in found))
     assert app.done("preflight", *EXISTING).outcome == "clean"
     assert app.lite("SELECT userId, Body FROM userNotes") == [(1, None)]
+
+
+def test_citext_means_what_nocase_means(stranger: Make) -> None:
+    app = stranger(
+        "CREATE TABLE mail (id INTEGER PRIMARY KEY, at TEXT COLLATE NOCASE UNIQUE, plain TEXT COLLATE NOCASE UNIQUE)",
+        "; CREATE EXTENSION citext; CREATE TABLE mail (id integer PRIMARY KEY, at citext UNIQUE, plain text UNIQUE)",
+    )
+    found = app.done("preflight", *EXISTING).data["findings"]
+    assert {item["column"] for item in found if item["table"] == "mail"} == {"plain"}

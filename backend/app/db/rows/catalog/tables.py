@@ -44,6 +44,7 @@ BOOKKEEPING = frozenset(
 EXCLUDED_TABLE = "st_excluded"
 EXCLUDED_COLUMN_TABLE = "st_excluded_column"
 VERSION_TABLE = "alembic_version"
+_SQLITES_OWN = ("sqlite_", "_litestream_")  # Litestream writes to two tables as long as it copies the file
 # In which migration frameworks note what they have done to a database. Each side has its own, with its own rows.
 # Names that an application may well have chosen itself (`migrations`, `schema_version`) are not among them.
 FRAMEWORK_TABLES = frozenset(
@@ -51,6 +52,7 @@ FRAMEWORK_TABLES = frozenset(
         VERSION_TABLE,
         "SequelizeMeta",
         "__EFMigrationsHistory",
+        "__EFMigrationsLock",
         "__diesel_schema_migrations",
         "__drizzle_migrations",
         "_prisma_migrations",
@@ -61,6 +63,8 @@ FRAMEWORK_TABLES = frozenset(
         "aerich",
         "ar_internal_metadata",
         "atlas_schema_revisions",
+        "bun_migration_locks",
+        "bun_migrations",
         "databasechangelog",
         "databasechangeloglock",
         "django_migrations",
@@ -70,10 +74,14 @@ FRAMEWORK_TABLES = frozenset(
         "gorp_migrations",
         "knex_migrations",
         "knex_migrations_lock",
+        "kysely_migration",
+        "kysely_migration_lock",
         "migratehistory",
+        "mikro_orm_migrations",
         "phinxlog",
         "refinery_schema_history",
         "schema_migrations",
+        "typeorm_metadata",
         "yoyo_lock",
     }
 )
@@ -233,4 +241,4 @@ def literal(text: str) -> str:
 
 def takes_part(name: str) -> bool:
     """Whether a table holds application data, by its name alone. The operator may leave it out all the same."""
-    return name not in BOOKKEEPING and not name.startswith("sqlite_") and name not in FRAMEWORK_TABLES
+    return name not in BOOKKEEPING and not name.startswith(_SQLITES_OWN) and name not in FRAMEWORK_TABLES
