@@ -268,13 +268,13 @@ def drift(
     *,
     installed: bool = False,
 ) -> Iterator[Finding]:
-    """Tables that PostgreSQL alone has, and those of SQLite that it lacks although it has others of them."""
+    """Tables that one side alone has. Where no installer has run, that is said once, elsewhere."""
     remedy = _same(installed)
     theirs = set(postgres_columns(postgres)) - set(excluded)
     installed_there = sqlite_tables & theirs
     only_ours, only_theirs = sqlite_tables - theirs, theirs - sqlite_tables
     yield from respelt(only_ours, only_theirs)
-    for name in sorted(only_theirs):
+    for name in sorted(only_theirs if installed_there or not installed else ()):
         yield _blocks(
             "schema.drift",
             "the table is only on PostgreSQL",

@@ -99,9 +99,10 @@ class Alembic:
             row = None
         found = row[0] if row else None
         if found != wanted:
+            other = "" if found else "; or, if another application made this file, say --schema existing"
             raise Refused(
                 f"the SQLite file is at revision {found or 'none'}, the code at {wanted}",
-                hint="run st-migrate schema upgrade first",
+                hint=f"run st-migrate schema upgrade first{other}",
                 codes=("alembic.revision",),
             )
 
