@@ -261,6 +261,8 @@ def _accepts(column: Column, value: Any) -> bool:
         return column.nullable
     try:
         encode_in(column, value)
+        if column.kind is Kind.JSON:  # its form is the text, which nothing here parses
+            encode(Kind.JSONB, value)
     except UnsupportedValue:
         return False
     return True

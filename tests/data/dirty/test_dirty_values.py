@@ -306,9 +306,12 @@ def test_sqlite_keeps_the_original_until_postgres_changes_the_value(
 def test_every_conversion_has_a_case() -> None:
     untested = CONVERSIONS.keys() - {policy for _, policy in chosen()}
     # SQLite itself turns 5.0 into 5 in an INTEGER column, and 5 into a text in a column that is declared as one.
+    # A text of digits in a TEXT column, which is a number on PostgreSQL, is in test_spellings and test_recommended_files.
     # A real is widened here; test_narrow_types has the case of one that stays.
-    assert untested == {"integral_real", "number_as_text", "round_real"}
+    assert untested == {"integral_real", "number_as_text", "round_real", "text_as_number"}
     assert CONVERSIONS["number_as_text"](5) == "5"
+    texts = ("-007", "1.50", "1e2", "1,5", " 5", "0.1000000000000000055", "1e400", "٣")
+    assert list(map(CONVERSIONS["text_as_number"], texts)) == [-7, 1.5, 100.0, *texts[3:]]
 
 
 def test_integral_real_where_sqlite_keeps_the_real(postgres_server: EmbeddedPostgres, tmp_path: Path) -> None:

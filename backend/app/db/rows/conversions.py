@@ -11,14 +11,14 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from app.db.rows.canonical.reals import narrowed, shortest
 from app.db.rows.kinds import Kind
 
-_EPOCH, _EPOCH_JULIAN = datetime(1970, 1, 1), 2_440_587.5
+_EPOCH, _EPOCH_JULIAN, _MIDNIGHT = datetime(1970, 1, 1), 2_440_587.5, time()
 # Words for true and false, as applications write them.
 WORDS = (("t", "f"), ("true", "false"), ("yes", "no"), ("y", "n"), ("on", "off"), ("1", "0"))
 _TRUE, _FALSE = map(frozenset, zip(*WORDS, strict=True))
@@ -100,7 +100,9 @@ def _midnight_is_date(value: Any) -> Any:
     if type(value) is not str:
         return value
     moment = datetime.fromisoformat(value)
-    return moment.date().isoformat() if moment == datetime(moment.year, moment.month, moment.day) else value
+    if moment.utcoffset():
+        return value
+    return moment.date().isoformat() if moment.time() == _MIDNIGHT else value
 
 
 def _moment_is_clock(value: Any) -> Any:
@@ -256,7 +258,11 @@ CONVERSIONS: dict[str, Conversion] = {
             "number_as_text", _kinds(Kind.TEXT), True, "a number becomes its decimal text", _number_as_text
         ),
         Conversion(
-            "blob_as_text", _kinds(Kind.TEXT), True, "a blob of valid UTF-8 becomes that text", _blob_as_text
+            "blob_as_text",
+            _kinds(Kind.TEXT, Kind.JSON, Kind.JSONB),
+            True,
+            "a blob of valid UTF-8 becomes that text",
+            _blob_as_text,
         ),
         Conversion("text_as_blob", _kinds(Kind.BLOB), True, "a text becomes its bytes", _text_as_blob),
         Conversion(

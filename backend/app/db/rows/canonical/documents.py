@@ -27,7 +27,7 @@ def kept(value: Any) -> str:
     """The form of a json column's value: a text as it is, a number by its value."""
     if type(value) in (int, float):
         return numeric(value)
-    found = text(value)
+    found = text(value, "a json")
     if not found.strip(" \t\r\n"):
         raise refusal("a json", value)
     return numeric(number[1]) if (number := _NUMBER.fullmatch(found)) else found
@@ -37,7 +37,7 @@ def parsed(value: Any) -> str:
     """The form of a jsonb column's value: what the document means."""
     if type(value) in (int, float):
         return numeric(value)
-    found = text(value)
+    found = text(value, "a jsonb")
     try:
         document = json.loads(found, parse_float=_exact, parse_int=_exact, parse_constant=_no_constant)
         return text("".join(_written(document)))

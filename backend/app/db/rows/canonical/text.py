@@ -13,10 +13,10 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _MOST_DIGITS = 200_000  # more than PostgreSQL keeps; a huge exponent would otherwise fill the memory
 
 
-def text(value: Any) -> str:
-    """A text, as it is."""
+def text(value: Any, wanted: str = "a text") -> str:
+    """A text, as it is; `wanted` is what a refusal calls the column."""
     if type(value) is not str:
-        raise refusal("a text", value)
+        raise refusal(wanted, value)
     if "\x00" in value:
         raise ValueError("text with a NUL character, which PostgreSQL cannot store")
     try:
