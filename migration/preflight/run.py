@@ -19,7 +19,7 @@ from sqlalchemy import URL
 
 from app.db.common.errors import SwitchError
 from app.db.common.settings import Pooler, load_settings
-from app.db.revisions.source import SchemaSource, make_source
+from app.db.revisions.source import SchemaSource, make_source, source_of
 from app.db.rows.catalog import quote
 from app.db.rows.policy import Policy
 from app.db.sides.postgres.connection import open_postgres
@@ -77,7 +77,7 @@ def run(
 
     Args:
         progress: called after each batch of rows.
-        source: what makes PostgreSQL's tables; None: the usual one.
+        source: what makes PostgreSQL's tables; None: what a prepared pair has on record, or the usual one.
         excluded: tables, and columns as TABLE.COLUMN, that are left out of the move.
 
     Raises:
@@ -85,15 +85,15 @@ def run(
         ShadowUnavailable: the server cannot be reached.
     """
     settings = load_settings()
-    source = source or make_source()
     with closing(
         open_sqlite(sqlite_path, busy_timeout_ms=settings.sqlite_busy_timeout_ms, read_only=True)
     ) as sqlite:
         if postgres_url is None:
-            return _run(sqlite, sqlite_path, None, policy, progress, source, excluded)
+            return _run(sqlite, sqlite_path, None, policy, progress, source or make_source(), excluded)
         with closing(open_postgres(postgres_url, settings, application_name="st-preflight")) as postgres:
             if settings.pg_pooler is Pooler.NONE:  # behind a pooler the next client would inherit it
                 postgres.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            source = source or source_of(postgres)
             return _run(sqlite, sqlite_path, postgres, policy, progress, source, excluded, postgres_url)
 
 

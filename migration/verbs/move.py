@@ -106,7 +106,7 @@ def preflight_verb(
             found.get(Side.POSTGRES),
             active_policy(),
             lambda table, rows: advance(table, rows, None),
-            source=make_source(schema),
+            source=make_source(schema) if schema else None,
             excluded=exclude or (),
         )
     written = list(map(str, remedies.write(report, active_policy(), write))) if write is not None else []
