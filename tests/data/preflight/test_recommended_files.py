@@ -187,3 +187,13 @@ def test_of_several_policies_that_fit_each_says_what_it_would_make_of_a_value() 
         "t.at = 'epoch_seconds' (or 'epoch_millis'): integer 1767596400 becomes text '2026-01-05 07:00:00.000000' by "
         "epoch_seconds and text '1970-01-21 10:59:56.400000' by epoch_millis"
     )
+
+
+def test_a_key_of_which_no_value_fits_is_not_to_be_left_out() -> None:
+    group = Group(count=2, left=2)
+    told = [
+        finding(Place("t", "c", rows=2, is_key=key), "value.not_integer", group).remedy
+        for key in (False, True)
+    ]
+    assert ["--leave-out" in remedy for remedy in told] == [True, False]
+    assert all("another type" in remedy for remedy in told)
