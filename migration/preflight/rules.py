@@ -98,7 +98,7 @@ def _against(
         yield from foreign
         return
     yield from schema.drift(set(shapes), postgres, without, installed=source.installed)
-    yield from _unfit(item for item in unfit_tables(postgres) if item.table in shapes)
+    yield from _unfit(unfit_tables(postgres, shapes))
     yield from schema.narrow_findings(postgres, installed=source.installed)
     if source.installed:
         yield from installed_findings(sqlite, postgres, shapes)

@@ -190,13 +190,10 @@ def _empty(connection: Connection, found: _Columns, emptied: bool) -> list[str]:
 
 
 def _put_keys_back(connection: Connection, touched: list[str]) -> None:
-    for name, table, kind, definition in deferred.missing(connection, "index", "constraint", "foreign_key"):
-        if table in touched:
-            connection.execute(
-                definition.encode()
-                if kind == "index"
-                else f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}".encode()
-            )
+    for item in deferred.missing(connection, "index", "constraint", "foreign_key"):
+        if item.table in touched:
+            for statement in item.statements(valid=not item.traits.get("not_valid")):
+                connection.execute(statement.encode())
 
 
 def _undo(before: list[str | None], now: list[str | None]) -> list[str]:

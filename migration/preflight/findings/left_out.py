@@ -174,18 +174,20 @@ def findings(left_out: LeftOut, ours: Needed, theirs: Needed) -> Iterator[Findin
 def keys_from_outside(connection: psycopg.Connection[Any], common: Collection[str]) -> Iterator[Finding]:
     """Foreign keys of tables that do not take part into those that do: the latter could not be emptied."""
     rows = connection.execute(
-        "SELECT c.conname, t.relname, p.relname, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid "
-        "JOIN pg_class p ON p.oid = c.confrelid WHERE c.contype = 'f' "
-        "AND p.relnamespace = current_schema()::regnamespace ORDER BY 2, 1"
+        "SELECT c.conname, t.relname, nullif(t.relnamespace, p.relnamespace)::regnamespace::text, p.relname, "
+        "pg_get_constraintdef(c.oid) "
+        "FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_class p ON p.oid = c.confrelid "
+        "WHERE c.contype = 'f' AND p.relnamespace = current_schema()::regnamespace ORDER BY 2, 1"
     ).fetchall()
-    for name, table, parent, definition in rows:
-        if parent in common and table not in common:
+    for name, table, elsewhere, parent, definition in rows:
+        if parent in common and (elsewhere or table not in common):
+            place = f"{elsewhere}.{quote(table)}" if elsewhere else quote(table)
             yield Finding(
                 "postgres.foreign_key",
                 Severity.BLOCKS,
-                f"foreign key {name} of {table}, which does not take part, refers to the table",
-                f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)} (on PostgreSQL)",
+                f"foreign key {name} of {f'{elsewhere}.' * bool(elsewhere)}{table}, which does not take part, refers to the table",
+                f"ALTER TABLE {place} DROP CONSTRAINT {quote(name)} (on PostgreSQL)",
                 table=parent,
-                on_postgres=f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(name)}",
-                undo=f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} {definition}",
+                on_postgres=f"ALTER TABLE {place} DROP CONSTRAINT {quote(name)}",
+                undo=f"ALTER TABLE {place} ADD CONSTRAINT {quote(name)} {definition}",
             )

@@ -85,5 +85,5 @@ def _compared(sqlite: sqlite3.Connection, raw: psycopg.Connection[Any], excluded
         only_on_postgres=tuple(sorted(theirs.keys() - ours.keys() - set(excluded))),
         columns=tuple(columns),
         not_partial=tuple(postgres_partial_uniques(sqlite, raw)),
-        unfit=tuple(item for item in unfit_tables(raw) if item.table in ours),
+        unfit=tuple(unfit_tables(raw, ours)),
     )

@@ -207,6 +207,28 @@ def test_equal_rows_are_named_by_preflight_and_refused_by_backfill(make: Make) -
         assert stage.mismatches("t") == []
 
 
+@pytest.mark.parametrize(
+    ("rule", "keys"),
+    [
+        ("(v) NULLS NOT DISTINCT", "1; 2; 5"),
+        ("(n) WHERE v IS NULL", "1; 2"),
+        ("(lower(v)) WHERE n = 2", "3; 4"),
+    ],
+)
+def test_equal_rows_are_named_whatever_the_unique_index_covers(
+    tmp_path: Path, pg_url: str, rule: str, keys: str
+) -> None:
+    ours = ["CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, n INTEGER)"]
+    theirs = [
+        "CREATE TABLE t (id bigint PRIMARY KEY, v text, n bigint)",
+        f"CREATE UNIQUE INDEX u ON t {rule}",
+    ]
+    with staged(tmp_path, pg_url, ours, theirs) as stage:
+        stage.write("INSERT INTO t VALUES (1, NULL, 1), (2, NULL, 1), (3, 'q', 2), (4, 'Q', 2), (5, NULL, 3)")
+        with pytest.raises(Refused, match=f"Rows with keys {keys} are equal there"):
+            stage.fill()
+
+
 def test_an_equal_row_written_during_dual_write_waits_in_quarantine(make: Make) -> None:
     with make(SLOTS) as stage:
         stage.write(f"INSERT INTO t VALUES (1, 'x', '{SHORT}')")

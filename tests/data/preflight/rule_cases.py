@@ -94,6 +94,11 @@ CASES = {
         (DDL, "CREATE TABLE kid (PRIMARY KEY (id)) INHERITS (t)"),
         remedy=("p:ALTER TABLE kid NO INHERIT t",),
     ),
+    "inherited": Case(
+        "schema.inherits",
+        postgres=(DDL, "CREATE SCHEMA other", "CREATE TABLE other.kid () INHERITS (t)"),
+        remedy=("p:ALTER TABLE other.kid NO INHERIT t",),
+    ),
     "unlogged": Case(
         "schema.unlogged",
         postgres=("CREATE UNLOGGED TABLE t (id bigint PRIMARY KEY, a text)",),
@@ -240,6 +245,15 @@ CASES = {
             "CREATE TABLE outside (id bigint PRIMARY KEY, t_id bigint CONSTRAINT fk REFERENCES t)",
         ),
         remedy=('p:ALTER TABLE "outside" DROP CONSTRAINT "fk"',),
+    ),
+    "foreign_key_from_another_schema": Case(
+        "postgres.foreign_key",
+        postgres=(
+            DDL,
+            'CREATE SCHEMA "Else"',
+            'CREATE TABLE "Else".t (id bigint PRIMARY KEY CONSTRAINT fk REFERENCES public.t ON DELETE CASCADE)',
+        ),
+        remedy=('p:ALTER TABLE "Else"."t" DROP CONSTRAINT "fk"',),
     ),
     "read_only": Case(
         "postgres.read_only", postgres=("ALTER DATABASE {db} SET default_transaction_read_only = on",)

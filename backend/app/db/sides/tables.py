@@ -133,6 +133,7 @@ deferred_ddl = Table(
     Column("kind", Text, nullable=False),  # index, constraint, foreign_key
     Column("definition", Text, nullable=False),
     Column("orphans", BigInteger, nullable=False, server_default=text("0")),
+    Column("traits", Text),  # JSON: comments and settings that no definition has
 )
 
 quarantine = Table(
@@ -151,6 +152,7 @@ quarantine = Table(
 )
 # A pair of an earlier version has no marks, and goes without until `prepare` is repeated.
 ADD_MARK = "ALTER TABLE st_watermark ADD COLUMN IF NOT EXISTS mark text"
+ADD_TRAITS = "ALTER TABLE st_deferred_ddl ADD COLUMN IF NOT EXISTS traits text"
 ADD_NUMBER = "ALTER TABLE st_spelling ADD COLUMN IF NOT EXISTS number integer"
 ADD_SIDE = "ALTER TABLE st_quarantine ADD COLUMN IF NOT EXISTS side text NOT NULL DEFAULT 'sqlite'"
 
@@ -275,7 +277,7 @@ def create_statements(side: Side) -> list[str]:
                 for index in table.indexes
             ]
     if side is Side.POSTGRES:
-        statements += [ADD_SIDE, ADD_MARK, ADD_NUMBER, *_LONG_KEYS]
+        statements += [ADD_SIDE, ADD_MARK, ADD_TRAITS, ADD_NUMBER, *_LONG_KEYS]
     return statements
 
 

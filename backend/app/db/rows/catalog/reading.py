@@ -186,7 +186,7 @@ def read_schema(
         uniques, replaced = sqlite_uniques(sqlite, name), replaced_on_sqlite(sqlite, name)
         table = Table(name, tuple(columns.values()), key, uniques, replaced)
         schema[name] = _known.setdefault(table, table)
-    unfit = [item for item in unfit_tables(postgres) if item.table in schema]
+    unfit = unfit_tables(postgres, schema)
     if problems or unfit:
         problems += map(str, unfit)
         raise SchemaDrift(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +42,12 @@ SELECT relname::text, 'schema.partitioned', 'it is partitioned, and what is writ
 FROM c WHERE relkind = 'p'
 UNION ALL
 SELECT c.relname::text, 'schema.inherits', format('it inherits from %s, which then has these rows, too', i.inhparent::regclass),
-  format('ALTER TABLE %I NO INHERIT %s', c.relname, i.inhparent::regclass)
+  format('ALTER TABLE %s NO INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass)
 FROM c JOIN pg_inherits i ON i.inhrelid = c.oid
+UNION ALL
+SELECT c.relname::text, 'schema.inherits', format('%s inherits from it, whose rows stand in this table, too', i.inhrelid::regclass),
+  format('ALTER TABLE %s NO INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass)
+FROM c JOIN pg_inherits i ON i.inhparent = c.oid WHERE c.relkind = 'r'
 UNION ALL
 SELECT relname::text, 'schema.row_security', format('row level security may hide rows from role %s', current_user),
   format('ALTER TABLE %I NO FORCE ROW LEVEL SECURITY', relname)
@@ -76,10 +81,11 @@ _THEN = {
 }
 
 
-def unfit_tables(connection: psycopg.Connection[Any]) -> list[Unfit]:
-    """Those of the current schema, but for tables that never take part. Reads only."""
-    return [
-        Unfit(table, code, reason, statement, _THEN.get(code, ""))
+def unfit_tables(connection: psycopg.Connection[Any], tables: Collection[str]) -> list[Unfit]:
+    """Those of the current schema among some tables, each mended by another statement. Reads only."""
+    found = {
+        statement: Unfit(table, code, reason, statement, _THEN.get(code, ""))
         for table, code, reason, statement in connection.execute(UNFIT.encode()).fetchall()
-        if takes_part(table)
-    ]
+        if table in tables and takes_part(table)
+    }
+    return list(found.values())

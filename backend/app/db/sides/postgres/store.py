@@ -120,13 +120,12 @@ class PostgresStore:
         if row is None or mark is None:
             raise NotPrepared("the PostgreSQL database carries no control row", hint="run st-migrate prepare")
         position, quarantined, announced, *control = row
-        target = PostgresTarget(
-            connection,
-            position,
+        target = self.writer(
             control_from_row(control),
+            position=position,
             quarantined=quarantined,
-            careful=careful,
             announced=announced,
+            careful=careful,
         )
         target.mark, target.marks = mark
         return target
@@ -152,6 +151,8 @@ class PostgresStore:
             careful: see `PostgresTarget`.
         """
         connection = self.connection
+        if careful:  # a deferred constraint would refuse the commit, and nobody would know for which row
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         return PostgresTarget(
             connection,
             position,

@@ -295,7 +295,7 @@ class Checks:
             return True, "all are there"
         return (
             False,
-            f"{counted(len(missing), 'is', 'are')} missing: {some([f'{table}.{name}' for name, table, _, _ in missing])}",
+            f"{counted(len(missing), 'is', 'are')} missing: {some([f'{item.table}.{item.name}' for item in missing])}",
         )
 
     def _space(self) -> Verdict:
