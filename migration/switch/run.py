@@ -115,38 +115,54 @@ def window(at: str, within: str, lasts_s: float, now: datetime) -> Window | None
                 f"--within {within} ends when it begins", hint="name a later end, or a duration such as 30m"
             )
         if opens > closes:
-            opens -= timedelta(days=1)  # the window is open now
+            opens = now  # the window is open
         else:
-            _refuse_just_now(f"--within {within} closed", closes, now)
-        return Window(max(opens, now).timestamp(), closes.timestamp())
+            _refuse_just_now(f"--within {within} closed", clocks[2], now)
+        return Window(opens.timestamp(), closes.timestamp())
     opens = _moment(at, now) if at else now
     if opens < now:
         raise ConfigurationError(f"--at {at} is in the past", hint="name a time that comes")
     return Window(opens.timestamp(), opens.timestamp() + (_seconds(within) if within else lasts_s))
 
 
+def _moments(clock: str, now: datetime) -> list[datetime]:
+    """The moments of yesterday, today and tomorrow with this time of day, in order.
+
+    Where clocks go back a day may have two of them. Where they go forward over it, what they show instead counts.
+    """
+    hour, minute, second = (*map(int, clock.split(":")), 0)[:3]
+    today = now.replace(tzinfo=None, hour=hour, minute=minute, second=second, microsecond=0)
+    found: set[datetime] = set()
+    for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+        both = [day.replace(fold=fold).astimezone() for fold in (0, 1)]
+        found |= {moment for moment in both if moment.replace(tzinfo=None) == day} or {max(both)}
+    return sorted(found)
+
+
 def _next(clock: str, now: datetime) -> datetime:
     """The next moment with this time of day."""
-    hour, minute, second = (*map(int, clock.split(":")), 0)[:3]
-    plain = now.replace(tzinfo=None, hour=hour, minute=minute, second=second, microsecond=0)
-    same_day = plain.astimezone()
-    return same_day if same_day >= now else (plain + timedelta(days=1)).astimezone()
+    return next(moment for moment in _moments(clock, now) if moment >= now)
 
 
-def _refuse_just_now(what: str, comes: datetime, now: datetime) -> None:
+def _last(clock: str, now: datetime) -> datetime:
+    """The last moment with this time of day that has passed."""
+    return max(moment for moment in _moments(clock, now) if moment < now)
+
+
+def _refuse_just_now(what: str, clock: str, now: datetime) -> None:
     """Refuse a time of day that has just passed: a command must not wait for a day by mistake."""
-    ago = now - (comes - timedelta(days=1))
+    ago = now - _last(clock, now)
     if ago <= JUST_NOW:
         raise ConfigurationError(
             f"{what} {duration(ago.total_seconds())} ago",
-            hint=f"name a time that comes; for tomorrow, --at {comes:%Y-%m-%dT%H:%M}",
+            hint=f"name a time that comes; for the next one, --at {_next(clock, now).isoformat()}",
         )
 
 
 def _moment(text: str, now: datetime) -> datetime:
     if re.fullmatch(_TIME, text):
         comes = _next(text, now)
-        _refuse_just_now(f"--at {text} was", comes, now)
+        _refuse_just_now(f"--at {text} was", text, now)
         return comes
     try:
         return datetime.fromisoformat(text).astimezone()

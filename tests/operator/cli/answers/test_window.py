@@ -130,6 +130,56 @@ def test_a_window_that_cannot_be_meant(at: str, within: str) -> None:
         switching.window(at, within, 60, NOW)
 
 
+@pytest.fixture
+def _in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clocks go forward at 02:00 on 2026-03-29, and back at 03:00 on 2026-10-25."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_berlin")
+@pytest.mark.parametrize(
+    ("now", "at", "within", "opens", "closes"),
+    [
+        ("2026-03-28T22:00", "02:30", "", "2026-03-29T01:30", "2026-03-29T01:31"),  # 03:30 is shown
+        ("2026-03-28T23:30", "", "23:00-04:00", "2026-03-28T22:30", "2026-03-29T02:00"),
+        ("2026-10-24T22:00", "02:30", "", "2026-10-25T00:30", "2026-10-25T00:31"),
+        ("2026-10-24T23:30", "", "23:00-02:00", "2026-10-24T21:30", "2026-10-25T00:00"),
+        ("2026-10-24T23:30", "", "02:45-03:15", "2026-10-25T00:45", "2026-10-25T02:15"),
+        ("2026-10-25T04:00", "01:30", "2m", "2026-10-26T00:30", "2026-10-26T00:32"),
+        ("2026-11-01T23:59:59", "00:00", "", "2026-11-01T23:00", "2026-11-01T23:01"),
+    ],
+)
+def test_a_window_across_a_change_of_the_clocks(
+    now: str, at: str, within: str, opens: str, closes: str
+) -> None:
+    found = switching.window(at, within, 60, datetime.fromisoformat(now).astimezone())
+    assert found is not None
+    told = [datetime.fromtimestamp(moment, UTC) for moment in (found.opens, found.closes)]
+    assert told == [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opens, closes)]
+
+
+@pytest.mark.usefixtures("_in_berlin")
+@pytest.mark.parametrize(
+    ("now", "at", "ago", "following"),
+    [
+        ("2026-03-29T03:10", "01:50", "20 min", "2026-03-30T01:50:00+02:00"),
+        ("2026-10-25T02:45+02:00", "02:30", "15 min", "2026-10-25T02:30:00+01:00"),
+        ("2026-10-25T02:15+01:00", "02:30", "45 min", "2026-10-25T02:30:00+01:00"),
+        ("2026-11-02T00:20", "23:50", "30 min", "2026-11-02T23:50:00+01:00"),
+    ],
+)
+def test_a_time_that_has_just_passed_is_no_mistake_of_the_clocks(
+    now: str, at: str, ago: str, following: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        switching.window(at, "", 60, datetime.fromisoformat(now).astimezone())
+    assert f"was {ago}" in str(refused.value) and following in (refused.value.hint or "")
+
+
 @pytest.mark.parametrize("says", [0, 7])
 def test_no_hook_keeps_a_stopped_application_away(
     at_stage: AtStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: int
