@@ -2,28 +2,26 @@
 
 A look at roles, lag and progress takes place each second. Gates, sizes and history cost more. These are
 looked at when something has happened. Otherwise the next look comes after a rest a hundred times as long as
-the last look. The rest is five seconds at least and a minute at most. More people who watch do not cost the
+the last look. The rest is five seconds at least and five minutes at most. More people who watch do not cost the
 databases more, and the memory is that of one state and one hour.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
-
-import psycopg
 
 from app.db.common.errors import SwitchError, first_line
 from app.db.common.urls import Pair, Side
 from app.db.sides.stores import Stores
 from app.db.switch.state.checks import Check
-from migration.common.failures import redact, secrets_of
+from migration.common.failures import failure, redact, secrets_of
 from migration.console.door import door
 from migration.console.health import postgres_health, sqlite_health
 from migration.watch import status
@@ -32,11 +30,45 @@ from migration.watch.moving import Watched
 
 EVERY_S = 1.0
 POINTS = 3_600  # an hour of seconds
-SHARE = 100  # a full look rests so many times as long as it took
-LEAST_REST_S, MOST_REST_S = 5.0, 60.0
+SHARE = 100  # a look that costs more rests so many times as long as it took
+LEAST_REST_S, MOST_REST_S = 5.0, 300.0
+BURST = 20  # such looks that may take place before their rests are over, because something has happened
 SILENCE_S = 3.0  # a database that does not answer within this counts as away
+GATES_S = 20.0  # the same while gates are asked: they read the schema, which may be large
 EVENTS = 40
 POINT = ("at", "lag", "lag_seconds", "written", "applied", "rows", "pause_ms")
+
+
+class Seldom:
+    """When something that costs more is looked at: after a rest, or before it ends when something has happened.
+
+    What happens again and again, as rows that come into quarantine, does not end the rests for ever.
+    """
+
+    def __init__(self) -> None:
+        self._rest, self._free_at = 0.0, 0.0
+        self._sign: object = None
+
+    def is_due(self, sign: object = None) -> bool:
+        """Whether to look now; `sign` changes when something has happened."""
+        left = self._free_at - time.monotonic()
+        return left <= 0 or (sign != self._sign and left < BURST * self._rest)
+
+    @contextmanager
+    def look(self, sign: object = None) -> Iterator[None]:
+        """One look, which may fail."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            now = time.monotonic()
+            self._rest = min(MOST_REST_S, max(LEAST_REST_S, SHARE * (now - began)))
+            self._free_at = max(now, self._free_at) + self._rest
+            self._sign = sign
+
+    def soon(self) -> None:
+        """Look again at the next occasion."""
+        self._free_at = 0.0
 
 
 class Collector:
@@ -64,11 +96,10 @@ class Collector:
         self._stores: Stores | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="st-console", daemon=True)
-        self._full: dict[str, Any] = {}
-        self._rest: dict[str, Any] = {}
-        self._gates: list[Check] | None = None
-        self._signed: tuple[object, ...] = ()
-        self._next_full = 0.0
+        self._full: dict[str, Any] = {"database": pair.postgres.database}
+        self._gates: list[Check] = []
+        self._problem: str | None = None  # why the gates could not be asked
+        self._of_gates, self._of_health, self._of_door = Seldom(), Seldom(), Seldom()
         self._last_log: tuple[float, int, int, Side | None] | None = None
         self._watched = Watched()
         known = secrets_of(pair.postgres)
@@ -89,7 +120,8 @@ class Collector:
 
     def soon(self) -> None:
         """Look at everything again at the next look: something was done."""
-        self._next_full = 0.0
+        self._of_gates.soon()
+        self._of_health.soon()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -98,31 +130,43 @@ class Collector:
         self._close()
 
     def look(self) -> None:
-        """One look; what fails is part of the state. Raises nothing that a database can cause."""
+        """One look; what fails is part of the state. Raises nothing."""
         light: dict[str, Any] = {}
         try:
-            if self._stores is None:
-                self._stores = self._open()
-            stores = self._stores
-            stores.finish_by(time.monotonic() + SILENCE_S)
-            known = self._gates if time.monotonic() < self._next_full else None
-            found = self._status(stores, known)
-            if known is None or self._sign(found) != self._signed:
-                began = time.monotonic()
-                if known is not None:
-                    found = self._status(stores, None)
-                self._gates, self._signed = found.gates, self._sign(found)
-                self._rest = self._look_at_the_rest(stores, found)
-                took = time.monotonic() - began
-                self._next_full = time.monotonic() + min(MOST_REST_S, max(LEAST_REST_S, SHARE * took))
-            # The rate of the work under way as the last half minute shows it.
-            found.moving = self._watched.at(found.moving)
-            self._full = {**self._rest, "status": found.as_json(), "gates": [asdict(g) for g in found.gates]}
-            light = self._rates(stores, found)
-        except (SwitchError, psycopg.Error, sqlite3.Error, OSError) as error:
+            light = self._look()
+        except Exception as error:  # whatever it is: who does not look any more shows old figures for ever
             self._close()
-            light["problem"] = first_line(error)
+            light["problem"] = first_line(error) if isinstance(error, SwitchError) else failure(error).message
         self._publish(light)
+
+    def _look(self) -> dict[str, Any]:
+        """Renew the state. Returns lag and rates."""
+        if self._stores is None:
+            self._stores = self._open()
+        stores = self._stores
+        stores.finish_by(time.monotonic() + SILENCE_S)
+        found = self._status(stores, self._gates)
+        sign = self._sign(found)
+        if not found.postgres.reachable:
+            self._gates, self._problem = [], None
+            self._of_gates.soon()  # once it answers
+        elif self._of_gates.is_due(sign):
+            with self._of_gates.look(sign):
+                stores.finish_by(time.monotonic() + GATES_S)
+                found = self._status(stores, None)
+                self._gates, self._problem = found.gates, found.problem or found.postgres.error
+            stores.finish_by(time.monotonic() + SILENCE_S)
+        found.problem = found.problem or self._problem
+        # The rate of the work under way as the last half minute shows it.
+        found.moving = self._watched.at(found.moving)
+        self._full |= {"status": found.as_json(), "gates": [asdict(gate) for gate in found.gates]}
+        if self._of_health.is_due(sign):
+            with self._of_health.look(sign):
+                self._full |= self._look_at_health(stores, found)
+        if self._metrics_url and self._of_door.is_due():
+            with self._of_door.look():
+                self._full["door"] = door(self._metrics_url)
+        return self._rates(stores, found)
 
     def _status(self, stores: Stores, known: list[Check] | None) -> status.Status:
         return status.gather(self._pair, stores, count_orphans=False, known=known)
@@ -136,17 +180,15 @@ class Collector:
             verify and (verify.run, verify.finished_at, verify.later), found.postgres.reachable,
         )  # fmt: skip
 
-    def _look_at_the_rest(self, stores: Stores, found: status.Status) -> dict[str, Any]:
-        rest: dict[str, Any] = {
-            "database": self._pair.postgres.database,
-            "history": [],
-            "health": {"sqlite": sqlite_health(self._pair.path), "postgres": None},
-            "door": door(self._metrics_url) if self._metrics_url else None,
+    def _look_at_health(self, stores: Stores, found: status.Status) -> dict[str, Any]:
+        reachable = found.postgres.reachable
+        return {
+            "health": {
+                "sqlite": sqlite_health(self._pair.path),
+                "postgres": postgres_health(stores) if reachable else None,
+            },
+            "history": last_events(stores, EVENTS, ask_postgres=reachable),
         }
-        if found.postgres.reachable:
-            rest["health"]["postgres"] = postgres_health(stores)
-        rest["history"] = last_events(stores, EVENTS, ask_postgres=found.postgres.reachable)
-        return rest
 
     def _rates(self, stores: Stores, found: status.Status) -> dict[str, Any]:
         """Lag and rates. Nothing where nothing is replicated or PostgreSQL is away."""

@@ -85,7 +85,7 @@ class Console:
 
     async def _stream(self, request: Request) -> AsyncIterator[bytes]:
         self._viewers += 1
-        shown, silent = -1, 0.0
+        shown, silent = 0, 0.0  # before the first look there is nothing to show
         try:
             while not await request.is_disconnected():
                 if shown != self._collector.version:

@@ -36,8 +36,14 @@ function side(found) {
   return found.writable ? ["takes writes", "good"] : ["fenced", "quiet"];
 }
 
+// What stands where there is nothing to show: nothing may be read as "none" while it is not known.
+function nothing(status) {
+  if (!status.sides.postgres.reachable) return "Not known while PostgreSQL does not answer.";
+  if (status.state === "completed") return "The move has ended.";
+  return ["not_prepared", "preparing"].includes(status.state) ? "Nothing is prepared yet." : "Not known in this state.";
+}
+
 function limits(found) {
-  if (!found) return "none";
   return [["copy", found.copy_rate], ["verify", found.verify_rate]].filter(([, rate]) => rate).map(([what, rate]) => `${what} ${number(rate)}/s`).join(", ");
 }
 
@@ -54,14 +60,14 @@ function show(state) {
   $("phases").replaceChildren(...PHASES.map(([, text], n) =>
     make("li", { class: n === here ? "here" : n < here ? "past" : "", "aria-current": n === here ? "step" : null }, text)));
   const lag = state.light.lag ?? (status.lag && status.lag.entries);
-  const verify = status.verify;
+  const verify = status.verify, away = !status.sides.postgres.reachable;
   tiles($("facts"), [
     ["primary", status.primary ?? "–"], ["epoch", status.epoch ?? "–"],
     ["SQLite", ...side(status.sides.sqlite)], ["PostgreSQL", ...side(status.sides.postgres)],
     ["behind", lag === null || lag === undefined ? "–" : `${number(lag)} ${lag === 1 ? "change" : "changes"}`, lag > 10000 ? "bad" : ""],
     ["apply", status.paused ? "paused" : status.apply ?? "–", status.paused ? "warn" : ""],
-    ["throttle", limits(status.throttle), status.throttle ? "warn" : ""],
-    ["verify", !verify ? "none" : verify.finished_at === null ? "under way" : verify.clean ? `clean, ${number(verify.rows)} rows` : `${number(verify.mismatches)} differ`, verify && verify.finished_at !== null ? (verify.clean ? "good" : "bad") : ""],
+    ["throttle", status.throttle ? limits(status.throttle) : away ? "–" : "none", status.throttle ? "warn" : ""],
+    ["verify", !verify ? away ? "–" : "none" : verify.finished_at === null ? "under way" : verify.clean ? `clean, ${number(verify.rows)} rows` : `${number(verify.mismatches)} differ`, verify && verify.finished_at !== null ? (verify.clean ? "good" : "bad") : ""],
     ["quarantine", status.quarantine ? `${number(status.quarantine.rows)} rows, ${number(status.quarantine.unaccepted)} open` : "–", status.quarantine && status.quarantine.unaccepted ? "bad" : ""],
   ]);
   const moving = status.moving;
@@ -73,8 +79,8 @@ function show(state) {
   }
   renew($("blocks"), status.blocks, () => status.blocks.map((text) => make("li", {}, text)));
   $("next").textContent = status.next ?? "nothing is left to do";
-  gates(state.gates);
-  copy(status.copy, moving);
+  gates(state.gates, nothing(status));
+  copy(status.copy, moving, nothing(status));
   health(state.health);
   history(state.history);
   const door = state.door;
@@ -87,16 +93,16 @@ function show(state) {
   job(state.job);
 }
 
-function gates(found) {
-  renew($("gates"), found, () => [!found || !found.length ? make("p", { class: "quiet" }, "Gates are asked once the databases are prepared.") :
+function gates(found, otherwise) {
+  renew($("gates"), [found, otherwise], () => [!found || !found.length ? make("p", { class: "quiet" }, otherwise) :
     table([["gate"], [""], ["what was found"], ["what to do"]], found.map((gate) => ({
       cells: [gate.name, make("span", { class: gate.ok ? "good" : "bad" }, gate.ok ? "✓ open" : "✗ closed"), gate.detail, gate.remedy] })), "Gates")]);
 }
 
-function copy(found, moving) {
+function copy(found, moving, otherwise) {
   const rate = moving && moving.stage === "copy" ? moving.rate : null;
   const rows = found ? [...found.tables].sort((a, b) => a.done - b.done || b.expected - a.expected) : [];
-  renew($("copy"), [found, rate], () => [!found ? make("p", { class: "quiet" }, "Nothing is prepared yet.") : table([["table"], ["rows", "n"], ["expected", "n"], ["done", "n"], ["left", "n"]], rows.map((one) => ({
+  renew($("copy"), [found, rate, otherwise], () => [!found ? make("p", { class: "quiet" }, otherwise) : table([["table"], ["rows", "n"], ["expected", "n"], ["done", "n"], ["left", "n"]], rows.map((one) => ({
     cells: [one.table, number(one.rows), number(one.expected), one.done ? "✓" : one.expected ? `${Math.floor(100 * Math.min(1, one.rows / one.expected))} %` : "–",
       one.done ? "" : rate ? span(Math.max(0, one.expected - one.rows) / rate) : "–"] })), "Copy per table")]);
 }

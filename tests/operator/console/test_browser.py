@@ -87,6 +87,8 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
 
         server.stop(signal.SIGQUIT)
         expect("postgres unreachable")
+        for part in ("#gates", "#copy"):
+            page.locator(part, has_text="Not known while PostgreSQL does not answer").wait_for()
         server.start()
         expect("replicating, sqlite is primary")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
+import psycopg
 import pytest
 
 from app.db.common.errors import ShadowUnavailable
@@ -72,6 +73,91 @@ def test_what_costs_more_is_not_asked_each_second(at_stage: AtStage, monkeypatch
     monkeypatch.setattr(collecting, "postgres_health", lambda stores: asked.append(1) or real(stores))
     looked(at_stage("verified"), 5)
     assert len(asked) == 1
+
+
+def watching(sides: Sides) -> Collector:
+    pair = pair_of(sides)
+    return Collector(pair, lambda: opened.open_stores(pair))
+
+
+def test_a_look_each_second_is_a_dozen_statements(at_stage: AtStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = psycopg.Cursor.execute
+
+    def noted(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(str(query))
+        return real(cursor, query, *arguments, **options)
+
+    collector = watching(at_stage("verified"))
+    collector.look()
+    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+    collector.look()
+    assert 0 < len(asked) <= 12, asked
+    collector._close()
+
+
+def test_what_happens_again_and_again_does_not_end_the_rests() -> None:
+    seldom, looks = collecting.Seldom(), 0
+    for sign in range(collecting.BURST * 3):
+        if seldom.is_due(sign):
+            looks += 1
+            with seldom.look(sign):
+                pass
+    assert looks == 1 + collecting.BURST
+    seldom.soon()  # what an operator did on the page
+    assert seldom.is_due(sign)
+
+
+def test_gates_that_take_too_long_leave_the_figures_and_no_next_command(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a schema of thousands of tables, or on a server that is busy."""
+    real = collecting.status.until_cutover
+
+    def late(stores: Stores, source: Any) -> Any:
+        stores.finish_by(time.monotonic())
+        return real(stores, source)
+
+    monkeypatch.setattr(collecting.status, "until_cutover", late)
+    collector = watching(at_stage("verified"))
+    for _ in range(2):
+        collector.look()
+        state = json.loads(collector.state)
+        assert state["status"]["state"] == "replicating" and "problem" not in state["light"]
+        assert state["status"]["blocks"] == [
+            "PostgreSQL has not answered in time; the connection was given up"
+        ]
+        assert state["status"]["next"] is None
+    collector._close()
+
+
+def test_a_server_that_comes_back_is_asked_for_its_gates_at_once(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = watching(at_stage("verified"))
+    collector.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            collecting.status, "_read_postgres", lambda store, side: setattr(side, "reachable", False)
+        )
+        collector.look()
+    assert json.loads(collector.state)["gates"] == []
+    collector.look()
+    assert len(json.loads(collector.state)["gates"]) > 5
+    collector._close()
+
+
+def test_what_nobody_expected_is_a_line_and_not_the_end(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = watching(at_stage("verified"))
+    with monkeypatch.context() as patch:
+        patch.setattr(collecting.status, "gather", lambda *a, **k: [].pop())
+        collector.look()
+    assert "pop from empty list" in json.loads(collector.state)["light"]["problem"]
+    collector.look()
+    assert "problem" not in json.loads(collector.state)["light"]
+    collector._close()
 
 
 def test_sqlite_is_shown_while_postgres_is_away(at_stage: AtStage) -> None:

@@ -37,6 +37,7 @@ KEEPALIVE = {
     "tcp_user_timeout": 25_000,
 }
 
+_REST_S = 0.1  # what is left of a deadline for many statements is no figure to name below this
 SILENCE_S = 0.15  # how long after a request's limit the server may keep its refusal to itself
 
 _RETRYABLE = (
@@ -145,8 +146,9 @@ class BoundedConnection(psycopg.Connection[Any]):
             if error.sqlstate is not None or time.monotonic() - started < allowed:
                 raise
             self.close()
+            how_long = "in time" if allowed < _REST_S else f"for {allowed:.3g} s"
             raise Unanswered(
-                f"PostgreSQL has not answered for {allowed:.3g} s; the connection was given up"
+                f"PostgreSQL has not answered {how_long}; the connection was given up"
             ) from error
 
     def _allowed(self, now: float) -> float | None:
