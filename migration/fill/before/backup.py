@@ -34,6 +34,8 @@ from migration.common.plain import counted
 
 OFF = "off"
 FOLDER = "backups"  # beside the SQLite file, unless ST_SQLITE_BACKUP says another place
+PARTIAL = ".partial"
+LEFT_S = 86_400.0  # a file that was begun and not touched for so long is left of a command that was killed
 FRESH_S = 3600.0  # a command that is repeated within this takes no second copy
 PIECE = 2_000  # pages
 BEGINNINGS = 5
@@ -114,10 +116,11 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
     try:
         with closing(open_sqlite(file, busy_timeout_ms=30_000, read_only=True)) as source:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _remove_left(folder, file, time.time() - LEFT_S)
             _require_room(file, folder)
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
             target = folder / f"{_stem(file, folder, moment)}-{stamp}{file.suffix}"
-            partial = target.with_name(f"{target.name}.partial")
+            partial = target.with_name(f"{target.name}{PARTIAL}")
             os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             _copy(source, partial, advance)
         _check(partial)
@@ -138,6 +141,19 @@ def take(file: Path, folder: Path, moment: str = "copy", advance: Advance | None
             with suppress(FileNotFoundError):
                 partial.unlink()
     return Backup(target, target.stat().st_size, time.monotonic() - started)
+
+
+def _begun(folder: Path, file: Path) -> list[Path]:
+    """Copies of this file that were begun and have no name yet: another command makes them, or was killed."""
+    begins = _stem(file, folder, "")
+    return [path for path in folder.iterdir() if path.name.startswith(begins) and path.suffix == PARTIAL]
+
+
+def _remove_left(folder: Path, file: Path, until: float) -> None:
+    for path in _begun(folder, file):
+        with suppress(OSError):  # another command was faster, or it is no file of ours
+            if path.stat().st_mtime < until:
+                path.unlink()
 
 
 def _stem(file: Path, folder: Path, moment: str) -> str:
@@ -169,9 +185,11 @@ def _require_room(file: Path, folder: Path) -> None:
     needed = int((file.stat().st_size + (wal.stat().st_size if wal.exists() else 0)) * ROOM)
     free = shutil.disk_usage(folder).free
     if free < needed:
+        left = [path.name for path in _begun(folder, file)]
+        killed = f" (unless a command makes it, delete {left[0]})" if left else ""
         raise Refused(
             f"the copy of SQLite needs {needed / 1e6:.0f} MB in {folder}, and {free / 1e6:.0f} MB are free",
-            hint="make room, name another folder in ST_SQLITE_BACKUP, or set it to off",
+            hint=f"make room{killed}, name another folder in ST_SQLITE_BACKUP, or set it to off",
         )
 
 

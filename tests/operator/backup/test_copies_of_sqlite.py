@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from app.db.common.errors import Refused
 from migration.fill.before import backup
 from tests.operator.sides import ALERTS, Cli, Sides
 
@@ -183,6 +185,30 @@ def test_a_disk_without_room_stops_prepare_before_anything_is_changed(
     assert sides.traces() == ([], []) and names(by_itself) == []
     monkeypatch.setenv("ST_SQLITE_BACKUP", "off")
     assert sides.run("prepare").outcome == "prepared"
+
+
+def test_what_a_killed_command_left_is_named_and_then_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other = (shop(tmp_path / name, "wal") for name in ("shop.db", "other.db"))
+    kept = tmp_path / "kept"
+    backup.take(file, kept)
+    marks = backup._stem(file, kept, ""), backup._stem(other, kept, "")
+    begun, left, of_other = (kept / f"{mark}copy-{n}.db.partial" for n, mark in enumerate([marks[0], *marks]))
+    for path in (begun, left, of_other):
+        path.touch()
+    for path in (left, of_other):
+        os.utime(path, (0, 0))
+    backup.take(file, kept)
+    assert (begun.exists(), left.exists(), of_other.exists()) == (True, False, True)
+
+    class Full:
+        free = 1000
+
+    monkeypatch.setattr("migration.fill.before.backup.shutil.disk_usage", lambda _: Full)
+    with pytest.raises(Refused) as refused:
+        backup.take(file, kept)
+    assert f"delete {begun.name}" in (refused.value.hint or "")
 
 
 def test_a_damaged_file_gives_no_copy(tmp_path: Path, cli: Cli) -> None:
