@@ -1,4 +1,4 @@
-"""What the page may do, if that is allowed: the verbs themselves, as a program of their own, one at a time.
+"""What the page may do, if that is allowed: the verbs themselves, as a program of their own, one at a time and a setting beside it.
 
 Each action has two steps. The first shows what would be done and gives a ticket. The second takes the ticket and the
 name of the PostgreSQL database, as a person typed it, and runs the verb. URLs reach the verb in its environment, so
@@ -35,26 +35,32 @@ _DATABASE, _SHADOW = "DATABASE_URL", "SHADOW_DATABASE_URL"
 
 @dataclass(frozen=True)
 class Action:
-    """One action: the words of its verb, those that only show what would be done, what it means, and what it needs."""
+    """One action: the words of its verb, those that only show what would be done, what it means, and what it needs.
+
+    `beside`: it takes a moment, and may be done while another action runs.
+    """
 
     words: tuple[str, ...]
     dry: tuple[str, ...]
     meaning: str
     on_row: bool = False
     rates: bool = False
+    beside: bool = False
 
 
 _STATUS = ("status",)
 ACTIONS = {
-    "pause": Action(("pause",), _STATUS, "Workers and backfills stop; changes wait in the log."),
-    "resume": Action(("resume",), _STATUS, "Workers and backfills go on."),
+    "preflight": Action(("preflight",), _STATUS, "Every value is read, nothing is changed: what would block the move is listed."),
+    "run": Action(("run",), _STATUS, "Both sides are prepared, and every row is copied and compared, under load. No switch takes place."),
+    "pause": Action(("pause",), _STATUS, "Workers and backfills stop; changes wait in the log.", beside=True),
+    "resume": Action(("resume",), _STATUS, "Workers and backfills go on.", beside=True),
     "verify": Action(("verify",), _STATUS, "Every row of every table is compared, under load."),
     "repair": Action(("verify", "--repair"), _STATUS, "Differing keys are logged anew, applied and compared again."),
     "cutover": Action(("cutover",), ("cutover", "--dry-run"), "PostgreSQL becomes primary; writers wait for a moment."),
     "rollback": Action(("rollback",), ("rollback", "--dry-run"), "SQLite becomes primary; writers wait for a moment."),
     "recover": Action(("recover",), _STATUS, "What a dead process left is finished or undone."),
-    "throttle": Action(("throttle",), ("throttle", "--dry-run"), "Copies and verifies that run keep to these limits at once.", rates=True),
-    "lift throttle": Action(("throttle", "--off"), ("throttle", "--off", "--dry-run"), "Copies and verifies go as fast as they were told when they began."),
+    "throttle": Action(("throttle",), ("throttle", "--dry-run"), "Copies and verifies that run keep to these limits at once.", rates=True, beside=True),
+    "lift throttle": Action(("throttle", "--off"), ("throttle", "--off", "--dry-run"), "Copies and verifies go as fast as they were told when they began.", beside=True),
     "retry": Action(("quarantine", "retry"), ("quarantine", "show"), "The row is taken up as it is on the primary now.", True),
     "accept": Action(("quarantine", "accept"), ("quarantine", "show"), "A switch may go without this row.", True),
 }  # fmt: skip
@@ -62,9 +68,10 @@ ACTIONS = {
 
 @dataclass
 class Job:
-    """The action that runs or ran last; `outcome` is the verb's JSON object, None while it runs."""
+    """An action that runs or ran last; `outcome` is the verb's JSON object, None while it runs."""
 
     action: str
+    beside: bool
     began: float
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
     progress: dict[str, Any] | None = None
@@ -73,6 +80,7 @@ class Job:
     def as_json(self) -> dict[str, Any]:
         return {
             "action": self.action,
+            "beside": self.beside,
             "began": self.began,
             "lines": list(self.lines),
             "progress": self.progress,
@@ -92,12 +100,12 @@ class Actions:
         self.changed = changed
         self._tickets: dict[str, tuple[float, str, tuple[str, ...]]] = {}
         self._lock = threading.Lock()
-        self._job: Job | None = None
-        self._thread: threading.Thread | None = None
+        self._jobs: dict[bool, Job] = {}  # by whether it may run beside another
+        self._threads: dict[bool, threading.Thread] = {}
 
-    def job(self) -> dict[str, Any] | None:
-        """What is being done, or was done last."""
-        return None if self._job is None else self._job.as_json()
+    def jobs(self) -> list[dict[str, Any]]:
+        """What is being done, or was done last: one action at most that takes its time, and one beside it."""
+        return [job.as_json() for job in list(self._jobs.values())]
 
     def plan(
         self, name: str, table: str | None, key: str | None, rates: Mapping[str, str] = _NO_RATES
@@ -162,21 +170,24 @@ class Actions:
         if typed != self._pair.postgres.database:
             raise ConfigurationError("that is not the name of the PostgreSQL database: nothing was done")
         with self._lock:
-            if self._job is not None and self._job.outcome is None:
-                raise Refused(f"{self._job.action} is running")
-            at, name, words = self._tickets.pop(ticket, (0.0, "", ()))
+            at, name, words = self._tickets.get(ticket, (0.0, "", ()))
             if not words or time.monotonic() - at > TICKET_S:
                 raise ConfigurationError("look at the plan again: it is too old")
-            self._job = Job(name, time.time())
-        self._thread = threading.Thread(
-            target=self._run, args=(self._job, words), name="st-action", daemon=True
-        )
-        self._thread.start()
+            beside = ACTIONS[name].beside
+            running = self._jobs.get(beside)
+            if running is not None and running.outcome is None:
+                raise Refused(f"{running.action} is running")
+            del self._tickets[ticket]
+            job = self._jobs[beside] = Job(name, beside, time.time())
+        thread = threading.Thread(target=self._run, args=(job, words), name="st-action", daemon=True)
+        self._threads[beside] = thread
+        thread.start()
 
     def stop(self) -> None:
-        """Wait for the action that runs; a switch is never cut off."""
-        if self._thread is not None:
-            self._thread.join(PLAN_S)
+        """Wait for the actions that run; a switch is never cut off."""
+        until = time.monotonic() + PLAN_S
+        for thread in list(self._threads.values()):
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self, job: Job, words: tuple[str, ...]) -> None:
         outcome: dict[str, Any] = {"outcome": "error", "exit_code": 3, "message": "the command did not start"}
@@ -202,9 +213,10 @@ class Actions:
         except OSError as error:
             outcome["message"] = str(error)
         finally:
-            job.outcome = {
+            told = {
                 name: outcome.get(name) for name in ("outcome", "exit_code", "message", "hint", "reasons")
             }
+            job.outcome = told | {"reasons": told["reasons"] or _found(outcome)}
             self.changed()
 
     @staticmethod
@@ -222,6 +234,15 @@ class Actions:
             CALLED_BY: "console",
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
+
+
+def _found(outcome: Mapping[str, Any]) -> list[str]:
+    """What a preflight found, those first that block."""
+    found = sorted(outcome.get("findings") or (), key=lambda one: one["severity"] != "blocks")
+    return [
+        f"{one['severity']}: {'.'.join(filter(None, (one['table'], one['column'])))} {one['reason']} ({one['remedy']})"
+        for one in found
+    ]
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -78,7 +78,7 @@ class Collector:
         pair: both sides.
         open_stores: opens connections of this collector's own.
         metrics_url: where a backend shows its metrics; None: the door is not shown.
-        job: what an action is doing, for all who watch.
+        jobs: what actions are doing, for all who watch.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class Collector:
         open_stores: Callable[[], Stores],
         *,
         metrics_url: str | None = None,
-        job: Callable[[], Any] = lambda: None,
+        jobs: Callable[[], list[Any]] = list,
     ) -> None:
         self._pair = pair
         self._open = open_stores
         self._metrics_url = metrics_url
-        self._job = job
+        self._jobs = jobs
         self._stores: Stores | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="st-console", daemon=True)
@@ -218,7 +218,7 @@ class Collector:
             self.points.pop()
         point = {**light, "at": now, "rows": moving.get("rate"), "pause_ms": pause}
         self.points.append(tuple(_short(point.get(name)) for name in POINT))
-        state = {**self._full, "light": light, "point": self.points[-1], "job": self._job()}
+        state = {**self._full, "light": light, "point": self.points[-1], "jobs": self._jobs()}
         self.state = redact(json.dumps(state, default=str), self._secrets).encode()
         self.version += 1
 

@@ -56,7 +56,7 @@ def running(settings: Settings) -> Iterator[Guard]:
         settings.pair,
         settings.open_stores,
         metrics_url=settings.metrics_url,
-        job=actions.job if actions else lambda: None,
+        jobs=actions.jobs if actions else list,
     )
     if actions is not None:
         actions.changed = collector.soon

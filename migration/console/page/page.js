@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const PHASES = [["not_prepared", "not prepared"], ["preparing", "preparing"], ["copying", "copying"], ["replicating", "replicating"], ["completed", "completed"]];
+const BESIDE = ["pause", "resume", "throttle", "lift throttle"]; // what may be done while another action runs
 const HOUR = 3600; // seconds that are drawn
 const SILENT = 30; // seconds without a word from the console: it or the way to it is gone
 const DRAWN = 300; // points of a line: one per two pixels
@@ -90,7 +91,7 @@ function show(state) {
     ["a group", door.groups ? number(door.deliveries / door.groups, 1) : "–"], ["refused", number(door.refused), door.refused ? "bad" : ""]]);
   const held = status.quarantine ? status.quarantine.rows : 0;
   $("details-count").textContent = verify ? `${number(verify.mismatches)} mismatches, ${number(held)} rows in quarantine` : "";
-  job(state.job);
+  jobs(state.jobs);
 }
 
 function gates(found, otherwise) {
@@ -129,16 +130,34 @@ function history(events) {
     cells: [new Date(event.at * 1000).toLocaleString("en-GB"), event.evidence.outcome ? `${event.event}: ${event.evidence.outcome}` : event.event, number(event.epoch), event.actor] })), "History")]);
 }
 
+// What takes its time, and what is set meanwhile.
+function jobs(found) {
+  const work = found.find((one) => !one.beside), setting = found.find((one) => one.beside);
+  say($("setting-text"), setting ? ended(setting) : "");
+  $("setting-text").className = kind(setting);
+  for (const button of document.querySelectorAll("button[data-action]")) {
+    const other = BESIDE.includes(button.dataset.action) ? setting : work;
+    button.disabled = Boolean(other && !other.outcome);
+  }
+  job(work);
+}
+
+function ended(found) {
+  const done = found.outcome, progress = found.progress;
+  if (done) return `${found.action}: ${done.outcome}. ${done.message ?? ""}${done.hint ? ` (${done.hint})` : ""}`;
+  return `${found.action} is running.` + (progress ? ` ${progress.name} ${progress.fraction === null ? "" : `${Math.floor(100 * progress.fraction)} %`}` : "");
+}
+
+function kind(found) { return !found || !found.outcome ? "" : found.outcome.exit_code === 0 ? "good" : "bad"; }
+
 function job(found) {
   $("job").hidden = !found;
   if (!found) return;
   const done = found.outcome;
-  const progress = found.progress ? ` ${found.progress.name} ${found.progress.fraction === null ? "" : `${Math.floor(100 * found.progress.fraction)} %`}` : "";
-  say($("job-text"), done ? `${found.action}: ${done.outcome}. ${done.message ?? ""}` : `${found.action} is running.${progress}`);
-  $("job-text").className = !done ? "" : done.exit_code === 0 ? "good" : "bad";
+  say($("job-text"), ended(found));
+  $("job-text").className = kind(found);
   say($("job-lines"), [...found.lines, ...((done && done.reasons) || [])].join("\n"));
   $("job-lines").hidden = !$("job-lines").textContent;
-  for (const button of document.querySelectorAll("button[data-action]")) button.disabled = !done;
   if (done && jobBegan !== null && jobBegan === found.began && !$("details").hidden && $("details").childElementCount) loadDetails();
   jobBegan = done ? null : found.began;
 }

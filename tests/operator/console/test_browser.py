@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.db.revisions.chain import upgrade_head
-from loadtests.run.screenshots import TOOL, browser, console, environment
+from loadtests.run.screenshots import browser, console
 from loadtests.stage.embedded import PASSWORD, EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
     path = tmp_path / "app.db"
     upgrade_head(f"sqlite:///{path}")
     sides = ["--sqlite", str(path), "--postgres", server.create_database("sigma")]
-    for verb in ("prepare", "backfill"):
-        subprocess.run([*TOOL, verb, *sides], env=environment(), check=True, capture_output=True)
     with console(sides, "--allow-actions") as url, browser() as chromium:
         page = chromium.new_page()
         page.set_default_timeout(WAIT_MS)
@@ -62,7 +59,7 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
                 "text => document.querySelector('#headline').textContent.includes(text)", arg=text
             )
 
-        def act(name: str, ended: str) -> None:
+        def act(name: str, ended: str, where: str = "#job-text") -> None:
             page.get_by_role("button", name=name, exact=True).click()
             page.get_by_label("Type the name").fill("sigm")
             page.locator("#plan-command", has_text=f"st-migrate {name}").wait_for()
@@ -70,15 +67,18 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
             page.get_by_label("Type the name").fill("sigma")
             page.get_by_role("button", name="Do it").click()
             page.wait_for_function(
-                "text => document.querySelector('#job-text').textContent.startsWith(text)",
-                arg=f"{name}: {ended}",
+                "([where, text]) => document.querySelector(where).textContent.startsWith(text)",
+                arg=[where, f"{name}: {ended}"],
             )
 
+        expect("not prepared")
+        act("preflight", "clean")
+        act("run", "ready")
         expect("replicating, sqlite is primary")
-        page.get_by_text("✗ closed").first.wait_for()  # the verify's gate
+        page.get_by_text("✓ open").first.wait_for()
         page.get_by_role("textbox", name="Verify, rows per second").fill("900000")
         _keeps_the_focus(page)
-        act("throttle", "throttled")
+        act("throttle", "throttled", "#setting-text")
         page.wait_for_function(
             "() => document.querySelector('#facts').textContent.includes('verify 900,000/s')"
         )

@@ -19,6 +19,7 @@ import httpx
 import pytest
 import uvicorn
 
+from app.db.common.errors import Refused
 from migration.common import sides as opened
 from migration.console import actions as doing
 from migration.console import run as running_console
@@ -182,6 +183,44 @@ def test_a_ticket_is_for_one_action_and_for_a_while(
     assert "look at the plan again" in refused(other)
 
 
+def test_a_setting_is_changed_while_another_action_runs(
+    at_stage: AtStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = at_stage("verified")
+    actions = Actions(pair_of(sides))
+    go_on = threading.Event()
+
+    def run(actions: Actions, job: Job, words: tuple[str, ...]) -> None:
+        go_on.wait(60)
+        job.outcome = {}
+
+    monkeypatch.setattr(Actions, "_run", run)
+    monkeypatch.setattr(Actions, "_command", lambda self, words: [sys.executable, "-c", "print('{}')"])
+
+    def begin(name: str) -> None:
+        actions.run(actions.plan(name, None, None)["ticket"], sides.database)
+
+    begin("run")
+    begin("pause")
+    for name, told in (("cutover", "run is running"), ("resume", "pause is running")):
+        with pytest.raises(Refused, match=told):
+            begin(name)
+    go_on.set()
+    actions.stop()
+    assert [(job["action"], job["outcome"]) for job in actions.jobs()] == [("run", {}), ("pause", {})]
+
+
+def test_what_a_preflight_found_is_told(at_stage: AtStage) -> None:
+    sides = at_stage("fresh")
+    sides.sqlite("UPDATE alerts SET qty = 'many' WHERE id = 4")
+    actions = Actions(pair_of(sides))
+    actions.run(actions.plan("preflight", None, None)["ticket"], sides.database)
+    actions.stop()
+    (job,) = actions.jobs()
+    assert job["outcome"]["outcome"] == "blocked"
+    assert job["outcome"]["reasons"][0].startswith("blocks: alerts.qty ")
+
+
 def test_ctrl_c_for_the_console_reaches_no_action(at_stage: AtStage, monkeypatch: pytest.MonkeyPatch) -> None:
     sides = at_stage("verified")
     told = "import json, os; print(json.dumps({'outcome': 'told', 'message': str(os.getpgrp())}))"
@@ -189,8 +228,8 @@ def test_ctrl_c_for_the_console_reaches_no_action(at_stage: AtStage, monkeypatch
     actions = Actions(pair_of(sides))
     actions.run(actions.plan("pause", None, None)["ticket"], sides.database)
     actions.stop()
-    job = actions.job()
-    assert job is not None and int(job["outcome"]["message"]) != os.getpgrp()
+    (job,) = actions.jobs()
+    assert int(job["outcome"]["message"]) != os.getpgrp()
 
 
 def test_without_the_option_the_page_does_nothing(at_stage: AtStage) -> None:
