@@ -240,8 +240,9 @@ def _found(outcome: Mapping[str, Any]) -> list[str]:
     """What a preflight found, those first that block."""
     found = sorted(outcome.get("findings") or (), key=lambda one: one["severity"] != "blocks")
     return [
-        f"{one['severity']}: {'.'.join(filter(None, (one['table'], one['column'])))} {one['reason']} ({one['remedy']})"
+        f"{one['severity']}: {where and f'{where} '}{one['reason']} ({one['remedy']})"
         for one in found
+        for where in [".".join(filter(None, (one["table"], one["column"])))]
     ]
 
 

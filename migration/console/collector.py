@@ -155,6 +155,7 @@ class Collector:
                 stores.finish_by(time.monotonic() + GATES_S)
                 found = self._status(stores, None)
                 self._gates, self._problem = found.gates, found.problem or found.postgres.error
+                self._full["gates_at"] = time.time()
             stores.finish_by(time.monotonic() + SILENCE_S)
         found.problem = found.problem or self._problem
         # The rate of the work under way as the last half minute shows it.

@@ -36,7 +36,8 @@ class Screen:
             parts.append(_tables(data["copy"]["tables"]))
         if data["blocks"]:
             parts.append(Panel(Text("\n".join(map(plain, data["blocks"]))), title="blocks", style="yellow"))
-        following = plain(data["next"]) if data["next"] else "nothing"
+        otherwise = "nothing" if data["state"] == "completed" else "settle what blocks"
+        following = plain(data["next"] or otherwise)
         parts.append(
             Text.assemble(("next: ", "dim"), (following, "bold"), ("    Ctrl-C ends this view", "dim"))
         )

@@ -303,7 +303,7 @@ _NEXT: dict[str, str | None] = {
 
 
 def next_command(status: Status) -> str | None:
-    """What to run next, None where nothing is left to do."""
+    """What to run next. None where nothing is left to do, or no command of ours settles what blocks."""
     if status.state == Phase.COMPLETING:
         verb: str | None = _under_way(status)
     elif status.state == "postgres_superseded" and status.primary is Side.POSTGRES:

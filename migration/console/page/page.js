@@ -79,7 +79,8 @@ function show(state) {
       (moving.rate ? `, ${number(moving.rate)} rows/s` : "") + (moving.eta_seconds !== null ? `, ${span(moving.eta_seconds)} left` : "");
   }
   renew($("blocks"), status.blocks, () => status.blocks.map((text) => make("li", {}, text)));
-  $("next").textContent = status.next ?? "nothing is left to do";
+  $("next").textContent = state.light.problem ? "not known" : status.next ?? (status.state === "completed" ? "nothing is left to do" : "settle what blocks");
+  say($("gates-at"), state.gates_at && state.gates.length ? `Asked at ${clock(state.gates_at)}.` : "");
   gates(state.gates, nothing(status));
   copy(status.copy, moving, nothing(status));
   health(state.health);
@@ -97,7 +98,7 @@ function show(state) {
 function gates(found, otherwise) {
   renew($("gates"), [found, otherwise], () => [!found || !found.length ? make("p", { class: "quiet" }, otherwise) :
     table([["gate"], [""], ["what was found"], ["what to do"]], found.map((gate) => ({
-      cells: [gate.name, make("span", { class: gate.ok ? "good" : "bad" }, gate.ok ? "✓ open" : "✗ closed"), gate.detail, gate.remedy] })), "Gates")]);
+      cells: [gate.name, make("span", { class: gate.ok ? "good" : "bad" }, gate.ok ? "✓ open" : "✗ closed"), gate.detail, gate.ok ? "" : gate.remedy] })), "Gates")]);
 }
 
 function copy(found, moving, otherwise) {

@@ -63,6 +63,8 @@ def test_a_later_mismatch_holds_up_the_end_of_the_move_and_shows_in_status(promo
     assert found.as_json()["next"] == "st-migrate quarantine list"
     assert "a later verify found 1 mismatch" in found.as_json()["blocks"]
     assert found.quarantine is not None
+    (check,) = [check for check in found.checks if check.name == "verify"]
+    assert (check.command, check.remedy) == ("verify --repair", "run st-migrate verify --repair")
     assert found.quarantine.named == tuple(f"item {n}" for n in range(1, 7))
 
 

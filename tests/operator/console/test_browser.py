@@ -89,6 +89,7 @@ def test_a_move_is_watched_and_done_from_the_page(server: EmbeddedPostgres, tmp_
         expect("postgres unreachable")
         for part in ("#gates", "#copy"):
             page.locator(part, has_text="Not known while PostgreSQL does not answer").wait_for()
+        assert page.locator("#next").inner_text() == "settle what blocks"
         server.start()
         expect("replicating, sqlite is primary")
 

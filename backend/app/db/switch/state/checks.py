@@ -50,8 +50,6 @@ OWN_MIGRATION = (
     "run the application's own migration by st-migrate schema -- COMMAND, which changes both sides"
 )
 Verdict = tuple[bool, str]
-
-
 _LOG_ENTRIES = "SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM st_change_log"
 
 
@@ -87,6 +85,7 @@ class Checks:
         self._sqlite, self._postgres = stores.sqlite, stores.postgres
         self.arbiter = stores.postgres.read_control()
         self._ours = stores.sqlite.read_control()
+        self._settles: str | None = None  # the command that answers what the last verify lacks
 
     def all(self) -> Iterator[Check]:
         """All of them, in the order in which they are settled."""
@@ -155,12 +154,9 @@ class Checks:
 
     def verify(self) -> Check:
         check = make("verify", self._verify, "run st-migrate verify", "verify")
-        repair = not check.ok and "mismatches" in check.detail
-        return (
-            replace(check, remedy="run st-migrate verify --repair", command="verify --repair")
-            if repair
-            else check
-        )
+        if check.ok or self._settles is None:
+            return check
+        return replace(check, remedy=f"run st-migrate {self._settles}", command=self._settles)
 
     def _attempt(self) -> Verdict:
         if attempt := self.arbiter.attempt or self._ours.attempt:
@@ -316,6 +312,7 @@ class Checks:
         verify = last_verify(self._postgres.connection)
         mark = verify_mark(self._stores, self.tables)
         if objection := verify_objection(verify, self.arbiter.epoch, self.tables, mark):
+            self._settles = objection.command
             return False, objection.text
         assert verify is not None and verify.finished_at is not None
         return True, f"clean, {max(0, round(time.time() - verify.finished_at))} s ago"
