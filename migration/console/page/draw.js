@@ -86,7 +86,8 @@ function chart(place, points, names, { unit = "", digits = 0, dots = false } = {
   const most = Math.max(1, ...values) * 1.08;
   const x = (at) => left + ((at - first) / (now - first)) * (width - left - right);
   const y = (value) => height - bottom - (value / most) * (height - top - bottom);
-  const last = (n) => { for (let i = points.length - 1; i >= 0; i -= 1) if (points[i][n] !== null) return points[i][n]; return null; };
+  const told_by = dots ? points.findLast((point) => point[1] !== null) : points[points.length - 1]; // of a line, what is so now
+  const last = (n) => (told_by ? told_by[n] : null);
   const told = names.map((name, n) => `${name} ${number(last(n + 1), digits)}${unit}`).join(", ");
   const picture = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", preserveAspectRatio: "none",
     "aria-label": `The last ${span(now - first)}: now ${told}, at most ${number(Math.max(0, ...values), digits)}${unit}` });
