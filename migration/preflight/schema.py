@@ -17,9 +17,10 @@ from app.db.rows.policy import ORPHANS_TO_NULL, REFUSE, Policy
 from app.db.sides import tables
 from app.db.sides.control import is_prepared_sqlite
 from app.db.sides.postgres.folds import FOLDS
-from migration.preflight.findings.compared import keyless, respelt
+from migration.preflight.findings.compared import keyless
 from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Index, Shape, as_other_type
+from migration.preflight.findings.wording import respelt
 
 NAME_BYTES = 63
 _SAME_REVISION = "run st-migrate schema upgrade, which brings both sides to the same revision"

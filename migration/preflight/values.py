@@ -14,7 +14,8 @@ from typing import Any
 
 from app.db.common.errors import UnsupportedValue
 from app.db.rows import keys
-from app.db.rows.canonical import encode, is_plain
+from app.db.rows.canonical import describe, encode, is_plain
+from app.db.rows.canonical.documents import is_document
 from app.db.rows.catalog import Column, Row
 from app.db.rows.conversions import CONVERSIONS, COUNTED
 from app.db.rows.kinds import Kind
@@ -206,6 +207,9 @@ class TableCheck:
                 ):
                     code = "value.outside_type" if column.kind is Kind.ADDRESS else "value.time_digits"
                     self._each(column, code, [row], [value], lambda _: True)
+                elif column.kind is Kind.JSON and text and not is_document(text):
+                    self._group(column, "value.not_json").reason = f"{describe(value)} in a json column"
+                    self._each(column, "value.not_json", [row], [value], lambda _: True)
                 elif column.kind is Kind.TIMESTAMP and " " not in value:
                     self.forms.setdefault(column.name, set()).add(0)
                     self._each(column, "value.other_spelling", [row], [value], lambda _: True)

@@ -8,9 +8,9 @@ differ on purpose. Nothing of it is changed by us.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -22,19 +22,18 @@ from migration.preflight.findings.report import SHOWN_KEYS, Finding, Severity
 from migration.preflight.findings.shapes import Shape, key_of
 
 _UNIQUES = """
-SELECT t.relname, c.relname, array_agg(a.attname ORDER BY a.attnum)
+SELECT t.relname, c.relname, i.indexprs IS NOT NULL, i.indpred IS NOT NULL,
+  coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false),
+  array_agg(a.attname ORDER BY a.attnum), coalesce(array_agg(a.attname) FILTER (WHERE y.typname = 'citext'), '{}')
 FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_class c ON c.oid = i.indexrelid
-JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1])
-WHERE i.indisunique AND NOT i.indisprimary AND i.indpred IS NULL AND i.indexprs IS NULL
-AND t.relnamespace = current_schema()::regnamespace GROUP BY 1, 2, i.indexrelid
+LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1])
+LEFT JOIN pg_type y ON y.oid = a.atttypid
+WHERE i.indisunique AND NOT i.indisprimary AND t.relnamespace = current_schema()::regnamespace
+GROUP BY 1, 2, 3, 4, 5, i.indexrelid
 """
 _PRIMARY = """
 SELECT t.relname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
 WHERE i.indisprimary AND t.relnamespace = current_schema()::regnamespace
-"""
-_COMPUTED = """
-SELECT DISTINCT t.relname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
-WHERE i.indisunique AND i.indexprs IS NOT NULL AND t.relnamespace = current_schema()::regnamespace
 """
 # Of a table without a key: among how many rows and columns those are looked for that tell the rows apart.
 _FEW_ROWS, _FEW_COLUMNS = 20_000, 8
@@ -44,6 +43,17 @@ _SHORT = 200  # characters of a text that joins a key: an index takes some 2,700
 _INSTALL = (
     "run the application's own installer or migration of the same version against PostgreSQL, then repeat"
 )
+
+
+class _Unique(NamedTuple):
+    """A unique index of PostgreSQL."""
+
+    name: str
+    computed: bool
+    partial: bool
+    nulls_equal: bool
+    columns: list[str]
+    caseless: list[str]  # those of type citext
 
 
 def installed_findings(
@@ -61,16 +71,15 @@ def installed_findings(
         return
     ours = sqlite_columns(sqlite)
     primary = {table for (table,) in postgres.execute(_PRIMARY).fetchall()}
-    computed = {table for (table,) in postgres.execute(_COMPUTED).fetchall()}
-    uniques: dict[str, dict[frozenset[str], str]] = {}
-    for table, index, columns in postgres.execute(_UNIQUES).fetchall():
-        uniques.setdefault(table, {})[frozenset(columns)] = index
+    uniques: dict[str, list[_Unique]] = {}
+    for table, *unique in postgres.execute(_UNIQUES).fetchall():
+        uniques.setdefault(table, []).append(_Unique(*unique))
     for name in sorted(shapes.keys() & theirs.keys()):
         yield from _key(name, ours[name], theirs[name], has_primary=name in primary)
         yield from _not_null(name, ours[name], theirs[name])
-        yield from _unique(sqlite, shapes[name], uniques.get(name, {}))
+        yield from _unique(sqlite, shapes[name], uniques.get(name, []))
         yield from _folded(sqlite, postgres, shapes[name])
-        yield from _computed(shapes[name], on_postgres=name in computed)
+        yield from _computed(shapes[name], uniques.get(name, []))
 
 
 def keyless(sqlite: sqlite3.Connection, shape: Shape, installed: bool) -> Finding:
@@ -158,41 +167,6 @@ def _twice(sqlite: sqlite3.Connection, table: str) -> bool:
     return bool(sqlite.execute(query).fetchone()[0])
 
 
-def respelt(ours: set[str], theirs: set[str], table: str = "") -> Iterator[Finding]:
-    """Names that the sides spell with other capitals, which are taken out of both sets.
-
-    SQLite keeps the capitals of a name without quotes and PostgreSQL does not.
-
-    Args:
-        ours, theirs: names that only SQLite has, and only PostgreSQL: of tables, or of columns of `table`.
-    """
-    for name in sorted(ours):
-        other = next((item for item in sorted(theirs) if item.lower() == name.lower()), None)
-        if other is None:
-            continue
-        ours.discard(name)
-        theirs.discard(other)
-        there, back = _renamed(table, name, other), _renamed(table, other, name)
-        yield Finding(
-            "schema.spelling",
-            Severity.BLOCKS,
-            f"the {'column' if table else 'table'} is spelt {name} on SQLite and {other} on PostgreSQL",
-            f"{there} (on SQLite, whose statements find it in either spelling)",
-            table=table or name,
-            column=name if table else "",
-            on_sqlite=there,
-            undo=back,
-        )
-
-
-def _renamed(table: str, name: str, other: str) -> str:
-    """The statements by which SQLite spells a name otherwise; a table's needs another name in between."""
-    if table:
-        return f"ALTER TABLE {quote(table)} RENAME COLUMN {quote(name)} TO {quote(other)}"
-    between = quote(f"{name}_respelt")
-    return f"ALTER TABLE {quote(name)} RENAME TO {between}; ALTER TABLE {between} RENAME TO {quote(other)}"
-
-
 def _index_of(table: str) -> str:
     """The name of a unique index that the operator makes for the time of the move."""
     return f"{table}_names_rows"[-63:]
@@ -218,18 +192,31 @@ def _folded(sqlite: sqlite3.Connection, postgres: psycopg.Connection[Any], shape
             )
 
 
-def _computed(shape: Shape, *, on_postgres: bool) -> Iterator[Finding]:
-    """Unique keys over expressions where PostgreSQL has none at all."""
+def _computed(shape: Shape, theirs: Sequence[_Unique]) -> Iterator[Finding]:
+    """Unique keys over expressions where PostgreSQL has none at all, and those of PostgreSQL that SQLite does not have."""
     for index in shape.indexes:
-        if index.unique and index.expression and not on_postgres:
-            yield Finding(
-                "schema.unique",
-                Severity.WARNS,
+        if index.unique and index.expression and not any(item.computed for item in theirs):
+            yield _unique_warning(
+                shape,
+                ", ".join(index.columns),
                 f"{index.name} is unique on SQLite only: rows that PostgreSQL takes may go to quarantine after a cutover",
                 f"let the application's own migration make one on PostgreSQL that means the same: {index.sql}",
-                table=shape.table.name,
-                column=", ".join(index.columns),
             )
+    names = {item.name for item in theirs}
+    ours = {index.name: index for index in shape.indexes if index.unique}
+    there = [item for item in theirs if (item.computed or item.partial) and item.name not in ours]
+    here = [i for i in ours.values() if (i.collation or i.expression or i.partial) and i.name not in names]
+    for item in there if len(there) > len(here) else ():  # else they may mean the same under other names
+        yield _unique_warning(
+            shape,
+            ", ".join(filter(None, item.columns)),
+            f"{item.name} is unique on PostgreSQL only, over an expression or some rows: equal rows would be refused",
+            "nothing, if the application never stores equal rows there",
+        )
+
+
+def _unique_warning(shape: Shape, column: str, reason: str, remedy: str) -> Finding:
+    return Finding("schema.unique", Severity.WARNS, reason, remedy, table=shape.table.name, column=column)
 
 
 def _key(
@@ -289,59 +276,65 @@ def _not_null(
             )
 
 
-def _unique(
-    sqlite: sqlite3.Connection, shape: Shape, theirs: Mapping[frozenset[str], str]
-) -> Iterator[Finding]:
+def _unique(sqlite: sqlite3.Connection, shape: Shape, theirs: Sequence[_Unique]) -> Iterator[Finding]:
     table = shape.table
     columns = {column.name for column in table.columns}
-    plain = [index for index in shape.indexes if index.unique and not index.expression and not index.partial]
-    ours = {frozenset(index.columns) for index in plain if index.name != "primary key"}
+    whole = [index for index in shape.indexes if index.unique and not index.expression and not index.partial]
+    ours = {frozenset(index.columns) for index in whole if index.name != "primary key"}
     keys = {frozenset(table.key_names)}
-    for wanted in sorted(theirs.keys() - ours - keys, key=sorted):
-        if not wanted <= columns:
+    bytewise = {frozenset(index.columns) for index in whole if not index.collation}
+    plain = {frozenset(item.columns): item for item in theirs if not item.computed and not item.partial}
+    for wanted in sorted(plain, key=sorted):
+        item = plain[wanted]
+        if wanted in keys or not wanted <= columns:
             continue
-        names = ", ".join(sorted(wanted))
-        count, found = _equal_rows(sqlite, shape, sorted(wanted))
+        stricter = item.nulls_equal or bool(item.caseless)
+        if wanted in ours and not stricter:
+            continue
+        count, found = _equal_rows(sqlite, shape, item)
+        alone = (
+            "which takes for equal what SQLite does not"
+            if wanted in ours
+            else "which is unique on PostgreSQL only"
+        )
         if count:
             yield Finding(
                 "row.duplicate",
                 Severity.BLOCKS,
-                f"rows that are equal under {theirs[wanted]}, which is unique on PostgreSQL only",
+                f"rows that are equal under {item.name}, {alone}",
                 "change or delete all but one row of each group on SQLite",
                 table=table.name,
-                column=names,
+                column=", ".join(sorted(wanted)),
                 count=count,
                 keys=found,
             )
-        else:
-            yield Finding(
-                "schema.unique",
-                Severity.WARNS,
-                f"{theirs[wanted]} is unique on PostgreSQL only: equal rows would go to quarantine",
+        elif wanted not in ours - bytewise:
+            yield _unique_warning(
+                shape,
+                ", ".join(sorted(wanted)),
+                f"equal rows under {item.name}, {alone}, would go to quarantine",
                 "nothing, if the application never stores equal rows there",
-                table=table.name,
-                column=names,
             )
-    bytewise = {frozenset(index.columns) for index in plain if not index.collation}
-    for missing in sorted((ours & bytewise) - theirs.keys() - keys, key=sorted):
+    for missing in sorted((ours & bytewise) - plain.keys() - keys, key=sorted):
         if missing <= columns:
-            yield Finding(
-                "schema.unique",
-                Severity.WARNS,
+            yield _unique_warning(
+                shape,
+                ", ".join(sorted(missing)),
                 "the columns are unique on SQLite only: PostgreSQL would take equal rows",
                 "let the application's own migration make the key on PostgreSQL, if it needs one",
-                table=table.name,
-                column=", ".join(sorted(missing)),
             )
 
 
-def _equal_rows(sqlite: sqlite3.Connection, shape: Shape, columns: list[str]) -> tuple[int, tuple[str, ...]]:
-    """How many rows share the values of some columns, and the first groups of their keys."""
+def _equal_rows(sqlite: sqlite3.Connection, shape: Shape, item: _Unique) -> tuple[int, tuple[str, ...]]:
+    """How many rows are equal under a unique index, and the first groups of their keys.
+
+    Of a citext the letters of ASCII are compared; what others it takes for equal is the server's affair.
+    """
     table = shape.table
     if not table.key:
         return 0, ()
-    names = ", ".join(map(quote, columns))
-    present = " AND ".join(f"{quote(name)} IS NOT NULL" for name in columns)
+    names = ", ".join(f"lower({quote(c)})" if c in item.caseless else quote(c) for c in item.columns)
+    present = "1" if item.nulls_equal else " AND ".join(f"{quote(c)} IS NOT NULL" for c in item.columns)
     groups = sqlite.execute(
         f"SELECT count(*), CAST(group_concat({key_sql.printed(table)}, ' = ') AS BLOB) FROM {quote(table.name)} "
         f"WHERE {present} GROUP BY {names} HAVING count(*) > 1"

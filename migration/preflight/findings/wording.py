@@ -1,10 +1,10 @@
-"""How preflight names the values that it finds: codes, reasons, and what to do about them."""
+"""How preflight names values, and names that the sides spell differently: codes, reasons, what to do about them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,3 +204,38 @@ def as_key(name: str) -> str:
     if _BARE.fullmatch(name):
         return name
     return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def respelt(ours: set[str], theirs: set[str], table: str = "") -> Iterator[Finding]:
+    """Names that the sides spell with other capitals, which are taken out of both sets.
+
+    SQLite keeps the capitals of a name without quotes and PostgreSQL does not.
+
+    Args:
+        ours, theirs: names that only SQLite has, and only PostgreSQL: of tables, or of columns of `table`.
+    """
+    for name in sorted(ours):
+        other = next((item for item in sorted(theirs) if item.lower() == name.lower()), None)
+        if other is None:
+            continue
+        ours.discard(name)
+        theirs.discard(other)
+        there, back = _renamed(table, name, other), _renamed(table, other, name)
+        yield Finding(
+            "schema.spelling",
+            Severity.BLOCKS,
+            f"the {'column' if table else 'table'} is spelt {name} on SQLite and {other} on PostgreSQL",
+            f"{there} (on SQLite, whose statements find it in either spelling)",
+            table=table or name,
+            column=name if table else "",
+            on_sqlite=there,
+            undo=back,
+        )
+
+
+def _renamed(table: str, name: str, other: str) -> str:
+    """The statements by which SQLite spells a name otherwise; a table's needs another name in between."""
+    if table:
+        return f"ALTER TABLE {quote(table)} RENAME COLUMN {quote(name)} TO {quote(other)}"
+    between = quote(f"{name}_respelt")
+    return f"ALTER TABLE {quote(name)} RENAME TO {between}; ALTER TABLE {between} RENAME TO {quote(other)}"

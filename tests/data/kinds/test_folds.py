@@ -133,3 +133,30 @@ def test_a_column_that_an_index_only_includes_is_no_part_of_what_is_unique(pg_ur
         shapes = read_shapes(sqlite, postgres, sa.MetaData())
         assert list(installed_findings(sqlite, postgres, shapes)) == []
     sqlite.close()
+
+
+ONLY_THERE = [
+    ("c) NULLS NOT DISTINCT --", "row.duplicate", ("1 = 2",)),
+    ("e", "row.duplicate", ("1 = 2",)),  # a citext; unique on SQLite, too
+    ("d) WHERE c IS NULL --", "schema.unique", ()),
+    ("lower(c)", "schema.unique", ()),
+    ("c", "schema.unique", ()),
+]
+
+
+@pytest.mark.parametrize(("part", "code", "keys"), ONLY_THERE, ids=[row[0] for row in ONLY_THERE])
+def test_what_only_postgresql_takes_for_equal_is_said(
+    pg_url: str, part: str, code: str, keys: tuple[str, ...]
+) -> None:
+    sqlite = sqlite3.connect(":memory:")
+    sqlite.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, c TEXT, d TEXT, e TEXT)")
+    sqlite.execute("CREATE UNIQUE INDEX te ON t (e)")
+    sqlite.execute("INSERT INTO t VALUES (1, NULL, 'd', 'E'), (2, NULL, 'd', 'e'), (3, 'x', 'd', NULL)")
+    with connect(pg_url) as postgres:
+        postgres.execute("CREATE EXTENSION citext")
+        postgres.execute("CREATE TABLE t (id bigint PRIMARY KEY, c text, d text, e citext)")
+        postgres.execute(f"CREATE UNIQUE INDEX there ON t ({part})".replace("--)", "").encode())
+        found = list(installed_findings(sqlite, postgres, read_shapes(sqlite, postgres, sa.MetaData())))
+        told = [(item.code, item.keys) for item in found if "there" in item.reason]
+        assert told == [(code, keys)]
+    sqlite.close()

@@ -20,6 +20,7 @@ from app.db.rows.canonical.shown import refusal
 from app.db.rows.canonical.text import numeric, text
 
 _NUMBER = re.compile(r"[ \t\r\n]*(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)[ \t\r\n]*", re.ASCII)
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not behind a backslash that stands for itself
 _MOST_DIGITS = 16_383  # after the point, on PostgreSQL; before it there may be more
 
 
@@ -40,9 +41,23 @@ def parsed(value: Any) -> str:
     found = text(value, "a jsonb")
     try:
         document = json.loads(found, parse_float=_exact, parse_int=_exact, parse_constant=_no_constant)
-        return text("".join(_written(document)))
+        written = text("".join(_written(document)))
+        if "u0000" in written and _NUL.search(written):
+            raise ValueError("a NUL, which no text of PostgreSQL holds")
+        return written
     except (ValueError, RecursionError):
         raise refusal("a jsonb", value) from None
+
+
+def is_document(found: str) -> bool:
+    """Whether a json column takes a text: it looks at the syntax only, whatever numbers and escapes stand there."""
+    try:
+        json.loads(found, parse_float=str, parse_int=str, parse_constant=_no_constant)
+    except RecursionError:
+        return True  # nested deeper than can be told here
+    except ValueError:
+        return False
+    return True
 
 
 def _exact(digits: str) -> Decimal:
