@@ -77,6 +77,25 @@ def upgrade():
 def upgrade():
     op.drop_column("children", "text")
 """,
+    "made_anew_by_hand": """
+def upgrade():
+    op.create_table("kept", sa.Column("id", sa.Integer(), primary_key=True), sa.Column("v", sa.Text()))
+    op.execute("INSERT INTO kept SELECT id, v FROM doomed")
+    op.drop_index("ix_doomed_v", "doomed")
+    op.drop_table("doomed")  # the next table gets its place in the file
+    op.create_table("built", sa.Column("uid", sa.String(40), primary_key=True), sa.Column("v", sa.Text()))
+    op.execute("INSERT INTO built SELECT 'k' || id, v FROM kept")
+    op.drop_table("kept")
+    op.execute('ALTER TABLE "built" RENAME TO "doomed"')
+""",
+    "made_anew_and_swapped": """
+def upgrade():
+    op.create_table("other", sa.Column("id", sa.Integer(), primary_key=True), sa.Column("v", sa.Text()))
+    op.execute("INSERT INTO other (id, v) SELECT id + 100, v FROM doomed")
+    op.rename_table("doomed", "between")
+    op.rename_table("other", "doomed")
+    op.rename_table("between", "other")
+""",
     "drop_unique": """
 def upgrade():
     with op.batch_alter_table("parents") as batch:

@@ -81,19 +81,20 @@ class SqliteHooks(Hooks):
     def __init__(self, arbiter: Control) -> None:
         self._arbiter = arbiter
         self._is_shadow = arbiter.primary is Side.POSTGRES
-        self._tables: set[str] = set()
+        self._roots: dict[str, int] = {}
+        self._given: dict[str, bool] = {}
         self._log_end = 0
 
     def before_steps(self, connection: sa.Connection) -> None:
         raw = _sqlite(connection)
         require_unchanged(sqlite_control(raw), self._arbiter)
-        self._tables = set(sqlite_keys(raw))
+        self._roots = _roots(raw)
         self._log_end = raw.execute("SELECT coalesce(max(seq), 0) FROM st_change_log").fetchone()[0]
         self._capture(raw).restore()  # an earlier version's triggers do not know the mark
         if self._is_shadow:
             control.set_migrating_sqlite(raw, self._arbiter.epoch, True)
         failpoint(Failpoint.SCHEMA_OPENED)
-        keep(connection, self._capture(raw))
+        self._given = keep(connection, self._capture(raw))
 
     def after_revision(self, connection: sa.Connection) -> None:
         """Nothing to widen on SQLite."""
@@ -110,9 +111,14 @@ class SqliteHooks(Hooks):
         if self._is_shadow:
             self._announce(raw)
         else:
+            now = _roots(raw)
+            same = {
+                name for name, root in self._roots.items() if self._given.get(name, now.get(name) == root)
+            }
+            # The rows of any other table have been logged under another name, if at all.
             raw.executemany(
                 "INSERT INTO st_change_log (tbl, k, at) VALUES (?, NULL, ?)",
-                [(table, time.time()) for table in sorted(schema.keys() - self._tables)],
+                [(table, time.time()) for table in sorted(schema.keys() - same)],
             )
 
     def _capture(self, raw: sqlite3.Connection) -> SqliteCapture:
@@ -141,11 +147,11 @@ class PostgresHooks(Hooks):
     def __init__(self, arbiter: Control, sqlite: Path) -> None:
         self._arbiter = arbiter
         self._sqlite = sqlite
-        self._tables: set[str] = set()
+        self._tables: dict[str, int] = {}
         self._missing: set[tuple[str, str]] = set()
 
     def _begin(self, raw: psycopg.Connection[Any]) -> None:
-        self._tables = set(postgres_keys(raw))
+        self._tables = _numbers(raw)
         self._missing = missing_now(raw)
         _drop_broken_indexes(raw)
 
@@ -234,10 +240,10 @@ class PostgresPrimaryHooks(PostgresHooks):
         super().after_revision(connection)
         raw = _postgres(connection)
         self._end(raw)
-        present = set(postgres_keys(raw))
-        for table in sorted(present - self._tables):
+        now = _numbers(raw)
+        for table in sorted(name for name, _ in now.items() - self._tables.items()):  # as on SQLite
             raw.execute("INSERT INTO st_change_log (tbl, k) VALUES (%s, NULL)", (table,))
-        self._tables = present
+        self._tables = now
         require_unchanged(postgres_control(raw, share=True), self._arbiter)
 
     def before_block(self, connection: sa.Connection) -> None:
@@ -258,6 +264,17 @@ def _postgres(connection: sa.Connection) -> psycopg.Connection[Any]:
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
     return raw
+
+
+def _roots(raw: sqlite3.Connection) -> dict[str, int]:
+    """Where each table stands in the file: another name does not change it, a table made anew has another place."""
+    return dict(raw.execute("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'").fetchall())
+
+
+def _numbers(raw: psycopg.Connection[Any]) -> dict[str, int]:
+    """The number of each table that takes part, which another name does not change."""
+    query = "SELECT relname, oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname = ANY(%s)"
+    return dict(raw.execute(query, (list(postgres_keys(raw)),)).fetchall())
 
 
 def missing_now(raw: psycopg.Connection[Any]) -> set[tuple[str, str]]:

@@ -18,7 +18,7 @@ from tests.data.schema.chain_pairs import Traffic, assert_sound, foreign_keys, u
 from tests.data.schema.pair_chain import CHANGES
 from tests.support.pairs import TestPair
 
-SUCCEED = [name for name in CHANGES if not name.startswith(("failing", "without"))]
+SUCCEED = [name for name in CHANGES if not name.startswith(("failing", "without", "made_anew"))]
 BOTH = pytest.mark.parametrize("primary", list(Side), ids=["sqlite_primary", "postgres_primary"])
 
 
@@ -38,6 +38,18 @@ def test_change_under_writes(
     assert pair.pg.execute("SELECT count(*) FROM st_verify").fetchone() == (0,)
     events = pair.pg.execute("SELECT event FROM st_history ORDER BY id DESC LIMIT 1").fetchall()
     assert events == [("schema migrated",)]
+
+
+@BOTH
+@pytest.mark.parametrize("change", ["made_anew_by_hand", "made_anew_and_swapped"])
+def test_a_table_that_takes_the_name_of_another_is_carried_whole(
+    change: str, primary: Side, pair_of: Callable[[Side], TestPair], chain: Config
+) -> None:
+    pair = pair_of(primary)
+    pair.app(primary).execute("INSERT INTO doomed (v) VALUES ('the shadow does not have it yet')")
+    upgrade_head(url_of(pair, primary), change, config=chain)
+    assert_sound(pair, primary)
+    assert pair.app(primary.other).execute("SELECT count(*) FROM doomed").fetchone() == (3,)
 
 
 @BOTH

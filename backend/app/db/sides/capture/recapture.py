@@ -30,6 +30,9 @@ _REBUILT = "_alembic_tmp_"  # the name under which Alembic's batch mode builds a
 _LEAD = r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*"
 _CHANGES_TABLES = re.compile(_LEAD + r"(?:CREATE|ALTER|DROP|DO)\b", re.I | re.S)
 _WRITES_ROWS = re.compile(_LEAD + r"(?:INSERT|UPDATE|DELETE|REPLACE|MERGE|WITH|TRUNCATE|COPY)\b", re.I | re.S)
+_RENAMES = re.compile(
+    _LEAD + r"ALTER\s+TABLE\s+[\"`\[]?(.+?)[\"`\]]?\s+RENAME\s+TO\s+[\"`\[]?(.+?)[\"`\]]?[\s;]*", re.I | re.S
+)
 _OF_ALEMBIC = re.compile(rf'\b(?:INTO|UPDATE|FROM)\s+"?(?:{_REBUILT}|alembic_version\b)', re.I)
 
 
@@ -43,9 +46,15 @@ class Capture(Protocol):
         """Put back what is missing or does not fit its table any more."""
 
 
-def keep(connection: sa.Connection, capture_of_side: Capture) -> None:
-    """From now on suspend and restore capture around what is executed on this connection."""
+def keep(connection: sa.Connection, capture_of_side: Capture) -> dict[str, bool]:
+    """From now on suspend and restore capture around what is executed on this connection.
+
+    Returns:
+        The names that tables are given, and whether batch mode gave it: then the rows are those it had. The names
+        are added as it happens.
+    """
     changed = False
+    given: dict[str, bool] = {}
 
     def before(_: Any, __: Any, statement: str, *___: Any) -> None:
         nonlocal changed
@@ -53,11 +62,14 @@ def keep(connection: sa.Connection, capture_of_side: Capture) -> None:
             if not changed:
                 capture_of_side.suspend()
             changed = True
+            if renames := _RENAMES.fullmatch(statement):
+                given[renames[2].replace('""', '"')] = renames[1].startswith(_REBUILT)
         elif changed and _WRITES_ROWS.match(statement) and not _OF_ALEMBIC.search(statement):
             capture_of_side.restore()
             changed = False
 
     event.listen(connection, "before_cursor_execute", before)
+    return given
 
 
 def with_keys(schema: Schema) -> Schema:
