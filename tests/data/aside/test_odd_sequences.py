@@ -97,17 +97,21 @@ def test_numbers_that_a_session_keeps_are_not_given_out_after_the_other_side_had
         assert kept == [(first + 1,)]
 
 
-def test_a_key_of_a_domain_counts_as_the_type_under_it(tmp_path: Path, pg_url: str) -> None:
+@pytest.mark.parametrize("drawn", ["by the column", "by its domain", "by the application"])
+def test_a_key_of_a_domain_counts_as_the_type_under_it(tmp_path: Path, pg_url: str, drawn: str) -> None:
+    default = "DEFAULT nextval('s')"
     made = [
-        "CREATE DOMAIN wide AS bigint",
-        "CREATE DOMAIN number AS wide",
         "CREATE SEQUENCE s",
-        "CREATE TABLE t (id number PRIMARY KEY DEFAULT nextval('s'), at timestamp, v text)",
+        f"CREATE DOMAIN wide AS bigint {default if drawn == 'by its domain' else ''}",
+        "CREATE DOMAIN number AS wide",
+        f"CREATE TABLE t (id number PRIMARY KEY {default if drawn == 'by the column' else ''}, at timestamp, v text)",
     ]
     with staged(tmp_path, pg_url, [SQLITE[0].format("INTEGER")], made) as stage, connect(pg_url) as pg:
         stage.write("INSERT INTO t VALUES (1, NULL, 'a'), (2, 'soon', 'only here')")
         stage.fill()
         accept(stage)
         move(stage, Side.POSTGRES)
-        (new,) = pg.execute("INSERT INTO t (v) VALUES ('n') RETURNING id").fetchone() or (0,)
+        (new,) = pg.execute("INSERT INTO t (id, v) VALUES (nextval('s'), 'n') RETURNING id").fetchone() or (
+            0,
+        )
         assert new > 2

@@ -14,51 +14,47 @@ from dataclasses import dataclass, replace
 from app.db.rows.catalog import literal, postgres_left_out, quote, takes_part
 from app.db.sides.postgres.connection import Connection
 
-# Sequences that belong to a column (serial, identity), and those that only a default names.
-_SEQUENCES = """
+# Each type, a domain too, and the type that it is in the end.
+_PLAIN = """
 WITH RECURSIVE plain(type, base) AS (
-  SELECT oid, oid FROM pg_type WHERE oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+  SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
   UNION ALL SELECT d.oid, p.base FROM pg_type d JOIN plain p ON d.typbasetype = p.type AND d.typtype = 'd'
-)
-SELECT t.relname, a.attname, s.oid::regclass::text, coalesce(pg_sequence_last_value(s.oid), q.seqstart),
-       least(q.seqmax, CASE plain.base WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
-                       ELSE q.seqmax END)
-FROM (
-  SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS attribute
+)"""
+_INTEGER = "plain.base IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)"
+# Sequences that belong to a column (serial, identity), and those that only a default names, of a column or its domain.
+_DRAWN = """(
+  SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS attribute, false AS by_default
   FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
   AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0
   UNION
-  SELECT d.refobjid, f.adrelid, f.adnum
+  SELECT d.refobjid, f.adrelid, f.adnum, true
   FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
   WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+  UNION
+  SELECT d.refobjid, c.attrelid, c.attnum, false
+  FROM pg_depend d JOIN pg_attribute c ON c.atttypid = d.objid
+  WHERE d.classid = 'pg_type'::regclass AND d.refclassid = 'pg_class'::regclass
 ) AS drawn
 JOIN pg_class s ON s.oid = drawn.sequence AND s.relkind = 'S'
-JOIN pg_sequence q ON q.seqrelid = s.oid AND q.seqincrement > 0
-JOIN pg_class t ON t.oid = drawn.relation AND t.relnamespace = current_schema()::regnamespace
+JOIN pg_sequence q ON q.seqrelid = s.oid
+JOIN pg_class t ON t.oid = drawn.relation AND t.relnamespace = current_schema()::regnamespace AND t.relkind IN ('r', 'p')
 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = drawn.attribute
-JOIN plain ON plain.type = a.atttypid
+JOIN plain ON plain.type = a.atttypid"""
+_SEQUENCES = f"""{_PLAIN}
+SELECT DISTINCT t.relname, a.attname, s.oid::regclass::text, coalesce(pg_sequence_last_value(s.oid), q.seqstart),
+       least(q.seqmax, CASE plain.base WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+                       ELSE q.seqmax END)
+FROM {_DRAWN}
+WHERE q.seqincrement > 0 AND {_INTEGER}
 ORDER BY 1, 2
 """
 
 # Sequences that give numbers out twice, or of which nobody knows what they gave out, where that must not happen.
-_UNFIT = """
-WITH RECURSIVE plain(type, base) AS (
-  SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
-  UNION ALL SELECT d.oid, p.base FROM pg_type d JOIN plain p ON d.typbasetype = p.type AND d.typtype = 'd'
-)
+_UNFIT = f"""{_PLAIN}
 SELECT DISTINCT t.relname, a.attname, s.oid::regclass::text, q.seqincrement < 0, q.seqcycle
-FROM pg_depend d
-LEFT JOIN pg_attrdef f ON f.oid = d.objid AND d.classid = 'pg_attrdef'::regclass
-JOIN pg_class s ON s.relkind = 'S' AND s.oid = CASE WHEN f.oid IS NULL THEN d.objid ELSE d.refobjid END
-  AND (f.oid IS NOT NULL AND d.refclassid = 'pg_class'::regclass
-       OR d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0)
-JOIN pg_sequence q ON q.seqrelid = s.oid
-JOIN pg_attribute a ON a.attrelid = coalesce(f.adrelid, d.refobjid) AND a.attnum = coalesce(f.adnum, d.refobjsubid)
-JOIN plain ON plain.type = a.atttypid
-JOIN pg_class t ON t.oid = a.attrelid AND t.relnamespace = current_schema()::regnamespace
+FROM {_DRAWN}
 WHERE EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.oid AND i.indisunique AND a.attnum = ANY (i.indkey))
-AND (q.seqincrement < 0 OR q.seqcycle
-     OR f.oid IS NOT NULL AND plain.base NOT IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
+AND (q.seqincrement < 0 OR q.seqcycle OR drawn.by_default AND NOT {_INTEGER})
 ORDER BY 1, 2
 """
 
@@ -74,17 +70,17 @@ WHERE s.relkind = 'S' AND s.relnamespace = current_schema()::regnamespace
 AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = s.oid
                 AND d.deptype IN ('a', 'i', 'e'))
 AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = s.oid
-                AND d.classid = 'pg_attrdef'::regclass)
+                AND d.classid IN ('pg_attrdef'::regclass, 'pg_type'::regclass))
 ORDER BY 1
 """
 # Integer columns, whether each is alone the primary key, and whether PostgreSQL numbers it.
-_INTEGERS = """
+_INTEGERS = f"""{_PLAIN}
 SELECT t.relname, a.attname, a.attidentity <> '' OR d.oid IS NOT NULL, EXISTS (
   SELECT 1 FROM pg_index i WHERE i.indrelid = t.oid AND i.indisprimary AND i.indnkeyatts = 1 AND a.attnum = i.indkey[0]
-), CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+), CASE plain.base WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
    ELSE 9223372036854775807 END
 FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-  AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+JOIN plain ON plain.type = a.atttypid AND {_INTEGER}
 LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum AND pg_get_expr(d.adbin, d.adrelid) ~ 'nextval'
 WHERE t.relkind IN ('r', 'p') AND t.relnamespace = current_schema()::regnamespace
 """
