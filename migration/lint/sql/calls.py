@@ -78,7 +78,8 @@ def _call(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         yield Hit("random", offset, "random()")
     elif word == "avg" and _kind(given[0], columns) == "int":
         yield Hit("integer-average", offset, shown(parts[n : closing(parts, n + 1) + 1]))
-    if word in _OF_TEXTS and _kind(given[0], columns) in _NO_TEXTS:
+    texts = given if word == "replace" else given[:1]
+    if word in _OF_TEXTS and any(_kind(t, columns) in _NO_TEXTS or at(t, 0).kind == "number" for t in texts):
         yield Hit("number-as-text", offset, shown(parts[n : closing(parts, n + 1) + 1]))
 
 
@@ -119,6 +120,8 @@ def _cast(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
         kind in ("float", "bool", "time") or "e" in literal.low[1:] * (literal.kind == "number")
     ):
         yield Hit("cast-text", parts[n].offset, about)
+    elif target in ("char", "character") and not sized and at(inner, split + 2).low != "varying":
+        yield Hit("cast-type", parts[n].offset, f"{about}: one character on PostgreSQL")
     elif target in _OTHER_TYPES or target in _NAMED_TYPES or limited:
         unknown = "unknown to PostgreSQL" if target in _NAMED_TYPES else "SQLite ignores the length"
         why = _OTHER_TYPES.get(target, unknown)

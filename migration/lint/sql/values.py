@@ -207,7 +207,10 @@ def _called(parts: Parts, n: int, columns: Columns) -> Iterator[Hit]:
             yield Hit("boolean-arithmetic", parts[n].offset, about)
     elif word in ("coalesce", "nullif", "ifnull"):
         given = arguments(parts, n + 1)
-        if any(column_kind(item[-1], columns) == "bool" for item in given if item):
+        kinds = [kind_of(item, columns) for item in given]
+        if word == "nullif" and kinds[0] in NUMBERS and kinds[1:] == ["literal"]:  # never equal on SQLite
+            yield Hit("text-number", parts[n].offset, about)
+        elif any(column_kind(item[-1], columns) == "bool" for item in given if item):
             for item in given:
                 if len(item) == 1 and item[0].kind == "number":
                     yield as_boolean(item[0], about)
