@@ -89,7 +89,7 @@ def repair(applier: Applier, mismatches: Iterable[Mismatch], *, discard_stranger
 
     Args:
         applier: the pair.
-        mismatches: what a verify found. Rows whose key PostgreSQL cannot hold are left out.
+        mismatches: what a verify found. Rows of SQLite, the primary, whose key PostgreSQL cannot hold are left out.
         discard_strangers: overwrite and delete rows that were written on the shadow while it took writes, too.
 
     Returns:
@@ -113,7 +113,17 @@ def strange(schema: Schema, found: Strangers, mismatches: Iterable[Mismatch]) ->
     for name, raws in found.keys.items():
         if table := schema.get(name):
             written[name] = {None if raw is None else keys.canonical_of(table, raw) for raw in raws}
-    return [item for item in mismatches if {None, item.key} & written.get(item.table, set())]
+    return [
+        item
+        for item in mismatches
+        if {None, item.key} & written.get(item.table, set())
+        or (_has_no_place(item) and item.table in written)
+    ]
+
+
+def _has_no_place(item: Mismatch) -> bool:
+    """Whether PostgreSQL cannot hold the key of a row that SQLite has."""
+    return item.kind != "different" and bool(item.columns)
 
 
 def _repair(
@@ -124,10 +134,11 @@ def _repair(
     discard_strangers: bool,
 ) -> None:
     wanted = []
+    primary, _ = applier.stores.directions()
     for item in mismatches:
         if item.kind in _LEFT:
             done.leave(_LEFT[item.kind], item)
-        elif item.kind != "different" and item.columns:
+        elif _has_no_place(item) and primary.side is Side.SQLITE:
             done.leave("PostgreSQL cannot hold the key; correct the row on SQLite", item)
         else:
             wanted.append(item)
@@ -152,7 +163,8 @@ def _repair(
     recheck = Recheck(applier)
     left: list[Mismatch] = []
     for name in by_table(wanted):
-        left += recheck.confirm(schema[name], {item.key for item in wanted if item.table == name})
+        keys_of = {item.key for item in wanted if item.table == name and not _has_no_place(item)}
+        left += recheck.confirm(schema[name], keys_of)
     done.keys += _conclude(applier, wanted, left, done)
     triggers = foreign_triggers(applier.stores.sqlite.connection, applier.stores.postgres.connection, schema)
     for item in left:
@@ -185,7 +197,11 @@ def _log_again(applier: Applier, schema: Schema, wanted: Sequence[Mismatch]) -> 
                     "INSERT INTO st_change_log (tbl, k) VALUES (%s, %s)",
                     (
                         item.table,
-                        keys.text_on_postgres(schema[item.table], keys.logged(schema[item.table], item.key)),
+                        None  # the log cannot name such a row of the shadow, so its table is carried whole
+                        if _has_no_place(item)
+                        else keys.text_on_postgres(
+                            schema[item.table], keys.logged(schema[item.table], item.key)
+                        ),
                     ),
                 )
             record(connection, "repair begun", control.epoch, evidence)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from app.db.common.urls import Side
 from app.db.switch.coordinator import Coordinator, Moved
+from migration.verify.repair import repair
 from migration.verify.run import Verify
+from migration.watch import quarantine
 from tests.data.dirty.dirty_stage import move, staged
 
 # SQLite's column, PostgreSQL's, and keys without a form on SQLite.
@@ -119,3 +121,26 @@ def test_a_row_that_collides_with_a_row_of_postgres_alone_is_set_aside(tmp_path:
         assert stage.postgres.execute("SELECT v FROM t ORDER BY v").fetchall() == [("one",), ("two",)]
         assert len(stage.quarantined()) == 2
         assert Verify(stage.applier).run().clean
+
+
+def test_a_row_under_a_label_that_got_another_name_is_repaired_away(tmp_path: Path, pg_url: str) -> None:
+    """The rename is no write, so nothing logs it. PostgreSQL does not know the old label, and cannot log it, either."""
+    made = ["CREATE TYPE level AS ENUM ('low', 'high')", "CREATE TABLE t (k level PRIMARY KEY, v text)"]
+    ours = ["CREATE TABLE t (k TEXT NOT NULL PRIMARY KEY, v TEXT)"]
+    with staged(tmp_path, pg_url, ours, made) as stage:
+        stage.write("INSERT INTO t VALUES ('low', 'a'), ('high', 'b'), ('none', 'only here')")
+        stage.fill()
+        rows = quarantine.held_rows(stage.applier.stores.postgres)
+        quarantine.accept(stage.applier.stores.postgres, rows, "asha")
+        move(stage, Side.POSTGRES)
+        stage.postgres.execute(b"ALTER TYPE level RENAME VALUE 'low' TO 'least'")
+        stage.round()
+        found = Verify(stage.applier).run()
+        assert {item.kind for item in found.mismatches} == {"missing", "extra"}
+        assert repair(stage.applier, found.mismatches) == 2
+        assert Verify(stage.applier).run().clean
+        assert stage.sqlite.execute("SELECT k FROM t ORDER BY k").fetchall() == [
+            ("high",),
+            ("least",),
+            ("none",),
+        ]
