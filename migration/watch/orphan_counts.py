@@ -27,6 +27,7 @@ SELECT c.conname, t.relname, p.relname,
         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i)::text[]
 FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_class p ON p.oid = c.confrelid
 WHERE c.contype = 'f' AND NOT c.convalidated AND t.relnamespace = current_schema()::regnamespace
+AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
 ORDER BY t.relname, c.conname
 """
 

@@ -15,6 +15,7 @@ from app.db.sides.postgres import deferred
 from loadtests.stage.embedded import POSTGRES_BIN_PATH
 from migration.fill.prepare import prepare
 from migration.switch import teardown
+from migration.watch.orphan_counts import unvalidated_keys
 from tests.support.pairs import TestPair
 
 SQLITE = """
@@ -86,6 +87,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path, pg_url: str, way: str) -> None:
                 pair.moved(side)
                 pair.drain()
             assert deferred.validate_foreign_keys(pair.pg) == []
+            assert unvalidated_keys(pair.applier.stores) == []
             before = before.replace(" NOT VALID", "")
         pair.close()
         teardown.end(pair.new_stores(), "abort", unfence=False, report=lambda line: None)
