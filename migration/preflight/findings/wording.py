@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.db.rows.canonical import describe
-from app.db.rows.catalog import Row
+from app.db.rows.catalog import Row, quote
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import Kind
 from app.db.rows.policy import DEFAULT_FILE

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 from dirty_cases import Value, chosen, values
 
-from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
-from app.db.rows.canonical import encode
 from app.db.rows.conversions import CONVERSIONS
 from app.db.rows.kinds import Kind
 from app.db.rows.policy import Policy, active_policy
@@ -343,10 +341,3 @@ def test_quarantine_content_is_json_that_any_tool_reads(copied: tuple[Stage, Rep
 
 def test_all_kinds_are_covered() -> None:
     assert {column.removeprefix("c_") for column in KINDS} >= {kind.value for kind in Kind}
-
-
-def test_a_jsonb_document_with_nul_is_refused_before_the_server_is_asked() -> None:
-    for found in ('"a\\u0000"', '{"\\u0000": 1}', '["\\\\\\u0000"]'):
-        with pytest.raises(UnsupportedValue, match="in a jsonb column"):
-            encode(Kind.JSONB, found)
-    assert encode(Kind.JSONB, '"\\\\u0000"') == '"\\\\u0000"'

@@ -9,6 +9,7 @@ import pytest
 
 from app.db.common.errors import UnsupportedValue
 from app.db.common.urls import Side
+from app.db.rows.canonical import encode
 from app.db.rows.kinds import Kind
 from app.db.rows.spelling import to_sqlite, to_sqlite_column
 from loadtests.stage.embedded import EmbeddedPostgres
@@ -71,3 +72,10 @@ def test_verify_never_takes_its_text_on_sqlite_for_equal(
     good.execute(f"UPDATE kinds SET {column} = NULL WHERE id = 5".encode())
     on_postgres.settle()
     assert Verify(on_postgres.applier).run().clean
+
+
+def test_a_jsonb_document_with_nul_is_refused_before_the_server_is_asked() -> None:
+    for found in ('"a\\u0000"', '{"\\u0000": 1}', '["\\\\\\u0000"]'):
+        with pytest.raises(UnsupportedValue, match="in a jsonb column"):
+            encode(Kind.JSONB, found)
+    assert encode(Kind.JSONB, '"\\\\u0000"') == '"\\\\u0000"'
