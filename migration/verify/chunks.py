@@ -12,6 +12,7 @@ Ranges are half open, (after, upto], in the order of the key's bytes: text by co
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from app.db.rows import key_sql, keys
 from app.db.rows.catalog import Column, Row, Table, quote, quote_with_parameters
 from app.db.rows.keys import Key
 from app.db.rows.kinds import PRINTED, Kind
+from app.db.rows.spelling import NUMERIC_AFFINITIES
 from app.db.sides.sqlite.connection import stream
 from app.db.sides.stores import Stores
 
@@ -80,7 +82,10 @@ class ChunkReader:
     def _is_beyond(self, key: Key, after: Key) -> bool:
         if not keys.may_coincide(self._table):
             return True
-        ends = [keys.values_on_sqlite(self._table, end) for end in (key, after)]
+        ends = [
+            list(map(_in_order, self._table.key, keys.values_on_sqlite(self._table, end)))
+            for end in (key, after)
+        ]
         return ends[0] > ends[1] and key != after
 
     def read(self, after: Key | None, upto: Key | None) -> Chunk:
@@ -174,6 +179,17 @@ class Suspects:
 
     keys: set[Key]
     unkeyed: frozenset[tuple[Side, Key]] = frozenset()
+
+
+def _in_order(column: Column, value: Any) -> tuple[int, Any]:
+    """A value of a key as SQLite orders it: numbers, texts, bytes. A numeric column reads a text as a number.
+
+    PostgreSQL alone holds such a number: it has more digits than SQLite's column keeps.
+    """
+    if type(value) is str and column.affinity in NUMERIC_AFFINITIES:
+        with suppress(ValueError):
+            value = float(value)
+    return (0 if isinstance(value, (int, float)) else 1 if isinstance(value, str) else 2), value
 
 
 def _has_no_key(table: Table, row: Row) -> bool:

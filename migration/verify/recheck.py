@@ -206,9 +206,10 @@ class Recheck:
             rows = side.rows_of(
                 table, [keys.logged(table, key) for key in left_out | known], thorough=bool(known)
             )
-            aside = [key for key in map(partial(keys.of_row, table), rows) if keys.to_text(key) in held]
+            aside = [text for row in rows if (text := keys.to_text(keys.of_row(table, row))) in held]
             if len(aside) < len(held):
-                others = [key for key in _keys_without_form(table, side) if keys.to_text(key) in held]
+                unnamed = map(keys.to_text, _keys_without_form(table, side))
+                others = [text for text in unnamed if text in held and text not in aside]
                 aside += others
                 rows += [()] * len(others)
             counts.append((side.count(table), len(rows), len(aside)))

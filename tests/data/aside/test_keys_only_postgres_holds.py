@@ -37,10 +37,13 @@ def test_rows_under_keys_that_sqlite_cannot_hold(tmp_path: Path, pg_url: str) ->
         for n, (_, kind, keys) in enumerate(KEYS):
             for key in keys:
                 stage.postgres.execute(f"INSERT INTO t{n} VALUES (%s::{kind}, 'x')".encode(), (key,))
+        numeric = [kind for _, kind, _ in KEYS].index("numeric")
+        stage.postgres.execute(f"INSERT INTO t{numeric} VALUES (1, 'x'), (2.5, 'x')".encode())
         stage.round()
         assert len(stage.quarantined()) == sum(len(keys) for _, _, keys in KEYS)
-        found = Verify(stage.applier).run()
-        assert (found.mismatches, found.set_aside) == ((), len(stage.quarantined()))
+        for rows in (1, 2, 10_000):
+            found = Verify(stage.applier, chunk_rows=rows).run()
+            assert (found.mismatches, found.set_aside) == ((), len(stage.quarantined()))
         stage.postgres.execute(
             "DELETE FROM st_quarantine"
         )  # what nobody has set aside is missing, by its name

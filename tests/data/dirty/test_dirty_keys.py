@@ -259,6 +259,40 @@ def test_a_switch_compares_a_changed_row_whose_key_is_no_utf8(tmp_path: Path, pg
         assert stage.sqlite.execute("SELECT count(*) FROM t").fetchone() == (2,)
 
 
+@pytest.mark.parametrize("rule", ["NO ACTION", "CASCADE", "SET NULL"])
+@pytest.mark.parametrize("affinity", ["DATE", "INTEGER", "REAL"])
+def test_a_key_is_logged_as_it_was_whoever_refers_to_it(
+    tmp_path: Path, pg_url: str, rule: str, affinity: str
+) -> None:
+    """SQLite looks for a deleted key in the index of a numeric column, and makes a number of the key for that."""
+    ours = [
+        "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE t (k TEXT PRIMARY KEY, p INTEGER REFERENCES p ON DELETE CASCADE)",
+        f"CREATE TABLE c (id INTEGER PRIMARY KEY, k {affinity} REFERENCES t ON DELETE {rule} ON UPDATE {rule})",
+        "CREATE INDEX c_k ON c (k)",
+    ]
+    theirs = [
+        "CREATE TABLE p (id bigint PRIMARY KEY)",
+        "CREATE TABLE t (k text PRIMARY KEY, p bigint)",
+        "CREATE TABLE c (id bigint PRIMARY KEY, k text)",
+    ]
+    with staged(tmp_path, pg_url, ours, theirs) as stage:
+        stage.write(
+            "INSERT INTO p VALUES (1)",
+            "INSERT INTO t VALUES ('007', 1), ('1e5', NULL), ('2', NULL), ('8', NULL), ('x', 1)",
+        )
+        stage.fill()
+        stage.write(
+            "PRAGMA foreign_keys = ON",
+            "DELETE FROM p",
+            "DELETE FROM t WHERE k = '1e5'",
+            "UPDATE t SET k = '005' WHERE k = '2'",
+        )
+        stage.round()
+        assert stage.postgres.execute("SELECT k FROM t ORDER BY k").fetchall() == [("005",), ("8",)]
+        assert Verify(stage.applier).run().clean
+
+
 def test_two_rows_of_one_key_are_an_error_that_names_the_table(tmp_path: Path, pg_url: str) -> None:
     """One moment in two spellings, in one round; the stream goes on when one of the rows is gone."""
     tables = (

@@ -307,6 +307,7 @@ BY_POLICY = [
     ("moment_is_clock", Kind.TIME, ["08:42:15.991000", "08:42:15.991000", "07:00:00"], Spelling("0")),
     ("base64_as_blob", Kind.BLOB, ["AP8A", "", "AA=="], Spelling("base64")),
     ("base64_as_blob", Kind.BLOB, [], Spelling("base64")),
+    ("base64_as_blob', 'text_as_blob", Kind.BLOB, ["AP8A", "AA=="], Spelling("base64")),
     ("base64_as_blob", Kind.BLOB, [b"\x00", b"\xff", b""], Spelling("")),
 ]
 

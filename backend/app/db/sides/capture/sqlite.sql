@@ -24,8 +24,9 @@ BEGIN
 END
 
 -- name: update
--- The old key, and the new one if it moved.
-CREATE TRIGGER {prefix}_update AFTER UPDATE ON {table}
+-- The old key, and the new one if it moved. Before the row changes: afterwards SQLite may have made a number of the
+-- key, to look for it in the index of a column that refers to it and has numeric affinity.
+CREATE TRIGGER {prefix}_update BEFORE UPDATE ON {table}
 WHEN coalesce((SELECT applying FROM st_control WHERE id = 1), 0) <> 1
 BEGIN
   INSERT INTO st_change_log (tbl, k, at) VALUES ({name}, {old_key}, {now});
@@ -33,8 +34,8 @@ BEGIN
 END
 
 -- name: delete
--- The old key.
-CREATE TRIGGER {prefix}_delete AFTER DELETE ON {table}
+-- The old key, before the row goes: see above.
+CREATE TRIGGER {prefix}_delete BEFORE DELETE ON {table}
 WHEN coalesce((SELECT applying FROM st_control WHERE id = 1), 0) <> 1
 BEGIN
   INSERT INTO st_change_log (tbl, k, at) VALUES ({name}, {old_key}, {now});

@@ -17,7 +17,7 @@ from app.db.rows.catalog import Column, Schema, Table, quote
 from app.db.rows.conversions import CONVERSIONS, COUNTED, WORDS
 from app.db.rows.keys import RawKey, split
 from app.db.rows.kinds import SPELLINGS, Kind
-from app.db.rows.policy import active_policy, encode_in
+from app.db.rows.policy import active_policy, convert, encode_in
 from app.db.rows.spelling import USUAL, Spelling, looked_for
 from app.db.sides.sqlite.clocks import clock_spelling, time_spelling, timestamp_spelling
 
@@ -88,14 +88,17 @@ def of_column(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spell
 
 def _by_policy(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spelling | None:
     """The spelling of values that only a policy reads: counts from 1970, words for true, moments for times, base64."""
-    chosen = [conversion.name for conversion in active_policy().conversions(table, column)]
+    conversions = active_policy().conversions(table, column)
+    chosen = [conversion.name for conversion in conversions]
     name, rows = quote(column.name), quote(table.name)
     # The first one reads every number.
     if units := [COUNTED[policy] for policy in chosen if policy in COUNTED]:
         return _counted(sqlite, rows, name, units[0])
     if "true_false_text" in chosen:
         return _by_value(_word_form, _most_frequent)(sqlite, rows, name)
-    if "base64_as_blob" in chosen:
+    if (
+        "base64_as_blob" in chosen and convert(conversions, "AP8=") == b"\x00\xff"
+    ):  # no other one read it before
         look = _by_value(_blob_form, _most_frequent)
         return look(sqlite, rows, name) or Spelling("base64")
     return _moments(sqlite, rows, name) if "moment_is_clock" in chosen else None
