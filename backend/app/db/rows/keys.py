@@ -71,7 +71,7 @@ def number(column: Column, value: Any) -> Any:
     """
     if type(value) is not str:
         return value
-    if column.kind is Kind.INTEGER and _NUMBER.fullmatch(value):
+    if column.kind is Kind.INTEGER and _NUMBER.fullmatch(value) and -(2**63) <= int(value) < 2**63:
         return int(value)
     if column.kind is Kind.FLOAT and (found := _REAL.fullmatch(value)):
         return float(value) if found[1] is None else float(value.removesuffix(found[1])) * _BY

@@ -314,7 +314,7 @@ _HAS_FORM: dict[Kind, Callable[[Sequence[Any]], bool]] = {
     Kind.INTEGER: lambda values: True,
     Kind.FLOAT: lambda values: all(value == value for value in values),
     Kind.REAL: lambda values: all(value == value for value in values),
-    Kind.BOOLEAN: lambda values: True,
+    Kind.BOOLEAN: lambda values: set(values) <= {0, 1},
     Kind.TEXT: lambda values: True,
     Kind.TIMESTAMP: _all_match(_STAMPS),
     Kind.DATE: _all_match(_DATES),
