@@ -125,10 +125,11 @@ def test_worker_follows_survives_an_outage_and_ends_on_sigterm(at_stage: AtStage
     with started(sides, "worker") as process:
         sides.sqlite("UPDATE alerts SET qty = 41 WHERE id = 1")
         until(lambda: sides.postgres("SELECT qty FROM alerts WHERE id = 1") == [(41.0,)])
-        sides.postgres(
+        ended = (  # between two rounds: what ends while a commit is answered is no outage
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'st-migrate' AND datname = current_database()"
+            "WHERE application_name = 'st-migrate' AND datname = current_database() AND state = 'idle'"
         )
+        until(lambda: sides.postgres(ended) != [])
         sides.sqlite("UPDATE alerts SET qty = 42 WHERE id = 1")
         until(lambda: sides.postgres("SELECT qty FROM alerts WHERE id = 1") == [(42.0,)])
         process.send_signal(signal.SIGTERM)
