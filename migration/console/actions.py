@@ -1,4 +1,6 @@
-"""What the page may do, if that is allowed: the verbs themselves, as a program of their own, one at a time and a setting beside it.
+"""What the page may do, if that is allowed: it runs the verbs themselves, each as a program of its own.
+
+One runs at a time. A setting, such as a pause, may be changed beside it.
 
 Each action has two steps. The first shows what would be done and gives a ticket. The second takes the ticket and the
 name of the PostgreSQL database, as a person typed it, and runs the verb. URLs reach the verb in its environment, so

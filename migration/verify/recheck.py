@@ -208,8 +208,9 @@ class Recheck:
             )
             aside = [text for row in rows if (text := keys.to_text(keys.of_row(table, row))) in held]
             if len(aside) < len(held):
+                uncounted = held - set(aside)
                 unnamed = map(keys.to_text, _keys_without_form(table, side))
-                others = [text for text in unnamed if text in held and text not in aside]
+                others = [text for text in unnamed if text in uncounted]
                 aside += others
                 rows += [()] * len(others)
             counts.append((side.count(table), len(rows), len(aside)))

@@ -29,8 +29,6 @@ from app.db.switch.state.readiness import verify_mark
 
 LISTED = 1_000  # mismatches that a result carries; st_mismatch has all
 
-_FINISHED = "another verify beside it has finished it"
-
 
 @dataclass
 class Record:
@@ -113,28 +111,24 @@ class Record:
             (*values, self.run, self.epoch),
         ).rowcount
         if not updated:
-            why = self._ended_by(connection)
-            counts = why.startswith(_FINISHED)
-            raise StaleAttempt(
-                f"this verify is no longer the one on record: {why}",
-                hint="that one counts: see st-migrate status"
-                if counts
-                else "run st-migrate verify again, one at a time",
-            )
+            why, hint = self._ended_by(connection)
+            raise StaleAttempt(f"this verify is no longer the one on record: {why}", hint=hint)
 
-    def _ended_by(self, connection: psycopg.Connection[Any]) -> str:
-        """What took the run off the record, as the record and the history show it."""
+    def _ended_by(self, connection: psycopg.Connection[Any]) -> tuple[str, str]:
+        """What took the run off the record, as the record and the history show it, and what to do."""
+        again = "run st-migrate verify again, one at a time"
         row = connection.execute("SELECT run, epoch FROM st_verify WHERE id = 1").fetchone()
         if row is None:
-            return "capture was put back, or its part of the log was given up"
+            return "capture was put back, or its part of the log was given up", again
         if row[1] != self.epoch:
-            return "the sides were switched"
+            return "the sides were switched", again
         if row[0] != self.run:
-            return "another verify took its place"
+            return "another verify took its place", again
         by = connection.execute(
             "SELECT actor FROM st_history WHERE event = 'verify' ORDER BY id DESC LIMIT 1"
         ).fetchone()
-        return _FINISHED + (f" ({by[0]})" if by else "")
+        who = f" ({by[0]})" if by else ""
+        return f"another verify beside it has finished it{who}", "that one counts: see st-migrate status"
 
 
 def begin(stores: Stores, control: Control, schema: Schema) -> Record:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """What commands do without, on first use: `Base`, and with the settings `SessionLocal`, `engine`, `get_db`, `http`."""
+    """Names that are loaded on first use: few commands need `Base`, and the others need the application's settings."""
     if name == "Base":
         return import_module(f"{__name__}.base").Base
     if name in ("SessionLocal", "engine", "get_db"):

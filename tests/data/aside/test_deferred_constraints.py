@@ -20,7 +20,7 @@ def test_the_row_is_set_aside(tmp_path: Path, pg_url: str, rule: str) -> None:
         staged(tmp_path, pg_url, ["CREATE TABLE t (id INTEGER PRIMARY KEY, code TEXT)"], []) as stage,
     ):
         pg.execute(found.encode())
-        stage.source = Existing()  # type: ignore[assignment]
+        stage.source = Existing()
         excluded = rule.startswith("EXCLUDE")  # this one stands while the table is filled
         stage.write(f"INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, '{'a' if excluded else 'c'}')")
         stage.fill()

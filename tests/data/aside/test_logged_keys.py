@@ -90,3 +90,20 @@ def test_a_key_is_logged_as_it_was_whoever_refers_to_it(
         stage.round()
         assert stage.postgres.execute("SELECT k FROM t ORDER BY k").fetchall() == [("005",), ("8",)]
         assert Verify(stage.applier).run().clean
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 10_000])
+def test_each_row_in_quarantine_is_counted_once(tmp_path: Path, pg_url: str, chunk_rows: int) -> None:
+    """Bookkeeping's name of a key that is no UTF-8 could be the key of another row, which is looked for."""
+    tables = (
+        ["CREATE TABLE t (k DATETIME NOT NULL, name TEXT NOT NULL, PRIMARY KEY (k, name))"],
+        ["CREATE TABLE t (k timestamp, name text, PRIMARY KEY (k, name))"],
+    )
+    with staged(tmp_path, pg_url, *tables) as stage:
+        stage.write(
+            "INSERT INTO t VALUES ('2026-01-01 00:00:00', CAST(x'ff41' AS TEXT)), ('no time', 'a')",
+            "INSERT INTO t VALUES ('2026-01-01 00:00:00', 'b'), ('2026-01-02 00:00:00', 'c')",
+        )
+        stage.fill()
+        found = Verify(stage.applier, chunk_rows=chunk_rows).run()
+        assert (found.clean, found.rows, found.set_aside) == (True, 2, 2)

@@ -22,6 +22,7 @@ from app.db.apply.outcome import Round
 from app.db.apply.round import Applier
 from app.db.common.settings import load_settings
 from app.db.common.urls import Pair, Side, make_pair, parse_url
+from app.db.revisions.source import SchemaSource
 from app.db.rows import policy
 from app.db.sides.sqlite.connection import stream
 from app.db.sides.stores import Stores
@@ -70,7 +71,7 @@ class Stage:
     path: Path
     pair: Pair
     applier: Applier
-    source: PlainTables
+    source: SchemaSource
 
     @property
     def sqlite(self) -> sqlite3.Connection:

@@ -1,9 +1,10 @@
-"""Offsets of times on SQLite: a form is learnt only from texts that have a canonical form, and can be written again."""
+"""A form is learnt only from texts that have a canonical form, and can be written again: offsets, and base64."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from app.db.common.errors import UnsupportedValue
 from app.db.rows.canonical import encode
 from app.db.rows.catalog import Column, Table
 from app.db.rows.kinds import Kind
+from app.db.rows.policy import active_policy
 from app.db.rows.spelling import Spelling, to_sqlite, to_sqlite_column
 from app.db.sides.sqlite.spellings import of_column
 
@@ -48,3 +50,20 @@ def test_a_form_that_an_earlier_version_learnt_stops_nothing() -> None:
     learnt = Spelling(" 0+05:30:15")
     with pytest.raises(UnsupportedValue, match="no offset"):
         to_sqlite_column(Kind.INSTANT, CANONICAL[Kind.INSTANT], learnt, "c")
+
+
+def test_texts_that_another_policy_reads_first_are_no_base64(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tmp_path / "migration.toml"
+    chosen.write_text("[tables.t]\nc = ['text_as_blob', 'base64_as_blob']\n")
+    monkeypatch.setenv("ST_MIGRATION_CONFIG", str(chosen))
+    active_policy.cache_clear()
+    key, column = Column("id", Kind.INTEGER, "", False), Column("c", Kind.BLOB, "", True)
+    try:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("CREATE TABLE t (id, c)")
+            connection.execute("INSERT INTO t VALUES (1, 'AP8A')")
+            assert of_column(connection, Table("t", (key, column), (key,)), column) is None
+    finally:
+        active_policy.cache_clear()

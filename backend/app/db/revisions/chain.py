@@ -1,7 +1,7 @@
 """Alembic from within the application: where its files are, and what runs around its revisions.
 
 `upgrade_head` does not execute env.py, so that a chain that brings its own comes out the same.
-Alembic is loaded where it is used: most commands need nothing of it, and it is a sixth of what a start loads.
+Alembic is loaded where it is used, because most commands need nothing of it.
 """
 
 from __future__ import annotations

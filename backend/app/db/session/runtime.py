@@ -63,9 +63,8 @@ class Runtime:
     _engines: dict[Side, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _rests: bool = False  # the background thread was stopped for a fork
-    _held: list[StrictWriter | Replicator | Router] = field(
-        default_factory=list
-    )  # rest until the fork is done
+    # What rests until the fork is done.
+    _held: list[StrictWriter | Replicator | Router] = field(default_factory=list)
     forked_in_use: bool = False
 
     def __post_init__(self) -> None:

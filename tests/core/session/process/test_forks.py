@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -178,16 +177,23 @@ def test_a_transaction_of_another_thread_that_is_open_at_the_fork(
 
 
 def test_a_fork_waits_for_a_transaction_that_is_being_announced(
-    promoted: TestPair, backend: MakeRuntime
+    promoted: TestPair, backend: MakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nobody begins to use SQLite, the shadow, between the look of the fork and the fork."""
     current = backend(promoted, wanted=Side.POSTGRES, dual_write="strict")
     write("parent")
-    announced = threading.Event()
+    announced, asked = threading.Event(), threading.Event()
+    rest = current.strict.rest
+
+    def resting(patience: float) -> bool:
+        asked.set()
+        return rest(patience)
 
     def stay() -> None:
         announced.set()
-        time.sleep(0.2)  # the fork begins meanwhile
+        assert asked.wait(SILENCE_LIMIT_S)  # the fork has begun
+
+    monkeypatch.setattr(current.strict, "rest", resting)
 
     def others(who: str) -> None:
         for n in range(20):

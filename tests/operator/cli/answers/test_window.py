@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -80,13 +81,29 @@ def test_a_window_does_not_stop_the_application_again_and_again(
     assert sides.writable("sqlite")
 
 
-@pytest.fixture
-def _in_india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "IST-5:30")
+@contextmanager
+def _clocks(zone: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", zone)
         time.tzset()
         yield
     time.tzset()
+
+
+def _opens_and_closes(at: str, within: str, now: datetime) -> list[str]:
+    """When a window opens and closes, in UTC."""
+    found = switching.window(at, within, 60, now)
+    assert found is not None
+    both = [
+        datetime.fromtimestamp(moment, UTC).replace(tzinfo=None) for moment in (found.opens, found.closes)
+    ]
+    return [moment.isoformat(timespec="seconds" if moment.second else "minutes") for moment in both]
+
+
+@pytest.fixture
+def _in_india() -> Iterator[None]:
+    with _clocks("IST-5:30"):
+        yield
 
 
 @pytest.mark.usefixtures("_in_india")
@@ -103,10 +120,7 @@ def _in_india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_what_a_window_means(at: str, within: str, opens: str, closes: str) -> None:
-    found = switching.window(at, within, 60, NOW)
-    assert found is not None
-    told = [datetime.fromtimestamp(moment, UTC) for moment in (found.opens, found.closes)]
-    assert told == [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opens, closes)]
+    assert _opens_and_closes(at, within, NOW) == [opens, closes]
 
 
 @pytest.mark.usefixtures("_in_india")
@@ -131,13 +145,10 @@ def test_a_window_that_cannot_be_meant(at: str, within: str) -> None:
 
 
 @pytest.fixture
-def _in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _in_berlin() -> Iterator[None]:
     """Clocks go forward at 02:00 on 2026-03-29, and back at 03:00 on 2026-10-25."""
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
-        time.tzset()
+    with _clocks("CET-1CEST,M3.5.0,M10.5.0/3"):
         yield
-    time.tzset()
 
 
 @pytest.mark.usefixtures("_in_berlin")
@@ -156,10 +167,7 @@ def _in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_window_across_a_change_of_the_clocks(
     now: str, at: str, within: str, opens: str, closes: str
 ) -> None:
-    found = switching.window(at, within, 60, datetime.fromisoformat(now).astimezone())
-    assert found is not None
-    told = [datetime.fromtimestamp(moment, UTC) for moment in (found.opens, found.closes)]
-    assert told == [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opens, closes)]
+    assert _opens_and_closes(at, within, datetime.fromisoformat(now).astimezone()) == [opens, closes]
 
 
 @pytest.mark.usefixtures("_in_berlin")

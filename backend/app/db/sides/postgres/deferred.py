@@ -37,14 +37,14 @@ _KEYS = (
     f"SELECT i.indexrelid FROM pg_class c CROSS JOIN LATERAL {KEY_INDEX} i "
     "WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
 )
-# Unique constraints carry their own definition; plain indexes are those no constraint owns. What stands in for a
-# primary key stays: the copy finds rows by it.
 # What no definition has, by name. See `Deferred.statements`.
 _OF_INDEX = """jsonb_build_object('index_comment', obj_description(i.indexrelid, 'pg_class'),
   'clustered', nullif(i.indisclustered, false),
   'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = ic.reltablespace),
   'statistics', (SELECT jsonb_object_agg(attnum, attstattarget) FROM pg_attribute
                  WHERE attrelid = i.indexrelid AND attstattarget >= 0))"""
+# Unique constraints carry their own definition; plain indexes are those no constraint owns. What stands in for a
+# primary key stays: the copy finds rows by it.
 _INDEXES = f"""
 SELECT c.conname, t.relname, 'constraint', pg_get_constraintdef(c.oid), jsonb_strip_nulls({_OF_INDEX} || jsonb_build_object(
   'comment', obj_description(c.oid, 'pg_constraint'), 'options', array_to_string(ic.reloptions, ', ')))::text

@@ -6,7 +6,6 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from functools import lru_cache
 from typing import Any
 
 from app.db.common.errors import UnsupportedValue
@@ -96,9 +95,8 @@ def _by_policy(sqlite: sqlite3.Connection, table: Table, column: Column) -> Spel
         return _counted(sqlite, rows, name, units[0])
     if "true_false_text" in chosen:
         return _by_value(_word_form, _most_frequent)(sqlite, rows, name)
-    if (
-        "base64_as_blob" in chosen and convert(conversions, "AP8=") == b"\x00\xff"
-    ):  # no other one read it before
+    # No other policy may have read it before, as `text_as_blob` does.
+    if "base64_as_blob" in chosen and convert(conversions, "AP8=") == b"\x00\xff":
         look = _by_value(_blob_form, _most_frequent)
         return look(sqlite, rows, name) or Spelling("base64")
     return _moments(sqlite, rows, name) if "moment_is_clock" in chosen else None
@@ -225,7 +223,6 @@ def _instant_form(value: Any) -> str | None:
     return f"{separator}|{mark}|{zone or ''}"
 
 
-@lru_cache
 def _is_zone(offset: str) -> bool:
     try:
         zone_of(offset)
